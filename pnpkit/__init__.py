@@ -1,0 +1,74 @@
+"""pnpkit: Plug-and-Play image restoration whose convergence is proven, checked and shown.
+
+Importing the package loads nothing heavy; each name below is loaded at its first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from pnpkit.certificates import Certificate as Certificate
+    from pnpkit.certificates import Side as Side
+    from pnpkit.errors import InputError as InputError
+    from pnpkit.errors import PnpError as PnpError
+    from pnpkit.fidelity import LeastSquares as LeastSquares
+    from pnpkit.iterations import Halpern as Halpern
+    from pnpkit.iterations import KrasnoselskiiMann as KrasnoselskiiMann
+    from pnpkit.iterations import Picard as Picard
+    from pnpkit.maps import Map as Map
+    from pnpkit.operators import blur as blur
+    from pnpkit.operators import norm_bound as norm_bound
+    from pnpkit.registry import Card as Card
+    from pnpkit.registry import certify as certify
+    from pnpkit.registry import denoisers as denoisers
+    from pnpkit.registry import load_denoiser as load_denoiser
+    from pnpkit.restore import Restoration as Restoration
+    from pnpkit.restore import deblur as deblur
+    from pnpkit.restore import denoise as denoise
+    from pnpkit.solver import Result as Result
+    from pnpkit.solver import Status as Status
+    from pnpkit.solver import solve as solve
+    from pnpkit.splittings import forward_backward as forward_backward
+
+_HOMES = {
+    "Card": "registry",
+    "Certificate": "certificates",
+    "Halpern": "iterations",
+    "InputError": "errors",
+    "KrasnoselskiiMann": "iterations",
+    "LeastSquares": "fidelity",
+    "Map": "maps",
+    "Picard": "iterations",
+    "PnpError": "errors",
+    "Restoration": "restore",
+    "Result": "solver",
+    "Side": "certificates",
+    "Status": "solver",
+    "blur": "operators",
+    "certify": "registry",
+    "deblur": "restore",
+    "denoise": "restore",
+    "denoisers": "registry",
+    "forward_backward": "splittings",
+    "load_denoiser": "registry",
+    "norm_bound": "operators",
+    "solve": "solver",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'pnpkit' has no attribute '{name}'")
+    value = getattr(importlib.import_module(f"pnpkit.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

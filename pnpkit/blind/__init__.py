@@ -1,0 +1,1 @@
+"""Estimating a blur that nobody measured."""

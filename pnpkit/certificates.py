@@ -1,0 +1,192 @@
+r"""What is proven about a map, and how the proof of a composition follows from the proofs of its parts.
+
+T is nonexpansive when ||Tx - Ty|| <= ||x - y||, and alpha-averaged, alpha in (0, 1), when
+T = (1 - alpha) id + alpha F with F nonexpansive; alpha = 1/2 is firm nonexpansiveness.
+
+- composition (Combettes & Yamada 2015, Prop. 2.4): alpha = (a1 + a2 - 2 a1 a2) / (1 - a1 a2)
+- relaxation (1 - lam) id + lam T, lam in (0, 1/alpha): lam * alpha
+- scaling T(s x) / s, s > 0: alpha unchanged
+- a contraction with factor c < 1 is (1 + c) / 2-averaged
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+
+class Side(enum.Enum):
+    """On which side of the truth a number stands."""
+
+    PROVEN = "proven"  # an upper bound, by a proof
+    MEASURED = "measured"  # a lower bound, or no bound at all: nothing follows from it
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What is known about one map.
+
+    Attributes:
+        name: the map, in words or symbols.
+        lipschitz: bound on ||Tx - Ty|| / ||x - y||; inf when none is known.
+        averagedness: alpha in (0, 1), or None.
+        side: PROVEN upper bounds, or MEASURED, from which nothing follows.
+        method: how it is known, one line.
+        premises: what was assumed and not checked.
+        parts: certificates that this one was composed from.
+        bounded: the range lies in a bounded closed convex set, so a nonexpansive T has a fixed point (Browder 1965).
+    """
+
+    name: str
+    lipschitz: float
+    averagedness: float | None
+    side: Side
+    method: str
+    premises: tuple[str, ...] = ()
+    parts: tuple[Certificate, ...] = field(default=(), repr=False)
+    bounded: bool = False
+
+    def __post_init__(self) -> None:
+        if math.isnan(self.lipschitz) or self.lipschitz < 0:
+            raise ValueError(f"a Lipschitz constant is at least 0, got {self.lipschitz}")
+        if self.averagedness is not None and not 0 < self.averagedness < 1:
+            raise ValueError(f"an averagedness lies in (0, 1), got {self.averagedness}")
+        if self.averagedness is not None and self.lipschitz > 1:
+            raise ValueError("an averaged map is 1-Lipschitz")
+
+    @property
+    def nonexpansive(self) -> bool:
+        """Proven to be 1-Lipschitz."""
+        return self.side is Side.PROVEN and self.lipschitz <= 1
+
+    @property
+    def averaged(self) -> bool:
+        """Proven to be averaged: what Picard's iteration needs."""
+        return self.side is Side.PROVEN and self.averagedness is not None
+
+    @property
+    def contractive(self) -> bool:
+        """Proven to be a contraction: a unique fixed point, with no further assumption."""
+        return self.side is Side.PROVEN and self.lipschitz < 1
+
+    def all_premises(self) -> tuple[str, ...]:
+        """Premises of this certificate and of its parts, each once."""
+        seen = dict.fromkeys(self.premises)
+        for part in self.parts:
+            seen.update(dict.fromkeys(part.all_premises()))
+        return tuple(seen)
+
+    def __str__(self) -> str:
+        lines = list(self._lines(0))
+        premises = self.all_premises()
+        if premises:
+            lines.append("assumed, not checked: " + "; ".join(premises))
+        return "\n".join(lines)
+
+    def _lines(self, depth: int) -> list[str]:
+        lines = ["  " * depth + f"{self.name}: {self._claim()} [{self.method}]"]
+        for part in self.parts:
+            lines += part._lines(depth + 1)
+        return lines
+
+    def _claim(self) -> str:
+        if not math.isfinite(self.lipschitz):
+            return "nothing is guaranteed"
+        sign = "<=" if self.side is Side.PROVEN else ">="
+        alpha = "" if self.averagedness is None else f", {self.averagedness:.6g}-averaged"
+        return f"{self.side.value}, Lipschitz constant {sign} {self.lipschitz:.6g}{alpha}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for ``json.dumps``; an unknown Lipschitz constant becomes null."""
+        return {
+            "name": self.name,
+            "lipschitz": self.lipschitz if math.isfinite(self.lipschitz) else None,
+            "averagedness": self.averagedness,
+            "side": self.side.value,
+            "method": self.method,
+            "premises": list(self.premises),
+            "bounded": self.bounded,
+            "parts": [part.to_json() for part in self.parts],
+            "text": str(self),
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Certificate:
+        """The inverse of ``to_json``."""
+        lipschitz = data["lipschitz"]
+        return cls(
+            name=data["name"],
+            lipschitz=math.inf if lipschitz is None else float(lipschitz),
+            averagedness=data["averagedness"],
+            side=Side(data["side"]),
+            method=data["method"],
+            premises=tuple(data["premises"]),
+            parts=tuple(cls.from_json(part) for part in data["parts"]),
+            bounded=data["bounded"],
+        )
+
+
+def nothing(name: str, reason: str, parts: Sequence[Certificate] = ()) -> Certificate:
+    """No claim at all, and why."""
+    return Certificate(name, math.inf, None, Side.MEASURED, reason, parts=tuple(parts))
+
+
+def identity(name: str = "id") -> Certificate:
+    """The identity is alpha-averaged for every alpha; the smallest that a float holds stands for them."""
+    return Certificate(name, 1.0, math.ulp(0.0), Side.PROVEN, "the identity is averaged for every alpha > 0")
+
+
+def averagedness_of_composition(alphas: Sequence[float]) -> float:
+    """alpha = 1 / (1 + 1 / sum_i a_i / (1 - a_i)), for any number of maps."""
+    total = sum(alpha / (1 - alpha) for alpha in alphas)
+    return total / (1 + total)
+
+
+def compose(parts: Sequence[Certificate], name: str) -> Certificate:
+    """The certificate of parts[0] after parts[1] after ...; only PROVEN parts compose to a PROVEN whole."""
+    parts = tuple(parts)
+    unproven = ", ".join(part.name for part in parts if part.side is not Side.PROVEN)
+    if unproven:
+        return nothing(name, f"nothing is proven about {unproven}", parts)
+    lipschitz = math.prod(part.lipschitz for part in parts)
+    alphas = [part.averagedness for part in parts if part.averagedness is not None]
+    alpha, method = None, "product of Lipschitz constants"
+    if len(alphas) == len(parts):
+        alpha = averagedness_of_composition(alphas)
+        method = "composition, Combettes & Yamada 2015, Prop. 2.4"
+    elif lipschitz < 1:
+        alpha, method = (1 + lipschitz) / 2, method + "; a contraction is (1 + c)/2-averaged"
+    if alpha is not None and alpha >= 1:  # so close to 1 that rounding took it: no claim
+        alpha = None
+    return Certificate(name, lipschitz, alpha, Side.PROVEN, method, parts=parts, bounded=parts[0].bounded)
+
+
+def relax(certificate: Certificate, relaxation: float, name: str) -> Certificate:
+    """The certificate of (1 - lam) id + lam T, lam > 0."""
+    lam = float(relaxation)
+    if not 0 < lam < math.inf:
+        raise ValueError(f"a relaxation is a positive number, got {relaxation}")
+    if certificate.side is not Side.PROVEN:
+        return nothing(name, f"nothing is proven about {certificate.name}", (certificate,))
+    known = certificate.averagedness
+    if known is None and certificate.lipschitz <= 1:
+        known = 1.0  # nonexpansive is the limit case of averaged
+    if known is not None and lam * known < 1:
+        lipschitz = min(1.0, abs(1 - lam) + lam * certificate.lipschitz)
+        method = f"relaxation by {lam:.6g} < 1/{known:.6g}"
+        return Certificate(name, lipschitz, lam * known, Side.PROVEN, method, parts=(certificate,))
+    lipschitz = abs(1 - lam) + lam * certificate.lipschitz
+    return Certificate(
+        name, lipschitz, None, Side.PROVEN, f"triangle inequality, lam = {lam:.6g}", parts=(certificate,)
+    )
+
+
+def scale(certificate: Certificate, factor: float, name: str) -> Certificate:
+    """The certificate of T(s x) / s: the same constants (Xu et al., IEEE SPL 27, 2020)."""
+    if not 0 < factor < math.inf:
+        raise ValueError(f"a scaling is a positive number, got {factor}")
+    method = f"scaling by {factor:.6g} keeps every constant"
+    return replace(certificate, name=name, method=method, premises=(), parts=(certificate,))

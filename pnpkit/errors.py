@@ -1,0 +1,32 @@
+"""The exceptions of pnpkit: each says what was expected, what came and what to do, in one line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class PnpError(Exception):
+    """Root of every error that pnpkit raises on purpose."""
+
+
+class InputError(PnpError, ValueError):
+    """An argument or a file that cannot be used. The command line prints it and exits with 2."""
+
+
+class UnknownName(InputError):
+    """A name that is not in a registry; the message holds the nearest one and all there are."""
+
+    def __init__(self, what: str, name: str, names: Iterable[str]):
+        known = sorted(names)
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        super().__init__(f"unknown {what} '{name}': {hint}available: {', '.join(known) or 'none'}")
+
+
+class StepSizeError(InputError):
+    """A step size outside the interval in which convergence is proven."""
+
+
+class CardError(PnpError):
+    """A denoiser's folder does not hold what its card says."""

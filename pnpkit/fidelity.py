@@ -1,0 +1,95 @@
+r"""Data fidelity: f(x) = 1/2 ||A x - y||^2, which knows its smoothness L = ||A||^2 and convexity mu = sigma_min(A)^2."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from deepinv.physics import LinearPhysics
+from torch import Tensor
+
+from pnpkit import certificates
+from pnpkit.certificates import Certificate, Side
+from pnpkit.errors import StepSizeError
+from pnpkit.maps import Map
+from pnpkit.operators.norms import NormBound, norm_bound, smallest_singular_value
+
+
+class LeastSquares:
+    """f(x) = 1/2 ||A x - y||^2, summed over pixels and channels, per image of the batch.
+
+    Args:
+        operator: the forward model A, any deepinv ``LinearPhysics``.
+        y: the measurement, (B, C, H, W).
+        norm: a bound on ||A|| that the user vouches for; it is named as a premise. Without it the bound comes from
+            ``operators.norm_bound``: proven where the structure of A allows it, measured otherwise.
+    """
+
+    def __init__(self, operator: LinearPhysics, y: Tensor, norm: float | None = None):
+        self.operator, self.y = operator, y
+        self.premises: tuple[str, ...] = ()
+        if norm is not None:
+            self.norm = NormBound(float(norm), Side.PROVEN, "given by the user")
+            self.premises = (f"||A|| <= {norm:.6g}, given by the user",)
+        else:
+            self.norm = norm_bound(operator, self.start())
+
+    @property
+    def L(self) -> float:
+        """Smoothness constant ||A||^2 (an upper bound when ``norm.side`` is PROVEN)."""
+        return self.norm.value**2
+
+    @property
+    def mu(self) -> float:
+        """Strong convexity constant sigma_min(A)^2 (a proven lower bound, often 0)."""
+        return smallest_singular_value(self.operator) ** 2
+
+    def start(self) -> Tensor:
+        """An image of the domain: A^T y."""
+        return self.operator.A_adjoint(self.y)
+
+    def value(self, x: Tensor) -> Tensor:
+        """f(x) per image, shape (B,)."""
+        return 0.5 * (self.operator.A(x) - self.y).square().flatten(1).sum(1)
+
+    def gradient(self, x: Tensor) -> Tensor:
+        """A^T (A x - y)."""
+        return self.operator.A_adjoint(self.operator.A(x) - self.y)
+
+    def default_step(self) -> float:
+        """1.9 / L, near the end of the legal interval: the fewest iterations at a given proof."""
+        return 1.9 / self.L if self.L > 0 else 1.0
+
+    def check_step(self, tau: float) -> None:
+        """Refuse a step outside (0, 2/L), naming the largest legal one."""
+        largest = 2 / self.L if self.L > 0 else math.inf
+        if not 0 < tau < largest:
+            raise StepSizeError(
+                f"step size tau = {tau:.6g} is not in (0, 2/L) with L = ||A||^2 = {self.L:.6g} "
+                f"({self.norm.method}): choose tau below {largest:.6g}"
+            )
+
+    def gradient_step(self, tau: float | None = None) -> Map:
+        """G(x) = x - tau A^T (A x - y): (tau L / 2)-averaged for tau in (0, 2/L).
+
+        A contraction with factor max(|1 - tau mu|, |1 - tau L|) when mu > 0. An (A, L) that was only measured
+        proves nothing, and the certificate says so.
+        """
+        tau = self.default_step() if tau is None else float(tau)
+        self.check_step(tau)
+        return Map(lambda x: x - tau * self.gradient(x), self.certify_step(tau))
+
+    def certify_step(self, tau: float) -> Certificate:
+        name = "id - tau grad f"
+        if self.norm.side is not Side.PROVEN:
+            return certificates.nothing(name, f"L = {self.L:.6g} was only measured ({self.norm.method})")
+        factor = max(abs(1 - tau * self.mu), abs(1 - tau * self.L)) if self.mu > 0 else 1.0
+        averagedness = tau * self.L / 2
+        method = f"tau = {tau:.6g} < 2/L, L = ||A||^2 <= {self.L:.6g} ({self.norm.method}), mu >= {self.mu:.3g}"
+        if averagedness == 0:
+            return certificates.identity(name)
+        return Certificate(name, min(factor, 1.0), averagedness, Side.PROVEN, method, self.premises)
+
+    def prox(self, x: Tensor, tau: float) -> Tensor:
+        """argmin_u f(u) + 1/(2 tau) ||u - x||^2, by deepinv: closed form where the physics has one."""
+        return self.operator.prox_l2(x, self.y, torch.as_tensor(tau, dtype=x.dtype, device=x.device))

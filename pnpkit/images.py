@@ -1,0 +1,357 @@
+"""Image files in and out with everything kept: depth, alpha, value range, orientation, colour profile.
+
+Pillow does 8 bit files and grey 16 bit PNG, pypng colour 16 bit PNG (of which Pillow keeps 8 bits), tifffile TIFF.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import struct
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import png
+import tifffile
+from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL.ImageFile import ImageFile
+
+from pnpkit.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MAX_PIXELS = 500_000_000  # a file whose header claims more is refused before any of it is decoded
+_FLOAT_LIMIT = 10.0  # noise takes floats a little outside 0..1; an array beyond this is on another scale
+_TYPES = ("uint8", "uint16", "float16", "float32", "float64")
+_ORIENTATION = 0x0112  # the tag of EXIF and of TIFF
+# Opened by class, not by Image.open: that enforces Pillow's own pixel limit, a global setting, and calls a phone's JPEG
+# with an embedded preview an animation.
+_PILLOW: dict[bytes, Callable[[Path], ImageFile]] = {
+    b"\x89PNG\r\n\x1a\n": PngImagePlugin.PngImageFile,
+    b"\xff\xd8\xff": JpegImagePlugin.JpegImageFile,
+    b"RIFF": WebPImagePlugin.WebPImageFile,
+    b"BM": BmpImagePlugin.BmpImageFile,
+    b"GIF8": GifImagePlugin.GifImageFile,
+}
+_CONVERTED = {  # Pillow's mode -> the mode to convert to and the note
+    "1": ("L", "1 bit converted to 8 bit grey"),
+    "P": ("RGB", "palette converted to RGB"),
+    "CMYK": ("RGB", "CMYK converted to RGB without its colour profile"),
+}
+_TIFF_COLOURS = {"MINISBLACK": 1, "MINISWHITE": 1, "PALETTE": 1, "RGB": 3}  # samples per pixel, without alpha
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """An image and what it takes to write it back as it came: value in the file = low + pixels * (high - low).
+
+    pixels: float32 or float64, (H, W) or (H, W, 3), on the 0..1 scale, without alpha. alpha: (H, W), the file's own
+    values, or None. dtype: of the file, uint8, uint16 or a float. notes: sentences on what reading had to change.
+    exif, icc: raw bytes or None.
+    """
+
+    pixels: np.ndarray
+    alpha: np.ndarray | None = None
+    dtype: np.dtype[Any] = np.dtype(np.uint8)
+    low: float = 0.0
+    high: float = 255.0
+    notes: tuple[str, ...] = ()
+    exif: bytes | None = None
+    icc: bytes | None = None
+
+
+def read(path: str | os.PathLike[str]) -> Picture:
+    """Read a PNG, TIFF, JPEG, WebP, BMP or still GIF file; its content decides, not its extension.
+
+    8 and 16 bit integers and floats, grey or RGB, with or without alpha. Palettes and CMYK become RGB, 1 bit becomes
+    8 bit grey, EXIF orientation is applied; each leaves a note. Floats stay as they are when all lie in 0..1, else
+    their minimum and maximum become 0 and 1 in float64 (written back exactly up to rounding).
+    Raises InputError, with the path, for a file that is missing, a folder, empty, no image, truncated, of several
+    frames, of no pixels or more than MAX_PIXELS, with NaN or inf, or of another layout.
+    """
+    path = Path(path)
+    if not os.path.isfile(path):
+        came = "a folder or device" if os.path.exists(path) else "nothing there"
+        raise InputError(f"{path}: expected an image file, got {came}: give the path of one image")
+    try:
+        with path.open("rb") as file:
+            head = file.read(32)
+        if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+            return _read_tiff(path)
+        for magic, opener in _PILLOW.items():
+            if head.startswith(magic):
+                return _read_pillow(path, opener, head)
+        came = f"one that begins with {head[:8]!r}: convert it" if head else "an empty one: get it afresh"
+        raise InputError(f"{path}: expected a PNG, TIFF, JPEG, WebP or BMP file, got {came}")
+    except InputError:
+        raise
+    except PermissionError as error:
+        raise InputError(f"{path}: expected a readable file, got 'permission denied': change its mode") from error
+    except Exception as error:  # on damaged data a decoder raises whatever it stumbles over
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if "imagecodecs" in reason:
+            advice = "save it without compression or install the package imagecodecs"
+            raise InputError(f"{path}: expected a TIFF compression readable here, got {reason}: {advice}") from error
+        raise InputError(f"{path}: expected a whole image, got a truncated or damaged one: {reason}") from error
+
+
+def write(path: str | os.PathLike[str], picture: Picture) -> None:
+    """Write a picture in the format of the extension with its dtype, range, alpha and, where there is room, metadata.
+
+    Integers are clipped to 0..1 and rounded to nearest; floats are stored as they are. All but JPEG (quality 95, full
+    chroma) are lossless. The file appears whole or not at all. Raises InputError for an unknown extension, an absent
+    folder, content the format cannot hold, NaN, alpha of another shape or type, and a failing encoder or disk.
+    """
+    path = Path(path)
+    _check_place(path)
+    dtype, alpha = np.dtype(picture.dtype), picture.alpha
+    fitting = [end for end, (_, types, layers) in _FORMATS.items() if dtype.name in types and (alpha is None or layers)]
+    if path.suffix.lower() not in fitting:
+        content = f"{dtype}{'' if alpha is None else ' with alpha'}"
+        raise InputError(f"{path}: {path.suffix} cannot hold {content}; formats that can: {' '.join(fitting) or '-'}")
+    _check_pixels(f"{path}: ", picture.pixels)
+    samples = _quantised(picture.pixels, dtype, picture.low, picture.high)
+    if alpha is not None:
+        if alpha.shape != samples.shape[:2] or alpha.dtype != dtype:
+            came = f"{alpha.dtype} {alpha.shape}"
+            raise InputError(f"{path}: expected alpha {dtype} {samples.shape[:2]}, got {came}: convert or resize it")
+        samples = np.dstack([samples, alpha])
+    # not by tempfile: its files are readable by their owner only, and so would be the result
+    temporary = path.parent / f".pnpkit-{secrets.token_hex(8)}.part"
+    try:
+        with temporary.open("xb") as file:
+            _FORMATS[path.suffix.lower()][0](file, samples, picture)
+        os.replace(temporary, path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: could not be written, nothing was changed: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_output(path: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]], overwrite: bool) -> None:
+    """Refuse, before any work is done, an output that cannot or should not be written.
+
+    Raises InputError for an unknown extension, an absent folder, a path that is one of the inputs (by any name or link,
+    whatever ``overwrite`` says) and a path that exists, unless ``overwrite``.
+    """
+    path = Path(path)
+    _check_place(path)
+    for source in inputs:
+        linked = os.path.exists(path) and os.path.exists(source) and os.path.samefile(path, source)
+        if linked or os.path.realpath(path) == os.path.realpath(source):
+            raise InputError(f"{path}: the output is the input {source}: choose another name, inputs stay untouched")
+    if os.path.exists(path) and not overwrite:
+        raise InputError(f"{path}: the output exists already: choose another name or add --overwrite")
+
+
+def with_pixels(picture: Picture, pixels: np.ndarray) -> Picture:
+    """The picture with other pixels; alpha is stretched to their size, each pixel taking the nearest sample."""
+    if picture.alpha is None:
+        return replace(picture, pixels=pixels)
+    rows, columns = (np.arange(n) * old // n for n, old in zip(pixels.shape[:2], picture.alpha.shape, strict=True))
+    return replace(picture, pixels=pixels, alpha=picture.alpha[np.ix_(rows, columns)])
+
+
+def to_tensor(pixels: np.ndarray) -> Tensor:
+    """(H, W) or (H, W, 3) -> (1, C, H, W) float32 tensor on the CPU with its own memory."""
+    import torch
+
+    _check_pixels("", pixels)
+    planes = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
+    return torch.tensor(np.ascontiguousarray(planes), dtype=torch.float32)[None]
+
+
+def from_tensor(tensor: Tensor) -> np.ndarray:
+    """(1, 1, H, W) -> (H, W), (1, 3, H, W) -> (H, W, 3), of the tensor's type, with its own memory."""
+    if tensor.ndim != 4 or tensor.shape[0] != 1 or tensor.shape[1] not in (1, 3):
+        raise InputError(f"expected a tensor (1, 1, H, W) or (1, 3, H, W), got {tuple(tensor.shape)}: pass one image")
+    planes = tensor.detach().cpu().numpy()[0]
+    return planes[0].copy() if len(planes) == 1 else np.moveaxis(planes, 0, -1).copy()
+
+
+def as_float(image: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+    """An image in memory -> pixels on the 0..1 scale, and restore: pixels -> an array of the image's own type.
+
+    image: (H, W) or (H, W, 3), uint8, uint16 or float on the 0..1 scale (kept as it is, noise may leave the range).
+    pixels: float64 for float64, else float32; a copy. restore clips and rounds for integer types only.
+    Raises InputError for another shape or type, NaN or inf, and floats that are plainly on another scale.
+    """
+    dtype = image.dtype
+    if dtype.name not in _TYPES:
+        raise InputError(f"expected an image of {', '.join(_TYPES)}, got {dtype}: convert it")
+    _check_pixels("", image)
+    least, most = float(image.min()), float(image.max())
+    if dtype.kind == "f" and max(-least, most) > _FLOAT_LIMIT:
+        raise InputError(f"expected floats on the 0..1 scale, got {least:.6g}..{most:.6g}: divide, e.g. by 255")
+    high = 1.0 if dtype.kind == "f" else float(np.iinfo(dtype).max)
+    pixels = image.astype(np.float64 if dtype == np.float64 else np.float32) / high
+    return pixels, lambda restored: _quantised(restored, dtype, 0.0, high)
+
+
+def _quantised(pixels: np.ndarray, dtype: np.dtype[Any], low: float, high: float) -> np.ndarray:
+    if dtype.kind == "f":
+        return (low + pixels * (high - low)).astype(dtype)
+    return np.rint(low + np.clip(pixels, 0, 1) * (high - low)).astype(dtype)
+
+
+def _check_pixels(where: str, image: np.ndarray) -> None:
+    if image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)) or image.size == 0:
+        raise InputError(f"{where}expected a grey (H, W) or RGB (H, W, 3) image with pixels in it, got {image.shape}")
+    bad = image.size - int(np.isfinite(image).sum())
+    if bad:
+        raise InputError(f"{where}expected finite values, got {bad} NaN or inf among {image.size}: replace them")
+
+
+def _check_header(path: Path, width: int, height: int, frames: int = 1) -> None:
+    if width < 1 or height < 1:
+        raise InputError(f"{path}: expected an image with pixels in it, got {width} x {height}: get it afresh")
+    if width * height > MAX_PIXELS:
+        raise InputError(f"{path}: expected at most {MAX_PIXELS} pixels, got {width} x {height}: crop or shrink it")
+    if frames != 1:
+        raise InputError(f"{path}: expected a still image, got {frames} frames: extract the one to use")
+
+
+def _check_place(path: Path) -> None:
+    if path.suffix.lower() not in _FORMATS:
+        raise InputError(f"{path}: unknown image extension '{path.suffix}'; known: {' '.join(_FORMATS)}")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: expected an existing folder to write to, there is no {path.parent}: create it")
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"{path}: expected a folder that may be written to, {path.parent} may not: choose another")
+    if os.path.isdir(path):
+        raise InputError(f"{path}: expected a file name to write to, got a folder: add a name")
+
+
+def _read_pillow(path: Path, opener: Callable[[Path], ImageFile], head: bytes) -> Picture:
+    depth = 8
+    if opener is PngImagePlugin.PngImageFile:
+        width, height, depth = struct.unpack(">IIB", head[16:25])
+        _check_header(path, width, height)  # here, as Pillow takes a PNG without pixels for no PNG
+    with opener(path) as image:
+        _check_header(path, image.width, image.height, getattr(image, "n_frames", 1))
+        image.load()
+        transparent = image.has_transparency_data
+        mode, note = _CONVERTED.get(image.mode, (image.mode, ""))
+        if depth == 16 and (image.mode != "I;16" or transparent):
+            samples = _read_pypng(path)
+        else:
+            samples = np.asarray(image.convert(mode + "A" if transparent and mode in ("L", "RGB") else mode))
+        icc = None if image.mode == "CMYK" else image.info.get("icc_profile")
+        try:
+            tags = image.getexif()
+            orientation = tags.pop(_ORIENTATION, 1)
+            exif, remark = tags.tobytes() if len(tags) else None, ""
+        except Exception:  # damaged metadata must not cost the picture
+            orientation, exif, remark = 1, None, "damaged EXIF left out"
+        return _picture(path, samples, (note, remark), orientation, icc, exif)
+
+
+def _read_pypng(path: Path) -> np.ndarray:
+    with path.open("rb") as file:
+        width, height, rows, info = png.Reader(file=file).read()
+        samples = np.array(list(rows), np.uint16).reshape(height, width, info["planes"])
+    if "transparent" not in info:
+        return samples
+    opaque = (samples != info["transparent"]).any(axis=-1)
+    return np.dstack([samples, np.where(opaque, 65535, 0).astype(np.uint16)])
+
+
+def _read_tiff(path: Path) -> Picture:
+    with tifffile.TiffFile(path) as tiff:
+        pages = [page for page in tiff.pages if isinstance(page, tifffile.TiffPage) and not page.is_reduced]
+        page = pages[0]
+        _check_header(path, page.imagewidth, page.imagelength, len(pages) * page.imagedepth)
+        kind, dtype = tifffile.PHOTOMETRIC(page.photometric).name, np.dtype(page.dtype or object)
+        alphas = page.samplesperpixel - _TIFF_COLOURS.get(kind, 0)
+        premultiplied = tifffile.EXTRASAMPLE.ASSOCALPHA in page.extrasamples
+        if kind not in _TIFF_COLOURS or alphas not in (0, 1) or premultiplied or dtype.name not in (*_TYPES, "bool"):
+            came = f"{kind}, {page.samplesperpixel} samples of {dtype}{', premultiplied alpha' * premultiplied}"
+            raise InputError(f"{path}: expected grey or RGB, {' '.join(_TYPES)}, straight alpha, got {came}: convert")
+        stored = page.asarray(squeeze=False)[:, 0]  # (planes, H, W, samples): planes or samples is 1
+        samples, note = np.concatenate(list(stored), axis=-1), ""  # in native byte order
+        if kind == "MINISWHITE":
+            samples[..., 0], note = np.invert(samples[..., 0]), "white-is-zero converted to black-is-zero"
+        if kind == "PALETTE":
+            samples, note = (page.colormap >> 8).astype(np.uint8).T[samples[..., 0]], "palette converted to RGB"
+        if dtype.kind == "b":
+            samples, note = samples.astype(np.uint8) * 255, "1 bit converted to 8 bit grey"
+        return _picture(path, samples, (note,), page.tags.valueof(_ORIENTATION, 1), page.iccprofile)
+
+
+def _picture(
+    path: Path,
+    samples: np.ndarray,
+    notes: tuple[str, ...],
+    orientation: int,
+    icc: bytes | None,
+    exif: bytes | None = None,
+) -> Picture:
+    """Turn upright, split off alpha and map to 0..1 what a file holds: (H, W) or (H, W, channels), alpha last."""
+    if orientation in (5, 6, 7, 8):
+        samples = samples.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        samples = samples[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        samples = samples[::-1]
+    if orientation in range(2, 9):
+        notes += ("EXIF orientation applied",)
+    samples = np.atleast_3d(samples)
+    channels, dtype = samples.shape[2], samples.dtype
+    colours = samples[..., :3] if channels > 2 else samples[..., 0]
+    alpha = samples[..., -1].copy() if channels in (2, 4) else None
+    _check_pixels(f"{path}: ", colours)
+    low, high = (0.0, float(np.iinfo(dtype).max)) if dtype.kind == "u" else (float(colours.min()), float(colours.max()))
+    if dtype.kind == "f" and low >= 0 and high <= 1:
+        low, high = 0.0, 1.0
+    single = dtype.kind == "u" or (dtype != np.float64 and (low, high) == (0, 1))
+    pixels = (colours.astype(np.float32 if single else np.float64, order="C") - low) / (high - low or 1.0)
+    return Picture(pixels, alpha, dtype, low, high, tuple(filter(None, notes)), exif, icc)
+
+
+def _write_pillow(file: BinaryIO, samples: np.ndarray, picture: Picture, form: str, **options: Any) -> None:
+    metadata = {"exif": picture.exif, "icc_profile": picture.icc}
+    Image.fromarray(samples).save(file, form, **options, **{key: data for key, data in metadata.items() if data})
+
+
+def _write_png(file: BinaryIO, samples: np.ndarray, picture: Picture) -> None:
+    if samples.dtype == np.uint8 or samples.ndim == 2:
+        return _write_pillow(file, samples, picture, "PNG")
+    height, width, channels = samples.shape
+    encoded = BytesIO()
+    writer = png.Writer(width, height, greyscale=channels == 2, alpha=channels != 3, bitdepth=16)
+    writer.write_packed(encoded, (row.tobytes() for row in samples.astype(">u2")))
+    chunks = list(png.Reader(bytes=encoded.getvalue()).chunks())
+    if picture.exif:
+        chunks.insert(1, (b"eXIf", picture.exif.removeprefix(b"Exif\0\0")))
+    if picture.icc:
+        chunks.insert(1, (b"iCCP", b"ICC profile\0\0" + zlib.compress(picture.icc)))
+    png.write_chunks(file, chunks)
+
+
+def _write_tiff(file: BinaryIO, samples: np.ndarray, picture: Picture) -> None:
+    kind = "rgb" if picture.pixels.ndim == 3 else "minisblack"
+    extra = None if picture.alpha is None else ("unassalpha",)
+    planar = "contig" if samples.ndim == 3 else None
+    tifffile.imwrite(
+        file, samples, photometric=kind, planarconfig=planar, extrasamples=extra, iccprofile=picture.icc, metadata=None
+    )
+
+
+_write_jpeg = partial(_write_pillow, form="JPEG", quality=95, subsampling=0)
+# extension -> encoder, the types it holds, whether it holds alpha
+_FORMATS: dict[str, tuple[Callable[[BinaryIO, np.ndarray, Picture], None], tuple[str, ...], bool]] = {
+    ".png": (_write_png, ("uint8", "uint16"), True),
+    ".tif": (_write_tiff, _TYPES, True),
+    ".tiff": (_write_tiff, _TYPES, True),
+    ".jpg": (_write_jpeg, ("uint8",), False),
+    ".jpeg": (_write_jpeg, ("uint8",), False),
+    ".webp": (partial(_write_pillow, form="WEBP", lossless=True, exact=True), ("uint8",), True),
+    ".bmp": (partial(_write_pillow, form="BMP"), ("uint8",), False),  # Pillow reads no alpha back from BMP
+}

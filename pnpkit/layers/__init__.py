@@ -1,0 +1,1 @@
+"""Building blocks with proven norms, shared by denoisers and classifiers."""

@@ -1,0 +1,64 @@
+r"""Activations with slope in [0, 1] that may depend on the noise level, never on the image.
+
+Such a function is the derivative of a convex 1-smooth potential, which is all that the proofs need.
+The level enters through tables over equally spaced knots, interpolated linearly.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class LevelTable(nn.Module):
+    """One value per channel for every noise level in [0, top]: linear interpolation between knots."""
+
+    def __init__(self, channels: int, value: float, top: float, knots: int):
+        super().__init__()
+        self.top = top
+        self.values = nn.Parameter(torch.full((knots, channels), value))
+
+    def forward(self, level: Tensor) -> Tensor:
+        """(B,) levels -> (B, C, 1, 1)."""
+        knots = self.values.shape[0]
+        position = level.to(self.values.dtype)[:, None] * ((knots - 1) / self.top)
+        hat = (1 - (position - torch.arange(knots, device=level.device)).abs()).clamp_min(0)
+        return (hat @ self.values)[:, :, None, None]
+
+
+def clip(z: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """min(max(z, low), high), elementwise with broadcasting: the derivative of a Huber potential."""
+    return torch.clamp(z, low, high)
+
+
+class Clip(nn.Module):
+    """clip(z, -sigma exp(a), sigma exp(c)): weak responses pass, strong ones saturate.
+
+    Subtracted in a gradient-flow step it removes noise and leaves edges alone. At sigma = 0 it vanishes.
+    """
+
+    def __init__(self, channels: int, top: float, knots: int = 6, start: float = 0.2):
+        super().__init__()
+        log_start = float(torch.tensor(start).log())
+        self.low = LevelTable(channels, log_start, top, knots)
+        self.high = LevelTable(channels, log_start, top, knots)
+        self.kernel = clip  # replaced by a compiled one in training
+
+    def forward(self, z: Tensor, level: Tensor) -> Tensor:
+        scale = level[:, None, None, None]
+        low, high = -scale * self.low(level).exp(), scale * self.high(level).exp()
+        return self.kernel(z, low.to(z.dtype), high.to(z.dtype))
+
+
+class ReLU(nn.Module):
+    """max(z + b(sigma), 0), the activation of the lecture, with a bias table."""
+
+    def __init__(self, channels: int, top: float, knots: int = 6):
+        super().__init__()
+        self.bias = LevelTable(channels, 0.0, top, knots)
+
+    def forward(self, z: Tensor, level: Tensor) -> Tensor:
+        return torch.relu(z + self.bias(level).to(z.dtype))
+
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"clip": Clip, "relu": ReLU}

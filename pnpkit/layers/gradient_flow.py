@@ -1,0 +1,96 @@
+r"""Explicit Euler steps of the negative gradient flow of V(x) = 1^T Sigma(W x + b).
+
+    phi(x) = x - tau W^T sigma(W x + b),    Sigma' = sigma, slope of sigma in [0, 1]
+
+is 1-Lipschitz for 0 <= tau <= 2 / ||W||^2 and (tau ||W||^2 / 2)-averaged for 0 < tau < 2 / ||W||^2
+(Sherry et al., Physica D 463, 2024).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pnpkit.certificates import Certificate, Side
+from pnpkit.layers.norms import conv_norm_bound
+
+PADDINGS = ("zero", "circular")
+START_GRID = 16  # frequencies per axis for the norm at the start: 4 % of slack, a few milliseconds
+LARGEST_STEP = 1.96  # in units of 1 / ||W||^2; 2 is where averagedness is lost
+
+
+def adjoint_kernel(kernel: Tensor) -> Tensor:
+    """The kernel of the adjoint of a stride-1 'same' convolution: channels swapped, taps turned by 180 degrees."""
+    return kernel.transpose(0, 1).flip(2, 3)
+
+
+def convolve(x: Tensor, kernel: Tensor, padding: str) -> Tensor:
+    """Stride-1 convolution (cross-correlation) that keeps the size, for odd kernels."""
+    reach = kernel.shape[-1] // 2
+    if padding == "circular" and reach:
+        rows = torch.arange(-reach, x.shape[-2] + reach, device=x.device) % x.shape[-2]
+        columns = torch.arange(-reach, x.shape[-1] + reach, device=x.device) % x.shape[-1]
+        return F.conv2d(x[..., rows, :][..., columns], kernel)
+    return F.conv2d(x, kernel, padding=reach)
+
+
+def zero_mean_orthogonal(hidden: int, channels: int, size: int) -> Tensor:
+    """Filters without a mean whose rows are orthonormal (as far as there are enough dimensions)."""
+    kernel = torch.randn(hidden, channels, size, size)
+    if size > 1:
+        kernel = kernel - kernel.mean(dim=(2, 3), keepdim=True)
+    flat = kernel.reshape(hidden, -1)
+    u, _, v = torch.linalg.svd(flat, full_matrices=False)
+    return (u @ v).reshape(kernel.shape)
+
+
+class GradientFlowConv2d(nn.Module):
+    """phi(x) = x - tau W^T sigma(W x; level), W a convolution from ``channels`` to ``hidden``.
+
+    ``kernel`` is kept near unit norm by the training (see ``networks.euler``) and tau is a sigmoid below
+    ``LARGEST_STEP``; the certificate uses neither belief but measures both: ``step * norm_bound()**2 / 2``.
+    Computes in the dtype of its input, or in the autocast dtype.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        hidden: int,
+        kernel_size: int,
+        activation: nn.Module,
+        padding: str = "zero",
+        step: float = 1.8,
+    ):
+        super().__init__()
+        if padding not in PADDINGS:
+            raise ValueError(f"padding must be one of {', '.join(PADDINGS)}, got {padding!r}")
+        self.padding = padding
+        kernel = zero_mean_orthogonal(hidden, channels, kernel_size)
+        self.kernel = nn.Parameter(kernel / conv_norm_bound(kernel, START_GRID))
+        self.raw_step = nn.Parameter(torch.logit(torch.tensor(step / LARGEST_STEP)))
+        self.activation = activation
+
+    @property
+    def step(self) -> Tensor:
+        """tau, a scalar in (0, LARGEST_STEP)."""
+        return LARGEST_STEP * torch.sigmoid(self.raw_step)
+
+    def norm_bound(self, grid: int = 64) -> float:
+        """Proven bound on ||W||, for every image size; see ``conv_norm_bound``."""
+        return conv_norm_bound(self.kernel, grid)
+
+    def certify(self, name: str, grid: int = 64) -> Certificate:
+        """(tau B^2 / 2)-averaged when that is below 1, B the proven norm; otherwise only (tau B^2 - 1)-Lipschitz."""
+        bound, tau = self.norm_bound(grid), float(self.step.detach().double())
+        averagedness = tau * bound**2 / 2
+        method = f"gradient-flow step, tau = {tau:.6g}, ||W|| <= {bound:.6g} (symbol on a {grid} x {grid} grid)"
+        if averagedness < 1:
+            return Certificate(name, 1.0, averagedness, Side.PROVEN, method)
+        return Certificate(name, max(1.0, tau * bound**2 - 1), None, Side.PROVEN, method)
+
+    def forward(self, x: Tensor, level: Tensor) -> Tensor:
+        kernel = self.kernel
+        back = (-self.step * adjoint_kernel(kernel)).to(x.dtype)
+        z = self.activation(convolve(x, kernel.to(x.dtype), self.padding), level)
+        return x + convolve(z, back, self.padding)

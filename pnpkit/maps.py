@@ -1,0 +1,48 @@
+"""Maps: callables on images that carry a certificate, composed together with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from pnpkit import certificates
+from pnpkit.certificates import Certificate
+
+
+@dataclass(frozen=True)
+class Map:
+    """T: images -> images of the same shape, and what is proven about it.
+
+    ``outer @ inner`` is outer after inner, ``relax(lam)`` is (1 - lam) id + lam T, ``scale(s)`` is T(s x) / s.
+    """
+
+    function: Callable[[Tensor], Tensor]
+    certificate: Certificate
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+    def __matmul__(self, inner: Map) -> Map:
+        outer = self
+        name = f"{self.certificate.name} ∘ {inner.certificate.name}"
+        certificate = certificates.compose((self.certificate, inner.certificate), name)
+        return Map(lambda x: outer.function(inner.function(x)), certificate)
+
+    def relax(self, relaxation: float) -> Map:
+        """(1 - lam) id + lam T: (lam alpha)-averaged for lam in (0, 1/alpha)."""
+        name = f"relaxed({self.certificate.name}, {relaxation:.6g})"
+        certificate = certificates.relax(self.certificate, relaxation, name)
+        return Map(lambda x: x + relaxation * (self.function(x) - x), certificate)
+
+    def scale(self, factor: float) -> Map:
+        """T(s x) / s: the same averagedness, another strength (Xu et al. 2020)."""
+        name = f"scaled({self.certificate.name}, {factor:.6g})"
+        certificate = certificates.scale(self.certificate, factor, name)
+        return Map(lambda x: self.function(x * factor) / factor, certificate)
+
+
+def identity() -> Map:
+    """x -> x."""
+    return Map(lambda x: x, certificates.identity())

@@ -1,0 +1,73 @@
+"""What every denoising network shares: levels, grey images, precision, and a certificate that watches the weights."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import Any
+
+import torch
+from deepinv.models import Denoiser
+from torch import Tensor
+
+from pnpkit.certificates import Certificate
+from pnpkit.errors import InputError
+from pnpkit.maps import Map
+
+
+class Network(Denoiser):
+    """A deepinv denoiser D(x, sigma) for colour and grey images of any size, float32 or float64.
+
+    A grey image goes through as three equal channels, averaged after: with the isometric lift
+    Q x = (x, x, x) / sqrt(3) this is Q^T D(s Q x) / s, s = sqrt(3), which keeps every constant of D.
+    """
+
+    top: float  # the largest noise level, on the 0..1 scale
+    name: str = "D"
+    config: Any  # the frozen dataclass it was built from
+
+    @abstractmethod
+    def denoise(self, x: Tensor, level: Tensor) -> Tensor:
+        """(B, 3, H, W) and levels (B,) in [0, top] -> (B, 3, H, W)."""
+
+    @abstractmethod
+    def certify(self, grid: int = 64) -> Certificate:
+        """Derive from the weights what is proven about x -> D(x, sigma), for every sigma in [0, top]."""
+
+    def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        """D(x, sigma).
+
+        Args:
+            x: (B, C, H, W) with C = 1 or 3, intensities about 0..1.
+            sigma: noise level on the same scale, a number or one per image; in [0, top].
+
+        Raises:
+            InputError: other shapes, or a level outside [0, top].
+        """
+        if x.ndim != 4 or x.shape[1] not in (1, 3) or not x.is_floating_point():
+            raise InputError(f"a denoiser takes a float tensor (B, 1 or 3, H, W), got {x.dtype} {tuple(x.shape)}")
+        level = self._handle_sigma(sigma, batch_size=x.shape[0], device=x.device, dtype=x.dtype)
+        if not torch.jit.is_tracing() and not bool(((level >= 0) & (level <= self.top * (1 + 1e-6))).all()):
+            worst = float(level.min() if float(level.min()) < 0 or math.isnan(float(level.min())) else level.max())
+            raise InputError(f"noise level {worst:g} is outside [0, {self.top:.4g}], the range of this denoiser")
+        if x.shape[1] == 1:
+            return self.denoise(x.expand(-1, 3, -1, -1), level).mean(1, keepdim=True)
+        return self.denoise(x, level)
+
+    @property
+    def certificate(self) -> Certificate:
+        """What is proven about the weights as they are now; derived again when they have changed."""
+        state = tuple((id(p), p._version) for p in self.parameters())
+        known = self.__dict__.get("_known")
+        if known is None or known[0] != state:
+            self.__dict__["_known"] = known = (state, self.certify())
+        return known[1]
+
+    def remember(self, certificate: Certificate) -> None:
+        """Accept a certificate that was derived earlier from the same bytes (the registry checks their hash)."""
+        state = tuple((id(p), p._version) for p in self.parameters())
+        self.__dict__["_known"] = (state, certificate)
+
+    def at(self, sigma: float | Tensor) -> Map:
+        """The map x -> D(x, sigma) with its certificate."""
+        return Map(lambda x: self(x, sigma), self.certificate)

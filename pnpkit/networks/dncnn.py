@@ -1,0 +1,63 @@
+"""DnCNN (Zhang et al., IEEE TIP 26(7), 2017), colour, told the noise level: the unconstrained baseline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pnpkit import certificates
+from pnpkit.certificates import Certificate
+from pnpkit.networks.base import Network
+
+
+@dataclass(frozen=True)
+class DnCNNConfig:
+    """What a DnCNN is made of; ``top`` is the largest noise level (0..1 scale) it was trained on."""
+
+    depth: int = 20
+    channels: int = 64
+    kernel_size: int = 3
+    top: float = 50 / 255
+
+
+class DnCNN(Network):
+    """D(x, sigma) = x - R([x, sigma]): 20 convolutions with ReLU between them; sigma enters as a constant plane.
+
+    Without batch normalisation (its statistics would couple the pictures of a batch). Nothing bounds its
+    Lipschitz constant.
+    """
+
+    def __init__(self, config: DnCNNConfig):
+        super().__init__()
+        self.config = config
+        self.top = config.top
+        widths = [4] + [config.channels] * (config.depth - 1) + [3]
+        layers = [
+            nn.Conv2d(fan_in, fan_out, config.kernel_size, padding=config.kernel_size // 2)
+            for fan_in, fan_out in zip(widths[:-1], widths[1:], strict=True)
+        ]
+        for layer in layers:
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
+        nn.init.normal_(layers[-1].weight, std=1e-3)
+        self.layers = nn.ModuleList(layers)
+
+    def denoise(self, x: Tensor, level: Tensor) -> Tensor:
+        plane = level.to(x.dtype)[:, None, None, None].expand(-1, 1, *x.shape[2:])
+        hidden = torch.cat([x, plane], 1).contiguous(memory_format=torch.channels_last)
+        for layer in self.layers[:-1]:
+            hidden = torch.relu(_convolve(layer, hidden))
+        return x - _convolve(self.layers[-1], hidden).contiguous()
+
+    def certify(self, grid: int = 64) -> Certificate:
+        """None: nothing in the architecture or the training bounds how far DnCNN expands."""
+        return certificates.nothing(f"{self.name}(., sigma)", "an unconstrained network: no bound is known")
+
+
+def _convolve(layer: nn.Module, x: Tensor) -> Tensor:
+    """A convolution in the dtype of its input (float64 included), whatever the weights are stored in."""
+    assert isinstance(layer, nn.Conv2d) and layer.bias is not None
+    return nn.functional.conv2d(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype), padding=layer.padding)

@@ -1,0 +1,55 @@
+r"""Blur, y = k * x, as deepinv physics, with the boundary that the picture has.
+
+- ``circular``: the picture is one period of a periodic scene (simulations).
+- ``zero``: the scene is black outside of the frame.
+- ``unknown``: nothing is known outside of the frame. The scene is larger than the frame by the kernel and the
+  operator keeps the valid part: scene (H + h - 1, W + w - 1) -> frame (H, W). What photographs need.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from deepinv.physics import Blur, BlurFFT, LinearPhysics
+from torch import Tensor
+
+from pnpkit.errors import InputError, UnknownName
+
+BOUNDARIES = ("unknown", "circular", "zero")
+
+
+def blur(
+    kernel: np.ndarray | Tensor,
+    boundary: str = "unknown",
+    image_size: tuple[int, int] | None = None,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
+) -> LinearPhysics:
+    """A true convolution with an odd-sized kernel centred at size // 2, per channel.
+
+    Args:
+        kernel: (h, w), odd sizes.
+        boundary: ``unknown``, ``circular`` or ``zero``.
+        image_size: (H, W) of the blurred frame; needed by ``circular``, checked against the kernel by all.
+
+    Raises:
+        InputError: a kernel that is not 2-D and odd, or larger than the image.
+        UnknownName: another boundary.
+    """
+    weights = torch.as_tensor(np.asarray(kernel) if not isinstance(kernel, Tensor) else kernel).to(device, dtype)
+    if weights.ndim != 2 or weights.shape[0] % 2 == 0 or weights.shape[1] % 2 == 0:
+        raise InputError(f"a blur kernel is 2-D with odd sizes, got {tuple(weights.shape)}: see kernels.normalise")
+    if image_size is not None and (weights.shape[0] > image_size[0] or weights.shape[1] > image_size[1]):
+        size = "x".join(map(str, weights.shape))
+        raise InputError(f"the kernel ({size}) is larger than the image ({image_size[0]}x{image_size[1]})")
+    filters = weights[None, None]
+    if boundary == "circular":
+        if image_size is None:
+            raise InputError("a circular blur needs image_size=(H, W)")
+        return BlurFFT(img_size=(1, *image_size), filter=filters, device=device)
+    if boundary == "zero":
+        return Blur(filters, padding="constant", use_fft=True, device=device)
+    if boundary == "unknown":
+        return Blur(filters, padding="valid", use_fft=True, device=device)
+    raise UnknownName("boundary", boundary, BOUNDARIES)

@@ -1,0 +1,101 @@
+"""The norm of a forward model: proven where its structure allows a proof, measured otherwise and labelled so."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import singledispatch
+
+import torch
+from deepinv.physics import Blur, BlurFFT, Denoising, Inpainting, LinearPhysics
+from torch import Tensor
+
+from pnpkit.certificates import Side
+
+
+@dataclass(frozen=True)
+class NormBound:
+    """||A||: an upper bound when ``side`` is PROVEN, a lower bound when MEASURED."""
+
+    value: float
+    side: Side
+    method: str
+
+
+@singledispatch
+def norm_bound(operator: LinearPhysics, example: Tensor | None = None) -> NormBound:
+    """Bound on the norm of a forward model.
+
+    Args:
+        operator: any deepinv ``LinearPhysics``.
+        example: an image of the operator's domain; only power iteration, the way out for operators whose
+            structure is not known here, needs it.
+    """
+    if example is None:
+        raise TypeError(f"no proof is known for {type(operator).__name__}: an example image is needed to measure")
+    return measured_norm(operator, example)
+
+
+def measured_norm(operator: LinearPhysics, example: Tensor, iterations: int = 50) -> NormBound:
+    """Power iteration on A^T A: a lower bound. Never a proof."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(example.shape, generator=generator).to(example)
+    norm = 0.0
+    for _ in range(iterations):
+        x = x / torch.linalg.vector_norm(x).clamp_min(1e-30)
+        image = operator.A(x)
+        norm = max(norm, float(torch.linalg.vector_norm(image)))
+        x = operator.A_adjoint(image)
+    return NormBound(norm, Side.MEASURED, f"power iteration, {iterations} steps: a lower bound")
+
+
+@norm_bound.register
+def _(operator: BlurFFT, example: Tensor | None = None) -> NormBound:
+    return _convolution(operator.filter)
+
+
+@norm_bound.register
+def _(operator: Blur, example: Tensor | None = None) -> NormBound:
+    if operator.padding in ("valid", "circular", "constant", "zeros", "zero"):
+        return _convolution(operator.filter)
+    if example is None:
+        raise TypeError(f"no proof is known for a blur with padding '{operator.padding}': an example is needed")
+    return measured_norm(operator, example)
+
+
+@norm_bound.register
+def _(operator: Denoising, example: Tensor | None = None) -> NormBound:
+    return NormBound(1.0, Side.PROVEN, "the identity")
+
+
+@norm_bound.register
+def _(operator: Inpainting, example: Tensor | None = None) -> NormBound:
+    return NormBound(float(operator.mask.abs().max()), Side.PROVEN, "largest entry of a diagonal")
+
+
+def _convolution(filters: Tensor) -> NormBound:
+    """The smaller of two proofs: Young's ||k||_1, exact for kernels without negative entries, and the symbol."""
+    kernels = filters.detach().to("cpu", torch.float64)
+    young = float(kernels.abs().sum(dim=(-2, -1)).max())
+    if bool((kernels >= 0).all()):
+        return NormBound(young, Side.PROVEN, "||k||_1 (Young), exact for a non-negative kernel")
+    height, width = kernels.shape[-2:]
+    rows, columns = 8 * height, 8 * width
+    peak = float(torch.fft.rfft2(kernels, s=(rows, columns)).abs().max())
+    slack = math.cos(math.pi * (height - 1) / 2 / rows) * math.cos(math.pi * (width - 1) / 2 / columns)
+    return NormBound(min(young, peak / slack), Side.PROVEN, "symbol on a grid (Ehlich & Zeller 1964) or ||k||_1")
+
+
+def smallest_singular_value(operator: LinearPhysics) -> float:
+    """A proven lower bound on sigma_min(A): the smallest gain of a circular blur, 0 where nothing is known.
+
+    The gains are computed in the operator's precision, so what is below its rounding counts as 0.
+    """
+    if isinstance(operator, BlurFFT):
+        gains = operator.mask
+        rounding = 100 * torch.finfo(gains.dtype).eps
+        smallest = float(gains.min())
+        return smallest * (1 - rounding) - rounding if smallest > 2 * rounding else 0.0
+    if isinstance(operator, Denoising):
+        return 1.0
+    return 0.0

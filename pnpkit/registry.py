@@ -1,0 +1,142 @@
+"""Denoisers: trained networks, each a folder with weights, a card and a curve. Offline; every load checks the hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pnpkit.certificates import Certificate
+from pnpkit.errors import CardError, UnknownName
+
+if TYPE_CHECKING:
+    from pnpkit.networks.base import Network
+
+WEIGHTS, CARD = "weights.safetensors", "card.json"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a denoiser is, where it comes from and what is proven about it. Levels are on the 0..1 scale.
+
+    Attributes:
+        name: its name in the registry.
+        architecture, arguments: build the network (``pnpkit.networks.build``).
+        sha256: of the weights file.
+        sigma_range: noise levels it was trained for and accepts.
+        certificate: derived from the weights at export, see ``certify`` to derive it again.
+        training: data, command, seed, steps, hours, device, date.
+        scores: per noise level (out of 255), with the command that measured them.
+        paper, licence: what to cite, and the terms.
+    """
+
+    name: str
+    architecture: str
+    arguments: dict[str, Any]
+    sha256: str
+    sigma_range: tuple[float, float]
+    certificate: Certificate
+    training: dict[str, Any]
+    scores: dict[str, Any]
+    paper: str
+    licence: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for ``json.dumps``."""
+        return {**asdict(self), "certificate": self.certificate.to_json(), "sigma_range": list(self.sigma_range)}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Card:
+        """The inverse of ``to_json``; an unknown or missing field is an error."""
+        try:
+            low, high = data["sigma_range"]
+            certificate = Certificate.from_json(data["certificate"])
+            return cls(**{**data, "sigma_range": (float(low), float(high)), "certificate": certificate})
+        except (KeyError, TypeError, ValueError) as error:
+            raise CardError(f"not a denoiser's card: {error}") from error
+
+
+def folder() -> Path:
+    """Where the denoisers are: inside the installed package, else in the checkout."""
+    package = Path(__file__).parent
+    installed = package / "_denoisers"
+    return installed if installed.is_dir() else package.parent / "denoisers"
+
+
+def denoisers() -> dict[str, Card]:
+    """Every denoiser of the registry by name."""
+    return {path.parent.name: read_card(path.parent) for path in sorted(folder().glob(f"*/{CARD}"))}
+
+
+def read_card(place: Path) -> Card:
+    """The card in a denoiser's folder."""
+    try:
+        return Card.from_json(json.loads((place / CARD).read_text(encoding="utf-8")))
+    except (OSError, json.JSONDecodeError) as error:
+        raise CardError(f"cannot read {place / CARD}: {error}") from error
+
+
+def load_denoiser(name: str, *, device: str = "cpu") -> Network:
+    """The denoiser ``name``: D(x, sigma), ``D.at(sigma)`` a Map, ``D.certificate``.
+
+    Its weights must have the hash on the card, so the certificate derived at export speaks of the same bytes.
+
+    Raises:
+        UnknownName: with the nearest name and all there are.
+        CardError: the folder does not hold what its card says.
+    """
+    names = sorted(path.parent.name for path in folder().glob(f"*/{CARD}"))
+    if name not in names:
+        raise UnknownName("denoiser", name, names)
+    place = folder() / name
+    network = load_from(place, read_card(place))
+    network.to(device)
+    return network
+
+
+def load_from(place: Path, card: Card) -> Network:
+    """The network of a denoiser's folder, ready to use, with the certificate of its card."""
+    from safetensors.torch import load
+
+    from pnpkit.networks import build
+
+    try:
+        data = (place / WEIGHTS).read_bytes()
+    except OSError as error:
+        raise CardError(f"cannot read {place / WEIGHTS}: {error}") from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != card.sha256:
+        raise CardError(f"{place / WEIGHTS} has sha256 {found[:12]}..., its card says {card.sha256[:12]}...")
+    network = build(card.architecture, card.arguments)
+    network.load_state_dict(load(data))
+    network.name = card.name
+    network.eval().requires_grad_(False)
+    network.remember(card.certificate)
+    return network
+
+
+def certify(name: str, grid: int = 64) -> Certificate:
+    """Derive a denoiser's certificate again, from its weights alone."""
+    return load_denoiser(name).certify(grid)
+
+
+def export(network: Network, card: Card, place: Path) -> Card:
+    """Write weights and card into a denoiser's folder; returns the card with the hash of what was written."""
+    from safetensors.torch import save
+
+    place.mkdir(parents=True, exist_ok=True)
+    data = save({name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()})
+    written = Card(**{**vars(card), "sha256": hashlib.sha256(data).hexdigest()})
+    replace_file(place / WEIGHTS, data)
+    replace_file(place / CARD, (json.dumps(written.to_json(), indent=1) + "\n").encode())
+    return written
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(data)
+    os.replace(partial, path)

@@ -1,0 +1,188 @@
+r"""The one loop: runs a map with an iteration, watches the residual, and says what happened and what was proven.
+
+The residual is that of the unrelaxed map, per image: r_k = ||x_k - T x_k|| / ||x_k||.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pnpkit.certificates import Certificate
+from pnpkit.errors import InputError
+from pnpkit.iterations import Iteration, Picard
+from pnpkit.maps import Map
+
+GROWTH_LIMIT = 100.0  # a residual this much above the smallest seen is called divergence
+RISE_LIMIT = 1e-3  # relative rise of a monotone residual that rounding cannot explain
+
+
+class Status(enum.Enum):
+    """How a run ended; the value is a sentence of advice."""
+
+    CONVERGED = "converged: the fixed-point residual is below the tolerance"
+    STEP_LIMIT = "step limit: the residual is still above the tolerance; allow more steps or a larger tolerance"
+    DIVERGED = "diverged: the residual grew; this is the last iterate before it did; use a certified denoiser or step"
+    NOT_FINITE = "stopped: NaN or infinity appeared; this is the last finite iterate; check the input and the operator"
+    FALSIFIED = "stopped: the residual of a map certified nonexpansive rose; its certificate or operator is wrong"
+
+    @property
+    def failed(self) -> bool:
+        return self in (Status.DIVERGED, Status.NOT_FINITE, Status.FALSIFIED)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a callback sees after each evaluation of the map."""
+
+    number: int
+    x: Tensor
+    residual: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome of a run.
+
+    Attributes:
+        x: (B, C, H, W). Of an image that converged: T x_k for the x_k whose residual met the tolerance
+            (its own residual is no larger when T is nonexpansive). Of one that failed: the last good iterate.
+        status: the worst status over the batch; ``statuses`` has one per image.
+        steps: evaluations of the map.
+        residuals: relative residual per evaluation, worst image of the batch; ``residuals_per_image`` has all.
+        certificate: what is proven about the map.
+        guarantee: the convergence theorem that covers the run, or why none does.
+        seconds: wall time.
+    """
+
+    x: Tensor
+    status: Status
+    statuses: tuple[Status, ...]
+    steps: int
+    residuals: tuple[float, ...]
+    residuals_per_image: tuple[tuple[float, ...], ...]
+    certificate: Certificate
+    guarantee: str
+    seconds: float
+
+
+def guarantee(certificate: Certificate, iteration: Iteration) -> str:
+    """The theorem whose hypotheses were checked, with what is left to assume; or that there is none."""
+    theorem = iteration.theorem(certificate)
+    if theorem is None:
+        if not math.isfinite(certificate.lipschitz):
+            return f"nothing is guaranteed: {certificate.method}"
+        return f"nothing is guaranteed: {type(iteration).__name__} needs more than a {certificate.lipschitz:.6g}-Lipschitz map"
+    if certificate.contractive:
+        return f"converges to the unique fixed point from any start ({theorem})"
+    if certificate.bounded:
+        return f"converges to a fixed point from any start ({theorem}; fixed points exist: bounded range, Browder 1965)"
+    return f"converges to a fixed point if there is one ({theorem}; the existence is assumed, not checked)"
+
+
+def solve(
+    map: Map,
+    x0: Tensor,
+    *,
+    iteration: Iteration | None = None,
+    tol: float = 1e-4,
+    max_steps: int = 1000,
+    callback: Callable[[Step], None] | None = None,
+) -> Result:
+    """Iterate until ||x - T x|| / ||x|| <= tol for every image, or ``max_steps`` evaluations of T.
+
+    Each image of the batch stops by itself. The run ends at once for an image whose residual becomes NaN or
+    infinite, grows to ``GROWTH_LIMIT`` times its smallest value, or, for a map certified nonexpansive under a
+    monotone iteration, rises beyond rounding.
+
+    Args:
+        map: T, with its certificate.
+        x0: the first iterate, (B, C, H, W), finite.
+        iteration: default ``Picard()``.
+        tol: relative fixed-point residual, >= 0.
+        max_steps: >= 1.
+        callback: called with a ``Step`` after each evaluation.
+    """
+    iteration = Picard() if iteration is None else iteration
+    if not (tol >= 0 and max_steps >= 1):
+        raise InputError(f"a run needs tol >= 0 and max_steps >= 1, got tol = {tol}, max_steps = {max_steps}")
+    if not bool(torch.isfinite(x0).all()):
+        raise InputError("the first iterate holds NaN or infinity: check the measurement and the operator")
+    started = time.perf_counter()
+    watch = Watch(len(x0), tol, iteration.monotone and map.certificate.nonexpansive, torch.finfo(x0.dtype).eps)
+    x, out, history = x0, x0.clone(), []
+    with torch.no_grad():
+        for k in range(max_steps):
+            image = map(x)
+            running = watch.running
+            history.append(watch.look(x, image))
+            accepted = [r and not (s and s.failed) for r, s in zip(running, watch.statuses, strict=True)]
+            out = _where(accepted, image, out)
+            if callback is not None:
+                callback(Step(k + 1, out, history[-1]))
+            if not any(watch.running):
+                break
+            x = _where(watch.running, iteration.next(k, x0, x, image), x)
+    statuses = tuple(status or Status.STEP_LIMIT for status in watch.statuses)
+    order = list(Status)
+    return Result(
+        x=out,
+        status=max(statuses, key=order.index),
+        statuses=statuses,
+        steps=len(history),
+        residuals=tuple(max(r, key=lambda v: math.inf if math.isnan(v) else v) for r in history),
+        residuals_per_image=tuple(history),
+        certificate=map.certificate,
+        guarantee=guarantee(map.certificate, iteration),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _where(flags: list[bool], chosen: Tensor, other: Tensor) -> Tensor:
+    """Image by image: ``chosen`` where its flag is set, else ``other``."""
+    if all(flags):
+        return chosen
+    return torch.where(torch.tensor(flags, device=chosen.device).view(-1, *[1] * (chosen.ndim - 1)), chosen, other)
+
+
+class Watch:
+    """Follows the residual of each image and decides when its run is over."""
+
+    def __init__(self, count: int, tol: float, monotone: bool, eps: float):
+        self.tol, self.monotone, self.eps = tol, monotone, eps
+        self.statuses: list[Status | None] = [None] * count
+        self.smallest = [math.inf] * count
+
+    @property
+    def running(self) -> list[bool]:
+        return [status is None for status in self.statuses]
+
+    def look(self, x: Tensor, image: Tensor) -> tuple[float, ...]:
+        """Relative residuals of this evaluation; updates the statuses of the images still running."""
+        gaps = torch.linalg.vector_norm((x - image).flatten(1), dim=1).tolist()
+        sizes = torch.linalg.vector_norm(x.flatten(1), dim=1).tolist()
+        relative = []
+        for index, (gap, size) in enumerate(zip(gaps, sizes, strict=True)):
+            relative.append(0.0 if gap == 0 else gap / max(size, 1e-30))
+            if self.statuses[index] is None:
+                rounding = 100 * self.eps * max(size, math.sqrt(x[index].numel()))
+                self.statuses[index] = self.verdict(gap, relative[-1], self.smallest[index], rounding)
+                self.smallest[index] = min(self.smallest[index], gap)
+        return tuple(relative)
+
+    def verdict(self, gap: float, residual: float, smallest: float, rounding: float) -> Status | None:
+        if not math.isfinite(gap):
+            return Status.NOT_FINITE
+        if residual <= self.tol:
+            return Status.CONVERGED
+        if self.monotone and gap > smallest * (1 + RISE_LIMIT) + rounding:
+            return Status.FALSIFIED
+        if gap > GROWTH_LIMIT * smallest + rounding:
+            return Status.DIVERGED
+        return None

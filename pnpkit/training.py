@@ -1,0 +1,289 @@
+"""The one training loop: Gaussian denoising with the noise level drawn per sample, resumable at any step."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from pnpkit.errors import InputError
+from pnpkit.layers.activations import Clip, LevelTable, clip
+from pnpkit.layers.gradient_flow import GradientFlowConv2d
+from pnpkit.layers.norms import UnitNorm
+
+VALIDATION_LEVELS = (5, 15, 25, 50)  # out of 255
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The protocol; the same for every network.
+
+    ``hours`` of running time (or ``steps``, when positive) set the length of the cosine schedule; the time of
+    interrupted runs counts. Levels are uniform in [0, top]. The loss is the mean squared error of each sample
+    divided by (sigma + 1/255)^1.2, which makes a decibel weigh about the same at every level.
+    """
+
+    hours: float = 1.0
+    steps: int = 0
+    batch: int = 16
+    patch: int = 64
+    learning_rate: float = 5e-4
+    table_rate: float = 20.0  # thresholds and steps learn this much faster
+    warmup: int = 200
+    gradient_limit: float = 0.1
+    ema: float = 0.999
+    top: float = 50 / 255
+    seed: int = 0
+    checkpoint_minutes: float = 5.0
+
+
+class Batches:
+    """Random crops, flips and transposes of pictures held in memory as bytes, with noise on top."""
+
+    def __init__(self, pictures: list[np.ndarray], config: TrainingConfig, generator: torch.Generator):
+        small = [p.shape for p in pictures if min(p.shape[:2]) < config.patch]
+        if small or not pictures:
+            raise InputError(f"training needs pictures of at least {config.patch} pixels a side, got {small or 'none'}")
+        self.pictures = [torch.from_numpy(np.ascontiguousarray(p)).permute(2, 0, 1) for p in pictures]
+        self.config, self.generator = config, generator
+
+    def integer(self, high: int) -> int:
+        return int(torch.randint(high, (), generator=self.generator))
+
+    def crop(self) -> Tensor:
+        picture, size = self.pictures[self.integer(len(self.pictures))], self.config.patch
+        top = self.integer(picture.shape[1] - size + 1)
+        left = self.integer(picture.shape[2] - size + 1)
+        patch = picture[:, top : top + size, left : left + size]
+        if self.integer(2):
+            patch = patch.transpose(1, 2)
+        return patch.flip([axis for axis in (1, 2) if self.integer(2)])
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Endless (clean, noisy, levels)."""
+        while True:
+            clean = torch.stack([self.crop() for _ in range(self.config.batch)]).float() / 255
+            level = torch.rand(self.config.batch, generator=self.generator) * self.config.top
+            noise = torch.randn(clean.shape, generator=self.generator)
+            yield clean, clean + level[:, None, None, None] * noise, level
+
+
+def parameter_groups(network: nn.Module, config: TrainingConfig) -> list[dict]:
+    """Level tables and step sizes apart from the kernels: they learn faster."""
+    fast: list[Tensor] = []
+    for module in network.modules():
+        if isinstance(module, LevelTable):
+            fast.append(module.values)
+        if isinstance(module, GradientFlowConv2d):
+            fast.append(module.raw_step)
+    identities = {id(p) for p in fast}
+    slow = [p for p in network.parameters() if id(p) not in identities]
+    groups = [{"params": slow, "scale": 1.0}, {"params": fast, "scale": config.table_rate}]
+    return [group for group in groups if group["params"]]
+
+
+def steer_norms(network: nn.Module) -> None:
+    """Give every gradient-flow kernel unit norm, by an estimate, throughout training; the proof is made at export."""
+    for module in network.modules():
+        if isinstance(module, GradientFlowConv2d):
+            parametrize.register_parametrization(module, "kernel", UnitNorm())
+
+
+def release_norms(network: nn.Module) -> None:
+    """Make the steered kernels plain weights again."""
+    for module in network.modules():
+        if isinstance(module, GradientFlowConv2d):
+            parametrize.remove_parametrizations(module, "kernel")
+
+
+def refresh_norms(network: nn.Module, iterations: int = 20) -> None:
+    """Estimate again, after weights were replaced."""
+    for module in network.modules():
+        if isinstance(module, parametrize.ParametrizationList):
+            steering = module[0]
+            assert isinstance(steering, UnitNorm) and isinstance(module.original, Tensor)
+            steering.refresh(module.original, iterations)
+
+
+def psnr_on(network: nn.Module, pictures: list[np.ndarray], level: float, size: int = 192) -> float:
+    """Mean PSNR (dB) on centre crops with seeded noise, clipped to 0..1: the curve, not the final table."""
+    scores = []
+    for index, picture in enumerate(pictures):
+        rows, columns = ((n - min(n, size)) // 2 for n in picture.shape[:2])
+        crop = picture[rows : rows + size, columns : columns + size].astype(np.float32) / 255
+        noise = np.random.default_rng(index).standard_normal(crop.shape).astype(np.float32)
+        noisy = torch.from_numpy(crop + level * noise).permute(2, 0, 1)[None]
+        device = next(network.parameters()).device
+        with torch.no_grad():
+            out = network(noisy.to(device), torch.full((1,), level, device=device)).clamp(0, 1)
+        error = (out[0].permute(1, 2, 0).cpu().numpy() - crop) ** 2
+        scores.append(-10 * math.log10(float(error.mean())))
+    return float(np.mean(scores))
+
+
+def compile_activations(network: nn.Module) -> None:
+    """One fused kernel for clip and its gradient: about twice the training speed on a CPU."""
+    fused = torch.compile(clip, dynamic=False)
+    for module in network.modules():
+        if isinstance(module, Clip):
+            module.kernel = fused
+
+
+class Run:
+    """Everything that a training run remembers: weights, their average, Adam's moments, randomness, time."""
+
+    def __init__(self, network: nn.Module, config: TrainingConfig):
+        self.network, self.config = network, config
+        steer_norms(network)
+        self.average = {name: p.detach().clone() for name, p in network.named_parameters()}
+        self.optimizer = torch.optim.Adam(parameter_groups(network, config), lr=config.learning_rate)
+        self.generator = torch.Generator().manual_seed(config.seed)
+        self.step, self.seconds = 0, 0.0
+
+    @property
+    def progress(self) -> float:
+        if self.config.steps:
+            return self.step / self.config.steps
+        return self.seconds / (3600 * self.config.hours)
+
+    def learning_rate(self) -> float:
+        warm = min(1.0, (self.step + 1) / self.config.warmup)
+        return self.config.learning_rate * warm * (0.5 + 0.5 * math.cos(math.pi * min(1.0, self.progress)))
+
+    @torch.no_grad()
+    def update_average(self) -> None:
+        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+        for name, parameter in self.network.named_parameters():
+            self.average[name].lerp_(parameter, 1 - decay)
+
+    def save(self, path: Path) -> None:
+        """Atomic: a checkpoint is whole or it is the one before."""
+        tensors = {"generator": self.generator.get_state()}
+        for name, parameter in self.network.named_parameters():
+            tensors[f"network.{name}"] = parameter.detach()
+            tensors[f"average.{name}"] = self.average[name]
+            for key, value in self.optimizer.state[parameter].items():
+                tensors[f"adam.{name}.{key}"] = value
+        meta = {"step": self.step, "seconds": self.seconds, "config": asdict(self.config)}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        save_file({k: v.contiguous() for k, v in tensors.items()}, partial, {"run": json.dumps(meta)})
+        os.replace(partial, path)
+
+    @torch.no_grad()
+    def load(self, path: Path) -> None:
+        with safe_open(path, "pt") as file:
+            meta = json.loads(file.metadata()["run"])
+            self.step, self.seconds = meta["step"], meta["seconds"]
+            self.generator.set_state(file.get_tensor("generator"))
+            names = set(file.keys())
+            for name, parameter in self.network.named_parameters():
+                parameter.copy_(file.get_tensor(f"network.{name}"))
+                self.average[name].copy_(file.get_tensor(f"average.{name}"))
+                for key in ("step", "exp_avg", "exp_avg_sq"):
+                    if f"adam.{name}.{key}" in names:
+                        self.optimizer.state[parameter][key] = file.get_tensor(f"adam.{name}.{key}")
+
+
+def train(
+    run: Run,
+    pictures: list[np.ndarray],
+    validation: list[np.ndarray],
+    folder: Path,
+    *,
+    device: str = "cpu",
+    half: bool = True,
+    on_step: Callable[[Run, float], None] = lambda run, loss: None,
+) -> None:
+    """Runs until the schedule ends, writing ``checkpoint.safetensors`` and ``training.csv`` into ``folder``.
+
+    Args:
+        half: multiply in bfloat16 (autocast); the running image stays in float32.
+        on_step: called after every step with the run and the loss, for progress bars.
+    """
+    network, config = run.network, run.config
+    batches = iter(Batches(pictures, config, run.generator))
+    last_save = run.seconds
+    losses: list[float] = []
+    while run.progress < 1:
+        started = time.perf_counter()
+        clean, noisy, level = (t.to(device) for t in next(batches))
+        for group in run.optimizer.param_groups:
+            group["lr"] = run.learning_rate() * group["scale"]
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=half):
+            output = network(noisy, level)
+        error = (output.float() - clean).square().mean(dim=(1, 2, 3))
+        loss = (error / (level + 1 / 255) ** 1.2).mean()
+        run.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(network.parameters(), config.gradient_limit)
+        if not bool(torch.isfinite(norm)):
+            raise InputError(f"training diverged at step {run.step}: resume from the checkpoint with a smaller rate")
+        run.optimizer.step()
+        run.update_average()
+        run.step += 1
+        run.seconds += time.perf_counter() - started
+        losses.append(float(loss.detach()))
+        on_step(run, losses[-1])
+        if run.seconds - last_save > 60 * config.checkpoint_minutes or run.progress >= 1:
+            record(run, losses, validation, folder, last_save)
+            run.save(folder / "checkpoint.safetensors")
+            last_save, losses = run.seconds, []
+
+
+def record(run: Run, losses: list[float], validation: list[np.ndarray], folder: Path, since: float) -> None:
+    """One line of the curve: the averaged weights, measured in float32."""
+    with averaged(run):
+        scores = {f"psnr_{s}": round(psnr_on(run.network, validation, s / 255), 3) for s in VALIDATION_LEVELS}
+    row = {
+        "step": run.step,
+        "seconds": round(run.seconds, 1),
+        "learning_rate": f"{run.learning_rate():.3e}",
+        "loss": f"{float(np.mean(losses)):.6f}",
+        "patches_per_second": round(len(losses) * run.config.batch / (run.seconds - since), 1),
+        **scores,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "training.csv"
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, list(row))
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+class averaged:
+    """Inside the block the network carries its averaged weights."""
+
+    def __init__(self, run: Run):
+        self.run = run
+
+    @torch.no_grad()
+    def swap(self) -> None:
+        for name, parameter in self.run.network.named_parameters():
+            kept = parameter.clone()
+            parameter.copy_(self.run.average[name])
+            self.run.average[name].copy_(kept)
+
+    def __enter__(self) -> None:
+        self.swap()
+        refresh_norms(self.run.network)
+        self.run.network.eval()
+
+    def __exit__(self, *_: object) -> None:
+        self.swap()
+        refresh_norms(self.run.network)
+        self.run.network.train()

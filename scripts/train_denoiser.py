@@ -1,0 +1,73 @@
+"""Train a denoiser on photographs.
+
+    python scripts/train_denoiser.py euler --data PATH/bsds500 --hours 2 --folder runs/euler [--resume]
+
+PATH/bsds500 holds train/, test/ and val/ (see data/bsds500/README.md). Trains on train + test and watches val.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import fields
+from pathlib import Path
+
+import imageio.v3 as imageio
+import torch
+from tqdm import tqdm
+
+from pnpkit import training
+from pnpkit.networks import NETWORKS, build
+
+
+def pictures(*folders: Path) -> list:
+    paths = sorted(path for folder in folders for path in folder.glob("*.jpg"))
+    return [imageio.imread(path) for path in paths]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=sorted(NETWORKS))
+    parser.add_argument("--data", type=Path, default=os.environ.get("PNPKIT_BSDS500"), required=False)
+    parser.add_argument("--folder", type=Path, help="where checkpoint and curve go (default: runs/NAME)")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in the folder")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--float32", action="store_true", help="do not multiply in bfloat16")
+    parser.add_argument("--compile", action="store_true", help="fuse the activation (needs a C++ compiler)")
+    for field in fields(training.TrainingConfig):
+        parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default)
+    args = parser.parse_args()
+    if args.data is None:
+        parser.error("--data PATH (or PNPKIT_BSDS500) must name the folder of BSDS500")
+    device = args.device if args.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    torch.set_flush_denormal(True)
+    torch.manual_seed(args.seed)
+
+    config = training.TrainingConfig(**{f.name: getattr(args, f.name) for f in fields(training.TrainingConfig)})
+    network = build(args.name, {"top": config.top}).to(device)
+    if args.compile:
+        training.compile_activations(network)
+    run = training.Run(network, config)
+    folder = args.folder or Path("runs") / args.name
+    checkpoint = folder / "checkpoint.safetensors"
+    if args.resume:
+        run.load(checkpoint)
+    elif checkpoint.exists():
+        parser.error(f"{checkpoint} exists: go on with --resume or choose another --folder")
+
+    train_set = pictures(args.data / "train", args.data / "test")
+    validation = pictures(args.data / "val")[:8]
+    with tqdm(desc=args.name, initial=run.step, unit="step", mininterval=10) as bar:
+
+        def show(run: training.Run, loss: float) -> None:
+            bar.set_postfix(loss=f"{loss:.5f}", done=f"{100 * run.progress:.1f}%", refresh=False)
+            bar.update()
+
+        training.train(run, train_set, validation, folder, device=device, half=not args.float32, on_step=show)
+
+
+if __name__ == "__main__":
+    main()

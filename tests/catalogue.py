@@ -1,0 +1,108 @@
+"""Everything that the laws are tested on: operators, maps and denoisers, each small and in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from deepinv.physics import Denoising, Inpainting, LinearPhysics
+from torch import Tensor
+
+from pnpkit import kernels, proximal
+from pnpkit.fidelity import LeastSquares
+from pnpkit.maps import Map, identity
+from pnpkit.networks import build
+from pnpkit.networks.base import Network
+from pnpkit.operators import blur
+
+SIZE = (11, 14)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def image(*shape: int, seed: int = 0) -> Tensor:
+    return torch.rand(*(shape or (1, 3, *SIZE)), generator=generator(seed), dtype=torch.float64)
+
+
+def signed_kernel() -> np.ndarray:
+    kernel = np.random.default_rng(0).standard_normal((3, 5))
+    return kernel / np.abs(kernel).sum()
+
+
+def _blur(kernel: np.ndarray, boundary: str) -> Callable[[], LinearPhysics]:
+    return lambda: blur(kernel, boundary, SIZE, dtype=torch.float64)
+
+
+def _mask() -> LinearPhysics:
+    mask = (image(1, 1, *SIZE) > 0.4).double()
+    return Inpainting(img_size=(1, *SIZE), mask=mask)
+
+
+OPERATORS: dict[str, Callable[[], LinearPhysics]] = {
+    **{
+        f"{name} {boundary}": _blur(kernel, boundary)
+        for name, kernel in {
+            "gaussian": kernels.gaussian(1.0),
+            "motion": kernels.motion(5, 30),
+            "signed": signed_kernel(),
+        }.items()
+        for boundary in ("circular", "zero", "unknown")
+    },
+    "mask": _mask,
+    "identity": lambda: Denoising(),
+}
+
+
+def operator(name: str) -> tuple[LinearPhysics, Tensor, Tensor]:
+    """The operator with a random image of its domain and of its range."""
+    physics = OPERATORS[name]()
+    y = image(1, 3, *SIZE, seed=1)
+    x = torch.rand(physics.A_adjoint(y).shape, generator=generator(2), dtype=torch.float64)
+    return physics, x, y
+
+
+def euler(**arguments: object) -> Network:
+    """A small untrained Euler network with lively thresholds."""
+    torch.manual_seed(0)
+    network = build("euler", {"blocks": 2, "channels": 8, "hidden": 8, **arguments}).eval()
+    for parameter in network.parameters():
+        if parameter.ndim == 2:  # level tables
+            parameter.data += 0.5 * torch.randn(parameter.shape, generator=generator(3))
+    network.secure()
+    return network
+
+
+def dncnn() -> Network:
+    torch.manual_seed(0)
+    return build("dncnn", {"depth": 3, "channels": 8}).eval()
+
+
+NETWORKS: dict[str, Callable[[], Network]] = {
+    "euler clip zero": lambda: euler(),
+    "euler clip circular": lambda: euler(padding="circular"),
+    "euler relu zero": lambda: euler(activation="relu"),
+    "euler 5x5": lambda: euler(kernel_size=5),
+    "dncnn": dncnn,
+}
+
+MAPS: dict[str, Callable[[], Map]] = {
+    "identity": identity,
+    "box": lambda: proximal.box(0.2, 0.7),
+    **{
+        f"gradient step, {name}": (lambda name=name: _gradient_step(name))
+        for name in ("gaussian circular", "signed circular", "motion zero", "mask")
+    },
+    **{name: (lambda make=make: make().at(0.1)) for name, make in NETWORKS.items()},
+    "relaxed": lambda: euler().at(0.1).relax(0.7),
+    "over-relaxed": lambda: proximal.box(0.2, 0.7).relax(1.9),
+    "scaled": lambda: euler().at(0.1).scale(2.5),
+    "plug and play": lambda: proximal.box(0, 1) @ euler().at(0.1) @ _gradient_step("motion circular"),
+}
+
+
+def _gradient_step(name: str) -> Map:
+    physics, _, y = operator(name)
+    return LeastSquares(physics, y).gradient_step()

@@ -1,0 +1,65 @@
+"""Least squares: gradients, constants, steps, prox."""
+
+from __future__ import annotations
+
+import math
+
+import catalogue
+import problems
+import pytest
+import torch
+from deepinv.physics import Blur
+
+from pnpkit.certificates import Side
+from pnpkit.errors import InputError, StepSizeError
+from pnpkit.fidelity import LeastSquares
+
+
+@pytest.mark.parametrize("name", catalogue.OPERATORS)
+def test_gradient_is_the_derivative_of_the_value(name: str) -> None:
+    physics, x, y = catalogue.operator(name)
+    fidelity = LeastSquares(physics, y)
+    x.requires_grad_()
+    (derivative,) = torch.autograd.grad(fidelity.value(x).sum(), x)
+    torch.testing.assert_close(fidelity.gradient(x).detach(), derivative)
+
+
+def test_step_sizes_outside_the_legal_interval_are_refused_with_the_numbers() -> None:
+    physics, _, y = catalogue.operator("gaussian circular")
+    fidelity = LeastSquares(physics, y)
+    for tau in (0.0, -1.0, 2 / fidelity.L, 5.0, math.nan, math.inf):
+        with pytest.raises(StepSizeError, match=r"tau = .* L = \|\|A\|\|\^2 = 1 .* below 2"):
+            fidelity.gradient_step(tau)
+    certificate = fidelity.gradient_step(1.0).certificate
+    assert certificate.averagedness == pytest.approx(0.5)
+    assert certificate.contractive  # a Gaussian has no zero on this grid
+
+
+def test_contraction_factor_is_that_of_the_matrix() -> None:
+    physics, x, y = catalogue.operator("gaussian circular")
+    fidelity = LeastSquares(physics, y)
+    basis = torch.eye(x[0, 0].numel(), dtype=x.dtype).view(-1, 1, *x.shape[2:])
+    tau = 1.5
+    truth = torch.linalg.matrix_norm((basis - tau * physics.A_adjoint(physics.A(basis))).flatten(1), 2)
+    assert float(truth) <= fidelity.gradient_step(tau).certificate.lipschitz + 1e-9
+    assert fidelity.gradient_step(tau).certificate.lipschitz == pytest.approx(float(truth), rel=1e-6)
+
+
+def test_a_measured_norm_proves_nothing_unless_the_user_vouches_for_a_bound() -> None:
+    physics = Blur(torch.full((1, 1, 3, 3), 1 / 9, dtype=torch.float64), padding="replicate")
+    y = catalogue.image(1, 1, 8, 8)
+    measured = LeastSquares(physics, y).gradient_step().certificate
+    assert measured.side is Side.MEASURED and "only measured" in measured.method
+    vouched = LeastSquares(physics, y, norm=1.2).gradient_step().certificate
+    assert vouched.averaged and "given by the user" in vouched.all_premises()[0]
+
+
+def test_prox_is_the_minimiser() -> None:
+    fidelity, _, _, _ = problems.ridge()
+    x, tau = catalogue.image(1, 3, *catalogue.SIZE, seed=4), 0.7
+    u = fidelity.prox(x, tau)
+    torch.testing.assert_close(fidelity.gradient(u) + (u - x) / tau, torch.zeros_like(u), atol=1e-10, rtol=0)
+
+
+def test_steps_errors_are_input_errors() -> None:
+    assert issubclass(StepSizeError, InputError)

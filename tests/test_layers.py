@@ -1,0 +1,123 @@
+"""Gradient-flow layers: exact adjoints, and norms that are sound and tight against a dense SVD."""
+
+from __future__ import annotations
+
+import catalogue
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from pnpkit.layers.activations import ACTIVATIONS, Clip
+from pnpkit.layers.gradient_flow import GradientFlowConv2d, adjoint_kernel, convolve
+from pnpkit.layers.norms import UnitNorm, conv_norm_bound, matrix_norm_bound
+
+
+def random_kernel(hidden: int, channels: int, size: int, seed: int = 0) -> Tensor:
+    return torch.randn(hidden, channels, size, size, generator=catalogue.generator(seed), dtype=torch.float64)
+
+
+def dense_norm(kernel: Tensor, size: tuple[int, int], padding: str) -> float:
+    """||W|| on images of one size: the matrix, column by column, and its SVD."""
+    basis = torch.eye(kernel.shape[1] * size[0] * size[1], dtype=kernel.dtype).view(-1, kernel.shape[1], *size)
+    return float(torch.linalg.matrix_norm(convolve(basis, kernel, padding).flatten(1), 2))
+
+
+@pytest.mark.parametrize("padding", ["zero", "circular"])
+@pytest.mark.parametrize("shape", [(4, 3, 3), (3, 4, 3), (2, 2, 5), (3, 3, 1)])
+def test_adjoint_is_exact(shape: tuple[int, int, int], padding: str) -> None:
+    kernel = random_kernel(*shape)
+    x = catalogue.image(1, shape[1], 7, 9)
+    y = catalogue.image(1, shape[0], 7, 9, seed=1)
+    left = (convolve(x, kernel, padding) * y).sum()
+    right = (x * convolve(y, adjoint_kernel(kernel), padding)).sum()
+    torch.testing.assert_close(left, right, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("padding", ["zero", "circular"])
+@pytest.mark.parametrize("shape", [(4, 3, 3), (3, 4, 3), (2, 1, 5)])
+@pytest.mark.parametrize("size", [(1, 1), (2, 5), (6, 7)])
+def test_norm_bound_is_never_below_a_dense_svd(
+    shape: tuple[int, int, int], size: tuple[int, int], padding: str
+) -> None:
+    for seed in range(3):
+        kernel = random_kernel(*shape, seed=seed)
+        assert dense_norm(kernel, size, padding) <= conv_norm_bound(kernel, 32)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_norm_bound_is_within_one_percent_of_a_dense_svd(seed: int) -> None:
+    kernel = random_kernel(2, 2, 3, seed)
+    truth = dense_norm(kernel, (20, 20), "circular")
+    assert truth <= conv_norm_bound(kernel, 64) <= 1.01 * truth
+
+
+def test_norm_bound_of_known_kernels() -> None:
+    delta = torch.zeros(1, 1, 3, 3)
+    delta[..., 1, 1] = -2.0
+    assert conv_norm_bound(delta, 128) == pytest.approx(2, rel=1e-3)
+    mean = torch.full((1, 1, 5, 5), 1 / 25)
+    assert 1 <= conv_norm_bound(mean, 128) <= 1.003
+    with pytest.raises(ValueError, match="odd"):
+        conv_norm_bound(torch.zeros(1, 1, 4, 4))
+    with pytest.raises(ValueError, match="grid"):
+        conv_norm_bound(torch.zeros(1, 1, 3, 3), 2)
+
+
+def test_matrix_norm_bound() -> None:
+    matrix = torch.randn(5, 7, generator=catalogue.generator(), dtype=torch.float64)
+    assert matrix_norm_bound(matrix) >= float(torch.linalg.svdvals(matrix)[0])
+    assert matrix_norm_bound(matrix) <= float(torch.linalg.svdvals(matrix)[0]) * (1 + 1e-12)
+
+
+def test_the_steering_estimate_is_a_lower_bound_that_comes_close_and_is_differentiable() -> None:
+    kernel = random_kernel(6, 4, 3).float().requires_grad_()
+    unit = UnitNorm()(kernel)
+    proven = conv_norm_bound(unit, 128)
+    assert 1 - 1e-5 <= proven <= 1.03
+    assert conv_norm_bound(UnitNorm(grid=64)(kernel), 128) <= 1.005
+    (gradient,) = torch.autograd.grad(unit.square().sum(), kernel)
+    # The ratio does not depend on the scale of the kernel, so its gradient has no component along it.
+    assert (gradient * kernel).sum().abs() < 1e-4 * gradient.norm() * kernel.norm()
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@given(level=st.floats(0, 0.19), seed=st.integers(0, 99))
+@settings(max_examples=20, deadline=None)
+def test_activations_have_slope_between_zero_and_one(name: str, level: float, seed: int) -> None:
+    torch.manual_seed(seed)
+    activation = ACTIVATIONS[name](3, 0.2)
+    for parameter in activation.parameters():
+        parameter.data += torch.randn(parameter.shape)
+    z = torch.sort(torch.randn(200, dtype=torch.float64) * 0.3).values.view(1, 1, 1, -1).expand(1, 3, 1, -1)
+    out = activation(z, torch.tensor([level]))
+    rise, run = out.diff(dim=-1), z.diff(dim=-1)
+    assert bool((rise >= -1e-12).all()) and bool((rise <= run + 1e-9).all())
+
+
+def test_clip_vanishes_without_noise_and_levels_interpolate() -> None:
+    clip = Clip(2, top=1.0, knots=3)
+    z = torch.randn(2, 2, 3, 3, generator=catalogue.generator())
+    assert bool((clip(z, torch.zeros(2)) == 0).all())
+    table = clip.low
+    table.values.data = torch.tensor([[0.0, 1.0], [2.0, 1.0], [6.0, 1.0]])
+    got = table(torch.tensor([0.0, 0.25, 0.75, 1.0]))[:, :, 0, 0]
+    torch.testing.assert_close(got, torch.tensor([[0.0, 1.0], [1.0, 1.0], [4.0, 1.0], [6.0, 1.0]]))
+
+
+def test_layer_is_the_gradient_step_of_its_potential() -> None:
+    torch.manual_seed(0)
+    layer = GradientFlowConv2d(3, 5, 3, Clip(5, top=0.2)).double()
+    x, level = catalogue.image().requires_grad_(), torch.tensor([0.1], dtype=torch.float64)
+    z = convolve(x, layer.kernel, "zero")
+    low, high = -0.1 * layer.activation.low(level).exp(), 0.1 * layer.activation.high(level).exp()
+    u = z.clamp(low, high)
+    potential = (u * z - u.square() / 2).sum()  # Huber: z^2/2 inside, high z - high^2/2 outside
+    (gradient,) = torch.autograd.grad(potential, x)
+    torch.testing.assert_close(layer(x, level), x - layer.step.double() * gradient)
+
+
+def test_unknown_padding_is_refused() -> None:
+    with pytest.raises(ValueError, match="zero, circular"):
+        GradientFlowConv2d(3, 3, 3, Clip(3, 0.2), padding="reflect")

@@ -1,0 +1,115 @@
+"""The denoising networks: any size, grey, precision, levels; and certificates that follow the weights."""
+
+from __future__ import annotations
+
+import catalogue
+import pytest
+import torch
+from deepinv.models import Denoiser
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pnpkit.certificates import Side
+from pnpkit.errors import InputError, UnknownName
+from pnpkit.networks import build
+
+TOP = 50 / 255
+
+
+@pytest.mark.parametrize("name", catalogue.NETWORKS)
+@given(height=st.integers(1, 9), width=st.integers(1, 9), channels=st.sampled_from([1, 3]), level=st.floats(0, TOP))
+@settings(max_examples=15, deadline=None)
+def test_any_size_any_level(name: str, height: int, width: int, channels: int, level: float) -> None:
+    network = catalogue.NETWORKS[name]()
+    assert isinstance(network, Denoiser)
+    x = catalogue.image(2, channels, height, width).float()
+    out = network(x, level)
+    assert out.shape == x.shape and out.dtype == x.dtype and bool(torch.isfinite(out).all())
+
+
+@pytest.mark.parametrize("name", catalogue.NETWORKS)
+def test_float64_agrees_with_float32(name: str) -> None:
+    network = catalogue.NETWORKS[name]()
+    x = catalogue.image()
+    double = network(x, 0.1)
+    assert double.dtype == torch.float64
+    torch.testing.assert_close(network(x.float(), 0.1).double(), double, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", catalogue.NETWORKS)
+def test_each_image_of_a_batch_has_its_own_level(name: str) -> None:
+    network = catalogue.NETWORKS[name]()
+    x = catalogue.image(2, 3, 8, 8)
+    both = network(x, torch.tensor([0.02, 0.15]))
+    torch.testing.assert_close(both[0:1], network(x[0:1], 0.02))
+    torch.testing.assert_close(both[1:2], network(x[1:2], 0.15))
+
+
+def test_grey_is_the_average_of_three_equal_channels() -> None:
+    network = catalogue.euler()
+    x = catalogue.image(1, 1, 8, 8)
+    colour = network(x.expand(-1, 3, -1, -1), 0.1)
+    torch.testing.assert_close(network(x, 0.1), colour.mean(1, keepdim=True))
+
+
+def test_euler_without_noise_is_the_identity() -> None:
+    x = catalogue.image()
+    torch.testing.assert_close(catalogue.euler()(x, 0.0), x)
+
+
+def test_circular_euler_commutes_with_shifts() -> None:
+    network, x = catalogue.euler(padding="circular"), catalogue.image()
+    shifted = network(x.roll((3, 5), (2, 3)), 0.1)
+    torch.testing.assert_close(shifted, network(x, 0.1).roll((3, 5), (2, 3)))
+
+
+def test_euler_is_proven_and_dncnn_is_not() -> None:
+    proven = catalogue.euler().certificate
+    assert proven.side is Side.PROVEN and proven.lipschitz == 1
+    assert proven.averagedness is not None and proven.averagedness < 1
+    assert len(proven.parts) == 2 and "every image size" in proven.method
+    nothing = catalogue.dncnn().certificate
+    assert nothing.side is Side.MEASURED and nothing.averagedness is None
+    assert "nothing is guaranteed" in str(nothing)
+
+
+def test_a_fresh_euler_network_is_proven_by_construction() -> None:
+    torch.manual_seed(1)
+    assert build("euler", {"blocks": 3}).certificate.averaged
+
+
+def test_certificate_follows_the_weights() -> None:
+    network = catalogue.euler()
+    before = network.certificate
+    with torch.no_grad():
+        network.steps()[0].kernel *= 2
+    after = network.certificate
+    assert before.averaged and not after.averaged and after.lipschitz > 1
+    network.secure()
+    assert network.certificate.averaged
+
+
+def test_certificate_agrees_with_the_jacobian() -> None:
+    """The network is 1-Lipschitz where it stands: no singular value of its Jacobian is above 1."""
+    network, x = catalogue.euler(), catalogue.image(1, 3, 5, 6)
+    jacobian = torch.autograd.functional.jacobian(lambda u: network(u, 0.1), x).reshape(90, 90)
+    assert float(torch.linalg.svdvals(jacobian)[0]) <= 1 + 1e-9
+
+
+@pytest.mark.parametrize("level", [-0.01, 0.2, float("nan")])
+def test_levels_outside_the_range_are_refused(level: float) -> None:
+    with pytest.raises(InputError, match="outside"):
+        catalogue.euler()(catalogue.image(), level)
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 2, 8, 8), (1, 4, 8, 8)])
+def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match="float tensor"):
+        catalogue.euler()(catalogue.image(*shape), 0.1)
+
+
+def test_unknown_architecture_or_argument() -> None:
+    with pytest.raises(UnknownName, match="did you mean 'euler'"):
+        build("eulr", {})
+    with pytest.raises(TypeError):
+        build("euler", {"blokcs": 3})

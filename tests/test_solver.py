@@ -1,0 +1,143 @@
+"""The one loop: exact answers, bounds that theory promises, and every way to stop."""
+
+from __future__ import annotations
+
+import catalogue
+import problems
+import pytest
+import torch
+
+from pnpkit import proximal
+from pnpkit.certificates import Certificate, Side
+from pnpkit.errors import InputError
+from pnpkit.iterations import Halpern, Iteration, KrasnoselskiiMann, Picard
+from pnpkit.maps import Map
+from pnpkit.solver import Status, Step, solve
+from pnpkit.splittings import forward_backward
+
+
+@pytest.mark.parametrize("iteration", [Picard(), KrasnoselskiiMann(1.2)])
+def test_ridge_reaches_its_closed_form(iteration: Iteration) -> None:
+    fidelity, prox, tau, solution = problems.ridge()
+    run = solve(
+        forward_backward(fidelity, prox, tau),
+        torch.zeros_like(solution),
+        iteration=iteration,
+        tol=1e-11,
+        max_steps=2000,
+    )
+    assert run.status is Status.CONVERGED
+    torch.testing.assert_close(run.x, solution, atol=1e-8, rtol=0)
+    assert run.guarantee.startswith("converges to the unique fixed point")
+
+
+def test_halpern_keeps_its_bound_where_picard_fails() -> None:
+    map, x0 = problems.rotation(), catalogue.image(1, 1, 5, 2)
+    stuck = solve(map, x0, tol=1e-9, max_steps=300)
+    assert stuck.status is Status.STEP_LIMIT and "nothing is guaranteed" in stuck.guarantee
+    gaps: list[float] = []
+    iterates = [x0]
+
+    def watch(step: Step) -> None:
+        gaps.append(step.residual[0])
+
+    run = solve(map, x0, iteration=Halpern(), tol=0, max_steps=300, callback=watch)
+    assert "Lieder" in run.guarantee
+    x = x0
+    for k in range(300):  # ||x_k - T x_k|| <= 2 ||x_0 - x*|| / (k + 1) with x* = 0
+        image = map(x)
+        assert float((x - image).norm()) <= 2 * float(x0.norm()) / (k + 1) + 1e-12
+        x = Halpern().next(k, x0, x, image)
+    assert len(gaps) == 300 and len(iterates) == 1
+
+
+def test_krasnoselskii_mann_converges_for_a_nonexpansive_map() -> None:
+    run = solve(
+        problems.rotation(1.0), catalogue.image(1, 1, 5, 2), iteration=KrasnoselskiiMann(0.5), tol=0, max_steps=200
+    )
+    assert "Krasnosel'skii-Mann" in run.guarantee and float(run.x.norm()) < 1e-6
+
+
+def test_residual_of_plug_and_play_never_rises_and_obeys_the_summed_bound() -> None:
+    physics, x, y = catalogue.operator("motion circular")
+    from pnpkit.fidelity import LeastSquares
+
+    map = forward_backward(LeastSquares(physics, y), catalogue.euler().at(0.1), limits=(0, 1))
+    x0 = y
+    fixed = solve(map, x0, tol=1e-12, max_steps=5000)
+    assert fixed.status is Status.CONVERGED and "Browder" in fixed.guarantee or "unique" in fixed.guarantee
+    alpha = map.certificate.averagedness
+    assert alpha is not None
+    total, last, x = 0.0, float("inf"), x0
+    with torch.no_grad():
+        for _ in range(200):
+            image = map(x)
+            gap = float((x - image).norm())
+            assert gap <= last * (1 + 1e-9)
+            total, last, x = total + gap**2, gap, image
+    assert total <= alpha / (1 - alpha) * float((x0 - fixed.x).square().sum()) * (1 + 1e-6)
+
+
+def test_images_of_a_batch_stop_by_themselves() -> None:
+    box = proximal.box(0.0, 1.0)
+    towards = Map(lambda x: 0.5 * x, Certificate("half", 0.5, 0.75, Side.PROVEN, "linear"))
+    x0 = torch.stack([torch.full((1, 2, 2), 0.5), torch.zeros(1, 2, 2)])
+    run = solve(box @ towards, x0, tol=1e-3, max_steps=5)
+    assert run.statuses == (Status.STEP_LIMIT, Status.CONVERGED) and run.status is Status.STEP_LIMIT
+    torch.testing.assert_close(run.x[0], torch.full((1, 2, 2), 0.5 / 2**5))
+    assert len(run.residuals_per_image) == run.steps == 5
+
+
+def nothing_proven(function: object) -> Map:
+    return Map(function, Certificate("f", float("inf"), None, Side.MEASURED, "made up"))  # type: ignore[arg-type]
+
+
+def test_divergence_stops_and_keeps_a_finite_iterate() -> None:
+    run = solve(nothing_proven(lambda x: 3 * x), torch.ones(1, 1, 2, 2), tol=1e-9)
+    assert run.status is Status.DIVERGED and run.status.failed and run.steps < 10
+    assert bool(torch.isfinite(run.x).all())
+
+
+@pytest.mark.parametrize("poison", [float("nan"), float("inf")])
+def test_not_finite_keeps_the_last_finite_iterate(poison: float) -> None:
+    calls = []
+
+    def map(x: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        return x * 0.9 if len(calls) < 4 else x * poison
+
+    run = solve(nothing_proven(map), torch.ones(1, 1, 2, 2), tol=1e-9)
+    assert run.status is Status.NOT_FINITE and run.steps == 4
+    torch.testing.assert_close(run.x, torch.full((1, 1, 2, 2), 0.9**3))
+
+
+def test_a_false_certificate_is_found_out() -> None:
+    liar = Map(lambda x: 1.01 * x + 0.1, Certificate("liar", 1.0, 0.5, Side.PROVEN, "made up"))
+    run = solve(liar, torch.ones(1, 1, 2, 2), tol=1e-9)
+    assert run.status is Status.FALSIFIED and run.steps <= 3
+
+
+def test_a_tiny_step_does_not_count_as_convergence() -> None:
+    """The residual is that of the unrelaxed map: Krasnosel'skii-Mann with lam = 1e-6 has not converged."""
+    half = Map(lambda x: 0.5 * x, Certificate("half", 0.5, 0.75, Side.PROVEN, "linear"))
+    run = solve(half, torch.ones(1, 1, 2, 2), iteration=KrasnoselskiiMann(1e-6), tol=1e-3, max_steps=20)
+    assert run.status is Status.STEP_LIMIT and run.residuals[-1] == pytest.approx(0.5)
+
+
+def test_rounding_is_not_mistaken_for_a_rise() -> None:
+    fidelity, prox, tau, solution = problems.ridge()
+    fidelity.y = fidelity.y.float()
+    fidelity.operator = catalogue.OPERATORS["identity"]()
+    run = solve(forward_backward(fidelity, prox, tau), fidelity.y, tol=0, max_steps=500)
+    assert run.status in (Status.STEP_LIMIT, Status.CONVERGED)
+
+
+def test_bad_arguments() -> None:
+    box = proximal.box(0, 1)
+    with pytest.raises(InputError, match="NaN"):
+        solve(box, torch.full((1, 1, 2, 2), float("nan")))
+    for arguments in ({"tol": -1.0}, {"tol": float("nan")}, {"max_steps": 0}):
+        with pytest.raises(InputError, match="tol >= 0"):
+            solve(box, torch.ones(1, 1, 2, 2), **arguments)  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        solve(box, torch.ones(1, 1, 2, 2), tolerance=1e-3)  # type: ignore[call-arg]
