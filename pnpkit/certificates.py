@@ -80,16 +80,20 @@ class Certificate:
         return tuple(seen)
 
     def __str__(self) -> str:
-        lines = list(self._lines(0))
+        return self.describe()
+
+    def describe(self, depth: int = 100) -> str:
+        """The derivation, a line per map, down to parts of parts ``depth`` levels below; premises last."""
+        lines = self._lines(0, depth)
         premises = self.all_premises()
         if premises:
             lines.append("assumed, not checked: " + "; ".join(premises))
         return "\n".join(lines)
 
-    def _lines(self, depth: int) -> list[str]:
-        lines = ["  " * depth + f"{self.name}: {self._claim()} [{self.method}]"]
-        for part in self.parts:
-            lines += part._lines(depth + 1)
+    def _lines(self, indent: int, depth: int) -> list[str]:
+        lines = ["  " * indent + f"{self.name}: {self._claim()} [{self.method}]"]
+        for part in self.parts if depth > 0 else ():
+            lines += part._lines(indent + 1, depth - 1)
         return lines
 
     def _claim(self) -> str:

@@ -16,6 +16,8 @@ from pnpkit import __version__
 from pnpkit.errors import InputError, PnpError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from pnpkit.images import Picture
     from pnpkit.restore import Restoration
     from pnpkit.solver import Step
@@ -245,12 +247,12 @@ def one(
     json_path = Path(options["json_file"]) if options["json_file"] else None
     if json_path is not None and not json_path.parent.is_dir():
         raise InputError(f"the folder of --json {json_path} does not exist")
-    picture = images.read(Path(name))
-    reference = images.read(Path(options["reference"])) if options["reference"] else None
-    if reference is not None and reference.pixels.shape != picture.pixels.shape:
+    if json_path is not None and json_path.exists() and (json_path.suffix != ".json" or not options["overwrite"]):
         raise InputError(
-            f"the reference is {reference.pixels.shape}, the image {picture.pixels.shape}: sizes must agree"
+            f"--json {json_path} exists already: choose another name or, for a .json file, add --overwrite"
         )
+    picture = images.read(Path(name))
+    reference = sharp(options["reference"], picture) if options["reference"] else None
 
     import torch
 
@@ -264,8 +266,8 @@ def one(
         from pnpkit.metrics import psnr
 
         scores = {
-            "psnr_input": psnr(picture.pixels, reference.pixels),
-            "psnr": psnr(run.image, reference.pixels),
+            "psnr_input": psnr(picture.pixels, reference),
+            "psnr": psnr(run.image, reference),
         }
     if json_path is not None:
         from pnpkit.registry import replace_file
@@ -277,6 +279,18 @@ def one(
         click.echo(f"pnpkit: {name}: {run.status.value}", err=True)
         return DIVERGED
     return 0
+
+
+def sharp(name: str, picture: Picture) -> np.ndarray:
+    """The reference's pixels; a scene larger than the frame, as `pnpkit blur` leaves it, is cut to its centre."""
+    from pnpkit import images
+
+    scene, size = images.read(Path(name)).pixels, picture.pixels.shape
+    margins = [scene.shape[axis] - size[axis] for axis in (0, 1)]
+    if scene.ndim != len(size) or any(margin < 0 or margin % 2 for margin in margins):
+        raise InputError(f"{name}: the reference is {scene.shape}, the image {size}: not the same frame")
+    rows, columns = (margin // 2 for margin in margins)
+    return scene[rows : rows + size[0], columns : columns + size[1]]
 
 
 def report(name: str, target: Path, picture: Picture, run: Restoration, scores: dict[str, float]) -> str:
@@ -292,7 +306,7 @@ def report(name: str, target: Path, picture: Picture, run: Restoration, scores: 
         f" (rule: sqrt(tau) * noise), tau {run.tau:.4g} < 2/L, L {run.L:.6g}" if run.tau and run.L else ""))  # fmt: skip
     lines += [f"note: {note}" for note in picture.notes]
     lines.append(f"guarantee: {run.guarantee}")
-    lines.append(str(run.certificate))
+    lines.append(run.certificate.describe(depth=2))
     return "\n".join(lines)
 
 

@@ -346,6 +346,7 @@ def _write_tiff(file: BinaryIO, samples: np.ndarray, picture: Picture) -> None:
 
 _write_jpeg = partial(_write_pillow, form="JPEG", quality=95, subsampling=0)
 # extension -> encoder, the types it holds, whether it holds alpha
+# extension -> writer, types it can hold, whether it holds alpha
 _FORMATS: dict[str, tuple[Callable[[BinaryIO, np.ndarray, Picture], None], tuple[str, ...], bool]] = {
     ".png": (_write_png, ("uint8", "uint16"), True),
     ".tif": (_write_tiff, _TYPES, True),
@@ -355,3 +356,5 @@ _FORMATS: dict[str, tuple[Callable[[BinaryIO, np.ndarray, Picture], None], tuple
     ".webp": (partial(_write_pillow, form="WEBP", lossless=True, exact=True), ("uint8",), True),
     ".bmp": (partial(_write_pillow, form="BMP"), ("uint8",), False),  # Pillow reads no alpha back from BMP
 }
+
+EXTENSIONS = tuple(_FORMATS)

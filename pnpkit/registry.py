@@ -140,3 +140,10 @@ def replace_file(path: Path, data: bytes) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_bytes(data)
     os.replace(partial, path)
+
+
+def set_scores(name: str, scores: dict[str, Any]) -> None:
+    """Write measured scores onto a card; weights and certificate stay as they are."""
+    card = denoisers()[name]
+    scored = Card(**{**vars(card), "scores": scores})
+    replace_file(folder() / name / CARD, (json.dumps(scored.to_json(), indent=1) + "\n").encode())

@@ -22,6 +22,7 @@ from pnpkit.errors import InputError
 from pnpkit.layers.activations import Clip, LevelTable, clip
 from pnpkit.layers.gradient_flow import GradientFlowConv2d
 from pnpkit.layers.norms import UnitNorm
+from pnpkit.networks import Euler
 
 VALIDATION_LEVELS = (5, 15, 25, 50)  # out of 255
 
@@ -265,8 +266,16 @@ def record(run: Run, losses: list[float], validation: list[np.ndarray], folder: 
         writer.writerow(row)
 
 
+def finish(run: Run) -> None:
+    """End a run: the network keeps the averaged weights, its kernels are plain, its steps are proven averaged."""
+    averaged(run).__enter__()
+    release_norms(run.network)
+    if isinstance(run.network, Euler):
+        run.network.secure()
+
+
 class averaged:
-    """Inside the block the network carries its averaged weights."""
+    """Inside the block the network carries its averaged weights, in evaluation mode."""
 
     def __init__(self, run: Run):
         self.run = run

@@ -18,7 +18,7 @@ from pathlib import Path
 from safetensors import safe_open
 
 from pnpkit import registry, training
-from pnpkit.networks import NETWORKS, Euler, build
+from pnpkit.networks import NETWORKS, build
 
 PAPERS = {
     "euler": "Sherry, Celledoni, Ehrhardt, Murari, Owren, Schoenlieb: Designing stable neural networks using convex "
@@ -45,31 +45,29 @@ def main() -> None:
     run = training.Run(network, config)
     run.load(checkpoint)
     place = registry.folder() / args.name
-    with training.averaged(run):
-        if isinstance(network, Euler):
-            network.secure()
-        network.name = args.name
-        card = registry.Card(
-            name=args.name,
-            architecture=architecture,
-            arguments=asdict(network.config),
-            sha256="",
-            sigma_range=(0.0, config.top),
-            certificate=network.certify(),
-            training={
-                "data": "BSDS500 train + test (400 photographs; Arbelaez et al. 2011), Gaussian noise",
-                "command": args.command,
-                "config": meta["config"],
-                "steps": run.step,
-                "hours": round(run.seconds / 3600, 3),
-                "device": args.device,
-                "date": datetime.date.today().isoformat(),
-            },
-            scores={},
-            paper=PAPERS[architecture],
-            licence="weights: MIT; trained on BSDS500, which is for research use",
-        )
-        card = registry.export(network, card, place)
+    training.finish(run)
+    network.name = args.name
+    card = registry.Card(
+        name=args.name,
+        architecture=architecture,
+        arguments=asdict(network.config),
+        sha256="",
+        sigma_range=(0.0, config.top),
+        certificate=network.certify(),
+        training={
+            "data": "BSDS500 train + test (400 photographs; Arbelaez et al. 2011), Gaussian noise",
+            "command": args.command,
+            "config": meta["config"],
+            "steps": run.step,
+            "hours": round(run.seconds / 3600, 3),
+            "device": args.device,
+            "date": datetime.date.today().isoformat(),
+        },
+        scores={},
+        paper=PAPERS[architecture],
+        licence="weights: MIT; trained on BSDS500, which is for research use",
+    )
+    card = registry.export(network, card, place)
     shutil.copy(args.folder / "training.csv", place / "training.csv")
     print(f"{place}: {run.step} steps, {run.seconds / 3600:.2f} h\n{card.certificate}")
 

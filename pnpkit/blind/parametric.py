@@ -17,7 +17,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft, optimize
+from scipy import fft, optimize, special
 
 from pnpkit import kernels
 from pnpkit.errors import InputError
@@ -34,16 +34,16 @@ LARGEST = 1024  # pixels: of a larger picture the middle is enough
 LOWEST_CYCLES = 3.5  # per block: the window smears what is lower
 QUANTISATION = 0.001  # 8 bits round with a standard deviation of 1 / (255 sqrt(12))
 
-# Mean and spread of b over 100 sharp photographs (half of BSDS500 train), and of the rest around the fit. The
-# brightness b_0 is practically free.
+# Mean and spread of b over 100 sharp photographs (half of BSDS500 train), and the spread of what b leaves unexplained
+# in them. The brightness b_0 is practically free.
 TYPICAL = np.array([-3.01, -2.66, -0.06, 0.27, 0.0])
 SPREAD = np.array([3.0, 0.47, 0.36, 0.23, 0.20])
-REST = 0.45
-# The rest is texture, which neighbouring frequencies share, not chance. Counted one by one, the frequencies outvote
+TEXTURE = 0.4
+# Neighbouring frequencies share their texture. Counted one by one, the frequencies outvote
 # what is known of photographs and call a third of the sharp training pictures blurred; in hundreds they do not.
 SHARED = 100
-# Among training pictures with blurs of neither family the rest is about 0.6, of the right family below 0.4.
-USUAL_REST = 0.4
+# Texture left by a blur of the right family on training pictures; one of neither family leaves about 0.55.
+USUAL_TEXTURE = 0.35
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,8 +92,8 @@ def estimate_parametric(image: np.ndarray, noise_level: float) -> KernelEstimate
 
     posterior = np.exp(log_posterior - log_posterior.max())
     like = np.array([_alike(blur, winner) for blur in blurs])
-    rest = fit(spectrum, make(winner))[1]
-    confidence = posterior[like].sum() / posterior.sum() * min(1.0, (USUAL_REST / rest) ** 4)
+    texture = max(fit(spectrum, make(winner))[1], USUAL_TEXTURE)
+    confidence = posterior[like].sum() / posterior.sum() * (USUAL_TEXTURE / texture) ** 4
 
     candidates = {winner[0]: (_spec(winner), 0.0)}
     for i in order:
@@ -142,6 +142,7 @@ class Spectrum:
         block: side of the blocks, pixels.
         used: (block, block // 2 + 1) booleans, which frequencies of ``rfft2`` are meant.
         log_power: (N,), log of the averaged periodogram; white noise has the power nu^2 at each frequency.
+        chance: mean square of log_power about the logarithm of the true spectrum.
         design: (N, 5), the columns that b multiplies.
         noise_power: nu^2.
         window_correlation: (block, block), of the window with itself: what the window does to a spectrum.
@@ -150,13 +151,18 @@ class Spectrum:
     block: int
     used: np.ndarray
     log_power: np.ndarray
+    chance: float
     design: np.ndarray
     noise_power: float
     window_correlation: np.ndarray
 
 
 def measure(luminance: np.ndarray, noise: float) -> Spectrum:
-    """Mean of |rfft2(w u)|^2 over blocks u that overlap by half, w a Hann window with ||w|| = 1 (Welch)."""
+    """Mean of |rfft2(w u)|^2 over blocks u that overlap by half, w a Hann window with ||w|| = 1 (Welch).
+
+    A mean of m independent periodograms is S(f) times a Gamma(m) / m variable. Its logarithm has the mode 0, where a
+    robust fit looks, and the mean square trigamma(m) + (digamma(m) - log m)^2.
+    """
     block = min(BLOCK, *luminance.shape) // 2 * 2
     window = np.outer(hann := np.hanning(block + 1)[:-1], hann)
     window /= np.linalg.norm(window)
@@ -176,13 +182,23 @@ def measure(luminance: np.ndarray, noise: float) -> Spectrum:
 
     wide = fft.ifft2(np.abs(fft.fft2(window, (2 * block, 2 * block))) ** 2).real
     lags = fft.fftfreq(block, 1 / block).astype(int)
+    m = _independent(rows, wide[:, 0]) * _independent(columns, wide[0])
+    chance = float(special.polygamma(1, m) + (special.digamma(m) - math.log(m)) ** 2)
     noise_power = max(noise, QUANTISATION) ** 2
-    return Spectrum(block, used, np.log(power[used] + 1e-12), design, noise_power, wide[np.ix_(lags, lags)])
+    return Spectrum(block, used, np.log(power[used] + 1e-12), chance, design, noise_power, wide[np.ix_(lags, lags)])
 
 
 def _starts(size: int, block: int) -> np.ndarray:
     """Where blocks begin along an axis, so that they cover it and overlap by at least half."""
     return np.linspace(0, size - block, math.ceil(2 * (size - block) / block) + 1).round().astype(int)
+
+
+def _independent(starts: np.ndarray, correlation: np.ndarray) -> float:
+    """How many independent blocks n overlapping ones are worth: n^2 / sum_ij c(s_i - s_j)^2."""
+    shifts = starts[:, None] - starts[None, :]
+    return len(starts) ** 2 / float(
+        np.sum(correlation[shifts % len(correlation)] ** 2 * (abs(shifts) < len(correlation) // 2))
+    )
 
 
 def response(spectrum: Spectrum, kernel: np.ndarray) -> np.ndarray:
@@ -193,13 +209,15 @@ def response(spectrum: Spectrum, kernel: np.ndarray) -> np.ndarray:
 
 
 def fit(spectrum: Spectrum, kernel: np.ndarray) -> tuple[float, float]:
-    r"""min_b sum_f rho(r_f / REST) / SHARED + 1/2 sum_i ((b_i - TYPICAL_i) / SPREAD_i)^2, r = log power - log S(b).
+    r"""min_b sum_f rho(r_f / TEXTURE) / SHARED + 1/2 sum_i ((b_i - TYPICAL_i) / SPREAD_i)^2, r = log power - log S(b).
 
     rho(q) = 5/2 log(1 + q^2 / 4) is the Student t with 4 degrees of freedom: straight edges put lines into a spectrum
-    that no b explains. Gauss-Newton with the weights of rho, from b = TYPICAL.
+    that no b explains. Gauss-Newton with the weights of rho, from b = TYPICAL. Chance is not in the scale: among
+    SHARED frequencies it averages out, texture does not.
 
     Returns:
-        The minimum (up to a constant the negative log posterior of the blur) and the root mean square of r there.
+        The minimum (up to a constant the negative log posterior of the blur) and the texture there, the root mean
+        square of r without its part of chance.
     """
     X, gain = spectrum.design, response(spectrum, kernel)
     low = X[:, 1] <= np.quantile(X[:, 1], 0.1)  # where blur and noise matter least, so brightness is read off
@@ -209,12 +227,12 @@ def fit(spectrum: Spectrum, kernel: np.ndarray) -> tuple[float, float]:
     for _ in range(5):
         signal = gain * np.exp(X @ b)
         r = spectrum.log_power - np.log(signal + spectrum.noise_power)
-        q2 = (r / REST) ** 2
+        q2 = (r / TEXTURE) ** 2
         unusual = (b - TYPICAL) / SPREAD
         misfit = 2.5 * np.log1p(q2 / 4).sum() / SHARED + 0.5 * unusual @ unusual
-        best = min(best, (float(misfit), float(np.sqrt(np.mean(r**2)))))
+        best = min(best, (float(misfit), math.sqrt(max(0.0, float(np.mean(r**2)) - spectrum.chance))))
         J = X * (signal / (signal + spectrum.noise_power))[:, None]
-        weight = 1.25 / (1 + q2 / 4) / (REST**2 * SHARED)
+        weight = 1.25 / (1 + q2 / 4) / (TEXTURE**2 * SHARED)
         hessian = J.T @ (J * weight[:, None]) + np.diag(SPREAD**-2)
         step = np.linalg.solve(hessian, J.T @ (weight * r) - unusual / SPREAD)
         b = b + np.clip(step, -1.5, 1.5)  # a step from far away overshoots

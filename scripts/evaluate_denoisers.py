@@ -1,0 +1,111 @@
+"""Gaussian denoising on the val split of BSDS500: PSNR and SSIM by noise level, for every denoiser of the registry.
+
+    python scripts/evaluate_denoisers.py --data PATH/bsds500 [--names euler dncnn] [--pictures 100]
+
+Colour, noise from numpy.random.default_rng(index of the picture), not clipped; outputs clipped to 0..1; float32.
+Writes docs/results/denoising.{json,md} and, when all pictures were used, the scores on each card.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import time
+from pathlib import Path
+
+import imageio.v3 as imageio
+import numpy as np
+import torch
+from skimage.restoration import denoise_tv_chambolle
+from tqdm import tqdm
+
+from pnpkit import images, registry
+from pnpkit.metrics import psnr, ssim
+
+LEVELS = (5, 15, 25, 50)
+TV_WEIGHTS = {5: 0.03, 15: 0.08, 25: 0.13, 50: 0.25}  # per channel; about the best on the first ten pictures
+RESULTS = Path(__file__).parent.parent / "docs" / "results"
+
+
+def tv(noisy: np.ndarray, level: int) -> np.ndarray:
+    """scikit-image's total variation, one channel at a time."""
+    return np.stack([denoise_tv_chambolle(noisy[..., c], TV_WEIGHTS[level]) for c in range(3)], -1)
+
+
+def evaluate(name: str, pictures: list[np.ndarray], level: int, threads: int) -> dict[str, float]:
+    """Mean PSNR (dB), SSIM and seconds per picture of one method at one level (out of 255)."""
+    network = registry.load_denoiser(name) if name not in ("noisy", "tv") else None
+    scores = []
+    for index, picture in enumerate(tqdm(pictures, desc=f"{name} {level}", leave=False)):
+        clean = picture.astype(np.float64) / 255
+        noisy = clean + level / 255 * np.random.default_rng(index).standard_normal(clean.shape)
+        started = time.perf_counter()
+        if network is not None:
+            with torch.no_grad():
+                out = images.from_tensor(network(images.to_tensor(noisy), level / 255))
+        else:
+            out = tv(noisy, level) if name == "tv" else noisy
+        scores.append((psnr(out, clean), ssim(out, clean), time.perf_counter() - started))
+    means = np.mean(scores, 0)
+    return {"psnr": round(means[0], 3), "ssim": round(means[1], 4), "seconds": round(means[2], 3)}
+
+
+def table(results: dict[str, dict[str, dict[str, float]]]) -> str:
+    """Markdown: PSNR / SSIM by level, and what is proven."""
+    cards = registry.denoisers()
+    lines = [
+        "| denoiser | " + " | ".join(f"sigma {level}" for level in LEVELS) + " | s per picture | proven |",
+        "| --- |" + " --- |" * (len(LEVELS) + 2),
+    ]
+    for name, levels in results.items():
+        cells = [f"{levels[str(s)]['psnr']:.2f} / {levels[str(s)]['ssim']:.3f}" for s in LEVELS]
+        certificate = cards[name].certificate if name in cards else None
+        claim = "-" if certificate is None else "nothing"
+        if certificate is not None and certificate.averagedness is not None:
+            claim = f"1-Lipschitz, {certificate.averagedness:.4f}-averaged"
+        seconds = "" if name == "noisy" else f"{levels['25']['seconds']:.2f}"
+        lines.append(f"| {name} | " + " | ".join(cells) + f" | {seconds} | {claim} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=os.environ.get("PNPKIT_BSDS500"))
+    parser.add_argument("--names", nargs="*", default=["noisy", "tv", *registry.denoisers()])
+    parser.add_argument("--pictures", type=int, default=100)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    args = parser.parse_args()
+    if args.data is None:
+        parser.error("--data PATH (or PNPKIT_BSDS500) must name the folder of BSDS500")
+    torch.set_num_threads(args.threads)
+    paths = sorted(Path(args.data, "val").glob("*.jpg"))[: args.pictures]
+    if not paths:
+        parser.error(f"no pictures in {args.data}/val")
+    pictures = [imageio.imread(path) for path in paths]
+
+    store = RESULTS / "denoising.json"
+    record = json.loads(store.read_text()) if store.exists() and len(paths) == 100 else {"results": {}}
+    for name in args.names:
+        record["results"][name] = {str(s): evaluate(name, pictures, s, args.threads) for s in LEVELS}
+        print(name, record["results"][name], flush=True)
+    record |= {
+        "command": "python scripts/evaluate_denoisers.py --data PATH/bsds500",
+        "protocol": "BSDS500 val, colour, numpy.random.default_rng(index), noise not clipped, output clipped, float32",
+        "pictures": len(pictures),
+        "date": datetime.date.today().isoformat(),
+        "machine": f"{platform.processor() or platform.machine()}, {args.threads} threads, torch {torch.__version__}",
+    }
+    print(table(record["results"]))
+    if len(pictures) == 100:
+        RESULTS.mkdir(parents=True, exist_ok=True)
+        registry.replace_file(store, (json.dumps(record, indent=1) + "\n").encode())
+        registry.replace_file(RESULTS / "denoising.md", table(record["results"]).encode())
+        for name in set(args.names) & set(registry.denoisers()):
+            registry.set_scores(name, record["results"][name] | {"command": record["command"], "date": record["date"]})
+
+
+if __name__ == "__main__":
+    main()

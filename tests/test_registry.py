@@ -1,0 +1,128 @@
+"""Every shipped denoiser: hash, card, and its claim derived again from the weights."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import catalogue
+import pytest
+import torch
+from safetensors import safe_open
+
+import pnpkit
+from pnpkit import registry
+from pnpkit.certificates import Certificate, Side
+from pnpkit.errors import CardError, UnknownName
+from pnpkit.registry import Card
+
+NAMES = sorted(registry.denoisers())
+
+
+def test_the_lectures_denoisers_are_shipped() -> None:
+    assert {"euler", "dncnn"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_card_is_complete_and_the_curve_is_there(name: str) -> None:
+    card = registry.denoisers()[name]
+    assert card.name == name and card.sigma_range == (0.0, pytest.approx(50 / 255))
+    assert {"data", "command", "config", "steps", "hours", "device", "date"} <= set(card.training)
+    assert card.training["hours"] >= 1 and "val" not in card.training["data"]
+    assert card.paper and card.licence
+    assert {"5", "15", "25", "50"} <= set(card.scores)
+    place = registry.folder() / name
+    assert (place / "README.md").read_text().startswith("# ")
+    curve = (place / "training.csv").read_text().splitlines()
+    assert curve[0].startswith("step,seconds") and len(curve) > 3
+    with safe_open(place / "weights.safetensors", "pt") as file:
+        assert all(torch.isfinite(file.get_tensor(key)).all() for key in file.keys())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_claim_is_derived_again_from_the_weights(name: str) -> None:
+    card = registry.denoisers()[name]
+    derived = pnpkit.certify(name)
+    assert derived.side is card.certificate.side
+    if name == "dncnn":
+        assert math.isinf(derived.lipschitz) and derived.averagedness is None
+        return
+    assert derived.lipschitz <= 1 and derived.averagedness is not None and derived.averagedness < 1
+    assert derived.averagedness == pytest.approx(card.certificate.averagedness, rel=1e-6)
+
+
+def test_shipped_euler_survives_an_adversarial_search() -> None:
+    """Pairs pushed apart through the real network, in float64: the claim stands at every level."""
+    from test_maps import worst_ratios
+
+    network = pnpkit.load_denoiser("euler")
+    for level in (1 / 255, 15 / 255, 50 / 255):
+        lipschitz, alpha = worst_ratios(network.at(level), pairs=4, rounds=6)
+        assert lipschitz <= 1 + 1e-9
+        assert network.certificate.averagedness is not None and alpha <= network.certificate.averagedness
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_shipped_denoisers_denoise(name: str) -> None:
+    x = torch.linspace(0.2, 0.8, 48).expand(1, 3, 48, 48).contiguous()
+    x[..., 16:32, 16:32] = 0.1
+    for level in (5 / 255, 25 / 255, 50 / 255):
+        noisy = x + level * torch.randn(x.shape, generator=catalogue.generator())
+        before, after = (noisy - x).square().mean(), (pnpkit.load_denoiser(name)(noisy, level) - x).square().mean()
+        assert after < 0.25 * before
+
+
+def test_loading_does_not_derive_but_remembers(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = pnpkit.load_denoiser("euler")
+    monkeypatch.setattr(type(network), "certify", lambda self: pytest.fail("derived again"))
+    assert network.certificate == registry.denoisers()["euler"].certificate
+
+
+def test_unknown_name_suggests_the_nearest() -> None:
+    with pytest.raises(UnknownName, match="did you mean 'euler'.*available: .*dncnn"):
+        pnpkit.load_denoiser("eular")
+
+
+def test_tampered_weights_are_refused(tmp_path: Path) -> None:
+    place = tmp_path / "euler"
+    shutil.copytree(registry.folder() / "euler", place)
+    data = bytearray((place / "weights.safetensors").read_bytes())
+    data[-1] ^= 1
+    (place / "weights.safetensors").write_bytes(bytes(data))
+    with pytest.raises(CardError, match="sha256"):
+        registry.load_from(place, registry.read_card(place))
+    (place / "weights.safetensors").unlink()
+    with pytest.raises(CardError, match="cannot read"):
+        registry.load_from(place, registry.read_card(place))
+
+
+@pytest.mark.parametrize("damage", ["{", "{}", '{"name": "x"}', "[]"])
+def test_damaged_cards_are_refused(tmp_path: Path, damage: str) -> None:
+    (tmp_path / "card.json").write_text(damage)
+    with pytest.raises(CardError):
+        registry.read_card(tmp_path)
+
+
+def test_export_and_load_are_inverse(tmp_path: Path) -> None:
+    network = catalogue.euler()
+    card = Card(
+        name="small",
+        architecture="euler",
+        arguments={"blocks": 2, "channels": 8, "hidden": 8},
+        sha256="",
+        sigma_range=(0.0, network.top),
+        certificate=network.certificate,
+        training={},
+        scores={},
+        paper="",
+        licence="",
+    )
+    written = registry.export(network, card, tmp_path / "small")
+    assert sorted(p.name for p in (tmp_path / "small").iterdir()) == ["card.json", "weights.safetensors"]
+    again = registry.load_from(tmp_path / "small", registry.read_card(tmp_path / "small"))
+    x = catalogue.image()
+    torch.testing.assert_close(again(x, 0.1), network(x, 0.1))
+    assert again.certificate.side is Side.PROVEN and written.sha256 != ""
+    assert Certificate.from_json(json.loads((tmp_path / "small" / "card.json").read_text())["certificate"])

@@ -1,0 +1,146 @@
+"""Image in, image out: types kept, blurs removed, bad input refused."""
+
+from __future__ import annotations
+
+import catalogue
+import numpy as np
+import pytest
+import skimage.data
+import torch
+
+import pnpkit
+from pnpkit import kernels, restore
+from pnpkit.errors import InputError, PnpError
+from pnpkit.metrics import psnr
+from pnpkit.solver import Status
+
+KERNEL = kernels.motion(5, 30)
+
+
+def photograph() -> np.ndarray:
+    return skimage.data.chelsea()[100:156, 130:194] / 255
+
+
+@pytest.fixture(scope="module")
+def network() -> pnpkit.registry.Network:  # type: ignore[name-defined]
+    return pnpkit.load_denoiser("euler")
+
+
+@pytest.mark.parametrize("boundary", ["unknown", "circular", "zero"])
+def test_deblurring_gains_and_is_proven(boundary: str, network: object) -> None:
+    sharp = photograph()
+    blurred = restore.simulate(sharp, KERNEL, 0.01, boundary=boundary)
+    reference = sharp if boundary != "unknown" else sharp[1:-1, 2:-2]
+    run = pnpkit.deblur(blurred, KERNEL, denoiser=network, noise_level=0.01, boundary=boundary, max_steps=40)
+    assert psnr(run.image, reference) > psnr(blurred, reference) + 2.5
+    assert run.certificate.averaged and "converges to" in run.guarantee
+    assert run.L == pytest.approx(1) and run.tau is not None and 0 < run.tau < 2 / run.L
+    assert run.image.shape == blurred.shape and run.image.dtype == blurred.dtype
+    assert all(b <= a * (1 + 1e-3) for a, b in zip(run.residuals, run.residuals[1:], strict=False))
+
+
+def test_dncnn_restores_and_claims_nothing() -> None:
+    blurred = restore.simulate(photograph(), KERNEL, 0.01)
+    run = pnpkit.deblur(blurred, KERNEL, denoiser="dncnn", max_steps=3)
+    assert run.guarantee.startswith("nothing is guaranteed") and run.certificate.averagedness is None
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
+@pytest.mark.parametrize("grey", [True, False])
+def test_type_and_shape_come_back(dtype: type, grey: bool, network: object) -> None:
+    sharp = photograph()[:24, :20]
+    sharp = sharp.mean(-1) if grey else sharp
+    image = (sharp * (np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else 1)).astype(dtype)
+    for run in (
+        pnpkit.deblur(image, "gaussian:1", denoiser=network, max_steps=2),
+        pnpkit.denoise(image, 0.05, denoiser=network),
+    ):
+        assert run.image.dtype == dtype and run.image.shape == image.shape
+
+
+def test_tensors_come_back_as_tensors(network: object) -> None:
+    x = torch.rand(2, 3, 16, 18, dtype=torch.float64)
+    run = pnpkit.deblur(x, KERNEL, denoiser=network, noise_level=0.02, max_steps=2)
+    assert isinstance(run.image, torch.Tensor) and run.image.dtype == x.dtype and run.image.shape == x.shape
+
+
+def test_denoising_gains_and_estimates_the_level(network: object) -> None:
+    sharp = skimage.data.chelsea()[60:188, 100:228] / 255
+    noisy = sharp + 0.06 * np.random.default_rng(0).standard_normal(sharp.shape)
+    run = pnpkit.denoise(noisy, denoiser=network)
+    assert run.noise_level == pytest.approx(0.06, rel=0.15) and run.strength == run.noise_level
+    assert psnr(run.image, sharp) > psnr(noisy, sharp) + 5
+    assert "distances never grow" in run.guarantee
+
+
+def test_strength_follows_the_rule(network: object) -> None:
+    run = pnpkit.deblur(photograph(), KERNEL, denoiser=network, noise_level=0.02, max_steps=1)
+    assert run.tau is not None and run.strength == pytest.approx(0.02 * run.tau**0.5)
+    assert pnpkit.deblur(photograph(), KERNEL, denoiser=network, strength=0.03, max_steps=1).strength == 0.03
+
+
+def test_an_estimated_kernel_is_called_an_estimate(network: object) -> None:
+    blurred = restore.simulate(skimage.data.chelsea()[40:240, 60:300] / 255, "gaussian:2", 0.004)
+    run = pnpkit.deblur(blurred, denoiser=network, max_steps=1)
+    assert "ESTIMATED" in run.kernel_note and "gaussian" in run.kernel_note
+
+
+def test_seeded_simulation_is_exact() -> None:
+    one, two = (restore.simulate(photograph(), KERNEL, 0.02, seed=3) for _ in range(2))
+    np.testing.assert_array_equal(one, two)
+    assert one.shape == (56 - 2, 64 - 4, 3)
+    clean = restore.simulate(photograph(), KERNEL, 0.0, boundary="circular")
+    noise = restore.simulate(photograph(), KERNEL, 0.02, boundary="circular", seed=3) - clean
+    assert noise.std() == pytest.approx(0.02, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"kernel": "gausian:2"}, "gaussian"),
+        ({"kernel": np.ones((99, 99))}, "larger than the image"),
+        ({"kernel": np.zeros((3, 3))}, "zero"),
+        ({"boundary": "reflect"}, "unknown boundary 'reflect'"),
+        ({"method": "fista"}, "unknown method"),
+        ({"denoiser": "eulr"}, "did you mean 'euler'"),
+        ({"device": "gpu"}, "unknown device"),
+        ({"noise_level": -0.1}, "noise level"),
+        ({"noise_level": float("nan")}, "noise level"),
+        ({"strength": 0.5}, "strength"),
+        ({"tol": -1}, "tol"),
+        ({"max_steps": 0}, "max_steps"),
+        ({"denoiser": 3}, "denoiser is a name"),
+        ({"limits": (1.0, 0.0)}, "low <= high"),
+    ],
+)
+def test_bad_arguments_are_refused_in_one_sentence(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(PnpError, match=message) as caught:
+        pnpkit.deblur(photograph(), **{"kernel": "box:3", **arguments})  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("image", [np.zeros((0, 3)), np.full((8, 8), np.nan), np.zeros((8, 8, 2)), torch.zeros(8, 8)])
+def test_bad_images_are_refused(image: object) -> None:
+    with pytest.raises(InputError):
+        pnpkit.deblur(image, "box:3")  # type: ignore[arg-type]
+
+
+def test_unknown_keyword_is_a_type_error() -> None:
+    with pytest.raises(TypeError):
+        pnpkit.deblur(photograph(), "box:3", sigma=0.1)  # type: ignore[call-arg]
+
+
+def test_a_broken_network_is_stopped_and_nothing_bad_comes_out(network: object) -> None:
+    class Broken(type(network)):  # type: ignore[misc]
+        def denoise(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+            return x * float("nan")
+
+    broken = Broken(network.config)  # type: ignore[attr-defined]
+    run = pnpkit.deblur(photograph(), KERNEL, denoiser=broken, noise_level=0.01)
+    assert run.status is Status.NOT_FINITE and run.steps == 1 and bool(np.isfinite(run.image).all())
+    assert pnpkit.denoise(photograph(), 0.1, denoiser=broken).status is Status.NOT_FINITE
+
+
+def test_catalogue_networks_are_accepted() -> None:
+    run = pnpkit.deblur(photograph(), KERNEL, denoiser=catalogue.euler(), noise_level=0.01, max_steps=1)
+    assert run.status is Status.STEP_LIMIT
