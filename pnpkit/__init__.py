@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from pnpkit.certificates import Certificate as Certificate
     from pnpkit.certificates import Side as Side
+    from pnpkit.certificates import nothing as nothing
     from pnpkit.errors import InputError as InputError
     from pnpkit.errors import PnpError as PnpError
     from pnpkit.fidelity import LeastSquares as LeastSquares
@@ -56,6 +57,7 @@ _HOMES = {
     "forward_backward": "splittings",
     "load_denoiser": "registry",
     "norm_bound": "operators",
+    "nothing": "certificates",
     "solve": "solver",
 }
 

@@ -131,7 +131,7 @@ def denoise(inputs: tuple[str, ...], out: str | None, **options: Any) -> int:
 def blur(image: str, kernel: str, noise_level: float, boundary: str, out: str | None, **options: Any) -> int:
     """Simulate: blur a sharp picture and add noise.
 
-    With --boundary unknown the result is the valid part, smaller than the picture by the kernel; the others keep the size.
+    With --boundary unknown the result is the valid part, smaller by the kernel; the others keep the size.
     """
     from pnpkit import images
 
@@ -248,9 +248,7 @@ def one(
     if json_path is not None and not json_path.parent.is_dir():
         raise InputError(f"the folder of --json {json_path} does not exist")
     if json_path is not None and json_path.exists() and (json_path.suffix != ".json" or not options["overwrite"]):
-        raise InputError(
-            f"--json {json_path} exists already: choose another name or, for a .json file, add --overwrite"
-        )
+        raise InputError(f"--json {json_path} exists: choose another name or, for a .json file, add --overwrite")
     picture = images.read(Path(name))
     reference = sharp(options["reference"], picture) if options["reference"] else None
 
@@ -302,8 +300,10 @@ def report(name: str, target: Path, picture: Picture, run: Restoration, scores: 
     lines.append(f"{name} -> {target}: {word}, {run.steps} steps{residual}{gain}, {run.seconds:.1f} s")
     if run.kernel_note:
         lines.append(f"kernel: {run.kernel_note}")
-    lines.append(f"noise level {run.noise_level:.4f}, strength {run.strength:.4f}" + (
-        f" (rule: sqrt(tau) * noise), tau {run.tau:.4g} < 2/L, L {run.L:.6g}" if run.tau and run.L else ""))  # fmt: skip
+    line = f"noise level {run.noise_level:.4f}, strength {run.strength:.4f}"
+    if run.tau is not None and run.L is not None:
+        line += f" (rule: sqrt(tau) * noise level), step size tau {run.tau:.4g} in (0, 2/L), L {run.L:.6g}"
+    lines.append(line)
     lines += [f"note: {note}" for note in picture.notes]
     lines.append(f"guarantee: {run.guarantee}")
     lines.append(run.certificate.describe(depth=2))

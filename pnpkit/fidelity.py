@@ -1,4 +1,4 @@
-r"""Data fidelity: f(x) = 1/2 ||A x - y||^2, which knows its smoothness L = ||A||^2 and convexity mu = sigma_min(A)^2."""
+r"""Data fidelity: f(x) = 1/2 ||A x - y||^2, which knows its smoothness and strong convexity constants."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ def denoise(
     strength: float | None = None,
     device: str | None = None,
 ) -> Restoration:
-    """Remove noise: one application of D(., strength); strength defaults to the noise level. Arguments as ``deblur``."""
+    """Remove noise: one application of D(., strength), by default at the noise level. Arguments as ``deblur``."""
     started = time.perf_counter()
     y, back = open_image(image, device)
     network = open_denoiser(denoiser, y.device)

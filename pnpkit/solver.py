@@ -78,7 +78,8 @@ def guarantee(certificate: Certificate, iteration: Iteration) -> str:
     if theorem is None:
         if not math.isfinite(certificate.lipschitz):
             return f"nothing is guaranteed: {certificate.method}"
-        return f"nothing is guaranteed: {type(iteration).__name__} needs more than a {certificate.lipschitz:.6g}-Lipschitz map"
+        needs = f"{type(iteration).__name__} needs more than a {certificate.lipschitz:.6g}-Lipschitz map"
+        return f"nothing is guaranteed: {needs}"
     if certificate.contractive:
         return f"converges to the unique fixed point from any start ({theorem})"
     if certificate.bounded:

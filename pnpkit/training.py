@@ -113,9 +113,13 @@ def refresh_norms(network: nn.Module, iterations: int = 20) -> None:
     """Estimate again, after weights were replaced."""
     for module in network.modules():
         if isinstance(module, parametrize.ParametrizationList):
-            steering = module[0]
-            assert isinstance(steering, UnitNorm) and isinstance(module.original, Tensor)
-            steering.refresh(module.original, iterations)
+            assert isinstance(module[0], UnitNorm) and isinstance(module.original, Tensor)
+            module[0].refresh(module.original, iterations)
+
+
+def steerings(network: nn.Module) -> list[UnitNorm]:
+    """The parametrizations that hold kernels at unit norm, in the order of the layers."""
+    return [module for module in network.modules() if isinstance(module, UnitNorm)]
 
 
 def psnr_on(network: nn.Module, pictures: list[np.ndarray], level: float, size: int = 192) -> float:
@@ -177,6 +181,9 @@ class Run:
             tensors[f"average.{name}"] = self.average[name]
             for key, value in self.optimizer.state[parameter].items():
                 tensors[f"adam.{name}.{key}"] = value
+        for index, steering in enumerate(steerings(self.network)):
+            if steering.right is not None:
+                tensors[f"steering.{index}"] = steering.right
         meta = {"step": self.step, "seconds": self.seconds, "config": asdict(self.config)}
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
@@ -190,6 +197,9 @@ class Run:
             self.step, self.seconds = meta["step"], meta["seconds"]
             self.generator.set_state(file.get_tensor("generator"))
             names = set(file.keys())
+            for index, steering in enumerate(steerings(self.network)):
+                if f"steering.{index}" in names:
+                    steering.right = file.get_tensor(f"steering.{index}")
             for name, parameter in self.network.named_parameters():
                 parameter.copy_(file.get_tensor(f"network.{name}"))
                 self.average[name].copy_(file.get_tensor(f"average.{name}"))

@@ -38,12 +38,12 @@ def small(name: str = "euler") -> Run:
 @pytest.mark.parametrize("half", [False, True])
 def test_both_networks_learn_under_one_protocol(name: str, half: bool, tmp_path: Path) -> None:
     run, losses = small(name), []
-    run.config = TrainingConfig(steps=60, batch=4, patch=16, warmup=2, learning_rate=3e-3, table_rate=5)
+    run.config = TrainingConfig(steps=200, batch=4, patch=16, warmup=2, learning_rate=3e-3, table_rate=5)
     train(run, pictures(), pictures(), tmp_path, half=half, on_step=lambda run, loss: losses.append(loss))
     assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:5])
     with (tmp_path / "training.csv").open() as file:
         row = list(csv.DictReader(file))[-1]
-    assert int(row["step"]) == 60 and float(row["psnr_25"]) > 20.2  # the noisy picture: 20.17
+    assert int(row["step"]) == 200 and float(row["psnr_25"]) > 20.2  # the noisy picture: 20.17
 
 
 def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path) -> None:
@@ -63,11 +63,10 @@ def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.glob("checkpoint*")] == ["checkpoint.safetensors"]
     resumed = small()
     resumed.load(tmp_path / "checkpoint.safetensors")
-    training.refresh_norms(resumed.network)
     assert resumed.step == 5
     train(resumed, pictures(), pictures(), tmp_path, half=False)
     for one, two in zip(whole.network.parameters(), resumed.network.parameters(), strict=True):
-        torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4)  # power iteration starts anew, all else is equal
+        torch.testing.assert_close(one, two, rtol=0, atol=1e-7)
 
 
 def test_a_finished_network_is_plain_and_proven(tmp_path: Path) -> None:
