@@ -11,12 +11,19 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from pnpkit.algorithms import fista as fista
+    from pnpkit.algorithms import ista as ista
+    from pnpkit.algorithms import plug_and_play as plug_and_play
+    from pnpkit.algorithms import projected_gradient as projected_gradient
+    from pnpkit.algorithms import proximal_gradient as proximal_gradient
     from pnpkit.certificates import Certificate as Certificate
     from pnpkit.certificates import Side as Side
     from pnpkit.certificates import nothing as nothing
     from pnpkit.errors import InputError as InputError
     from pnpkit.errors import PnpError as PnpError
     from pnpkit.fidelity import LeastSquares as LeastSquares
+    from pnpkit.iterations import Anderson as Anderson
+    from pnpkit.iterations import Fista as Fista
     from pnpkit.iterations import Halpern as Halpern
     from pnpkit.iterations import KrasnoselskiiMann as KrasnoselskiiMann
     from pnpkit.iterations import Picard as Picard
@@ -40,6 +47,8 @@ _HOMES = {
     "Certificate": "certificates",
     "Halpern": "iterations",
     "InputError": "errors",
+    "Anderson": "iterations",
+    "Fista": "iterations",
     "KrasnoselskiiMann": "iterations",
     "LeastSquares": "fidelity",
     "Map": "maps",
@@ -54,10 +63,15 @@ _HOMES = {
     "deblur": "restore",
     "denoise": "restore",
     "denoisers": "registry",
+    "fista": "algorithms",
     "forward_backward": "splittings",
+    "ista": "algorithms",
     "load_denoiser": "registry",
     "norm_bound": "operators",
     "nothing": "certificates",
+    "plug_and_play": "algorithms",
+    "projected_gradient": "algorithms",
+    "proximal_gradient": "algorithms",
     "solve": "solver",
 }
 

@@ -25,6 +25,14 @@ class Side(enum.Enum):
     MEASURED = "measured"  # a lower bound, or no bound at all: nothing follows from it
 
 
+class Kind(enum.Enum):
+    """What sort of map: some theorems need more than constants."""
+
+    MAP = "map"
+    PROX = "prox"  # the proximal map of a convex function, projections included
+    GRADIENT_STEP = "gradient step"  # id - tau grad f, f convex
+
+
 @dataclass(frozen=True)
 class Certificate:
     """What is known about one map.
@@ -38,6 +46,7 @@ class Certificate:
         premises: what was assumed and not checked.
         parts: certificates that this one was composed from.
         bounded: the range lies in a bounded closed convex set, so a nonexpansive T has a fixed point (Browder 1965).
+        kind: a proximal map, a gradient step, or any map.
     """
 
     name: str
@@ -48,6 +57,7 @@ class Certificate:
     premises: tuple[str, ...] = ()
     parts: tuple[Certificate, ...] = field(default=(), repr=False)
     bounded: bool = False
+    kind: Kind = Kind.MAP
 
     def __post_init__(self) -> None:
         if math.isnan(self.lipschitz) or self.lipschitz < 0:
@@ -113,6 +123,7 @@ class Certificate:
             "method": self.method,
             "premises": list(self.premises),
             "bounded": self.bounded,
+            "kind": self.kind.value,
             "parts": [part.to_json() for part in self.parts],
             "text": str(self),
         }
@@ -130,6 +141,7 @@ class Certificate:
             premises=tuple(data["premises"]),
             parts=tuple(cls.from_json(part) for part in data["parts"]),
             bounded=data["bounded"],
+            kind=Kind(data["kind"]),
         )
 
 
@@ -193,4 +205,4 @@ def scale(certificate: Certificate, factor: float, name: str) -> Certificate:
     if not 0 < factor < math.inf:
         raise ValueError(f"a scaling is a positive number, got {factor}")
     method = f"scaling by {factor:.6g} keeps every constant"
-    return replace(certificate, name=name, method=method, premises=(), parts=(certificate,))
+    return replace(certificate, name=name, method=method, premises=(), parts=(certificate,), kind=Kind.MAP)

@@ -252,12 +252,13 @@ def one(
     picture = images.read(Path(name))
     reference = sharp(options["reference"], picture) if options["reference"] else None
 
+    import numpy as np
     import torch
 
     torch.manual_seed(options["seed"])
     with Progress(options["quiet"]) as progress:
         run = restore(picture, progress)
-    images.write(target, images.with_pixels(picture, run.image))
+    images.write(target, images.with_pixels(picture, np.asarray(run.image)))
 
     scores = {}
     if reference is not None:

@@ -9,7 +9,7 @@ from deepinv.physics import LinearPhysics
 from torch import Tensor
 
 from pnpkit import certificates
-from pnpkit.certificates import Certificate, Side
+from pnpkit.certificates import Certificate, Kind, Side
 from pnpkit.errors import StepSizeError
 from pnpkit.maps import Map
 from pnpkit.operators.norms import NormBound, norm_bound, smallest_singular_value
@@ -88,7 +88,9 @@ class LeastSquares:
         method = f"tau = {tau:.6g} < 2/L, L = ||A||^2 <= {self.L:.6g} ({self.norm.method}), mu >= {self.mu:.3g}"
         if averagedness == 0:
             return certificates.identity(name)
-        return Certificate(name, min(factor, 1.0), averagedness, Side.PROVEN, method, self.premises)
+        return Certificate(
+            name, min(factor, 1.0), averagedness, Side.PROVEN, method, self.premises, kind=Kind.GRADIENT_STEP
+        )
 
     def prox(self, x: Tensor, tau: float) -> Tensor:
         """argmin_u f(u) + 1/(2 tau) ||u - x||^2, by deepinv: closed form where the physics has one."""

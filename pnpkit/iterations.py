@@ -1,28 +1,29 @@
 r"""Iterations: rules that turn x_k and T x_k into x_{k+1}. The loop that runs them is ``pnpkit.solver.solve``.
 
-Each says what it needs from the certificate of T to converge to a fixed point, and whether the residual
-||x_k - T x_k|| of a nonexpansive T can never rise under it.
+An iteration is a value with two pure functions: ``start`` makes its memory from x_0, ``next`` returns x_{k+1} and the
+new memory. Each says which theorem covers it, given the certificate of T, and whether the residual ||x_k - T x_k|| of
+a nonexpansive T can never rise under it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Protocol
 
+import torch
 from torch import Tensor
 
-from pnpkit.certificates import Certificate
+from pnpkit.certificates import Certificate, Kind
 
 
 class Iteration(Protocol):
-    """x_{k+1} = next(k, x_0, x_k, T x_k)."""
+    """x_{k+1}, memory = next(k, x_k, T x_k, memory)."""
 
-    @property
-    def monotone(self) -> bool:
-        """The residual of a nonexpansive map never rises."""
-        ...
+    monotone: ClassVar[bool]
 
-    def next(self, k: int, first: Tensor, x: Tensor, image: Tensor) -> Tensor: ...
+    def start(self, x: Tensor) -> Any: ...
+
+    def next(self, k: int, x: Tensor, image: Tensor, memory: Any) -> tuple[Tensor, Any]: ...
 
     def theorem(self, certificate: Certificate) -> str | None:
         """The convergence theorem whose hypotheses on T the certificate proves, or None."""
@@ -33,10 +34,13 @@ class Iteration(Protocol):
 class Picard:
     """x_{k+1} = T x_k."""
 
-    monotone = True
+    monotone: ClassVar[bool] = True
 
-    def next(self, k: int, first: Tensor, x: Tensor, image: Tensor) -> Tensor:
-        return image
+    def start(self, x: Tensor) -> None:
+        return None
+
+    def next(self, k: int, x: Tensor, image: Tensor, memory: None) -> tuple[Tensor, None]:
+        return image, None
 
     def theorem(self, certificate: Certificate) -> str | None:
         if certificate.contractive:
@@ -51,10 +55,13 @@ class KrasnoselskiiMann:
     """x_{k+1} = (1 - lam) x_k + lam T x_k, lam in (0, 1) for nonexpansive T, (0, 1/alpha) for an averaged one."""
 
     relaxation: float = 0.5
-    monotone = True
+    monotone: ClassVar[bool] = True
 
-    def next(self, k: int, first: Tensor, x: Tensor, image: Tensor) -> Tensor:
-        return x + self.relaxation * (image - x)
+    def start(self, x: Tensor) -> None:
+        return None
+
+    def next(self, k: int, x: Tensor, image: Tensor, memory: None) -> tuple[Tensor, None]:
+        return x + self.relaxation * (image - x), None
 
     def theorem(self, certificate: Certificate) -> str | None:
         alpha = certificate.averagedness if certificate.averaged else 1.0 if certificate.nonexpansive else None
@@ -67,11 +74,14 @@ class KrasnoselskiiMann:
 class Halpern:
     """x_{k+1} = b_k x_0 + (1 - b_k) T x_k, b_k = 1/(k + 2): ||x_k - T x_k|| <= 2 ||x_0 - x*|| / (k + 1)."""
 
-    monotone = False
+    monotone: ClassVar[bool] = False
 
-    def next(self, k: int, first: Tensor, x: Tensor, image: Tensor) -> Tensor:
+    def start(self, x: Tensor) -> Tensor:
+        return x
+
+    def next(self, k: int, x: Tensor, image: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         weight = 1 / (k + 2)
-        return weight * first + (1 - weight) * image
+        return weight * memory + (1 - weight) * image, memory
 
     def theorem(self, certificate: Certificate) -> str | None:
         if certificate.nonexpansive:
@@ -79,4 +89,104 @@ class Halpern:
         return None
 
 
-ITERATIONS: dict[str, type] = {"picard": Picard, "km": KrasnoselskiiMann, "halpern": Halpern}
+@dataclass(frozen=True)
+class Fista:
+    """z_{k+1} = T z_k + (k - 1)/(k + a) (T z_k - T z_{k-1}), a > 2 (Chambolle & Dossal, JOTA 166, 2015).
+
+    The iterate of the loop is the extrapolated point z. Covered by a theorem only when T is a true proximal map after
+    a gradient step with tau <= 1/L; with a denoiser it runs, and is labelled not proven.
+    """
+
+    a: float = 3.0
+    monotone: ClassVar[bool] = False
+
+    def start(self, x: Tensor) -> Tensor:
+        return x
+
+    def next(self, k: int, x: Tensor, image: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        momentum = k / (k + 1 + self.a)
+        return image + momentum * (image - memory), image
+
+    def theorem(self, certificate: Certificate) -> str | None:
+        kinds = tuple(part.kind for part in certificate.parts)
+        if not certificate.averaged or kinds != (Kind.PROX, Kind.GRADIENT_STEP) or not self.a > 2:
+            return None
+        half = certificate.parts[1].averagedness  # tau L / 2
+        if half is None or half > 0.5:
+            return None
+        return f"FISTA, Chambolle & Dossal 2015: proximal map, tau L = {2 * half:.6g} <= 1, a = {self.a:g} > 2"
+
+
+@dataclass(frozen=True)
+class AndersonMemory:
+    """The last points and images, how often an image of the batch was accelerated, and its first residual."""
+
+    points: tuple[Tensor, ...] = ()
+    images: tuple[Tensor, ...] = ()
+    accelerated: Tensor | None = None
+    scale: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Anderson:
+    r"""Anderson acceleration (type II) that keeps the convergence proof.
+
+    The candidate c_k extrapolates from the last ``depth`` pairs so that the residual is least; it replaces T x_k only if
+
+        ||c_k - T x_k|| <= D ||x_0 - T x_0|| (n + 1)^-1.1,   n = times accelerated so far.
+
+    So x_{k+1} = T x_k + e_k with sum ||e_k|| < inf, and Krasnosel'skii-Mann with summable errors converges for an
+    averaged T (Combettes, Optimization 53, 2004; the safeguard in the manner of Zhang, O'Donoghue & Boyd,
+    SIAM J. Optim. 30, 2020). Each image of the batch is accelerated by itself.
+    """
+
+    depth: int = 5
+    D: float = 100.0
+    monotone: ClassVar[bool] = False
+
+    def start(self, x: Tensor) -> AndersonMemory:
+        return AndersonMemory()
+
+    def next(self, k: int, x: Tensor, image: Tensor, memory: AndersonMemory) -> tuple[Tensor, AndersonMemory]:
+        points = (*memory.points, x)[-self.depth - 1 :]
+        images = (*memory.images, image)[-self.depth - 1 :]
+        if memory.scale is None or memory.accelerated is None:
+            scale = torch.linalg.vector_norm((x - image).flatten(1), dim=1)
+            return image, AndersonMemory(points, images, torch.zeros_like(scale), scale)
+        candidate = extrapolate(points, images)
+        error = torch.linalg.vector_norm((candidate - image).flatten(1), dim=1)
+        allowed = self.D * memory.scale * (memory.accelerated + 1) ** -1.1
+        accept = torch.isfinite(error) & (error <= allowed)
+        chosen = torch.where(accept.view(-1, *[1] * (x.ndim - 1)), candidate, image)
+        return chosen, replace(
+            memory, points=points, images=images, accelerated=memory.accelerated + accept.to(memory.scale.dtype)
+        )
+
+    def theorem(self, certificate: Certificate) -> str | None:
+        if certificate.averaged:
+            return (
+                f"Krasnosel'skii-Mann with summable errors (Combettes 2004), held to by the safeguard: "
+                f"T is {certificate.averagedness:.6g}-averaged"
+            )
+        return None
+
+
+def extrapolate(points: tuple[Tensor, ...], images: tuple[Tensor, ...]) -> Tensor:
+    """T x_k - sum_j g_j (T x_j - T x_{j-1}) with g least squares for the residuals x_j - T x_j, image by image."""
+    image = torch.stack([t.flatten(1) for t in images], -1)  # (B, N, m + 1)
+    gap = torch.stack([x.flatten(1) for x in points], -1) - image
+    steps, changes = image.diff(dim=-1), gap.diff(dim=-1)
+    gram = (changes.mT @ changes).double()
+    right = (changes.mT @ gap[..., -1:]).double()
+    ridge = 1e-10 * gram.diagonal(dim1=-2, dim2=-1).sum(-1)[:, None, None] + 1e-300
+    weights = torch.linalg.solve(gram + ridge * torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device), right)
+    return (image[..., -1:] - steps @ weights.to(image.dtype))[..., 0].view_as(images[-1])
+
+
+ITERATIONS: dict[str, type] = {
+    "picard": Picard,
+    "km": KrasnoselskiiMann,
+    "halpern": Halpern,
+    "anderson": Anderson,
+    "fista": Fista,
+}

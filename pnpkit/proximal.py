@@ -1,16 +1,151 @@
-"""Proximal maps: each firmly nonexpansive, with the proof attached."""
+r"""Proximal maps prox_g(z) = argmin_u g(u) + 1/2 ||u - z||^2: each firmly nonexpansive, with the proof attached.
+
+Norms, balls and half spaces are those of one image: a batch is treated image by image. A projection is the proximal map
+of an indicator function. Where a strength ``weight`` multiplies g inside an iteration with step tau, pass tau * weight.
+"""
 
 from __future__ import annotations
 
-from pnpkit.certificates import Certificate, Side
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from pnpkit.certificates import Certificate, Kind, Side
 from pnpkit.errors import InputError
 from pnpkit.maps import Map
 
 
+def _prox(name: str, function: Callable[[Tensor], Tensor], *, bounded: bool = False, lipschitz: float = 1.0) -> Map:
+    method = "proximal map of a convex function: firmly nonexpansive (Moreau 1965)"
+    return Map(function, Certificate(name, lipschitz, 0.5, Side.PROVEN, method, bounded=bounded, kind=Kind.PROX))
+
+
+def _positive(what: str, value: float, *, zero: bool = True) -> float:
+    number = float(value)
+    if not (math.isfinite(number) and (number > 0 or (zero and number == 0))):
+        raise InputError(f"{what} must be a finite number {'>=' if zero else '>'} 0, got {value}")
+    return number
+
+
+def _norm(x: Tensor) -> Tensor:
+    """Euclidean norm of each image, shaped to multiply it."""
+    return torch.linalg.vector_norm(x.flatten(1), dim=1).view(-1, *[1] * (x.ndim - 1))
+
+
+def soft_threshold(weight: float) -> Map:
+    """prox of weight ||.||_1: sign(z) max(|z| - weight, 0)."""
+    weight = _positive("weight", weight)
+    return _prox(f"soft threshold {weight:.6g}", lambda z: z.sign() * (z.abs() - weight).clamp_min(0))
+
+
+def group_soft_threshold(weight: float, dim: int = 1) -> Map:
+    """prox of weight sum ||z_group||_2, groups along ``dim`` (1: the channels of a pixel)."""
+    weight = _positive("weight", weight)
+
+    def shrink(z: Tensor) -> Tensor:
+        length = torch.linalg.vector_norm(z, dim=dim, keepdim=True)
+        return z * (1 - weight / length.clamp_min(1e-300 if z.dtype == torch.float64 else 1e-30)).clamp_min(0)
+
+    return _prox(f"group soft threshold {weight:.6g}", shrink)
+
+
+def ridge(weight: float) -> Map:
+    """prox of weight/2 ||.||^2: z / (1 + weight), a contraction."""
+    weight = _positive("weight", weight)
+    return _prox(f"ridge {weight:.6g}", lambda z: z / (1 + weight), lipschitz=1 / (1 + weight))
+
+
 def box(low: float, high: float) -> Map:
-    """Projection onto {x: low <= x <= high}: firmly nonexpansive, with a bounded range."""
+    """Projection onto {x: low <= x <= high}."""
     if not low <= high:
         raise InputError(f"a box needs low <= high, got low = {low:g}, high = {high:g}")
-    method = "orthogonal projection onto a closed convex set"
-    certificate = Certificate(f"proj[{low:g}, {high:g}]", 1.0, 0.5, Side.PROVEN, method, bounded=True)
-    return Map(lambda x: x.clamp(low, high), certificate)
+    finite = math.isfinite(low) and math.isfinite(high)
+    return _prox(f"proj[{low:g}, {high:g}]", lambda z: z.clamp(low, high), bounded=finite)
+
+
+def nonnegative() -> Map:
+    """Projection onto the non-negative orthant."""
+    return _prox("proj x >= 0", lambda z: z.clamp_min(0))
+
+
+def l2_ball(radius: float, centre: Tensor | float = 0.0) -> Map:
+    """Projection onto {x: ||x - centre||_2 <= radius}."""
+    radius = _positive("radius", radius)
+
+    def project(z: Tensor) -> Tensor:
+        offset = z - centre
+        return centre + offset * (radius / _norm(offset).clamp_min(radius if radius > 0 else 1e-30))
+
+    return _prox(f"proj l2 ball {radius:.6g}", project, bounded=True)
+
+
+def simplex(total: float = 1.0) -> Map:
+    """Projection onto {x >= 0: sum x = total} (Held, Wolfe & Crowder 1974): max(z - t, 0) with the t that fits."""
+    total = _positive("total", total, zero=False)
+    return _prox(f"proj simplex {total:.6g}", lambda z: _simplex(z.flatten(1), total).view_as(z), bounded=True)
+
+
+def _simplex(z: Tensor, total: float) -> Tensor:
+    ordered = z.sort(dim=1, descending=True).values
+    count = torch.arange(1, z.shape[1] + 1, dtype=z.dtype, device=z.device)
+    thresholds = (ordered.cumsum(1) - total) / count
+    last = (ordered > thresholds).sum(1, keepdim=True) - 1
+    return (z - thresholds.gather(1, last)).clamp_min(0)
+
+
+def l1_ball(radius: float) -> Map:
+    """Projection onto {x: ||x||_1 <= radius} (Duchi et al. 2008): the simplex, with the signs put back."""
+    radius = _positive("radius", radius, zero=False)
+
+    def project(z: Tensor) -> Tensor:
+        flat = z.flatten(1)
+        inside = flat.abs().sum(1, keepdim=True) <= radius
+        return torch.where(inside, flat, flat.sign() * _simplex(flat.abs(), radius)).view_as(z)
+
+    return _prox(f"proj l1 ball {radius:.6g}", project, bounded=True)
+
+
+def half_space(normal: Tensor, offset: float) -> Map:
+    """Projection onto {x: <normal, x> <= offset}; ``normal`` has the shape of one image."""
+    square = float(normal.square().sum())
+    if not square > 0:
+        raise InputError("a half space needs a normal that is not zero")
+
+    def project(z: Tensor) -> Tensor:
+        excess = (z * normal).flatten(1).sum(1).view(-1, *[1] * (z.ndim - 1)) - offset
+        return z - normal * (excess.clamp_min(0) / square)
+
+    return _prox("proj half space", project)
+
+
+def affine(matrix: Tensor, right: Tensor) -> Map:
+    """Projection onto {x: M x = b}: z - M^+ (M z - b), M (rows, pixels of one image) by SVD."""
+    inverse = torch.linalg.pinv(matrix)
+    if float(torch.linalg.vector_norm(matrix @ (inverse @ right) - right)) > 1e-6 * (1 + float(right.norm())):
+        raise InputError("the affine set is empty: M x = b has no solution")
+
+    def project(z: Tensor) -> Tensor:
+        flat = z.flatten(1)
+        return (flat - (flat @ matrix.mT - right) @ inverse.mT).view_as(z)
+
+    return _prox("proj affine", project)
+
+
+def orthonormal(transform: Callable[[Tensor], Tensor], inverse: Callable[[Tensor], Tensor], prox: Map) -> Map:
+    """W^T prox(W z) for an orthonormal W: again a proximal map, of g(W .). The orthonormality is a premise."""
+    certificate = prox.certificate
+    return Map(
+        lambda z: inverse(prox(transform(z))),
+        Certificate(
+            f"W^T {certificate.name} W",
+            1.0,
+            0.5,
+            certificate.side,
+            "proximal map in an orthonormal basis",
+            premises=("W is orthonormal",),
+            parts=(certificate,),
+            kind=certificate.kind,
+        ),
+    )

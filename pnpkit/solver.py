@@ -118,6 +118,7 @@ def solve(
     started = time.perf_counter()
     watch = Watch(len(x0), tol, iteration.monotone and map.certificate.nonexpansive, torch.finfo(x0.dtype).eps)
     x, out, history = x0, x0.clone(), []
+    memory = iteration.start(x0)
     with torch.no_grad():
         for k in range(max_steps):
             image = map(x)
@@ -129,7 +130,8 @@ def solve(
                 callback(Step(k + 1, out, history[-1]))
             if not any(watch.running):
                 break
-            x = _where(watch.running, iteration.next(k, x0, x, image), x)
+            following, memory = iteration.next(k, x, image, memory)
+            x = _where(watch.running, following, x)
     statuses = tuple(status or Status.STEP_LIMIT for status in watch.statuses)
     order = list(Status)
     return Result(

@@ -29,6 +29,7 @@ RANKS = {
     "splittings": 4,
     "iterations": 4,
     "solver": 4,
+    "algorithms": 5,
     "blind": 5,
     "restore": 5,
     "training": 5,

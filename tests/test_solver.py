@@ -43,11 +43,11 @@ def test_halpern_keeps_its_bound_where_picard_fails() -> None:
 
     run = solve(map, x0, iteration=Halpern(), tol=0, max_steps=300, callback=watch)
     assert "Lieder" in run.guarantee
-    x = x0
+    x, memory = x0, Halpern().start(x0)
     for k in range(300):  # ||x_k - T x_k|| <= 2 ||x_0 - x*|| / (k + 1) with x* = 0
         image = map(x)
         assert float((x - image).norm()) <= 2 * float(x0.norm()) / (k + 1) + 1e-12
-        x = Halpern().next(k, x0, x, image)
+        x, memory = Halpern().next(k, x, image, memory)
     assert len(gaps) == 300 and len(iterates) == 1
 
 

@@ -11,6 +11,7 @@ from deepinv.physics import Blur, BlurFFT, Denoising, Inpainting, LinearPhysics
 from torch import Tensor
 
 from pnpkit.certificates import Side
+from pnpkit.operators.matrix import MatrixPhysics
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,12 @@ def _(operator: Inpainting, example: Tensor | None = None) -> NormBound:
     return NormBound(float(operator.mask.abs().max()), Side.PROVEN, "largest entry of a diagonal")
 
 
+@norm_bound.register
+def _(operator: MatrixPhysics, example: Tensor | None = None) -> NormBound:
+    norm = float(torch.linalg.matrix_norm(operator.matrix.double(), 2))
+    return NormBound(norm * (1 + max(operator.matrix.shape) * 2.0**-50), Side.PROVEN, "SVD in float64")
+
+
 def _convolution(filters: Tensor) -> NormBound:
     """The smaller of two proofs: Young's ||k||_1, exact for kernels without negative entries, and the symbol."""
     kernels = filters.detach().to("cpu", torch.float64)
@@ -96,6 +103,11 @@ def smallest_singular_value(operator: LinearPhysics) -> float:
         rounding = 100 * torch.finfo(gains.dtype).eps
         smallest = float(gains.min())
         return smallest * (1 - rounding) - rounding if smallest > 2 * rounding else 0.0
+    if isinstance(operator, MatrixPhysics):
+        rows, columns = operator.matrix.shape
+        values = torch.linalg.svdvals(operator.matrix.double())
+        rounding = float(values[0]) * max(rows, columns) * 2.0**-50
+        return max(0.0, float(values[-1]) - rounding) if rows >= columns else 0.0
     if isinstance(operator, Denoising):
         return 1.0
     return 0.0

@@ -1,0 +1,136 @@
+r"""The named algorithms in one call each: a splitting, an iteration, and the loop.
+
+All solve min_x 1/2 ||A x - y||^2 + g(x). ``operator`` is a deepinv ``LinearPhysics``, a matrix (numpy or torch) or a
+scipy ``LinearOperator``; with a matrix, y is a vector (m,) or a batch (B, m), and x comes back as y came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from deepinv.physics import LinearPhysics
+from torch import Tensor
+
+from pnpkit import proximal
+from pnpkit.errors import InputError
+from pnpkit.fidelity import LeastSquares
+from pnpkit.iterations import Fista, Iteration
+from pnpkit.maps import Map
+from pnpkit.networks.base import Network
+from pnpkit.operators import from_matrix
+from pnpkit.solver import Result, Step, solve
+from pnpkit.splittings import forward_backward
+
+Operator = LinearPhysics | np.ndarray | Tensor | Any
+Callback = Callable[[Step], None]
+
+
+def proximal_gradient(
+    operator: Operator,
+    y: np.ndarray | Tensor,
+    prox: Callable[[float], Map],
+    *,
+    tau: float | None = None,
+    iteration: Iteration | None = None,
+    tol: float = 1e-6,
+    max_steps: int = 10_000,
+    callback: Callback | None = None,
+) -> Result:
+    """x+ = prox_{tau g}(x - tau A^T (A x - y)).
+
+    Args:
+        prox: tau -> the proximal map of tau g, e.g. ``lambda tau: proximal.soft_threshold(tau * 0.1)``.
+        tau: step in (0, 2/L); default 1.9/L.
+        iteration: default Picard.
+        tol, max_steps, callback: see ``solve``.
+    """
+    physics, data, back = open_problem(operator, y)
+    fidelity = LeastSquares(physics, data)
+    step = fidelity.default_step() if tau is None else tau
+    map = forward_backward(fidelity, prox(step), step)
+    return back(solve(map, fidelity.start(), iteration=iteration, tol=tol, max_steps=max_steps, callback=callback))
+
+
+def projected_gradient(
+    operator: Operator, y: np.ndarray | Tensor, limits: tuple[float, float] | Map, **options: Any
+) -> Result:
+    """min 1/2 ||A x - y||^2 over a box (low, high) or any convex set given by its projection. Options as above."""
+    projection = limits if isinstance(limits, Map) else proximal.box(*limits)
+    return proximal_gradient(operator, y, lambda tau: projection, **options)
+
+
+def ista(operator: Operator, y: np.ndarray | Tensor, weight: float, **options: Any) -> Result:
+    """min 1/2 ||A x - y||^2 + weight ||x||_1 by proximal gradient (Daubechies et al. 2004). Options as above."""
+    return proximal_gradient(operator, y, lambda tau: proximal.soft_threshold(tau * weight), **options)
+
+
+def fista(operator: Operator, y: np.ndarray | Tensor, weight: float, **options: Any) -> Result:
+    """``ista`` with the momentum of Chambolle & Dossal (2015), tau = 1/L unless given. Options as above."""
+    physics, data, back = open_problem(operator, y)
+    options.setdefault("tau", 1 / LeastSquares(physics, data).L)
+    options.setdefault("iteration", Fista())
+    return back(proximal_gradient(physics, data, lambda tau: proximal.soft_threshold(tau * weight), **options))
+
+
+def plug_and_play(
+    operator: Operator,
+    y: np.ndarray | Tensor,
+    denoiser: Network | Callable[[Tensor, float], Tensor] | Map,
+    *,
+    strength: float,
+    limits: tuple[float, float] | None = (0.0, 1.0),
+    tau: float | None = None,
+    x0: Tensor | None = None,
+    iteration: Iteration | None = None,
+    tol: float = 1e-4,
+    max_steps: int = 1000,
+    callback: Callback | None = None,
+) -> Result:
+    """x+ = proj(D_strength(x - tau A^T (A x - y))).
+
+    Args:
+        denoiser: a pnpkit network, a Map (then ``strength`` is its scaling D(s x)/s), or any callable D(x, sigma), a
+            deepinv denoiser for instance: it runs, and nothing is guaranteed.
+        limits: box of the final projection; None leaves it out, and the existence of a fixed point is then assumed.
+        x0: first iterate; default A^T y.
+    """
+    physics, data, back = open_problem(operator, y)
+    fidelity = LeastSquares(physics, data)
+    map = forward_backward(fidelity, as_map(denoiser, strength), tau, limits)
+    start = fidelity.start() if x0 is None else x0
+    return back(solve(map, start, iteration=iteration, tol=tol, max_steps=max_steps, callback=callback))
+
+
+def as_map(denoiser: Network | Callable[[Tensor, float], Tensor] | Map, strength: float) -> Map:
+    """A denoiser at one strength, with the certificate that it has, or none."""
+    if isinstance(denoiser, Network):
+        return denoiser.at(strength)
+    if isinstance(denoiser, Map):
+        return denoiser.scale(strength)
+    if not callable(denoiser):
+        raise InputError(f"a denoiser is a network, a Map or a callable D(x, sigma), got {type(denoiser).__name__}")
+    from pnpkit.certificates import nothing
+
+    name = type(denoiser).__name__
+    return Map(lambda x: denoiser(x, strength), nothing(name, "a foreign denoiser: no bound is known"))
+
+
+def open_problem(
+    operator: Operator, y: np.ndarray | Tensor
+) -> tuple[LinearPhysics, Tensor, Callable[[Result], Result]]:
+    """Physics, data as a batch, and the way back: numpy in, numpy out; a vector in, a vector out."""
+    data = torch.as_tensor(y)
+    if not data.is_floating_point() or not bool(torch.isfinite(data).all()):
+        raise InputError(f"y must hold finite floats, got {data.dtype}")
+    physics = operator if isinstance(operator, LinearPhysics) else from_matrix(operator)
+    vector = data.ndim == 1
+
+    def back(run: Result) -> Result:
+        x = run.x[0] if vector else run.x
+        return replace(run, x=x.cpu().numpy() if isinstance(y, np.ndarray) else x)
+
+    return physics, data[None] if vector else data, back

@@ -1,0 +1,55 @@
+"""Matrices and scipy operators as deepinv physics: images are then vectors (B, n)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from deepinv.physics import LinearPhysics
+from scipy.sparse.linalg import LinearOperator
+from torch import Tensor
+
+from pnpkit.errors import InputError
+
+
+class MatrixPhysics(LinearPhysics):
+    """A x for a dense matrix A (m, n) and vectors x (B, n)."""
+
+    def __init__(self, matrix: Tensor):
+        super().__init__()
+        self.register_buffer("matrix", matrix)
+
+    def A(self, x: Tensor, **kwargs: Any) -> Tensor:
+        return x @ self.matrix.mT
+
+    def A_adjoint(self, y: Tensor, **kwargs: Any) -> Tensor:
+        return y @ self.matrix
+
+
+class ScipyPhysics(LinearPhysics):
+    """A scipy ``LinearOperator`` with an adjoint, on the CPU, vector by vector."""
+
+    def __init__(self, operator: LinearOperator):
+        super().__init__()
+        self.operator = operator
+
+    def A(self, x: Tensor, **kwargs: Any) -> Tensor:
+        return self.each(self.operator.matvec, x)
+
+    def A_adjoint(self, y: Tensor, **kwargs: Any) -> Tensor:
+        return self.each(self.operator.rmatvec, y)
+
+    @staticmethod
+    def each(function: Any, batch: Tensor) -> Tensor:
+        rows = [function(row.detach().cpu().numpy()) for row in batch]
+        return torch.as_tensor(np.stack(rows)).to(batch)
+
+
+def from_matrix(operator: Any) -> LinearPhysics:
+    """A (m, n) array or tensor, or a scipy ``LinearOperator``, as deepinv physics."""
+    if isinstance(operator, LinearOperator):
+        return ScipyPhysics(operator)
+    if isinstance(operator, (np.ndarray, Tensor)) and operator.ndim == 2:
+        return MatrixPhysics(torch.as_tensor(operator))
+    raise InputError(f"an operator is a LinearPhysics, a matrix or a scipy operator, got {type(operator).__name__}")

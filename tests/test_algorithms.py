@@ -1,0 +1,149 @@
+"""Named algorithms against independent solutions: scikit-learn, scipy and closed forms, to 1e-6 in float64."""
+
+from __future__ import annotations
+
+import catalogue
+import deepinv
+import numpy as np
+import pytest
+import scipy.optimize
+import sklearn.linear_model
+import torch
+from scipy.sparse.linalg import aslinearoperator
+
+import pnpkit
+from pnpkit import proximal
+from pnpkit.errors import InputError, StepSizeError
+from pnpkit.iterations import Anderson, Fista, KrasnoselskiiMann, Picard
+from pnpkit.solver import Status
+
+MATRIX = np.random.default_rng(0).standard_normal((30, 12))
+Y = MATRIX @ np.random.default_rng(1).standard_normal(12) + 0.1 * np.random.default_rng(2).standard_normal(30)
+TIGHT = {"tol": 1e-12, "max_steps": 20_000}
+
+
+def lasso(weight: float) -> np.ndarray:
+    model = sklearn.linear_model.Lasso(alpha=weight / len(Y), fit_intercept=False, tol=1e-14, max_iter=100_000)
+    return model.fit(MATRIX, Y).coef_
+
+
+@pytest.mark.parametrize("algorithm", ["ista", "fista"])
+@pytest.mark.parametrize("weight", [0.5, 5.0, 40.0])
+def test_sparse_regression_is_scikit_learns_lasso(algorithm: str, weight: float) -> None:
+    run = getattr(pnpkit, algorithm)(MATRIX, Y, weight, **TIGHT)
+    assert isinstance(run.x, np.ndarray) and run.x.shape == (12,)
+    assert np.abs(run.x - lasso(weight)).max() <= 1e-6
+    assert "nothing" not in run.guarantee
+    assert ("Chambolle" in run.guarantee) == (algorithm == "fista")
+
+
+@pytest.mark.parametrize("iteration", [Picard(), KrasnoselskiiMann(0.9), Anderson(), Fista()])
+def test_every_iteration_finds_the_lasso(iteration: object) -> None:
+    run = pnpkit.ista(MATRIX, Y, 5.0, iteration=iteration, tau=1 / np.linalg.norm(MATRIX, 2) ** 2 * 0.999, **TIGHT)
+    assert run.status is Status.CONVERGED and np.abs(run.x - lasso(5.0)).max() <= 1e-6
+
+
+def test_projected_gradient_is_scipys_bounded_least_squares() -> None:
+    run = pnpkit.projected_gradient(MATRIX, Y, (-0.3, 0.4), **TIGHT)
+    truth = scipy.optimize.lsq_linear(MATRIX, Y, (-0.3, 0.4), tol=1e-14).x
+    assert np.abs(run.x - truth).max() <= 1e-6 and "unique fixed point" in run.guarantee
+
+
+def test_projected_gradient_is_scipys_nonnegative_least_squares() -> None:
+    run = pnpkit.projected_gradient(MATRIX, Y, proximal.nonnegative(), **TIGHT)
+    assert np.abs(run.x - scipy.optimize.nnls(MATRIX, Y)[0]).max() <= 1e-6
+
+
+def test_ridge_is_its_normal_equations() -> None:
+    run = pnpkit.proximal_gradient(MATRIX, Y, lambda tau: proximal.ridge(3 * tau), **TIGHT)
+    truth = np.linalg.solve(MATRIX.T @ MATRIX + 3 * np.eye(12), MATRIX.T @ Y)
+    assert np.abs(run.x - truth).max() <= 1e-6
+
+
+def test_a_scipy_operator_runs_but_its_norm_is_only_measured() -> None:
+    run = pnpkit.ista(aslinearoperator(MATRIX), Y, 5.0, tau=1e-2, **TIGHT)
+    assert np.abs(run.x - lasso(5.0)).max() <= 1e-6
+    assert run.guarantee.startswith("nothing is guaranteed")
+
+
+def test_fista_with_a_denoiser_or_a_long_step_is_labelled_not_proven() -> None:
+    physics, _, y = catalogue.operator("gaussian circular")
+    run = pnpkit.plug_and_play(physics, y, catalogue.euler(), strength=0.1, iteration=Fista(), max_steps=5)
+    assert run.guarantee.startswith("nothing is guaranteed")
+    long = pnpkit.ista(MATRIX, Y, 1.0, iteration=Fista(), max_steps=3)
+    assert long.guarantee.startswith("nothing is guaranteed")
+
+
+@pytest.mark.parametrize("iteration", [Anderson(), Anderson(depth=2), KrasnoselskiiMann(0.7)])
+def test_plug_and_play_reaches_the_same_fixed_point(iteration: object) -> None:
+    """The contraction has one fixed point; Anderson needs at most half the steps of Picard."""
+    physics, _, y = catalogue.operator("gaussian circular")
+    options = {"strength": 0.05, "tol": 1e-9, "max_steps": 20_000}
+    plain = pnpkit.plug_and_play(physics, y, catalogue.euler(), **options)
+    other = pnpkit.plug_and_play(physics, y, catalogue.euler(), iteration=iteration, **options)
+    assert plain.status is Status.CONVERGED and other.status is Status.CONVERGED
+    assert float((plain.x - other.x).abs().max()) < 1e-5
+    assert "nothing" not in other.guarantee
+    if isinstance(iteration, Anderson):
+        assert other.steps <= plain.steps / 2
+
+
+def test_the_safeguard_bounds_the_sum_of_the_errors() -> None:
+    """Whatever the candidates, the errors against T x_k sum below D r_0 zeta(1.1)."""
+    anderson = Anderson(D=0.5)
+    generator = catalogue.generator()
+    x = torch.randn(1, 1, 4, 4, generator=generator, dtype=torch.float64)
+    memory, total, first = anderson.start(x), 0.0, None
+    for k in range(200):
+        image = 0.2 * torch.randn(x.shape, generator=generator, dtype=x.dtype)  # no map at all
+        first = float((x - image).norm()) if first is None else first
+        following, memory = anderson.next(k, x, image, memory)
+        total += float((following - image).norm())
+        x = following
+    assert memory.accelerated is not None and float(memory.accelerated) > 0
+    assert total <= 0.5 * first * 10.6  # zeta(1.1) = 10.58
+
+
+def test_deepinv_denoisers_come_in_and_claim_nothing() -> None:
+    physics, _, y = catalogue.operator("gaussian circular")
+    median = deepinv.models.MedianFilter()
+    run = pnpkit.plug_and_play(physics, y, median, strength=0.1, max_steps=5)
+    assert run.guarantee.startswith("nothing is guaranteed") and bool(torch.isfinite(run.x).all())
+
+
+def test_pnpkit_denoisers_go_out_into_deepinv_solvers() -> None:
+    from deepinv.optim import PnP
+    from deepinv.optim.data_fidelity import L2
+    from deepinv.optim.optimizers import optim_builder
+
+    physics, _, y = catalogue.operator("gaussian circular")
+    physics, y = physics.float(), y.float()
+    physics = pnpkit.blur(pnpkit.kernels.gaussian(1.0), "circular", catalogue.SIZE)
+    model = optim_builder(
+        iteration="PGD",
+        prior=PnP(denoiser=catalogue.euler()),
+        data_fidelity=L2(),
+        early_stop=False,
+        max_iter=200,
+        params_algo={"stepsize": 1.0, "g_param": 0.05},
+    )
+    theirs = model(y, physics)
+    ours = pnpkit.plug_and_play(
+        physics, y, catalogue.euler(), strength=0.05, tau=1.0, limits=None, tol=0, max_steps=200
+    )
+    torch.testing.assert_close(theirs, ours.x, atol=2e-4, rtol=0)
+
+
+def test_bad_input_is_refused() -> None:
+    with pytest.raises(StepSizeError):
+        pnpkit.ista(MATRIX, Y, 1.0, tau=1.0)
+    with pytest.raises(InputError, match="weight"):
+        pnpkit.ista(MATRIX, Y, -1.0)
+    with pytest.raises(InputError, match="operator is"):
+        pnpkit.ista("matrix", Y, 1.0)
+    with pytest.raises(InputError, match="finite"):
+        pnpkit.ista(MATRIX, Y * np.nan, 1.0)
+    with pytest.raises(InputError, match="denoiser is"):
+        pnpkit.plug_and_play(MATRIX, Y, 3, strength=0.1)
+    with pytest.raises(TypeError):
+        pnpkit.ista(MATRIX, Y, 1.0, tolerance=1e-3)

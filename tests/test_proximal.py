@@ -1,0 +1,123 @@
+"""Proximal maps: firmly nonexpansive, and the minimisers that they claim to be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from torch import Tensor
+
+from pnpkit import proximal
+from pnpkit.certificates import Kind
+from pnpkit.errors import InputError
+from pnpkit.maps import Map
+
+SHAPE = (2, 2, 2)
+NORMAL = torch.tensor([1.0, -2.0, 0.5, 3.0, 0.0, 1.0, 1.0, -1.0], dtype=torch.float64).view(SHAPE)
+MATRIX = torch.from_numpy(np.random.default_rng(0).standard_normal((3, 8)))
+RIGHT = torch.tensor([0.5, -1.0, 2.0], dtype=torch.float64)
+HADAMARD = torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=torch.float64) / 2**0.5
+
+
+def turn(x: Tensor) -> Tensor:
+    return torch.einsum("dc,bchw->bdhw", HADAMARD, x)
+
+
+PROXES: dict[str, Callable[[], Map]] = {
+    "soft": lambda: proximal.soft_threshold(0.7),
+    "group": lambda: proximal.group_soft_threshold(0.7),
+    "ridge": lambda: proximal.ridge(0.5),
+    "box": lambda: proximal.box(-1, 0.5),
+    "nonnegative": proximal.nonnegative,
+    "l2 ball": lambda: proximal.l2_ball(1.5, 0.3),
+    "l1 ball": lambda: proximal.l1_ball(2.0),
+    "simplex": lambda: proximal.simplex(1.0),
+    "half space": lambda: proximal.half_space(NORMAL, 0.7),
+    "affine": lambda: proximal.affine(MATRIX, RIGHT),
+    "orthonormal": lambda: proximal.orthonormal(turn, turn, proximal.soft_threshold(0.4)),
+}
+points = hnp.arrays(np.float64, (1, *SHAPE), elements=st.floats(-5, 5))
+
+
+@pytest.mark.parametrize("name", PROXES)
+@given(points, points)
+@settings(max_examples=60, deadline=None)
+def test_firmly_nonexpansive(name: str, one: np.ndarray, two: np.ndarray) -> None:
+    prox = PROXES[name]()
+    assert prox.certificate.averagedness == 0.5 and prox.certificate.kind is Kind.PROX
+    x, y = torch.from_numpy(one), torch.from_numpy(two)
+    p, q = prox(x), prox(y)
+    inner = float(((p - q) * (x - y)).sum())
+    assert float((p - q).square().sum()) <= inner + 1e-9
+    assert float((p - q).norm()) <= prox.certificate.lipschitz * float((x - y).norm()) + 1e-9
+
+
+PENALTIES: dict[str, Callable[[Tensor], Tensor]] = {
+    "soft": lambda u: 0.7 * u.abs().sum(),
+    "group": lambda u: 0.7 * u.square().sum(1).sqrt().sum(),
+    "ridge": lambda u: 0.25 * u.square().sum(),
+    "orthonormal": lambda u: 0.4 * turn(u).abs().sum(),
+}
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+@given(points, points)
+@settings(max_examples=40, deadline=None)
+def test_minimises_its_objective(name: str, one: np.ndarray, two: np.ndarray) -> None:
+    z, other = torch.from_numpy(one), torch.from_numpy(two)
+    best = PROXES[name]()(z)
+
+    def objective(u: Tensor) -> float:
+        return float(PENALTIES[name](u) + 0.5 * (u - z).square().sum())
+
+    for share in (1e-3, 0.1, 1.0):
+        assert objective(best) <= objective(best + share * (other - best)) + 1e-9
+
+
+INSIDE: dict[str, Callable[[Tensor], Tensor]] = {
+    "box": lambda u: ((u >= -1) & (u <= 0.5)).all(),
+    "nonnegative": lambda u: (u >= 0).all(),
+    "l2 ball": lambda u: (u - 0.3).norm() <= 1.5 + 1e-9,
+    "l1 ball": lambda u: u.abs().sum() <= 2 + 1e-9,
+    "simplex": lambda u: (u >= 0).all() & ((u.sum() - 1).abs() < 1e-9),
+    "half space": lambda u: (u * NORMAL).sum() <= 0.7 + 1e-9,
+    "affine": lambda u: (MATRIX @ u.flatten() - RIGHT).norm() < 1e-9,
+}
+
+
+@pytest.mark.parametrize("name", INSIDE)
+@given(points)
+@settings(max_examples=40, deadline=None)
+def test_projections_land_inside_and_stay(name: str, one: np.ndarray) -> None:
+    projection = PROXES[name]()
+    image = projection(torch.from_numpy(one))
+    assert bool(INSIDE[name](image))
+    torch.testing.assert_close(projection(image), image, atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("name", PROXES)
+def test_a_batch_is_treated_image_by_image(name: str) -> None:
+    if name == "orthonormal":
+        return
+    prox, x = PROXES[name](), torch.randn(3, *SHAPE, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for index in range(3):
+        torch.testing.assert_close(prox(x)[index], prox(x[index : index + 1])[0])
+
+
+def test_impossible_parameters_are_refused() -> None:
+    for make in (
+        lambda: proximal.soft_threshold(-1),
+        lambda: proximal.ridge(float("nan")),
+        lambda: proximal.box(1, 0),
+        lambda: proximal.l2_ball(float("inf")),
+        lambda: proximal.simplex(0),
+        lambda: proximal.half_space(torch.zeros(2), 1.0),
+        lambda: proximal.affine(torch.zeros(1, 8, dtype=torch.float64), torch.ones(1, dtype=torch.float64)),
+    ):
+        with pytest.raises(InputError):
+            make()
