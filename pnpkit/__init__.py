@@ -40,6 +40,10 @@ if TYPE_CHECKING:
     from pnpkit.solver import Result as Result
     from pnpkit.solver import Status as Status
     from pnpkit.solver import solve as solve
+    from pnpkit.splittings import admm as admm
+    from pnpkit.splittings import davis_yin as davis_yin
+    from pnpkit.splittings import douglas_rachford as douglas_rachford
+    from pnpkit.splittings import half_quadratic as half_quadratic
     from pnpkit.splittings import forward_backward as forward_backward
 
 _HOMES = {
@@ -64,6 +68,10 @@ _HOMES = {
     "denoise": "restore",
     "denoisers": "registry",
     "fista": "algorithms",
+    "admm": "splittings",
+    "davis_yin": "splittings",
+    "douglas_rachford": "splittings",
+    "half_quadratic": "splittings",
     "forward_backward": "splittings",
     "ista": "algorithms",
     "load_denoiser": "registry",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from pnpkit.operators import from_matrix
 from pnpkit.solver import Result, Step, solve
 from pnpkit.splittings import forward_backward
 
-Operator = LinearPhysics | np.ndarray | Tensor | Any
+Operator: TypeAlias = Any  # a LinearPhysics, a matrix (numpy or torch) or a scipy LinearOperator
 Callback = Callable[[Step], None]
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 
 import torch
-from deepinv.physics import LinearPhysics
+from deepinv.physics import DecomposablePhysics, LinearPhysics
 from torch import Tensor
 
 from pnpkit import certificates
 from pnpkit.certificates import Certificate, Kind, Side
-from pnpkit.errors import StepSizeError
+from pnpkit.errors import InputError, StepSizeError
 from pnpkit.maps import Map
+from pnpkit.operators.matrix import MatrixPhysics
 from pnpkit.operators.norms import NormBound, norm_bound, smallest_singular_value
 
 
@@ -92,6 +93,17 @@ class LeastSquares:
             name, min(factor, 1.0), averagedness, Side.PROVEN, method, self.premises, kind=Kind.GRADIENT_STEP
         )
 
-    def prox(self, x: Tensor, tau: float) -> Tensor:
-        """argmin_u f(u) + 1/(2 tau) ||u - x||^2, by deepinv: closed form where the physics has one."""
-        return self.operator.prox_l2(x, self.y, torch.as_tensor(tau, dtype=x.dtype, device=x.device))
+    def prox(self, tau: float) -> Map:
+        """prox_{tau f}(x) = argmin_u f(u) + 1/(2 tau) ||u - x||^2, by deepinv: firmly nonexpansive.
+
+        In closed form where the physics has a singular value decomposition; by its iterative solver otherwise, and
+        then the solver's exactness is a premise.
+        """
+        if not (tau > 0 and math.isfinite(tau)):
+            raise InputError(f"a proximal map needs a finite tau > 0, got {tau}")
+        closed = isinstance(self.operator, (DecomposablePhysics, MatrixPhysics))
+        premises = () if closed else (f"deepinv's solver for prox f is exact (its tolerance: {self.operator.tol:g})",)
+        method = f"proximal map of a convex function, tau = {tau:.6g}, " + ("closed form" if closed else "iterative")
+        certificate = Certificate("prox tau f", 1.0, 0.5, Side.PROVEN, method, premises, kind=Kind.PROX)
+        gamma = torch.as_tensor(tau, dtype=self.y.dtype, device=self.y.device)
+        return Map(lambda x: self.operator.prox_l2(x, self.y, gamma), certificate)

@@ -131,7 +131,7 @@ class AndersonMemory:
 class Anderson:
     r"""Anderson acceleration (type II) that keeps the convergence proof.
 
-    The candidate c_k extrapolates from the last ``depth`` pairs so that the residual is least; it replaces T x_k only if
+    The candidate c_k extrapolates from the last ``depth`` pairs, making the residual least. It replaces T x_k only if
 
         ||c_k - T x_k|| <= D ||x_0 - T x_0|| (n + 1)^-1.1,   n = times accelerated so far.
 

@@ -11,15 +11,21 @@ from pnpkit import certificates
 from pnpkit.certificates import Certificate
 
 
+def _same(x: Tensor) -> Tensor:
+    return x
+
+
 @dataclass(frozen=True)
 class Map:
     """T: images -> images of the same shape, and what is proven about it.
 
     ``outer @ inner`` is outer after inner, ``relax(lam)`` is (1 - lam) id + lam T, ``scale(s)`` is T(s x) / s.
+    ``readout`` turns a fixed point into the image where the iterate is not the image itself (Douglas-Rachford).
     """
 
     function: Callable[[Tensor], Tensor]
     certificate: Certificate
+    readout: Callable[[Tensor], Tensor] = _same
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.function(x)
@@ -34,7 +40,7 @@ class Map:
         """(1 - lam) id + lam T: (lam alpha)-averaged for lam in (0, 1/alpha)."""
         name = f"relaxed({self.certificate.name}, {relaxation:.6g})"
         certificate = certificates.relax(self.certificate, relaxation, name)
-        return Map(lambda x: x + relaxation * (self.function(x) - x), certificate)
+        return Map(lambda x: x + relaxation * (self.function(x) - x), certificate, self.readout)
 
     def scale(self, factor: float) -> Map:
         """T(s x) / s: the same averagedness, another strength (Xu et al. 2020)."""

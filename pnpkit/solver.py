@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,7 +52,7 @@ class Result:
     """The outcome of a run.
 
     Attributes:
-        x: (B, C, H, W). Of an image that converged: T x_k for the x_k whose residual met the tolerance
+        x: (B, C, H, W), a tensor, or numpy when the data came as numpy. Of an image that converged: T x_k for the x_k whose residual met the tolerance
             (its own residual is no larger when T is nonexpansive). Of one that failed: the last good iterate.
         status: the worst status over the batch; ``statuses`` has one per image.
         steps: evaluations of the map.
@@ -61,7 +62,7 @@ class Result:
         seconds: wall time.
     """
 
-    x: Tensor
+    x: Any
     status: Status
     statuses: tuple[Status, ...]
     steps: int
@@ -132,10 +133,11 @@ def solve(
                 break
             following, memory = iteration.next(k, x, image, memory)
             x = _where(watch.running, following, x)
+        picture = map.readout(out)
     statuses = tuple(status or Status.STEP_LIMIT for status in watch.statuses)
     order = list(Status)
     return Result(
-        x=out,
+        x=picture,
         status=max(statuses, key=order.index),
         statuses=statuses,
         steps=len(history),

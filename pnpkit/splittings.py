@@ -1,8 +1,18 @@
-"""Splittings: a problem in, a Map out, with the certificate composed from its parts."""
+r"""Splittings: a problem in, a Map out, with the certificate composed from its parts.
+
+The problem is min f(x) + g(x) with f a data fidelity and g behind a ``backward`` map: its proximal map, or a denoiser at
+a fixed strength, ``D.at(sigma)``. Forward-backward and half-quadratic splitting take any averaged map. Douglas-Rachford,
+ADMM and Davis-Yin need firmly nonexpansive ones; an alpha-averaged denoiser is relaxed until it is (see ``firm``).
+"""
 
 from __future__ import annotations
 
-from pnpkit import proximal
+import math
+
+from torch import Tensor
+
+from pnpkit import certificates, proximal
+from pnpkit.certificates import Certificate, Side
 from pnpkit.fidelity import LeastSquares
 from pnpkit.maps import Map
 
@@ -17,10 +27,74 @@ def forward_backward(
 
     Args:
         fidelity: f, which refuses a tau outside (0, 2/L).
-        backward: a proximal map or a denoiser at a fixed strength, ``D.at(sigma)``.
+        backward: a proximal map of tau g, or a denoiser.
         tau: default 1.9 / L.
         limits: (low, high) of a final box projection. It keeps the averagedness below 1 and, by bounding the range,
             turns "a fixed point is assumed" into "a fixed point exists" (Browder 1965).
     """
     step = backward @ fidelity.gradient_step(tau)
     return step if limits is None else proximal.box(*limits) @ step
+
+
+def half_quadratic(fidelity: LeastSquares, backward: Map, tau: float, limits: tuple[float, float] | None = None) -> Map:
+    """T = [proj_box] ∘ backward ∘ prox_{tau f}: half-quadratic splitting with a fixed penalty 1/tau."""
+    step = backward @ fidelity.prox(tau)
+    return step if limits is None else proximal.box(*limits) @ step
+
+
+def firm(map: Map) -> Map:
+    """A firmly nonexpansive map with the same fixed points: (1 - 1/(2 alpha)) id + 1/(2 alpha) T, if alpha > 1/2."""
+    alpha = map.certificate.averagedness
+    if not map.certificate.averaged or alpha is None or alpha <= 0.5:
+        return map
+    return map.relax(0.5 / alpha * (1 - 4 * math.ulp(1.0)))
+
+
+def douglas_rachford(fidelity: LeastSquares, backward: Map, tau: float) -> Map:
+    """T z = z + B(2 P z - z) - P z with P = prox_{tau f} and B firm(backward); the image is P z (Lions & Mercier 1979).
+
+    Firmly nonexpansive when P and B are.
+    """
+    return _reflected(fidelity.prox(tau), firm(backward), "Douglas-Rachford")
+
+
+def admm(fidelity: LeastSquares, backward: Map, tau: float) -> Map:
+    """ADMM in the variable z = x + u: Douglas-Rachford with the two maps exchanged; the image is B z (Gabay 1983)."""
+    return _reflected(firm(backward), fidelity.prox(tau), "ADMM")
+
+
+def _reflected(first: Map, second: Map, name: str) -> Map:
+    def step(z: Tensor) -> Tensor:
+        x = first(z)
+        return z + second(2 * x - z) - x
+
+    parts = (first.certificate, second.certificate)
+    if not _all_firm(parts):
+        return Map(step, certificates.nothing(name, f"{name} needs two firmly nonexpansive maps", parts), first)
+    method = "1/2 id + 1/2 R R' with reflections of firmly nonexpansive maps (Lions & Mercier 1979)"
+    return Map(step, Certificate(name, 1.0, 0.5, Side.PROVEN, method, parts=parts), first)
+
+
+def davis_yin(fidelity: LeastSquares, first: Map, second: Map, tau: float | None = None) -> Map:
+    """T z = z + S(2 x - z - tau grad f(x)) - x, x = F z: two proxes and a smooth f, e.g. denoiser and box.
+
+    F = firm(first), S = firm(second); the image is F z. 2/(4 - tau L)-averaged for tau in (0, 2/L) (Davis & Yin 2017,
+    Prop. 2.1).
+    """
+    tau = 1 / fidelity.L if tau is None else tau
+    gradient_step = fidelity.gradient_step(tau)  # refuses an illegal tau
+    one, two = firm(first), firm(second)
+
+    def step(z: Tensor) -> Tensor:
+        x = one(z)
+        return z + two(x - z + gradient_step(x)) - x
+
+    parts = (one.certificate, two.certificate, gradient_step.certificate)
+    if not (_all_firm(parts[:2]) and parts[2].averaged):
+        return Map(step, certificates.nothing("Davis-Yin", "its maps must be firmly nonexpansive", parts), one)
+    method = f"three-operator splitting, tau L = {tau * fidelity.L:.6g} < 2 (Davis & Yin 2017, Prop. 2.1)"
+    return Map(step, Certificate("Davis-Yin", 1.0, 2 / (4 - tau * fidelity.L), Side.PROVEN, method, parts=parts), one)
+
+
+def _all_firm(parts: tuple[Certificate, ...]) -> bool:
+    return all(p.averaged and p.averagedness is not None and p.averagedness <= 0.5 for p in parts)

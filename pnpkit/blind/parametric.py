@@ -164,7 +164,8 @@ def measure(luminance: np.ndarray, noise: float) -> Spectrum:
     robust fit looks, and the mean square trigamma(m) + (digamma(m) - log m)^2.
     """
     block = min(BLOCK, *luminance.shape) // 2 * 2
-    window = np.outer(hann := np.hanning(block + 1)[:-1], hann)
+    hann = np.hanning(block + 1)[:-1]
+    window = np.outer(hann, hann)
     window /= np.linalg.norm(window)
     rows, columns = (_starts(size, block) for size in luminance.shape)
     power = np.zeros((block, block // 2 + 1))

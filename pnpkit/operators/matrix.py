@@ -26,6 +26,12 @@ class MatrixPhysics(LinearPhysics):
     def A_adjoint(self, y: Tensor, **kwargs: Any) -> Tensor:
         return y @ self.matrix
 
+    def prox_l2(self, z: Tensor, y: Tensor, gamma: Tensor | float, **kwargs: Any) -> Tensor:
+        """argmin_u gamma/2 ||A u - y||^2 + 1/2 ||u - z||^2 by a direct solve."""
+        eye = torch.eye(self.matrix.shape[1], dtype=z.dtype, device=z.device)
+        right = z + gamma * self.A_adjoint(y)
+        return torch.linalg.solve(eye + gamma * self.matrix.mT @ self.matrix, right.mT).mT
+
 
 class ScipyPhysics(LinearPhysics):
     """A scipy ``LinearOperator`` with an adjoint, on the CPU, vector by vector."""

@@ -1,0 +1,145 @@
+"""Splittings against independent solutions, and their averagedness against pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import catalogue
+import numpy as np
+import pytest
+import scipy.optimize
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_algorithms import MATRIX, Y, lasso
+
+from pnpkit import proximal
+from pnpkit.errors import InputError, StepSizeError
+from pnpkit.fidelity import LeastSquares
+from pnpkit.maps import Map
+from pnpkit.operators import from_matrix
+from pnpkit.solver import Status, solve
+from pnpkit.splittings import admm, davis_yin, douglas_rachford, firm, half_quadratic
+
+FIDELITY = LeastSquares(from_matrix(MATRIX), torch.from_numpy(Y)[None])
+START = torch.zeros(1, 12, dtype=torch.float64)
+TAU = 1 / FIDELITY.L
+
+
+@pytest.mark.parametrize("splitting", [douglas_rachford, admm])
+@pytest.mark.parametrize("tau", [0.01, 0.1])
+def test_douglas_rachford_and_admm_find_the_lasso(splitting: Callable[..., Map], tau: float) -> None:
+    run = solve(splitting(FIDELITY, proximal.soft_threshold(5 * tau), tau), START, tol=1e-13, max_steps=20_000)
+    assert run.certificate.averagedness == 0.5 and "Krasnosel'skii-Mann" in run.guarantee
+    assert np.abs(run.x[0].numpy() - lasso(5.0)).max() <= 1e-6
+
+
+def test_davis_yin_finds_the_bounded_lasso() -> None:
+    """min 1/2 ||Ax - y||^2 + 5 ||x||_1 over 0 <= x <= 0.4: on x >= 0 the penalty is linear, so a smooth bounded problem."""
+    map = davis_yin(FIDELITY, proximal.box(0.0, 0.4), proximal.soft_threshold(5 * TAU), TAU)
+    run = solve(map, START, tol=1e-13, max_steps=50_000)
+    assert run.certificate.averagedness == pytest.approx(2 / 3)
+
+    def objective(x: np.ndarray) -> tuple[float, np.ndarray]:
+        gap = MATRIX @ x - Y
+        return 0.5 * gap @ gap + 5 * x.sum(), MATRIX.T @ gap + 5
+
+    options = {"ftol": 1e-16, "gtol": 1e-12, "maxiter": 10_000}
+    bounds = [(0.0, 0.4)] * 12
+    truth = scipy.optimize.minimize(
+        objective, np.zeros(12), jac=True, bounds=bounds, method="L-BFGS-B", options=options
+    )
+    assert np.abs(run.x[0].numpy() - truth.x).max() <= 1e-6
+
+
+def test_davis_yin_is_scipys_nonnegative_least_squares() -> None:
+    map = davis_yin(FIDELITY, proximal.nonnegative(), proximal.soft_threshold(0.0), TAU)
+    run = solve(map, START, tol=1e-13, max_steps=50_000)
+    assert np.abs(run.x[0].numpy() - scipy.optimize.nnls(MATRIX, Y)[0]).max() <= 1e-6
+
+
+def test_half_quadratic_is_a_linear_system() -> None:
+    """x = prox_ridge(prox_{tau f}(x)): (1 + w)(I + tau A^T A) x - x = ... solved directly."""
+    tau, weight = 0.1, 0.3
+    run = solve(half_quadratic(FIDELITY, proximal.ridge(weight), tau), START, tol=1e-14, max_steps=20_000)
+    inner = np.eye(12) + tau * MATRIX.T @ MATRIX
+    truth = np.linalg.solve((1 + weight) * inner - np.eye(12), tau * MATRIX.T @ Y)
+    assert np.abs(run.x[0].numpy() - truth).max() <= 1e-6
+
+
+SPLITTINGS: dict[str, Callable[[LeastSquares, Map], Map]] = {
+    "douglas-rachford": lambda f, d: douglas_rachford(f, d, 0.8),
+    "admm": lambda f, d: admm(f, d, 0.8),
+    "half quadratic": lambda f, d: half_quadratic(f, d, 0.8, (0, 1)),
+    "davis-yin": lambda f, d: davis_yin(f, d, proximal.box(0, 1)),
+}
+
+
+def problem() -> LeastSquares:
+    physics, _, y = catalogue.operator("gaussian circular")
+    return LeastSquares(physics, y)
+
+
+@pytest.mark.parametrize("name", SPLITTINGS)
+def test_with_a_denoiser_it_is_proven_and_converges(name: str) -> None:
+    fidelity = problem()
+    map = SPLITTINGS[name](fidelity, catalogue.euler().at(0.05))
+    assert map.certificate.averaged
+    run = solve(map, fidelity.y, tol=1e-8, max_steps=5000)
+    assert run.status is Status.CONVERGED and "converges to" in run.guarantee
+    assert float((run.x - fidelity.y).abs().mean()) > 1e-3 and bool(torch.isfinite(run.x).all())
+
+
+@pytest.mark.parametrize("name", SPLITTINGS)
+def test_without_a_proven_denoiser_nothing_is_claimed(name: str) -> None:
+    map = SPLITTINGS[name](problem(), catalogue.dncnn().at(0.05))
+    assert not map.certificate.averaged and "nothing is guaranteed" in str(map.certificate)
+
+
+@pytest.mark.parametrize("name", SPLITTINGS)
+@given(seed=st.integers(0, 10**6), scale=st.sampled_from([1e-3, 1e-1, 1.0]))
+@settings(max_examples=25, deadline=None)
+def test_averagedness_survives_random_pairs(name: str, seed: int, scale: float) -> None:
+    """40 pairs an example: 1,000 for each splitting."""
+    map = MAPS.setdefault(name, SPLITTINGS[name](problem40(), catalogue.euler().at(0.1)))
+    generator = catalogue.generator(seed)
+    x = torch.rand(40, 3, *catalogue.SIZE, generator=generator, dtype=torch.float64) * 2 - 0.5
+    y = x + scale * torch.randn(x.shape, generator=generator, dtype=x.dtype)
+    with torch.no_grad():
+        move = (x - map(x) - y + map(y)).square().sum((1, 2, 3))
+        image = (map(x) - map(y)).square().sum((1, 2, 3))
+    alpha = map.certificate.averagedness
+    assert alpha is not None
+    before = (x - y).square().sum((1, 2, 3))
+    assert bool((image <= before - (1 - alpha) / alpha * move + 1e-9 * before).all())
+
+
+MAPS: dict[str, Map] = {}
+
+
+def problem40() -> LeastSquares:
+    physics, _, y = catalogue.operator("gaussian circular")
+    return LeastSquares(physics, y.expand(40, -1, -1, -1))
+
+
+def test_firm_keeps_fixed_points_and_halves_the_averagedness() -> None:
+    d = catalogue.euler().at(0.1)
+    assert d.certificate.averagedness is not None and d.certificate.averagedness > 0.5
+    relaxed = firm(d)
+    assert relaxed.certificate.averagedness is not None and relaxed.certificate.averagedness <= 0.5
+    constant = torch.zeros(1, 3, 4, 4, dtype=torch.float64)
+    torch.testing.assert_close(relaxed(constant), d(constant))
+    box = proximal.box(0, 1)
+    assert firm(box) is box
+
+
+def test_iterative_proxes_name_their_premise() -> None:
+    physics, _, y = catalogue.operator("motion zero")
+    fidelity = LeastSquares(physics, y)
+    certificate = fidelity.prox(0.5).certificate
+    assert "tolerance" in certificate.all_premises()[0]
+    assert problem().prox(0.5).certificate.premises == ()
+    with pytest.raises(InputError, match="tau > 0"):
+        fidelity.prox(0.0)
+    with pytest.raises(StepSizeError):
+        davis_yin(fidelity, proximal.box(0, 1), proximal.box(0, 1), 3.0)
