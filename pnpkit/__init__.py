@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from pnpkit.splittings import admm as admm
     from pnpkit.splittings import davis_yin as davis_yin
     from pnpkit.splittings import douglas_rachford as douglas_rachford
-    from pnpkit.splittings import half_quadratic as half_quadratic
     from pnpkit.splittings import forward_backward as forward_backward
+    from pnpkit.splittings import half_quadratic as half_quadratic
 
 _HOMES = {
     "Card": "registry",

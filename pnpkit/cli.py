@@ -175,6 +175,21 @@ def certify(name: str, as_json: bool) -> int:
     return 0
 
 
+@program.command()
+@click.argument("name")
+@click.option("--rounds", type=click.IntRange(min=1), default=12, show_default=True, help="Length of the search.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+def audit(name: str, rounds: int, seed: int) -> int:
+    """Search for expansion: exit 1 when a pair is found that the certificate excludes."""
+    from pnpkit import restore
+
+    falsified = False
+    for level, found in restore.audit_denoiser(name, rounds=rounds, seed=seed):
+        falsified |= found.falsified
+        click.echo(f"sigma {255 * level:.0f}/255\n{found}")
+    return SOME_FAILED if falsified else 0
+
+
 def expand(inputs: tuple[str, ...]) -> list[str]:
     """Files as they are; a folder stands for the images in it."""
     from pnpkit.images import EXTENSIONS

@@ -30,3 +30,7 @@ class StepSizeError(InputError):
 
 class CardError(PnpError):
     """A denoiser's folder does not hold what its card says."""
+
+
+class LawBroken(PnpError, AssertionError):
+    """An operator does not obey a law that it must obey."""

@@ -198,7 +198,7 @@ def load(path: str | os.PathLike[str]) -> np.ndarray:
 
     Args:
         path: ``.npy`` (never unpickled) or a grey image ``.png .tif .tiff .bmp`` of any depth. A colour image passes
-            if its channels are equal and an alpha channel if it is opaque.
+            if its channels are equal (a PNG then counts with 8 bits) and an alpha channel if it is opaque.
 
     Raises:
         InputError: naming the path, if the file is missing, empty, of another kind, or no kernel.
@@ -229,12 +229,10 @@ def _read_array(path: Path) -> np.ndarray:
 
 def _read_image(path: Path) -> np.ndarray:
     """The grey values of an image, (h, w)."""
-    import imageio.v3 as iio  # here, because most kernels come without a file
-
     try:
-        image = np.asarray(iio.imread(path))
+        image = _read_tiff(path) if path.suffix.lower() in (".tif", ".tiff") else _read_png_or_bmp(path)
     except Exception as error:  # each decoder raises its own kind
-        raise InputError(f"not a readable image ({type(error).__name__})") from None
+        raise InputError(f"not a readable image ({' '.join(str(error).split())})") from None
     if image.ndim == 3 and image.shape[-1] in (2, 4):
         alpha = image[..., -1]
         if (alpha != (np.iinfo(alpha.dtype).max if alpha.dtype.kind in "ui" else 1)).any():
@@ -245,6 +243,22 @@ def _read_image(path: Path) -> np.ndarray:
             raise InputError("the image is coloured, expected a grey one: one kernel for all channels")
         image = image[..., 0]
     return image
+
+
+# The decoders are imported where they are needed, because most kernels come without a file.
+def _read_tiff(path: Path) -> np.ndarray:
+    import tifffile
+
+    return tifffile.imread(path)
+
+
+def _read_png_or_bmp(path: Path) -> np.ndarray:
+    from PIL import Image
+
+    with Image.open(path, formats=("PNG", "BMP")) as image:
+        if image.mode in ("P", "PA"):
+            return np.asarray(image.convert("RGBA"))
+        return np.asarray(image)
 
 
 def save(path: str | os.PathLike[str], kernel: np.ndarray) -> None:
@@ -281,7 +295,8 @@ def _npy_bytes(kernel: np.ndarray) -> bytes:
 
 
 def _png_bytes(kernel: np.ndarray) -> bytes:
-    import imageio.v3 as iio
+    from PIL import Image
 
-    levels = np.round(65535 * kernel / kernel.max()).astype(np.uint16)
-    return iio.imwrite("<bytes>", levels, extension=".png")
+    buffer = io.BytesIO()
+    Image.fromarray(np.round(65535 * kernel / kernel.max()).astype(np.uint16)).save(buffer, "PNG")
+    return buffer.getvalue()

@@ -131,8 +131,40 @@ def export(network: Network, card: Card, place: Path) -> Card:
     data = save({name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()})
     written = Card(**{**vars(card), "sha256": hashlib.sha256(data).hexdigest()})
     replace_file(place / WEIGHTS, data)
-    replace_file(place / CARD, (json.dumps(written.to_json(), indent=1) + "\n").encode())
+    write_card(written, place)
     return written
+
+
+def write_card(card: Card, place: Path) -> None:
+    """``card.json`` and the same for people, ``README.md``."""
+    replace_file(place / CARD, (json.dumps(card.to_json(), indent=1) + "\n").encode())
+    replace_file(place / "README.md", model_card(card).encode())
+
+
+def model_card(card: Card) -> str:
+    """The model card: what it is, how it was made, what it does, what is proven, what it is not for."""
+    training, low, high = card.training, *card.sigma_range
+    scores = [
+        f"| {level} | {s['psnr']:.2f} | {s['ssim']:.4f} |" for level, s in card.scores.items() if isinstance(s, dict)
+    ]
+    paragraphs = [
+        f"# {card.name}",
+        f"A {card.architecture} network, {card.arguments}. Colour and grey pictures of any size, noise levels from "
+        f"{255 * low:.0f}/255 to {255 * high:.0f}/255. Paper: {card.paper}. Licence: {card.licence}.",
+        "## Training",
+        f"{training.get('data', '')}. {training.get('steps', '?')} steps in {training.get('hours', '?')} hours on "
+        f"{training.get('device', '?')}, {training.get('date', '?')}; curve in `training.csv` (PSNR on eight centre "
+        "crops of val, not the table below). Command:",
+        f"```sh\n{training.get('command', '')}\n```",
+        "## Scores",
+        f"BSDS500 val, by `{card.scores.get('command', 'not measured yet')}` ({card.scores.get('date', '-')}):",
+        "| sigma (of 255) | PSNR (dB) | SSIM |\n| --- | --- | --- |\n" + "\n".join(scores),
+        "## What is proven",
+        f"```\n{card.certificate}\n```",
+        "## Not for",
+        "Noise that is not white and Gaussian, levels outside the range, and claims that a restored detail was there.",
+    ]
+    return "\n\n".join(paragraphs) + "\n"
 
 
 def replace_file(path: Path, data: bytes) -> None:
@@ -145,5 +177,4 @@ def replace_file(path: Path, data: bytes) -> None:
 def set_scores(name: str, scores: dict[str, Any]) -> None:
     """Write measured scores onto a card; weights and certificate stay as they are."""
     card = denoisers()[name]
-    scored = Card(**{**vars(card), "scores": scores})
-    replace_file(folder() / name / CARD, (json.dumps(scored.to_json(), indent=1) + "\n").encode())
+    write_card(Card(**{**vars(card), "scores": scores}), folder() / name)

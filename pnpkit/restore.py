@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor
 from pnpkit import images, kernels
 from pnpkit.blind.parametric import estimate_parametric
 from pnpkit.certificates import Certificate
+from pnpkit.diagnostics import Audit, audit
 from pnpkit.errors import InputError, UnknownName
 from pnpkit.fidelity import LeastSquares
 from pnpkit.iterations import ITERATIONS
@@ -271,3 +272,21 @@ def simulate(
     operator = blur(weights, boundary, (x.shape[-2], x.shape[-1]), dtype=x.dtype)
     clean = images.from_tensor(operator.A(x))
     return clean + noise_level * np.random.default_rng(seed).standard_normal(clean.shape)
+
+
+def audit_denoiser(name: str, *, rounds: int = 12, seed: int = 0, size: int = 32) -> Iterator[tuple[float, Audit]]:
+    """Search for expansion of a denoiser at small, middle and large levels, in float64.
+
+    Around two clean photographs, the same with noise, black, and uniform noise; ``size`` pixels a side.
+    """
+    import skimage.data
+
+    network = load_denoiser(name)
+    clean = [skimage.data.chelsea()[100:, 120:], skimage.data.astronaut()[20:, 200:]]
+    photographs = torch.cat([images.to_tensor(p[:size, :size] / 255).double() for p in clean])
+    generator = torch.Generator().manual_seed(seed)
+    for level in (5 / 255, 25 / 255, network.top):
+        noise = torch.randn(photographs.shape, generator=generator, dtype=torch.float64)
+        uniform = torch.rand(photographs[:1].shape, generator=generator, dtype=torch.float64)
+        points = torch.cat([photographs, photographs + level * noise, torch.zeros_like(uniform), uniform])
+        yield level, audit(network.at(level), network.certificate, points, rounds=rounds, seed=seed)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from pnpkit.certificates import Certificate
+from pnpkit.diagnostics import contraction_factor
 from pnpkit.errors import InputError
 from pnpkit.iterations import Iteration, Picard
 from pnpkit.maps import Map
@@ -52,8 +53,9 @@ class Result:
     """The outcome of a run.
 
     Attributes:
-        x: (B, C, H, W), a tensor, or numpy when the data came as numpy. Of an image that converged: T x_k for the x_k whose residual met the tolerance
-            (its own residual is no larger when T is nonexpansive). Of one that failed: the last good iterate.
+        x: (B, C, H, W), a tensor, or numpy when the data came as numpy. Of an image that converged: T x_k for the x_k
+            whose residual met the tolerance (its own residual is no larger when T is nonexpansive). Of one that
+            failed: the last good iterate.
         status: the worst status over the batch; ``statuses`` has one per image.
         steps: evaluations of the map.
         residuals: relative residual per evaluation, worst image of the batch; ``residuals_per_image`` has all.
@@ -71,6 +73,40 @@ class Result:
     certificate: Certificate
     guarantee: str
     seconds: float
+
+    def explain(self) -> str:
+        """Half a page: the theorem, its constants, what was assumed, what was checked, what happened."""
+        c = self.certificate
+        rises = sum(b > a * (1 + RISE_LIMIT) for a, b in zip(self.residuals, self.residuals[1:], strict=False))
+        rate = contraction_factor(self.residuals)
+        lines = [
+            f"What happened. {_sentence(self.status.value)} The map T was applied {self.steps} times; the relative "
+            f"residual ||x - T x|| / ||x|| went from {self.residuals[0]:.2e} to {self.residuals[-1]:.2e} (by a factor "
+            f"of about {rate:.4f} a step at the end) and rose {rises} times.",
+            f"What is guaranteed. {_sentence(self.guarantee)}",
+            f"The constants. {c.describe(2)}",
+        ]
+        if c.averaged and c.averagedness is not None:
+            share = c.averagedness / (1 - c.averagedness)
+            lines.append(
+                "What averagedness means. T is a mixture of the identity and a map that never moves two images apart, "
+                f"with weight {c.averagedness:.6g} on the second. Under Picard's iteration the residuals never rise, "
+                f"and their squares sum to at most {share:.4g} times the squared distance from start to fixed point."
+            )
+        else:
+            lines.append(
+                "What that means. A small residual alone does not make the picture right, nor does it promise that a "
+                "longer run would stay where this one ended: look at the picture, and at the residual curve."
+            )
+        if c.contractive:
+            lines.append(f"The predicted linear rate is {c.lipschitz:.6g} a step, in the worst case.")
+        premises = c.all_premises()
+        lines.append("What was assumed and not checked. " + ("; ".join(premises) if premises else "Nothing") + ".")
+        return "\n\n".join(lines)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def guarantee(certificate: Certificate, iteration: Iteration) -> str:

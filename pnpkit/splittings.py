@@ -1,8 +1,9 @@
 r"""Splittings: a problem in, a Map out, with the certificate composed from its parts.
 
-The problem is min f(x) + g(x) with f a data fidelity and g behind a ``backward`` map: its proximal map, or a denoiser at
-a fixed strength, ``D.at(sigma)``. Forward-backward and half-quadratic splitting take any averaged map. Douglas-Rachford,
-ADMM and Davis-Yin need firmly nonexpansive ones; an alpha-averaged denoiser is relaxed until it is (see ``firm``).
+The problem is min f(x) + g(x) with f a data fidelity and g behind a ``backward`` map: its proximal map, or a
+denoiser at a fixed strength, ``D.at(sigma)``. Forward-backward and half-quadratic splitting take any averaged map.
+Douglas-Rachford, ADMM and Davis-Yin need firmly nonexpansive ones; an alpha-averaged denoiser is relaxed until it is
+(see ``firm``).
 """
 
 from __future__ import annotations

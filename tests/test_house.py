@@ -28,6 +28,8 @@ RANKS = {
     "registry": 4,
     "splittings": 4,
     "iterations": 4,
+    "diagnostics": 3,
+    "checks": 3,
     "solver": 4,
     "algorithms": 5,
     "blind": 5,

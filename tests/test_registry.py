@@ -120,7 +120,7 @@ def test_export_and_load_are_inverse(tmp_path: Path) -> None:
         licence="",
     )
     written = registry.export(network, card, tmp_path / "small")
-    assert sorted(p.name for p in (tmp_path / "small").iterdir()) == ["card.json", "weights.safetensors"]
+    assert sorted(p.name for p in (tmp_path / "small").iterdir()) == ["README.md", "card.json", "weights.safetensors"]
     again = registry.load_from(tmp_path / "small", registry.read_card(tmp_path / "small"))
     x = catalogue.image()
     torch.testing.assert_close(again(x, 0.1), network(x, 0.1))

@@ -35,7 +35,7 @@ def test_douglas_rachford_and_admm_find_the_lasso(splitting: Callable[..., Map],
 
 
 def test_davis_yin_finds_the_bounded_lasso() -> None:
-    """min 1/2 ||Ax - y||^2 + 5 ||x||_1 over 0 <= x <= 0.4: on x >= 0 the penalty is linear, so a smooth bounded problem."""
+    """On 0 <= x <= 0.4 the penalty 5 ||x||_1 is linear: a smooth problem with bounds, which scipy solves."""
     map = davis_yin(FIDELITY, proximal.box(0.0, 0.4), proximal.soft_threshold(5 * TAU), TAU)
     run = solve(map, START, tol=1e-13, max_steps=50_000)
     assert run.certificate.averagedness == pytest.approx(2 / 3)
