@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import catalogue
 import numpy as np
 import pytest
 import scipy.ndimage
 import scipy.signal
 import torch
-from deepinv.physics import Blur, LinearPhysics
+from deepinv.physics import (
+    Blur,
+    ComposedLinearPhysics,
+    Decolorize,
+    Denoising,
+    Downsampling,
+    Inpainting,
+    LinearPhysics,
+    StackedLinearPhysics,
+)
 from torch import Tensor
 
 from pnpkit import kernels
@@ -60,12 +71,65 @@ def test_blur_is_a_true_convolution_centred_at_half_the_size() -> None:
     np.testing.assert_allclose(ours, scipy.signal.convolve2d(x, kernel, mode="valid"), atol=1e-12)
 
 
+class Unknown(LinearPhysics):
+    """Twice the image, in a class that pnpkit knows nothing about."""
+
+    def A(self, x: Tensor, **kwargs: object) -> Tensor:
+        return 2 * x
+
+    def A_adjoint(self, y: Tensor, **kwargs: object) -> Tensor:
+        return 2 * y
+
+
 def test_unstructured_operators_are_measured_and_labelled() -> None:
-    physics = Blur(torch.full((1, 1, 3, 3), 1 / 9, dtype=torch.float64), padding="replicate")
     with pytest.raises(TypeError, match="example"):
-        norm_bound(physics)
-    bound = norm_bound(physics, catalogue.image(1, 1, 8, 8))
-    assert bound.side is Side.MEASURED and "lower bound" in bound.method
+        norm_bound(Unknown())
+    bound = norm_bound(Unknown(), catalogue.image(1, 1, 8, 8))
+    assert bound.side is Side.MEASURED and "lower bound" in bound.method and bound.value == pytest.approx(2)
+
+
+def _filters(kernel: np.ndarray) -> Tensor:
+    return torch.from_numpy(kernel)[None, None]
+
+
+def _composed() -> LinearPhysics:
+    masked = Inpainting(img_size=(1, 8, 10), mask=(catalogue.image(1, 1, 8, 10) > 0.5).double())
+    return ComposedLinearPhysics(Blur(_filters(kernels.gaussian(1.0)), padding="circular"), masked)
+
+
+MORE: dict[str, Callable[[], LinearPhysics]] = {
+    "replicate": lambda: Blur(_filters(kernels.box(5)), padding="replicate"),
+    "reflect": lambda: Blur(_filters(kernels.box(5)), padding="reflect"),
+    "replicate signed": lambda: Blur(_filters(catalogue.signed_kernel()), padding="replicate"),
+    "decimation": lambda: Downsampling((1, 8, 10), filter=None, factor=2),
+    "downsampling": lambda: Downsampling((1, 8, 10), filter=_filters(kernels.gaussian(0.8)), factor=2),
+    "composed": _composed,
+}
+
+
+@pytest.mark.parametrize("name", MORE)
+def test_norms_of_more_deepinv_physics_are_sound(name: str) -> None:
+    physics, x = MORE[name](), catalogue.image(1, 1, 8, 10)
+    truth = float(torch.linalg.svdvals(dense(physics, x))[0])
+    bound = norm_bound(physics, x)
+    assert bound.side is Side.PROVEN and truth <= bound.value * (1 + 1e-12) and bound.value <= 2.2 * truth
+
+
+def test_reflecting_borders_push_a_unit_sum_blur_above_one() -> None:
+    physics, x = MORE["reflect"](), catalogue.image(1, 1, 8, 10)
+    assert float(torch.linalg.svdvals(dense(physics, x))[0]) > 1.01
+
+
+def test_norms_of_decolorize_and_stacks() -> None:
+    x = catalogue.image(1, 3, 6, 7)
+    grey = Decolorize().double()
+    basis = torch.eye(3, dtype=torch.float64).view(3, 3, 1, 1)
+    truth = float(torch.linalg.matrix_norm(grey.A(basis).flatten(1), 2))
+    assert truth <= norm_bound(grey, x).value * (1 + 1e-6) <= truth * 1.001
+    stack = StackedLinearPhysics([Denoising(), Denoising()])
+    assert norm_bound(stack, x).value == pytest.approx(2**0.5) and norm_bound(stack, x).side is Side.PROVEN
+    mixed = norm_bound(StackedLinearPhysics([Denoising(), Unknown()]), x)
+    assert mixed.side is Side.MEASURED and "lower bound" in mixed.method
 
 
 @pytest.mark.parametrize(

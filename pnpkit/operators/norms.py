@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from functools import singledispatch
 
 import torch
-from deepinv.physics import Blur, BlurFFT, Denoising, Inpainting, LinearPhysics
+from deepinv.physics import (
+    Blur,
+    BlurFFT,
+    ComposedLinearPhysics,
+    Decolorize,
+    Denoising,
+    Downsampling,
+    Inpainting,
+    LinearPhysics,
+    StackedLinearPhysics,
+)
 from torch import Tensor
 
 from pnpkit.certificates import Side
@@ -21,6 +31,9 @@ class NormBound:
     value: float
     side: Side
     method: str
+
+
+COMPRESSIONS = ("valid", "circular", "constant", "zeros", "zero")  # paddings that never raise the norm
 
 
 @singledispatch
@@ -57,11 +70,37 @@ def _(operator: BlurFFT, example: Tensor | None = None) -> NormBound:
 
 @norm_bound.register
 def _(operator: Blur, example: Tensor | None = None) -> NormBound:
-    if operator.padding in ("valid", "circular", "constant", "zeros", "zero"):
+    if operator.padding in COMPRESSIONS:
         return _convolution(operator.filter)
     if example is None:
-        raise TypeError(f"no proof is known for a blur with padding '{operator.padding}': an example is needed")
-    return measured_norm(operator, example)
+        raise TypeError(f"the norm of a blur with padding '{operator.padding}' depends on the size: give an example")
+    return _schur(Blur(operator.filter.abs(), padding=operator.padding, device=operator.filter.device), example)
+
+
+@norm_bound.register
+def _(operator: Downsampling, example: Tensor | None = None) -> NormBound:
+    """Decimation after a blur: decimation has norm 1."""
+    if operator.filter is None:
+        return NormBound(1.0, Side.PROVEN, "decimation")
+    blurred = norm_bound(Blur(operator.filter, padding=operator.padding, device=operator.filter.device), example)
+    return NormBound(blurred.value, blurred.side, "that of the blur before the decimation: an upper bound, not tight")
+
+
+@norm_bound.register
+def _(operator: ComposedLinearPhysics, example: Tensor | None = None) -> NormBound:
+    """||A_k ... A_1|| <= ||A_k|| ... ||A_1||."""
+    bounds = []
+    for part in operator.physics_list:
+        bounds.append(norm_bound(part, example))
+        example = None if example is None else part.A(example)
+    return _combined(bounds, math.prod(bound.value for bound in bounds), "product")
+
+
+@norm_bound.register
+def _(operator: StackedLinearPhysics, example: Tensor | None = None) -> NormBound:
+    """||[A_1; ...; A_k]||^2 <= sum ||A_i||^2."""
+    bounds = [norm_bound(part, example) for part in operator.physics_list]
+    return _combined(bounds, math.hypot(*(bound.value for bound in bounds)), "root of the sum of squares")
 
 
 @norm_bound.register
@@ -72,6 +111,12 @@ def _(operator: Denoising, example: Tensor | None = None) -> NormBound:
 @norm_bound.register
 def _(operator: Inpainting, example: Tensor | None = None) -> NormBound:
     return NormBound(float(operator.mask.abs().max()), Side.PROVEN, "largest entry of a diagonal")
+
+
+@norm_bound.register
+def _(operator: Decolorize, example: Tensor | None = None) -> NormBound:
+    value = float(torch.linalg.vector_norm(operator.srf.double()))
+    return NormBound(value, Side.PROVEN, "length of the spectral response")
 
 
 @norm_bound.register
@@ -91,6 +136,21 @@ def _convolution(filters: Tensor) -> NormBound:
     peak = float(torch.fft.rfft2(kernels, s=(rows, columns)).abs().max())
     slack = math.cos(math.pi * (height - 1) / 2 / rows) * math.cos(math.pi * (width - 1) / 2 / columns)
     return NormBound(min(young, peak / slack), Side.PROVEN, "symbol on a grid (Ehlich & Zeller 1964) or ||k||_1")
+
+
+def _schur(magnitude: LinearPhysics, example: Tensor) -> NormBound:
+    """||A||^2 <= max row sum of |A| times max column sum of |A| (Schur 1911): an upper bound for this image size."""
+    ones = torch.ones_like(example[:1])
+    rows = magnitude.A(ones)
+    columns = magnitude.A_adjoint(torch.ones_like(rows))
+    value = math.sqrt(float(rows.max()) * float(columns.max())) * (1 + 1e3 * torch.finfo(ones.dtype).eps)
+    return NormBound(value, Side.PROVEN, "Schur test, an upper bound that is not tight, for this image size only")
+
+
+def _combined(bounds: list[NormBound], value: float, how: str) -> NormBound:
+    """An upper bound when all parts are; nothing follows from a measured part, and the label says so."""
+    side = Side.PROVEN if all(bound.side is Side.PROVEN for bound in bounds) else Side.MEASURED
+    return NormBound(value, side, f"{how} of: " + "; ".join(bound.method for bound in bounds))
 
 
 def smallest_singular_value(operator: LinearPhysics) -> float:
