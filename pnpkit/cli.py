@@ -87,7 +87,7 @@ def program() -> None:
 @click.option("--kernel", default="auto", show_default=True, metavar="SPEC", help="FILE | gaussian:SIGMA | "
               "motion:LENGTH,ANGLE | disk:RADIUS | box:SIZE | auto (an estimate).")  # fmt: skip
 @click.option("--boundary", default="unknown", show_default=True, help="unknown, circular or zero.")
-@click.option("--method", default="picard", show_default=True, help="picard, km or halpern.")
+@click.option("--method", default="anderson", show_default=True, help="anderson, picard, km or halpern.")
 @click.option("--tol", type=Level(auto=False), default="1e-4", show_default=True, help="Relative residual to stop at.")
 @click.option("--max-steps", type=click.IntRange(min=1), default=500, show_default=True)
 @restoring_options
@@ -318,7 +318,7 @@ def report(name: str, target: Path, picture: Picture, run: Restoration, scores: 
         lines.append(f"kernel: {run.kernel_note}")
     line = f"noise level {run.noise_level:.4f}, strength {run.strength:.4f}"
     if run.tau is not None and run.L is not None:
-        line += f" (rule: sqrt(tau) * noise level), step size tau {run.tau:.4g} in (0, 2/L), L {run.L:.6g}"
+        line += f" (--strength auto follows the noise), step size tau {run.tau:.4g} in (0, 2/L), L {run.L:.6g}"
     lines.append(line)
     lines += [f"note: {note}" for note in picture.notes]
     lines.append(f"guarantee: {run.guarantee}")

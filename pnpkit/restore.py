@@ -26,7 +26,7 @@ from pnpkit.registry import load_denoiser
 from pnpkit.solver import Status, Step, solve
 from pnpkit.splittings import forward_backward
 
-SMALLEST_STRENGTH = 1 / 255  # below it a denoiser does nothing that an 8-bit file could show
+SMALLEST_STRENGTH = 0.1 / 255  # also for pictures without noise: something must regularise
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def deblur(
     noise_level: float | None = None,
     strength: float | None = None,
     boundary: str = "unknown",
-    method: str = "picard",
+    method: str = "anderson",
     tol: float = 1e-4,
     max_steps: int = 500,
     device: str | None = None,
@@ -85,7 +85,7 @@ def deblur(
         noise_level: standard deviation of the noise, 0..1 scale; None estimates it.
         strength: sigma of the denoiser; None follows ``strength_for``.
         boundary: ``unknown`` (photographs), ``circular`` or ``zero``.
-        method: the iteration: picard, km or halpern.
+        method: the iteration: anderson (accelerated, with its proof kept), picard, km or halpern; see ``iterations``.
         tol, max_steps: stop when ||x - T x|| <= tol ||x||, or after so many evaluations.
         device: cpu, cuda, or None for the GPU when there is one.
         limits: the box that the estimate is kept in; its projection is part of T.
@@ -162,12 +162,8 @@ def denoise(
 
 
 def strength_for(noise_level: float, tau: float, denoiser: Network) -> float:
-    """The rule for sigma: sqrt(tau) * noise level, inside [1/255, the denoiser's range].
-
-    Why: minimising f(x) / noise^2 + g(x) by proximal gradient on f with step tau takes prox_{tau noise^2 g}; a
-    denoiser for noise sigma stands for prox_{sigma^2 g}; so sigma^2 = tau noise^2.
-    """
-    return float(min(max(noise_level * tau**0.5, SMALLEST_STRENGTH), denoiser.top))
+    """The rule of ``strength="auto"``: what the denoiser asks for, inside its range; see ``Network.strength``."""
+    return float(min(max(denoiser.strength(noise_level, tau), SMALLEST_STRENGTH), denoiser.top))
 
 
 def extend(y: Tensor, operator: LinearPhysics) -> Tensor:

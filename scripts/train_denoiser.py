@@ -33,7 +33,8 @@ def main() -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in the folder")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--float32", action="store_true", help="do not multiply in bfloat16")
+    parser.add_argument("--precision", default="auto", choices=("auto", "bfloat16", "float32"))
+    parser.add_argument("--tensorboard", action="store_true", help="also log there (needs the extra 'train')")
     parser.add_argument("--compile", action="store_true", help="fuse the activation (needs a C++ compiler)")
     for field in fields(training.TrainingConfig):
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default)
@@ -58,6 +59,12 @@ def main() -> None:
     elif checkpoint.exists():
         parser.error(f"{checkpoint} exists: go on with --resume or choose another --folder")
 
+    half = args.precision == "bfloat16" or (args.precision == "auto" and training.prefers_bfloat16(device))
+    log = None
+    if args.tensorboard:
+        from torch.utils.tensorboard import SummaryWriter
+
+        log = SummaryWriter(folder / "tensorboard")
     train_set = pictures(args.data / "train", args.data / "test")
     validation = pictures(args.data / "val")[:8]
     with tqdm(desc=args.name, initial=run.step, unit="step", mininterval=10) as bar:
@@ -65,8 +72,10 @@ def main() -> None:
         def show(run: training.Run, loss: float) -> None:
             bar.set_postfix(loss=f"{loss:.5f}", done=f"{100 * run.progress:.1f}%", refresh=False)
             bar.update()
+            if log is not None:
+                log.add_scalar("loss", loss, run.step)
 
-        training.train(run, train_set, validation, folder, device=device, half=not args.float32, on_step=show)
+        training.train(run, train_set, validation, folder, device=device, half=half, on_step=show)
 
 
 if __name__ == "__main__":

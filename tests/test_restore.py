@@ -75,7 +75,9 @@ def test_denoising_gains_and_estimates_the_level(network: object) -> None:
 
 def test_strength_follows_the_rule(network: object) -> None:
     run = pnpkit.deblur(photograph(), KERNEL, denoiser=network, noise_level=0.02, max_steps=1)
-    assert run.tau is not None and run.strength == pytest.approx(0.02 * run.tau**0.5)
+    assert run.tau is not None and run.strength == pytest.approx(6.5 * 0.02 ** (5 / 3))
+    other = pnpkit.deblur(photograph(), KERNEL, denoiser="dncnn", noise_level=0.02, max_steps=1)
+    assert other.strength == pytest.approx(0.02 * run.tau**0.5)
     assert pnpkit.deblur(photograph(), KERNEL, denoiser=network, strength=0.03, max_steps=1).strength == 0.03
 
 

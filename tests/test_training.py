@@ -114,3 +114,7 @@ def test_nan_stops_training(tmp_path: Path) -> None:
         next(iter(run.network.parameters())).fill_(float("nan"))
     with pytest.raises(InputError, match="diverged at step 0"):
         train(run, pictures(), pictures(), tmp_path)
+
+
+def test_the_precision_probe_answers() -> None:
+    assert training.prefers_bfloat16("cpu") in (True, False)

@@ -34,6 +34,10 @@ class Network(Denoiser):
     def certify(self, grid: int = 64) -> Certificate:
         """Derive from the weights what is proven about x -> D(x, sigma), for every sigma in [0, top]."""
 
+    @abstractmethod
+    def strength(self, noise_level: float, tau: float) -> float:
+        """The sigma with which this denoiser suits forward-backward steps tau on data with that noise."""
+
     def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         """D(x, sigma).
 

@@ -52,6 +52,14 @@ class DnCNN(Network):
             hidden = torch.relu(_convolve(layer, hidden))
         return x - _convolve(self.layers[-1], hidden).contiguous()
 
+    def strength(self, noise_level: float, tau: float) -> float:
+        """sqrt(tau) * noise level.
+
+        Why: minimising f(x) / noise^2 + g(x) by proximal gradient on f with step tau takes prox_{tau noise^2 g}; a
+        denoiser for noise sigma stands for prox_{sigma^2 g}; so sigma^2 = tau noise^2.
+        """
+        return tau**0.5 * noise_level
+
     def certify(self, grid: int = 64) -> Certificate:
         """None: nothing in the architecture or the training bounds how far DnCNN expands."""
         return certificates.nothing(f"{self.name}(., sigma)", "an unconstrained network: no bound is known")

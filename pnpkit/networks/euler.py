@@ -63,6 +63,15 @@ class Euler(Network):
             state = block(state, level)
         return state[:, :3].contiguous()
 
+    def strength(self, noise_level: float, tau: float) -> float:
+        """6.5 * (sqrt(tau / 1.9) * noise level)^(5/3), fitted by ``scripts/tune_strength.py`` on training pictures.
+
+        Why not sqrt(tau) * noise level: the thresholds of the activation grow linearly with sigma, so D(., sigma) acts
+        like the proximal map of sigma R, not of sigma^2 R, and prox_{tau noise^2 R} asks for a sigma that grows
+        almost like the square of the noise.
+        """
+        return 6.5 * ((tau / 1.9) ** 0.5 * noise_level) ** (5 / 3)
+
     def certify(self, grid: int = 64) -> Certificate:
         """Per step the averagedness tau B^2 / 2 with B a proven norm; then by composition, Lift and P are free."""
         parts = [block.certify(f"phi_{number}", grid) for number, block in enumerate(self.steps(), start=1)]
