@@ -284,9 +284,9 @@ def one(
             "psnr": psnr(run.image, reference),
         }
     if json_path is not None:
-        from pnpkit.registry import replace_file
+        from pnpkit.files import write_whole
 
-        replace_file(json_path, (json.dumps(summary(run, scores), indent=1) + "\n").encode())
+        write_whole(json_path, (json.dumps(summary(run, scores), indent=1) + "\n").encode())
     if not options["quiet"]:
         click.echo(report(name, target, picture, run, scores))
     if run.status.failed:

@@ -6,7 +6,6 @@ Pillow does 8 bit files and grey 16 bit PNG, pypng colour 16 bit PNG (of which P
 from __future__ import annotations
 
 import os
-import secrets
 import struct
 import zlib
 from collections.abc import Callable, Iterable
@@ -23,6 +22,7 @@ from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, PngImage
 from PIL.ImageFile import ImageFile
 
 from pnpkit.errors import InputError
+from pnpkit.files import replacing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -123,16 +123,11 @@ def write(path: str | os.PathLike[str], picture: Picture) -> None:
             came = f"{alpha.dtype} {alpha.shape}"
             raise InputError(f"{path}: expected alpha {dtype} {samples.shape[:2]}, got {came}: convert or resize it")
         samples = np.dstack([samples, alpha])
-    # not by tempfile: its files are readable by their owner only, and so would be the result
-    temporary = path.parent / f".pnpkit-{secrets.token_hex(8)}.part"
     try:
-        with temporary.open("xb") as file:
+        with replacing(path) as file:
             _FORMATS[path.suffix.lower()][0](file, samples, picture)
-        os.replace(temporary, path)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: could not be written, nothing was changed: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def check_output(path: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]], overwrite: bool) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from pnpkit.errors import InputError
+from pnpkit.files import write_whole
 
 MAX_SIZE = 501  # pixels along an axis: far above any blur worth undoing, so that a typo does not eat the memory
 FORMS = "gaussian:SIGMA, motion:LENGTH,ANGLE, disk:RADIUS, box:SIZE, or a file (.npy .png .tif .tiff .bmp)"
@@ -278,14 +279,10 @@ def save(path: str | os.PathLike[str], kernel: np.ndarray) -> None:
     if suffix not in SAVE_SUFFIXES:
         raise InputError(f"a kernel is written as {' or '.join(SAVE_SUFFIXES)}, got '{path}'")
     content = _npy_bytes(kernel) if suffix == ".npy" else _png_bytes(kernel)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
+        write_whole(path, content)
     except OSError as error:
         raise InputError(f"cannot write the kernel to '{path}': {error.strerror}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _npy_bytes(kernel: np.ndarray) -> bytes:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pnpkit.certificates import Certificate
 from pnpkit.errors import CardError, UnknownName
+from pnpkit.files import write_whole
 
 if TYPE_CHECKING:
     from pnpkit.networks.base import Network
@@ -130,15 +130,15 @@ def export(network: Network, card: Card, place: Path) -> Card:
     place.mkdir(parents=True, exist_ok=True)
     data = save({name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()})
     written = Card(**{**vars(card), "sha256": hashlib.sha256(data).hexdigest()})
-    replace_file(place / WEIGHTS, data)
+    write_whole(place / WEIGHTS, data)
     write_card(written, place)
     return written
 
 
 def write_card(card: Card, place: Path) -> None:
     """``card.json`` and the same for people, ``README.md``."""
-    replace_file(place / CARD, (json.dumps(card.to_json(), indent=1) + "\n").encode())
-    replace_file(place / "README.md", model_card(card).encode())
+    write_whole(place / CARD, (json.dumps(card.to_json(), indent=1) + "\n").encode())
+    write_whole(place / "README.md", model_card(card).encode())
 
 
 def model_card(card: Card) -> str:
@@ -165,13 +165,6 @@ def model_card(card: Card) -> str:
         "Noise that is not white and Gaussian, levels outside the range, and claims that a restored detail was there.",
     ]
     return "\n\n".join(paragraphs) + "\n"
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Write whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(data)
-    os.replace(partial, path)
 
 
 def set_scores(name: str, scores: dict[str, Any]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -14,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from pnpkit.errors import InputError
+from pnpkit.files import write_whole
 from pnpkit.layers.activations import Clip, LevelTable, clip
 from pnpkit.layers.gradient_flow import GradientFlowConv2d
 from pnpkit.layers.norms import UnitNorm
@@ -202,9 +202,7 @@ class Run:
                 tensors[f"steering.{index}"] = steering.right
         meta = {"step": self.step, "seconds": self.seconds, "config": asdict(self.config)}
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        save_file({k: v.contiguous() for k, v in tensors.items()}, partial, {"run": json.dumps(meta)})
-        os.replace(partial, path)
+        write_whole(path, save({k: v.contiguous() for k, v in tensors.items()}, {"run": json.dumps(meta)}))
 
     @torch.no_grad()
     def load(self, path: Path) -> None:

@@ -23,6 +23,7 @@ from skimage.restoration import denoise_tv_chambolle
 from tqdm import tqdm
 
 from pnpkit import images, registry
+from pnpkit.files import write_whole
 from pnpkit.metrics import psnr, ssim
 
 LEVELS = (5, 15, 25, 50)
@@ -101,8 +102,8 @@ def main() -> None:
     print(table(record["results"]))
     if len(pictures) == 100:
         RESULTS.mkdir(parents=True, exist_ok=True)
-        registry.replace_file(store, (json.dumps(record, indent=1) + "\n").encode())
-        registry.replace_file(RESULTS / "denoising.md", table(record["results"]).encode())
+        write_whole(store, (json.dumps(record, indent=1) + "\n").encode())
+        write_whole(RESULTS / "denoising.md", table(record["results"]).encode())
         for name in set(args.names) & set(registry.denoisers()):
             registry.set_scores(name, record["results"][name] | {"command": record["command"], "date": record["date"]})
 

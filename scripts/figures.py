@@ -22,9 +22,9 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (the backend is chosen first)
 
 from pnpkit import images, kernels, restore  # noqa: E402
+from pnpkit.files import write_whole  # noqa: E402
 from pnpkit.metrics import psnr  # noqa: E402
 from pnpkit.operators import blur  # noqa: E402
-from pnpkit.registry import replace_file  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 PICTURES, FIGURES, RESULTS = ROOT / "data" / "images", ROOT / "docs" / "figures", ROOT / "docs" / "results"
@@ -102,7 +102,7 @@ def main() -> None:
             for name, run in runs.items()
         },
     }
-    replace_file(RESULTS / "deblurring.json", (json.dumps(record, indent=1) + "\n").encode())
+    write_whole(RESULTS / "deblurring.json", (json.dumps(record, indent=1) + "\n").encode())
     print(json.dumps(record, indent=1))
 
 

@@ -20,6 +20,7 @@ import torch
 from tqdm import tqdm
 
 from pnpkit import kernels, registry, restore
+from pnpkit.files import write_whole
 from pnpkit.metrics import psnr
 
 FACTORS = (0.35, 0.6, 1.0, 1.7, 2.8)
@@ -88,8 +89,8 @@ def main() -> None:
     ]
     text = "Gain in PSNR (dB) at factor times the rule, mean over pictures and blurs.\n\n" + "\n".join(lines) + "\n"
     RESULTS.mkdir(parents=True, exist_ok=True)
-    registry.replace_file(RESULTS / "strength.json", (json.dumps(record, indent=1) + "\n").encode())
-    registry.replace_file(RESULTS / "strength.md", text.encode())
+    write_whole(RESULTS / "strength.json", (json.dumps(record, indent=1) + "\n").encode())
+    write_whole(RESULTS / "strength.md", text.encode())
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import pnpkit
 PACKAGE = Path(pnpkit.__file__).parent
 RANKS = {
     "errors": 0,
+    "files": 0,
     "certificates": 1,
     "maps": 1,
     "kernels": 1,
