@@ -26,6 +26,7 @@ from pnpkit.registry import load_denoiser
 from pnpkit.solver import Status, Step, solve
 from pnpkit.splittings import forward_backward
 
+DOUBTFUL = 0.5  # confidence of an estimated kernel below which the user is warned
 SMALLEST_STRENGTH = 0.1 / 255  # also for pictures without noise: something must regularise
 
 
@@ -220,6 +221,10 @@ def open_kernel(kernel: str | np.ndarray | Tensor, y: Tensor, noise: float) -> t
     if isinstance(kernel, str) and kernel == "auto":
         estimate = estimate_parametric(images.from_tensor(y[:1].cpu().double()), noise)
         note = f"ESTIMATED from the picture as {estimate.spec} (confidence {estimate.confidence:.2f}), not measured"
+        if estimate.spec == "sharp":
+            note += "; no blur explains the picture better than none, so only noise is removed"
+        elif estimate.confidence < DOUBTFUL:
+            note += "; that is doubtful: give --kernel if you know the blur"
         return estimate.kernel, note
     if isinstance(kernel, str):
         return kernels.parse(kernel), f"given: {kernel}"

@@ -87,12 +87,14 @@ def main() -> None:
         parser.error(f"no pictures in {args.data}/val")
     pictures = [imageio.imread(path) for path in paths]
 
-    store = RESULTS / "denoising.json"
-    record = json.loads(store.read_text()) if store.exists() and len(paths) == 100 else {"results": {}}
+    measured = {}
     for name in args.names:
-        record["results"][name] = {str(s): evaluate(name, pictures, s, args.threads) for s in LEVELS}
-        print(name, record["results"][name], flush=True)
-    record |= {
+        measured[name] = {str(s): evaluate(name, pictures, s, args.threads) for s in LEVELS}
+        print(name, measured[name], flush=True)
+    store = RESULTS / "denoising.json"
+    known = json.loads(store.read_text())["results"] if store.exists() and len(paths) == 100 else {}
+    record = {
+        "results": dict(sorted((known | measured).items())),
         "command": "python scripts/evaluate_denoisers.py --data PATH/bsds500",
         "protocol": "BSDS500 val, colour, numpy.random.default_rng(index), noise not clipped, output clipped, float32",
         "pictures": len(pictures),

@@ -52,7 +52,8 @@ def main() -> None:
     sharp = images.read(PICTURES / "cat.png").pixels[rows:-rows, columns:-columns]
 
     runs = {
-        name: restore.deblur(blurred, kernel, denoiser=name, tol=0, max_steps=args.steps) for name in ("dncnn", "euler")
+        name: restore.deblur(blurred, kernel, denoiser=name, method="picard", tol=0, max_steps=args.steps)
+        for name in ("dncnn", "euler")
     }
     panels = {
         "blurred + noise": blurred,
