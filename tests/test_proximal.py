@@ -121,3 +121,24 @@ def test_impossible_parameters_are_refused() -> None:
     ):
         with pytest.raises(InputError):
             make()
+
+
+def test_total_variation_minimises_and_names_its_premise() -> None:
+    prox = proximal.total_variation(0.3, tolerance=1e-9, max_steps=20_000)
+    assert "tolerance" in prox.certificate.premises[0] and prox.certificate.averagedness == 0.5
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(2, 1, 6, 7, generator=generator, dtype=torch.float64)
+    best = prox(z)
+
+    def objective(u: Tensor) -> float:
+        rows = torch.zeros_like(u)
+        columns = torch.zeros_like(u)
+        rows[..., :-1, :], columns[..., :-1] = u.diff(dim=-2), u.diff(dim=-1)
+        return float(0.3 * (rows.square() + columns.square()).sqrt().sum() + 0.5 * (u - z).square().sum())
+
+    for _ in range(50):
+        direction = torch.randn(z.shape, generator=generator, dtype=z.dtype)
+        assert objective(best) <= objective(best + 1e-2 * direction) + 1e-9
+    torch.testing.assert_close(prox(z[1:]), best[1:], atol=1e-6, rtol=0)
+    torch.testing.assert_close(prox(z), best, atol=0, rtol=0)  # no memory between calls
+    assert float((prox(z[:1]) - prox(z[1:])).norm()) <= float((z[:1] - z[1:]).norm())

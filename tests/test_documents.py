@@ -1,0 +1,39 @@
+"""The README says what the scripts measured, and its commands are the ones that CI runs."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from pnpkit import kernels
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_table_of_denoisers_is_the_stored_one() -> None:
+    assert (ROOT / "docs" / "results" / "denoising.md").read_text().strip() in README
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "results").glob("*.json")), ids=lambda p: p.name)
+def test_every_result_carries_command_and_date(path: Path) -> None:
+    record = json.loads(path.read_text())
+    assert record["command"].startswith("python scripts/") and re.fullmatch(r"\d{4}-\d\d-\d\d", record["date"])
+    assert (ROOT / record["command"].split()[1]).exists()
+
+
+def test_links_and_pictures_exist() -> None:
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+    assert "<!--" not in README
+
+
+def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    generator = torch.Generator().manual_seed(0)
+    exec(code, {"blurred": torch.rand(1, 3, 24, 28, generator=generator), "kernel": kernels.motion(5, 30)})
+    assert "converges to" in capsys.readouterr().out
