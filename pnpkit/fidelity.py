@@ -81,7 +81,7 @@ class LeastSquares:
         return Map(lambda x: x - tau * self.gradient(x), self.certify_step(tau))
 
     def certify_step(self, tau: float) -> Certificate:
-        name = "id - tau grad f"
+        name = "(id - tau grad f)"
         if self.norm.side is not Side.PROVEN:
             return certificates.nothing(name, f"L = {self.L:.6g} was only measured ({self.norm.method})")
         factor = max(abs(1 - tau * self.mu), abs(1 - tau * self.L)) if self.mu > 0 else 1.0

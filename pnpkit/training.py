@@ -20,9 +20,9 @@ from torch.nn.utils import parametrize
 from pnpkit.errors import InputError
 from pnpkit.files import write_whole
 from pnpkit.layers.activations import Clip, LevelTable, clip
-from pnpkit.layers.gradient_flow import GradientFlowConv2d
+from pnpkit.layers.gradient_flow import LARGEST_STEP, GradientFlowConv2d
 from pnpkit.layers.norms import UnitNorm
-from pnpkit.networks import Euler
+from pnpkit.networks import DnCNN, Euler
 
 VALIDATION_LEVELS = (5, 15, 25, 50)  # out of 255
 
@@ -33,7 +33,7 @@ class TrainingConfig:
 
     ``hours`` of running time (or ``steps``, when positive) set the length of the cosine schedule; the time of
     interrupted runs counts. Levels are uniform in [0, top]. The loss is the mean squared error of each sample
-    divided by (sigma + 1/255)^1.2, which makes a decibel weigh about the same at every level.
+    divided by (sigma + 1/255)^``level_power``; 1.2 makes a decibel weigh about the same at every level.
     """
 
     hours: float = 1.0
@@ -46,6 +46,7 @@ class TrainingConfig:
     gradient_limit: float = 0.1
     ema: float = 0.999
     top: float = 50 / 255
+    level_power: float = 1.2
     seed: int = 0
     checkpoint_minutes: float = 5.0
 
@@ -162,11 +163,30 @@ def compile_activations(network: nn.Module) -> None:
             module.kernel = fused
 
 
+@torch.no_grad()
+def warm_start(network: Euler | DnCNN, source: Euler | DnCNN, small: float = 0.15) -> None:
+    """Begin where ``source`` ended. The steps of an Euler network go, in order, to the steps of the same scale and
+    shape; steps that ``source`` does not have begin with tau = ``small``, near the identity."""
+    if not (isinstance(network, Euler) and isinstance(source, Euler)):
+        network.load_state_dict(source.state_dict())
+        return
+    left = source.steps()
+    for block in network.steps():
+        same = [old for old in left if old.scale == block.scale and old.kernel.shape == block.kernel.shape]
+        if same:
+            block.load_state_dict(same[0].state_dict())
+            left.remove(same[0])
+        else:
+            block.raw_step.fill_(math.log(small / (LARGEST_STEP - small)))
+    if left:
+        raise InputError(f"{len(left)} steps of the source find no place in the network")
+
+
 class Run:
     """Everything that a training run remembers: weights, their average, Adam's moments, randomness, time."""
 
-    def __init__(self, network: nn.Module, config: TrainingConfig):
-        self.network, self.config = network, config
+    def __init__(self, network: Euler | DnCNN, config: TrainingConfig, start: str = ""):
+        self.network, self.config, self.start = network, config, start
         steer_norms(network)
         self.average = {name: p.detach().clone() for name, p in network.named_parameters()}
         self.optimizer = torch.optim.Adam(parameter_groups(network, config), lr=config.learning_rate)
@@ -200,7 +220,13 @@ class Run:
         for index, steering in enumerate(steerings(self.network)):
             if steering.right is not None:
                 tensors[f"steering.{index}"] = steering.right
-        meta = {"step": self.step, "seconds": self.seconds, "config": asdict(self.config)}
+        meta = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "config": asdict(self.config),
+            "arguments": asdict(self.network.config),
+            "start": self.start,
+        }
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, save({k: v.contiguous() for k, v in tensors.items()}, {"run": json.dumps(meta)}))
 
@@ -208,7 +234,7 @@ class Run:
     def load(self, path: Path) -> None:
         with safe_open(path, "pt") as file:
             meta = json.loads(file.metadata()["run"])
-            self.step, self.seconds = meta["step"], meta["seconds"]
+            self.step, self.seconds, self.start = meta["step"], meta["seconds"], meta["start"]
             self.generator.set_state(file.get_tensor("generator"))
             names = set(file.keys())
             for index, steering in enumerate(steerings(self.network)):
@@ -250,7 +276,7 @@ def train(
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=half):
             output = network(noisy, level)
         error = (output.float() - clean).square().mean(dim=(1, 2, 3))
-        loss = (error / (level + 1 / 255) ** 1.2).mean()
+        loss = (error / (level + 1 / 255) ** config.level_power).mean()
         run.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(network.parameters(), config.gradient_limit)

@@ -93,21 +93,22 @@ def main() -> None:
         print(name, measured[name], flush=True)
     store = RESULTS / "denoising.json"
     known = json.loads(store.read_text())["results"] if store.exists() and len(paths) == 100 else {}
+    results = dict(sorted((known | measured).items()))
     record = {
-        "results": dict(sorted((known | measured).items())),
+        "results": results,
         "command": "python scripts/evaluate_denoisers.py --data PATH/bsds500",
         "protocol": "BSDS500 val, colour, numpy.random.default_rng(index), noise not clipped, output clipped, float32",
         "pictures": len(pictures),
         "date": datetime.date.today().isoformat(),
         "machine": f"{platform.processor() or platform.machine()}, {args.threads} threads, torch {torch.__version__}",
     }
-    print(table(record["results"]))
+    print(table(results))
     if len(pictures) == 100:
         RESULTS.mkdir(parents=True, exist_ok=True)
         write_whole(store, (json.dumps(record, indent=1) + "\n").encode())
-        write_whole(RESULTS / "denoising.md", table(record["results"]).encode())
+        write_whole(RESULTS / "denoising.md", table(results).encode())
         for name in set(args.names) & set(registry.denoisers()):
-            registry.set_scores(name, record["results"][name] | {"command": record["command"], "date": record["date"]})
+            registry.set_scores(name, results[name] | {"command": record["command"], "date": record["date"]})
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def main() -> None:
     with safe_open(checkpoint, "pt") as file:
         meta = json.loads(file.metadata()["run"])
     config = training.TrainingConfig(**meta["config"])
-    network = build(architecture, {"top": config.top})
+    network = build(architecture, meta["arguments"])
     run = training.Run(network, config)
     run.load(checkpoint)
     place = registry.folder() / args.name
@@ -58,6 +58,7 @@ def main() -> None:
             "data": "BSDS500 train + test (400 photographs; Arbelaez et al. 2011), Gaussian noise",
             "command": args.command,
             "config": meta["config"],
+            "start": meta["start"],
             "steps": run.step,
             "hours": round(run.seconds / 3600, 3),
             "device": args.device,

@@ -8,6 +8,7 @@ PATH/bsds500 holds train/, test/ and val/ (see data/bsds500/README.md). Trains o
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from dataclasses import fields
 from pathlib import Path
@@ -16,7 +17,7 @@ import imageio.v3 as imageio
 import torch
 from tqdm import tqdm
 
-from pnpkit import training
+from pnpkit import registry, training
 from pnpkit.networks import NETWORKS, build
 
 
@@ -30,6 +31,8 @@ def main() -> None:
     parser.add_argument("name", choices=sorted(NETWORKS))
     parser.add_argument("--data", type=Path, default=os.environ.get("PNPKIT_BSDS500"), required=False)
     parser.add_argument("--folder", type=Path, help="where checkpoint and curve go (default: runs/NAME)")
+    parser.add_argument("--arguments", type=json.loads, default={}, help='fields of the config, {"blocks": 12}')
+    parser.add_argument("--start", help="begin from this denoiser of the registry; new Euler steps begin near id")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in the folder")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--threads", type=int, default=0)
@@ -48,10 +51,14 @@ def main() -> None:
     torch.manual_seed(args.seed)
 
     config = training.TrainingConfig(**{f.name: getattr(args, f.name) for f in fields(training.TrainingConfig)})
-    network = build(args.name, {"top": config.top}).to(device)
+    network = build(args.name, {"top": config.top, **args.arguments}).to(device)
+    start = ""
+    if args.start:
+        training.warm_start(network, registry.load_denoiser(args.start, device=device))
+        start = f"{args.start}, sha256 {registry.denoisers()[args.start].sha256}"
     if args.compile:
         training.compile_activations(network)
-    run = training.Run(network, config)
+    run = training.Run(network, config, start)
     folder = args.folder or Path("runs") / args.name
     checkpoint = folder / "checkpoint.safetensors"
     if args.resume:

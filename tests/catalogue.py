@@ -85,6 +85,7 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "euler clip circular": lambda: euler(padding="circular"),
     "euler relu zero": lambda: euler(activation="relu"),
     "euler 5x5": lambda: euler(kernel_size=5),
+    "euler two scales": lambda: euler(scales=(1, 2)),
     "dncnn": dncnn,
 }
 

@@ -89,9 +89,12 @@ def test_certificate_follows_the_weights() -> None:
     assert network.certificate.averaged
 
 
-def test_certificate_agrees_with_the_jacobian() -> None:
+@pytest.mark.parametrize("scales", [(1,), (1, 2), (3, 1)])
+@pytest.mark.parametrize("padding", ["zero", "circular"])
+def test_certificate_agrees_with_the_jacobian(scales: tuple[int, ...], padding: str) -> None:
     """The network is 1-Lipschitz where it stands: no singular value of its Jacobian is above 1."""
-    network, x = catalogue.euler(), catalogue.image(1, 3, 5, 6)
+    network, x = catalogue.euler(scales=scales, padding=padding), catalogue.image(1, 3, 5, 6)
+    assert network.certificate.averaged
     jacobian = torch.autograd.functional.jacobian(lambda u: network(u, 0.1), x).reshape(90, 90)
     assert float(torch.linalg.svdvals(jacobian)[0]) <= 1 + 1e-9
 

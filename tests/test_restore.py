@@ -103,7 +103,7 @@ def test_seeded_simulation_is_exact() -> None:
         ({"kernel": np.ones((99, 99))}, "larger than the image"),
         ({"kernel": np.zeros((3, 3))}, "zero"),
         ({"boundary": "reflect"}, "unknown boundary 'reflect'"),
-        ({"method": "fista"}, "unknown method"),
+        ({"method": "newton"}, "unknown method"),
         ({"denoiser": "eulr"}, "did you mean 'euler'"),
         ({"device": "gpu"}, "unknown device"),
         ({"noise_level": -0.1}, "noise level"),

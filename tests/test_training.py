@@ -118,3 +118,16 @@ def test_nan_stops_training(tmp_path: Path) -> None:
 
 def test_the_precision_probe_answers() -> None:
     assert training.prefers_bfloat16("cpu") in (True, False)
+
+
+def test_warm_start_keeps_what_was_learnt() -> None:
+    source = catalogue.euler(blocks=2)
+    with pytest.raises(InputError, match="1 steps of the source find no place"):
+        training.warm_start(catalogue.euler(blocks=1), source)
+    larger = catalogue.euler(blocks=4, scales=(1, 2))
+    training.warm_start(larger, source, small=1e-6)
+    x = catalogue.image(1, 3, 10, 12)
+    torch.testing.assert_close(larger(x, 0.1), source(x, 0.1), atol=1e-5, rtol=0)
+    dncnn, other = catalogue.dncnn(), build("dncnn", {"depth": 3, "channels": 8})
+    training.warm_start(other, dncnn)
+    assert torch.equal(other(x, 0.1), dncnn(x, 0.1))

@@ -48,6 +48,9 @@ def zero_mean_orthogonal(hidden: int, channels: int, size: int) -> Tensor:
 class GradientFlowConv2d(nn.Module):
     """phi(x) = x - tau W^T sigma(W x; level), W a convolution from ``channels`` to ``hidden``.
 
+    With ``scale`` s > 1, W looks at the image through a pixel-unshuffle, which is orthogonal: (C, H, W) becomes
+    (s^2 C, H/s, W/s), so that a 3 x 3 kernel spans 3s x 3s pixels at the cost of 3 x 3. H and W are multiples of s.
+
     ``kernel`` is kept near unit norm by the training (see ``networks.euler``) and tau is a sigmoid below
     ``LARGEST_STEP``; the certificate uses neither belief but measures both: ``step * norm_bound()**2 / 2``.
     Computes in the dtype of its input, or in the autocast dtype.
@@ -61,12 +64,13 @@ class GradientFlowConv2d(nn.Module):
         activation: nn.Module,
         padding: str = "zero",
         step: float = 1.8,
+        scale: int = 1,
     ):
         super().__init__()
         if padding not in PADDINGS:
             raise ValueError(f"padding must be one of {', '.join(PADDINGS)}, got {padding!r}")
-        self.padding = padding
-        kernel = zero_mean_orthogonal(hidden, channels, kernel_size)
+        self.padding, self.scale = padding, scale
+        kernel = zero_mean_orthogonal(hidden, channels * scale**2, kernel_size)
         self.kernel = nn.Parameter(kernel / conv_norm_bound(kernel, START_GRID))
         self.raw_step = nn.Parameter(torch.logit(torch.tensor(step / LARGEST_STEP)))
         self.activation = activation
@@ -92,5 +96,7 @@ class GradientFlowConv2d(nn.Module):
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
         kernel = self.kernel
         back = (-self.step * adjoint_kernel(kernel)).to(x.dtype)
-        z = self.activation(convolve(x, kernel.to(x.dtype), self.padding), level)
-        return x + convolve(z, back, self.padding)
+        seen = x if self.scale == 1 else F.pixel_unshuffle(x, self.scale)
+        z = self.activation(convolve(seen, kernel.to(x.dtype), self.padding), level)
+        change = convolve(z, back, self.padding)
+        return x + (change if self.scale == 1 else F.pixel_shuffle(change, self.scale))

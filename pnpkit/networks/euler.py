@@ -18,7 +18,11 @@ from pnpkit.networks.base import Network
 
 @dataclass(frozen=True)
 class EulerConfig:
-    """What an Euler network is made of; ``top`` is the largest noise level (0..1 scale)."""
+    """What an Euler network is made of; ``top`` is the largest noise level (0..1 scale).
+
+    ``scales`` are the resolutions at which the steps look at the image, in turn: (1, 1, 2) makes every third step see
+    it at half resolution.
+    """
 
     blocks: int = 10
     channels: int = 64
@@ -28,6 +32,7 @@ class EulerConfig:
     activation: str = "clip"
     knots: int = 6
     top: float = 50 / 255
+    scales: tuple[int, ...] = (1,)
 
 
 class Euler(Network):
@@ -48,8 +53,9 @@ class Euler(Network):
                 config.kernel_size,
                 ACTIVATIONS[config.activation](config.hidden, config.top, config.knots),
                 config.padding,
+                scale=config.scales[number % len(config.scales)],
             )
-            for _ in range(config.blocks)
+            for number in range(config.blocks)
         )
 
     def steps(self) -> list[GradientFlowConv2d]:
@@ -57,11 +63,13 @@ class Euler(Network):
         return [block for block in self.blocks if isinstance(block, GradientFlowConv2d)]
 
     def denoise(self, x: Tensor, level: Tensor) -> Tensor:
-        state = F.pad(x, (0, 0, 0, 0, 0, self.config.channels - 3))
+        rows, columns = x.shape[-2:]
+        unit = math.lcm(*self.config.scales)  # zeros to the right and below make both sides multiples of it: isometric
+        state = F.pad(x, (0, -columns % unit, 0, -rows % unit, 0, self.config.channels - 3))
         state = state.contiguous(memory_format=torch.channels_last)
         for block in self.steps():
             state = block(state, level)
-        return state[:, :3].contiguous()
+        return state[:, :3, :rows, :columns].contiguous()
 
     def strength(self, noise_level: float, tau: float) -> float:
         """6.5 * (sqrt(tau / 1.9) * noise level)^(5/3), fitted by ``scripts/tune_strength.py`` on training pictures.
