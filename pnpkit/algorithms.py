@@ -12,10 +12,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from deepinv.optim import Prior
 from deepinv.physics import LinearPhysics
 from torch import Tensor
 
 from pnpkit import proximal
+from pnpkit.ecosystem import as_map, from_prior
 from pnpkit.errors import InputError
 from pnpkit.fidelity import LeastSquares
 from pnpkit.iterations import Fista, Iteration
@@ -32,7 +34,7 @@ Callback = Callable[[Step], None]
 def proximal_gradient(
     operator: Operator,
     y: np.ndarray | Tensor,
-    prox: Callable[[float], Map],
+    prox: Callable[[float], Map] | Prior,
     *,
     tau: float | None = None,
     iteration: Iteration | None = None,
@@ -43,7 +45,8 @@ def proximal_gradient(
     """x+ = prox_{tau g}(x - tau A^T (A x - y)).
 
     Args:
-        prox: tau -> the proximal map of tau g, e.g. ``lambda tau: proximal.soft_threshold(tau * 0.1)``.
+        prox: tau -> the proximal map of tau g, e.g. ``lambda tau: proximal.soft_threshold(tau * 0.1)``; or a deepinv
+            prior g (``ecosystem.from_prior``).
         tau: step in (0, 2/L); default 1.9/L.
         iteration: default Picard.
         tol, max_steps, callback: see ``solve``.
@@ -51,7 +54,8 @@ def proximal_gradient(
     physics, data, back = open_problem(operator, y)
     fidelity = LeastSquares(physics, data)
     step = fidelity.default_step() if tau is None else tau
-    map = forward_backward(fidelity, prox(step), step)
+    at = from_prior(prox) if isinstance(prox, Prior) else prox
+    map = forward_backward(fidelity, at(step), step)
     return back(solve(map, fidelity.start(), iteration=iteration, tol=tol, max_steps=max_steps, callback=callback))
 
 
@@ -103,20 +107,6 @@ def plug_and_play(
     map = forward_backward(fidelity, as_map(denoiser, strength), tau, limits)
     start = fidelity.start() if x0 is None else x0
     return back(solve(map, start, iteration=iteration, tol=tol, max_steps=max_steps, callback=callback))
-
-
-def as_map(denoiser: Network | Callable[[Tensor, float], Tensor] | Map, strength: float) -> Map:
-    """A denoiser at one strength, with the certificate that it has, or none."""
-    if isinstance(denoiser, Network):
-        return denoiser.at(strength)
-    if isinstance(denoiser, Map):
-        return denoiser.scale(strength)
-    if not callable(denoiser):
-        raise InputError(f"a denoiser is a network, a Map or a callable D(x, sigma), got {type(denoiser).__name__}")
-    from pnpkit.certificates import nothing
-
-    name = type(denoiser).__name__
-    return Map(lambda x: denoiser(x, strength), nothing(name, "a foreign denoiser: no bound is known"))
 
 
 def open_problem(

@@ -112,9 +112,3 @@ def contraction_factor(residuals: Sequence[float]) -> float:
     if len(half) < 2:
         return math.nan
     return (half[-1] / half[0]) ** (1 / (len(half) - 1))
-
-
-def krasnoselskii_mann_bound(averagedness: float, distance: float, steps: int) -> float:
-    """||x_k - T x_k|| <= sqrt(alpha / (1 - alpha)) ||x_0 - x*|| / sqrt(k + 1), k = ``steps``: the summed bound and
-    the monotonicity of the residual together."""
-    return math.sqrt(averagedness / (1 - averagedness)) * distance / math.sqrt(steps + 1)

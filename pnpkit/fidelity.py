@@ -1,8 +1,10 @@
-r"""Data fidelity: f(x) = 1/2 ||A x - y||^2, which knows its smoothness and strong convexity constants."""
+r"""Data fidelities: convex f with an L-smooth gradient, which know L, mu, and whether these are proven."""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from deepinv.physics import DecomposablePhysics, LinearPhysics
@@ -16,7 +18,67 @@ from pnpkit.operators.matrix import MatrixPhysics
 from pnpkit.operators.norms import NormBound, norm_bound, smallest_singular_value
 
 
-class LeastSquares:
+class Fidelity(ABC):
+    """f, convex and L-smooth: what forward steps need.
+
+    Attributes:
+        L: smoothness constant, an upper bound when ``side`` is PROVEN.
+        mu: strong convexity constant, a proven lower bound, often 0.
+        method, premises: how L is known, and what was assumed.
+    """
+
+    L: float
+    mu: float
+    side: Side
+    method: str
+    premises: tuple[str, ...]
+
+    @abstractmethod
+    def value(self, x: Tensor) -> Tensor:
+        """f(x) per image, shape (B,)."""
+
+    @abstractmethod
+    def gradient(self, x: Tensor) -> Tensor:
+        """grad f(x)."""
+
+    def default_step(self) -> float:
+        """1.9 / L, near the end of the legal interval: the fewest iterations at a given proof."""
+        return 1.9 / self.L if self.L > 0 else 1.0
+
+    def check_step(self, tau: float) -> None:
+        """Refuse a step outside (0, 2/L), naming the largest legal one."""
+        largest = 2 / self.L if self.L > 0 else math.inf
+        if not 0 < tau < largest:
+            raise StepSizeError(
+                f"step size tau = {tau:.6g} is not in (0, 2/L) with {self.method}: choose tau below {largest:.6g}"
+            )
+
+    def gradient_step(self, tau: float | None = None) -> Map:
+        """G(x) = x - tau grad f(x): (tau L / 2)-averaged for tau in (0, 2/L).
+
+        A contraction with factor max(|1 - tau mu|, |1 - tau L|) when mu > 0. An L that was only measured
+        proves nothing, and the certificate says so.
+        """
+        tau = self.default_step() if tau is None else float(tau)
+        self.check_step(tau)
+        return Map(lambda x: x - tau * self.gradient(x), self.certify_step(tau))
+
+    def certify_step(self, tau: float) -> Certificate:
+        """The certificate of ``gradient_step``."""
+        name = "(id - tau grad f)"
+        if self.side is not Side.PROVEN:
+            return certificates.nothing(name, f"L was only measured: {self.method}")
+        factor = max(abs(1 - tau * self.mu), abs(1 - tau * self.L)) if self.mu > 0 else 1.0
+        averagedness = tau * self.L / 2
+        method = f"tau = {tau:.6g} < 2/L, {self.method}, mu >= {self.mu:.3g}"
+        if averagedness == 0:
+            return certificates.identity(name)
+        return Certificate(
+            name, min(factor, 1.0), averagedness, Side.PROVEN, method, self.premises, kind=Kind.GRADIENT_STEP
+        )
+
+
+class LeastSquares(Fidelity):
     """f(x) = 1/2 ||A x - y||^2, summed over pixels and channels, per image of the batch.
 
     Args:
@@ -28,22 +90,17 @@ class LeastSquares:
 
     def __init__(self, operator: LinearPhysics, y: Tensor, norm: float | None = None):
         self.operator, self.y = operator, y
-        self.premises: tuple[str, ...] = ()
+        self.premises = ()
         if norm is not None:
             self.norm = NormBound(float(norm), Side.PROVEN, "given by the user")
             self.premises = (f"||A|| <= {norm:.6g}, given by the user",)
         else:
             self.norm = norm_bound(operator, self.start())
-
-    @property
-    def L(self) -> float:
-        """Smoothness constant ||A||^2 (an upper bound when ``norm.side`` is PROVEN)."""
-        return self.norm.value**2
-
-    @property
-    def mu(self) -> float:
-        """Strong convexity constant sigma_min(A)^2 (a proven lower bound, often 0)."""
-        return smallest_singular_value(self.operator) ** 2
+        self.L = self.norm.value**2
+        self.mu = smallest_singular_value(operator) ** 2
+        self.side = self.norm.side
+        sign = "<=" if self.side is Side.PROVEN else ">="
+        self.method = f"L = ||A||^2 {sign} {self.L:.6g} ({self.norm.method})"
 
     def start(self) -> Tensor:
         """An image of the domain: A^T y."""
@@ -56,42 +113,6 @@ class LeastSquares:
     def gradient(self, x: Tensor) -> Tensor:
         """A^T (A x - y)."""
         return self.operator.A_adjoint(self.operator.A(x) - self.y)
-
-    def default_step(self) -> float:
-        """1.9 / L, near the end of the legal interval: the fewest iterations at a given proof."""
-        return 1.9 / self.L if self.L > 0 else 1.0
-
-    def check_step(self, tau: float) -> None:
-        """Refuse a step outside (0, 2/L), naming the largest legal one."""
-        largest = 2 / self.L if self.L > 0 else math.inf
-        if not 0 < tau < largest:
-            raise StepSizeError(
-                f"step size tau = {tau:.6g} is not in (0, 2/L) with L = ||A||^2 = {self.L:.6g} "
-                f"({self.norm.method}): choose tau below {largest:.6g}"
-            )
-
-    def gradient_step(self, tau: float | None = None) -> Map:
-        """G(x) = x - tau A^T (A x - y): (tau L / 2)-averaged for tau in (0, 2/L).
-
-        A contraction with factor max(|1 - tau mu|, |1 - tau L|) when mu > 0. An (A, L) that was only measured
-        proves nothing, and the certificate says so.
-        """
-        tau = self.default_step() if tau is None else float(tau)
-        self.check_step(tau)
-        return Map(lambda x: x - tau * self.gradient(x), self.certify_step(tau))
-
-    def certify_step(self, tau: float) -> Certificate:
-        name = "(id - tau grad f)"
-        if self.norm.side is not Side.PROVEN:
-            return certificates.nothing(name, f"L = {self.L:.6g} was only measured ({self.norm.method})")
-        factor = max(abs(1 - tau * self.mu), abs(1 - tau * self.L)) if self.mu > 0 else 1.0
-        averagedness = tau * self.L / 2
-        method = f"tau = {tau:.6g} < 2/L, L = ||A||^2 <= {self.L:.6g} ({self.norm.method}), mu >= {self.mu:.3g}"
-        if averagedness == 0:
-            return certificates.identity(name)
-        return Certificate(
-            name, min(factor, 1.0), averagedness, Side.PROVEN, method, self.premises, kind=Kind.GRADIENT_STEP
-        )
 
     def prox(self, tau: float) -> Map:
         """prox_{tau f}(x) = argmin_u f(u) + 1/(2 tau) ||u - x||^2, by deepinv: firmly nonexpansive.
@@ -106,4 +127,44 @@ class LeastSquares:
         method = f"proximal map of a convex function, tau = {tau:.6g}, " + ("closed form" if closed else "iterative")
         certificate = Certificate("prox tau f", 1.0, 0.5, Side.PROVEN, method, premises, kind=Kind.PROX)
         gamma = torch.as_tensor(tau, dtype=self.y.dtype, device=self.y.device)
-        return Map(lambda x: self.operator.prox_l2(x, self.y, gamma), certificate)
+        return Map(
+            lambda x: self.operator.prox_l2(x, self.y, gamma), certificate, objective=lambda x: tau * self.value(x)
+        )
+
+
+class Smooth(Fidelity):
+    """A convex f known by functions, and an L with its side: a deepinv data fidelity, or one's own.
+
+    Args:
+        value: f(x) per image.
+        gradient: grad f(x).
+        L: smoothness constant.
+        side: PROVEN when L is an upper bound.
+        method: how L is known.
+        premises: what is assumed, the convexity for instance.
+        mu: a proven strong convexity constant.
+    """
+
+    def __init__(
+        self,
+        value: Callable[[Tensor], Tensor],
+        gradient: Callable[[Tensor], Tensor],
+        L: float,
+        *,
+        side: Side = Side.PROVEN,
+        method: str = "L given by the user",
+        premises: tuple[str, ...] = ("f is convex and L-smooth with the L given by the user",),
+        mu: float = 0.0,
+    ):
+        if not (L > 0 and math.isfinite(L) and 0 <= mu <= L):
+            raise InputError(f"a smooth fidelity needs 0 <= mu <= L, L > 0, both finite; got mu = {mu}, L = {L}")
+        self._value, self._gradient = value, gradient
+        self.L, self.mu, self.side, self.method, self.premises = L, mu, side, method, premises
+
+    def value(self, x: Tensor) -> Tensor:
+        """f(x) per image, shape (B,)."""
+        return self._value(x)
+
+    def gradient(self, x: Tensor) -> Tensor:
+        """grad f(x)."""
+        return self._gradient(x)

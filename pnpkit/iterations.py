@@ -1,12 +1,13 @@
 r"""Iterations: rules that turn x_k and T x_k into x_{k+1}. The loop that runs them is ``pnpkit.solver.solve``.
 
 An iteration is a value with two pure functions: ``start`` makes its memory from x_0, ``next`` returns x_{k+1} and the
-new memory. Each says which theorem covers it, given the certificate of T, and whether the residual ||x_k - T x_k|| of
-a nonexpansive T can never rise under it.
+new memory. Each says which theorem covers it, given the certificate of T, what that theorem bounds the residual
+||x_k - T x_k|| by, and whether the residual of a nonexpansive T can never rise under it.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
 
@@ -29,6 +30,18 @@ class Iteration(Protocol):
         """The convergence theorem whose hypotheses on T the certificate proves, or None."""
         ...
 
+    def bound(self, certificate: Certificate, distance: float, k: int) -> float:
+        """Proven bound on ||x_k - T x_k|| when ||x_0 - x*|| <= ``distance``; inf where there is none."""
+        ...
+
+
+def residual_bound(averagedness: float, distance: float, k: int) -> float:
+    """sqrt(alpha / (1 - alpha)) ||x_0 - x*|| / sqrt(k + 1) for Picard's iteration of an alpha-averaged map.
+
+    The squares of the residuals sum to at most alpha / (1 - alpha) ||x_0 - x*||^2, and they never rise.
+    """
+    return math.sqrt(averagedness / (1 - averagedness)) * distance / math.sqrt(k + 1)
+
 
 @dataclass(frozen=True)
 class Picard:
@@ -48,6 +61,14 @@ class Picard:
         if certificate.averaged:
             return f"Krasnosel'skii-Mann: T is {certificate.averagedness:.6g}-averaged"
         return None
+
+    def bound(self, certificate: Certificate, distance: float, k: int) -> float:
+        found = [math.inf]
+        if certificate.averaged and certificate.averagedness is not None:
+            found.append(residual_bound(certificate.averagedness, distance, k))
+        if certificate.contractive:
+            found.append((1 + certificate.lipschitz) * certificate.lipschitz**k * distance)
+        return min(found)
 
 
 @dataclass(frozen=True)
@@ -69,6 +90,12 @@ class KrasnoselskiiMann:
             return f"Krasnosel'skii-Mann: relaxation {self.relaxation:g} in (0, {1 / alpha:.6g})"
         return None
 
+    def bound(self, certificate: Certificate, distance: float, k: int) -> float:
+        if self.theorem(certificate) is None:
+            return math.inf
+        alpha = 1.0 if certificate.averagedness is None else certificate.averagedness
+        return residual_bound(self.relaxation * alpha, distance, k) / self.relaxation
+
 
 @dataclass(frozen=True)
 class Halpern:
@@ -87,6 +114,9 @@ class Halpern:
         if certificate.nonexpansive:
             return "Halpern: T is nonexpansive, residual <= 2 ||x_0 - x*|| / (k + 1) (Lieder 2021)"
         return None
+
+    def bound(self, certificate: Certificate, distance: float, k: int) -> float:
+        return 2 * distance / (k + 1) if certificate.nonexpansive else math.inf
 
 
 @dataclass(frozen=True)
@@ -115,6 +145,9 @@ class Fista:
         if half is None or half > 0.5:
             return None
         return f"FISTA, Chambolle & Dossal 2015: proximal map, tau L = {2 * half:.6g} <= 1, a = {self.a:g} > 2"
+
+    def bound(self, certificate: Certificate, distance: float, k: int) -> float:
+        return math.inf  # the theorem bounds the objective, not this residual
 
 
 @dataclass(frozen=True)
@@ -169,6 +202,9 @@ class Anderson:
                 f"T is {certificate.averagedness:.6g}-averaged"
             )
         return None
+
+    def bound(self, certificate: Certificate, distance: float, k: int) -> float:
+        return math.inf  # convergence is proven, a rate is not
 
 
 def extrapolate(points: tuple[Tensor, ...], images: tuple[Tensor, ...]) -> Tensor:

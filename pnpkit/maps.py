@@ -21,11 +21,14 @@ class Map:
 
     ``outer @ inner`` is outer after inner, ``relax(lam)`` is (1 - lam) id + lam T, ``scale(s)`` is T(s x) / s.
     ``readout`` turns a fixed point into the image where the iterate is not the image itself (Douglas-Rachford).
+    ``objective`` is, per image, the function that T serves, where there is one: g of a proximal map prox_g, or the sum
+    that a splitting minimises.
     """
 
     function: Callable[[Tensor], Tensor]
     certificate: Certificate
     readout: Callable[[Tensor], Tensor] = _same
+    objective: Callable[[Tensor], Tensor] | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.function(x)
@@ -40,7 +43,7 @@ class Map:
         """(1 - lam) id + lam T: (lam alpha)-averaged for lam in (0, 1/alpha)."""
         name = f"relaxed({self.certificate.name}, {relaxation:.6g})"
         certificate = certificates.relax(self.certificate, relaxation, name)
-        return Map(lambda x: x + relaxation * (self.function(x) - x), certificate, self.readout)
+        return Map(lambda x: x + relaxation * (self.function(x) - x), certificate, self.readout, self.objective)
 
     def scale(self, factor: float) -> Map:
         """T(s x) / s: the same averagedness, another strength (Xu et al. 2020)."""

@@ -12,16 +12,33 @@ from dataclasses import replace
 
 import torch
 from deepinv.models import TVDenoiser
+from deepinv.optim import TVPrior
+from deepinv.physics import DecomposablePhysics, LinearPhysics
 from torch import Tensor
 
 from pnpkit.certificates import Certificate, Kind, Side
 from pnpkit.errors import InputError
 from pnpkit.maps import Map
+from pnpkit.operators.matrix import MatrixPhysics
+from pnpkit.wavelets import Basis
 
 
-def _prox(name: str, function: Callable[[Tensor], Tensor], *, bounded: bool = False, lipschitz: float = 1.0) -> Map:
+def _inside(x: Tensor) -> Tensor:
+    """The indicator of a set, on the set: 0 per image."""
+    return x.new_zeros(len(x))
+
+
+def _prox(
+    name: str,
+    function: Callable[[Tensor], Tensor],
+    penalty: Callable[[Tensor], Tensor] | None = _inside,
+    *,
+    bounded: bool = False,
+    lipschitz: float = 1.0,
+) -> Map:
     method = "proximal map of a convex function: firmly nonexpansive (Moreau 1965)"
-    return Map(function, Certificate(name, lipschitz, 0.5, Side.PROVEN, method, bounded=bounded, kind=Kind.PROX))
+    certificate = Certificate(name, lipschitz, 0.5, Side.PROVEN, method, bounded=bounded, kind=Kind.PROX)
+    return Map(function, certificate, objective=penalty)
 
 
 def _positive(what: str, value: float, *, zero: bool = True) -> float:
@@ -39,7 +56,11 @@ def _norm(x: Tensor) -> Tensor:
 def soft_threshold(weight: float) -> Map:
     """prox of weight ||.||_1: sign(z) max(|z| - weight, 0)."""
     weight = _positive("weight", weight)
-    return _prox(f"soft threshold {weight:.6g}", lambda z: z.sign() * (z.abs() - weight).clamp_min(0))
+    return _prox(
+        f"soft threshold {weight:.6g}",
+        lambda z: z.sign() * (z.abs() - weight).clamp_min(0),
+        lambda x: weight * x.abs().flatten(1).sum(1),
+    )
 
 
 def group_soft_threshold(weight: float, dim: int = 1) -> Map:
@@ -50,13 +71,22 @@ def group_soft_threshold(weight: float, dim: int = 1) -> Map:
         length = torch.linalg.vector_norm(z, dim=dim, keepdim=True)
         return z * (1 - weight / length.clamp_min(1e-300 if z.dtype == torch.float64 else 1e-30)).clamp_min(0)
 
-    return _prox(f"group soft threshold {weight:.6g}", shrink)
+    return _prox(
+        f"group soft threshold {weight:.6g}",
+        shrink,
+        lambda x: weight * torch.linalg.vector_norm(x, dim=dim).flatten(1).sum(1),
+    )
 
 
 def ridge(weight: float) -> Map:
     """prox of weight/2 ||.||^2: z / (1 + weight), a contraction."""
     weight = _positive("weight", weight)
-    return _prox(f"ridge {weight:.6g}", lambda z: z / (1 + weight), lipschitz=1 / (1 + weight))
+    return _prox(
+        f"ridge {weight:.6g}",
+        lambda z: z / (1 + weight),
+        lambda x: weight / 2 * x.square().flatten(1).sum(1),
+        lipschitz=1 / (1 + weight),
+    )
 
 
 def box(low: float, high: float) -> Map:
@@ -137,7 +167,7 @@ def affine(matrix: Tensor, right: Tensor) -> Map:
 
 def orthonormal(transform: Callable[[Tensor], Tensor], inverse: Callable[[Tensor], Tensor], prox: Map) -> Map:
     """W^T prox(W z) for an orthonormal W: again a proximal map, of g(W .). The orthonormality is a premise."""
-    certificate = prox.certificate
+    certificate, penalty = prox.certificate, prox.objective
     return Map(
         lambda z: inverse(prox(transform(z))),
         Certificate(
@@ -150,7 +180,72 @@ def orthonormal(transform: Callable[[Tensor], Tensor], inverse: Callable[[Tensor
             parts=(certificate,),
             kind=certificate.kind,
         ),
+        objective=None if penalty is None else lambda x: penalty(transform(x)),
     )
+
+
+def wavelet_soft_threshold(weight: float, wavelet: str = "db4", levels: int = 4) -> Map:
+    """prox of weight ||W .||_1 over the details of an orthonormal wavelet basis (``wavelets.Basis``); the coarse
+    approximation is kept."""
+    weight, basis = _positive("weight", weight), Basis(wavelet, levels)
+
+    def shrink(z: Tensor) -> Tensor:
+        coarse, details = basis.analyse(z)
+        return basis.synthesise(coarse, [d.sign() * (d.abs() - weight).clamp_min(0) for d in details])
+
+    def penalty(x: Tensor) -> Tensor:
+        return weight * torch.stack([d.abs().flatten(1).sum(1) for d in basis.analyse(x)[1]]).sum(0)
+
+    return _prox(f"wavelet soft threshold {weight:.6g} ({wavelet}, {levels} levels)", shrink, penalty)
+
+
+def data_ball(operator: LinearPhysics, y: Tensor, radius: float) -> Map:
+    r"""Projection onto {x: ||A x - y||_2 <= radius}, per image.
+
+    It is u(g) = argmin_u g/2 ||A u - y||^2 + 1/2 ||u - z||^2 with the g >= 0 for which ||A u(g) - y|| = radius, found
+    by Newton's method on 1/||A u(g) - y||, which is concave in g: the iterates rise to the root (Reinsch 1971).
+
+    Args:
+        operator: deepinv physics whose ``prox_l2`` is in closed form (``BlurFFT``, matrices, masks); otherwise the
+            exactness of its solver is a premise.
+        y: (B, ...) measurements, or one for all images.
+        radius: > 0; about sqrt(number of pixels) * noise level.
+
+    Raises:
+        InputError: no image comes that close to y.
+    """
+    radius = _positive("radius", radius, zero=False)
+
+    def project(z: Tensor) -> Tensor:
+        data = y.expand(len(z), *y.shape[1:])
+        return torch.cat([_enter(operator, z[i : i + 1], data[i : i + 1], radius) for i in range(len(z))])
+
+    project(operator.A_adjoint(y))  # refuses an empty set now
+    map = _prox(f"proj data ball {radius:.6g}", project)
+    if isinstance(operator, (DecomposablePhysics, MatrixPhysics)):
+        return map
+    premise = f"deepinv's solver for the data term is exact (its tolerance: {operator.tol:g})"
+    return replace(map, certificate=replace(map.certificate, premises=(premise,)))
+
+
+def _enter(operator: LinearPhysics, z: Tensor, y: Tensor, radius: float) -> Tensor:
+    """The nearest point of the ball to one image."""
+    u, weight = z, torch.zeros((), dtype=z.dtype, device=z.device)
+    nothing = torch.zeros_like(y)
+    for _ in range(100):
+        residual = operator.A(u) - y
+        size = torch.linalg.vector_norm(residual)
+        if float(size) <= radius * (1 + 1e-3 * torch.finfo(z.dtype).eps ** 0.5):
+            return u
+        pulled = operator.A_adjoint(residual)
+        if float(weight) > 0:
+            pulled = operator.prox_l2(pulled, nothing, weight)
+        slope = (residual * operator.A(pulled)).sum()  # -d/dg of ||residual||^2 / 2
+        if not float(slope) > 0:
+            break
+        weight = weight + (size / radius - 1) * size.square() / slope
+        u = operator.prox_l2(z, y, weight)
+    raise InputError(f"the data ball is empty: no image comes within {radius:.4g} of the measurement")
 
 
 def total_variation(weight: float, *, tolerance: float = 1e-6, max_steps: int = 5000) -> Map:
@@ -161,9 +256,10 @@ def total_variation(weight: float, *, tolerance: float = 1e-6, max_steps: int = 
     """
     weight = _positive("weight", weight)
     solver = {"n_it_max": max_steps, "crit": tolerance}
-    certificate = _prox(f"TV {weight:.6g}", lambda z: z).certificate
-    premise = f"the inner solver for total variation is exact (its tolerance: {tolerance:g})"
-    return Map(
+    map = _prox(
+        f"TV {weight:.6g}",
         lambda z: torch.cat([TVDenoiser(**solver)(image[None], weight) for image in z]) if weight > 0 else z,
-        replace(certificate, premises=(premise,)),
+        lambda x: weight * TVPrior().fn(x),
     )
+    premise = f"the inner solver for total variation is exact (its tolerance: {tolerance:g})"
+    return replace(map, certificate=replace(map.certificate, premises=(premise,)))

@@ -62,6 +62,9 @@ class Result:
         certificate: what is proven about the map.
         guarantee: the convergence theorem that covers the run, or why none does.
         seconds: wall time.
+        bounds: what the theorem bounds each of ``residuals`` by, for ||x_0 - x*|| as far as it is known: the distance
+            from the first to the last iterate. Empty where the theorem gives no rate.
+        objective: per image, the value at x of the function that the map minimises; empty where there is none.
     """
 
     x: Any
@@ -73,6 +76,8 @@ class Result:
     certificate: Certificate
     guarantee: str
     seconds: float
+    bounds: tuple[float, ...] = ()
+    objective: tuple[float, ...] = ()
 
     def explain(self) -> str:
         """Half a page: the theorem, its constants, what was assumed, what was checked, what happened."""
@@ -100,6 +105,13 @@ class Result:
             )
         if c.contractive:
             lines.append(f"The predicted linear rate is {c.lipschitz:.6g} a step, in the worst case.")
+        if self.bounds:
+            lines.append(
+                f"Measured against proven. With ||x_0 - x*|| taken as the distance from start to end, the theorem "
+                f"bounds the last residual by {self.bounds[-1]:.2e}; measured: {self.residuals[-1]:.2e}."
+            )
+        if self.objective:
+            lines.append("The objective at the end: " + ", ".join(f"{value:.8g}" for value in self.objective) + ".")
         premises = c.all_premises()
         lines.append("What was assumed and not checked. " + ("; ".join(premises) if premises else "Nothing") + ".")
         return "\n\n".join(lines)
@@ -170,6 +182,8 @@ def solve(
             following, memory = iteration.next(k, x, image, memory)
             x = _where(watch.running, following, x)
         picture = map.readout(out)
+        objective = () if map.objective is None else tuple(map.objective(picture).tolist())
+        distances = torch.linalg.vector_norm((x0 - out).flatten(1), dim=1).tolist()
     statuses = tuple(status or Status.STEP_LIMIT for status in watch.statuses)
     order = list(Status)
     return Result(
@@ -182,6 +196,20 @@ def solve(
         certificate=map.certificate,
         guarantee=guarantee(map.certificate, iteration),
         seconds=time.perf_counter() - started,
+        bounds=relative_bounds(map.certificate, iteration, distances, watch.sizes),
+        objective=objective,
+    )
+
+
+def relative_bounds(
+    certificate: Certificate, iteration: Iteration, distances: list[float], sizes: list[list[float]]
+) -> tuple[float, ...]:
+    """The proven bound on the relative residual at every step, worst image of the batch; empty where there is none."""
+    if not math.isfinite(iteration.bound(certificate, 1.0, 0)):
+        return ()
+    return tuple(
+        max(iteration.bound(certificate, d, k) / max(size, 1e-30) for d, size in zip(distances, row, strict=True))
+        for k, row in enumerate(sizes)
     )
 
 
@@ -199,6 +227,7 @@ class Watch:
         self.tol, self.monotone, self.eps = tol, monotone, eps
         self.statuses: list[Status | None] = [None] * count
         self.smallest = [math.inf] * count
+        self.sizes: list[list[float]] = []  # ||x_k|| per step and image
 
     @property
     def running(self) -> list[bool]:
@@ -208,6 +237,7 @@ class Watch:
         """Relative residuals of this evaluation; updates the statuses of the images still running."""
         gaps = torch.linalg.vector_norm((x - image).flatten(1), dim=1).tolist()
         sizes = torch.linalg.vector_norm(x.flatten(1), dim=1).tolist()
+        self.sizes.append(sizes)
         relative = []
         for index, (gap, size) in enumerate(zip(gaps, sizes, strict=True)):
             relative.append(0.0 if gap == 0 else gap / max(size, 1e-30))

@@ -9,17 +9,21 @@ Douglas-Rachford, ADMM and Davis-Yin need firmly nonexpansive ones; an alpha-ave
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 
 from torch import Tensor
 
 from pnpkit import certificates, proximal
-from pnpkit.certificates import Certificate, Side
-from pnpkit.fidelity import LeastSquares
+from pnpkit.certificates import Certificate, Kind, Side
+from pnpkit.fidelity import Fidelity, LeastSquares
 from pnpkit.maps import Map
+
+Penalty = Callable[[Tensor], Tensor]
 
 
 def forward_backward(
-    fidelity: LeastSquares,
+    fidelity: Fidelity,
     backward: Map,
     tau: float | None = None,
     limits: tuple[float, float] | None = None,
@@ -33,8 +37,11 @@ def forward_backward(
         limits: (low, high) of a final box projection. It keeps the averagedness below 1 and, by bounding the range,
             turns "a fixed point is assumed" into "a fixed point exists" (Browder 1965).
     """
+    tau = fidelity.default_step() if tau is None else tau
     step = backward @ fidelity.gradient_step(tau)
-    return step if limits is None else proximal.box(*limits) @ step
+    if limits is not None:
+        return proximal.box(*limits) @ step
+    return replace(step, objective=_total(fidelity.value, tau, backward))
 
 
 def half_quadratic(fidelity: LeastSquares, backward: Map, tau: float, limits: tuple[float, float] | None = None) -> Map:
@@ -56,12 +63,14 @@ def douglas_rachford(fidelity: LeastSquares, backward: Map, tau: float) -> Map:
 
     Firmly nonexpansive when P and B are.
     """
-    return _reflected(fidelity.prox(tau), firm(backward), "Douglas-Rachford")
+    map = _reflected(fidelity.prox(tau), firm(backward), "Douglas-Rachford")
+    return replace(map, objective=_total(fidelity.value, tau, backward))
 
 
 def admm(fidelity: LeastSquares, backward: Map, tau: float) -> Map:
     """ADMM in the variable z = x + u: Douglas-Rachford with the two maps exchanged; the image is B z (Gabay 1983)."""
-    return _reflected(firm(backward), fidelity.prox(tau), "ADMM")
+    map = _reflected(firm(backward), fidelity.prox(tau), "ADMM")
+    return replace(map, objective=_total(fidelity.value, tau, backward))
 
 
 def _reflected(first: Map, second: Map, name: str) -> Map:
@@ -76,7 +85,7 @@ def _reflected(first: Map, second: Map, name: str) -> Map:
     return Map(step, Certificate(name, 1.0, 0.5, Side.PROVEN, method, parts=parts), first)
 
 
-def davis_yin(fidelity: LeastSquares, first: Map, second: Map, tau: float | None = None) -> Map:
+def davis_yin(fidelity: Fidelity, first: Map, second: Map, tau: float | None = None) -> Map:
     """T z = z + S(2 x - z - tau grad f(x)) - x, x = F z: two proxes and a smooth f, e.g. denoiser and box.
 
     F = firm(first), S = firm(second); the image is F z. 2/(4 - tau L)-averaged for tau in (0, 2/L) (Davis & Yin 2017,
@@ -94,7 +103,16 @@ def davis_yin(fidelity: LeastSquares, first: Map, second: Map, tau: float | None
     if not (_all_firm(parts[:2]) and parts[2].averaged):
         return Map(step, certificates.nothing("Davis-Yin", "its maps must be firmly nonexpansive", parts), one)
     method = f"three-operator splitting, tau L = {tau * fidelity.L:.6g} < 2 (Davis & Yin 2017, Prop. 2.1)"
-    return Map(step, Certificate("Davis-Yin", 1.0, 2 / (4 - tau * fidelity.L), Side.PROVEN, method, parts=parts), one)
+    certificate = Certificate("Davis-Yin", 1.0, 2 / (4 - tau * fidelity.L), Side.PROVEN, method, parts=parts)
+    return Map(step, certificate, one, _total(fidelity.value, tau, first, second))
+
+
+def _total(value: Penalty, tau: float, *maps: Map) -> Penalty | None:
+    """f + g, where each map is a true proximal map and knows its tau g."""
+    penalties = [map.objective for map in maps if map.certificate.kind is Kind.PROX]
+    if len(penalties) < len(maps) or None in penalties:
+        return None
+    return lambda x: value(x) + sum(penalty(x) for penalty in penalties if penalty is not None) / tau
 
 
 def _all_firm(parts: tuple[Certificate, ...]) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pnpkit import kernels
+from pnpkit import kernels, proximal
 from pnpkit.certificates import Certificate, Side
 from pnpkit.fidelity import LeastSquares
 from pnpkit.maps import Map
@@ -21,8 +21,7 @@ def ridge(weight: float = 0.1) -> tuple[LeastSquares, Map, float, Tensor]:
     y = catalogue.image(1, 3, *catalogue.SIZE, seed=1)
     fidelity = LeastSquares(operator, y)
     tau = 1.0
-    shrink = 1 / (1 + tau * weight)
-    prox = Map(lambda x: shrink * x, Certificate("prox ridge", shrink, 0.5, Side.PROVEN, "a proximal map"))
+    prox = proximal.ridge(tau * weight)
     impulse = np.zeros(catalogue.SIZE)
     rows, columns = kernel.shape
     impulse[:rows, :columns] = kernel

@@ -14,8 +14,9 @@ import pnpkit
 from pnpkit import proximal
 from pnpkit.certificates import Certificate, Side
 from pnpkit.checks import check_adjoint, check_linear, check_norm
-from pnpkit.diagnostics import audit, contraction_factor, krasnoselskii_mann_bound
+from pnpkit.diagnostics import audit, contraction_factor
 from pnpkit.errors import LawBroken
+from pnpkit.iterations import residual_bound
 from pnpkit.solver import solve
 
 CLAIM = Certificate("claim", 1.0, 0.9, Side.PROVEN, "for the test")
@@ -55,7 +56,7 @@ def test_the_audit_finds_that_dncnn_can_expand() -> None:
 def test_rates_and_bounds() -> None:
     assert contraction_factor([0.5**k for k in range(20)]) == pytest.approx(0.5)
     assert math.isnan(contraction_factor([1.0]))
-    assert krasnoselskii_mann_bound(0.5, 3.0, 8) == pytest.approx(1.0)
+    assert residual_bound(0.5, 3.0, 8) == pytest.approx(1.0)
 
 
 def test_explanations_say_what_is_proven_and_what_is_not() -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import catalogue
 import numpy as np
 import pytest
+import scipy.optimize
 import torch
+from deepinv.physics import Denoising
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -16,6 +19,8 @@ from pnpkit import proximal
 from pnpkit.certificates import Kind
 from pnpkit.errors import InputError
 from pnpkit.maps import Map
+from pnpkit.operators import from_matrix
+from pnpkit.wavelets import Basis
 
 SHAPE = (2, 2, 2)
 NORMAL = torch.tensor([1.0, -2.0, 0.5, 3.0, 0.0, 1.0, 1.0, -1.0], dtype=torch.float64).view(SHAPE)
@@ -40,6 +45,8 @@ PROXES: dict[str, Callable[[], Map]] = {
     "half space": lambda: proximal.half_space(NORMAL, 0.7),
     "affine": lambda: proximal.affine(MATRIX, RIGHT),
     "orthonormal": lambda: proximal.orthonormal(turn, turn, proximal.soft_threshold(0.4)),
+    "wavelet": lambda: proximal.wavelet_soft_threshold(0.4, "haar", 1),
+    "data ball": lambda: proximal.data_ball(Denoising(), torch.full((1, *SHAPE), 0.3, dtype=torch.float64), 1.2),
 }
 points = hnp.arrays(np.float64, (1, *SHAPE), elements=st.floats(-5, 5))
 
@@ -62,7 +69,41 @@ PENALTIES: dict[str, Callable[[Tensor], Tensor]] = {
     "group": lambda u: 0.7 * u.square().sum(1).sqrt().sum(),
     "ridge": lambda u: 0.25 * u.square().sum(),
     "orthonormal": lambda u: 0.4 * turn(u).abs().sum(),
+    "wavelet": lambda u: 0.4 * sum(d.abs().sum() for d in Basis("haar", 1).analyse(u)[1]),
 }
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_a_proximal_map_knows_its_penalty(name: str) -> None:
+    u, penalty = catalogue.image(1, *SHAPE), PROXES[name]().objective
+    assert penalty is not None
+    torch.testing.assert_close(penalty(u), PENALTIES[name](u)[None])
+
+
+def test_the_data_ball_is_scipys_constrained_minimiser() -> None:
+    matrix, z = MATRIX.mT[:, :3], torch.tensor([[2.0, -1.0, 3.0]], dtype=torch.float64)
+    y = matrix @ torch.tensor([0.3, 0.5, -0.2], dtype=torch.float64) + 0.1
+    truth = scipy.optimize.minimize(
+        lambda u: 0.5 * np.sum((u - z[0].numpy()) ** 2),
+        np.zeros(3),
+        jac=lambda u: u - z[0].numpy(),
+        constraints={"type": "ineq", "fun": lambda u: 0.8**2 - np.sum((matrix.numpy() @ u - y.numpy()) ** 2)},
+        method="SLSQP",
+        options={"ftol": 1e-15},
+    ).x
+    ball = proximal.data_ball(from_matrix(matrix), y[None], 0.8)
+    assert np.abs(ball(z)[0].numpy() - truth).max() < 1e-6
+    assert ball.certificate.premises == ()
+    torch.testing.assert_close(ball(ball(z)), ball(z))
+
+
+def test_the_data_ball_of_a_blur_is_entered_and_an_empty_one_refused() -> None:
+    physics, x, _ = catalogue.operator("gaussian circular")
+    y = physics.A(x)
+    inside = proximal.data_ball(physics, y, 0.05)(torch.zeros_like(x))
+    assert float((physics.A(inside) - y).norm()) == pytest.approx(0.05, rel=1e-6)
+    with pytest.raises(InputError, match="the data ball is empty"):
+        proximal.data_ball(from_matrix(MATRIX.mT), torch.full((1, 8), 9.0, dtype=torch.float64), 1e-3)
 
 
 @pytest.mark.parametrize("name", PENALTIES)

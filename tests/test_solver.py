@@ -7,10 +7,10 @@ import problems
 import pytest
 import torch
 
-from pnpkit import proximal
+from pnpkit import proximal, splittings
 from pnpkit.certificates import Certificate, Side
 from pnpkit.errors import InputError
-from pnpkit.iterations import Halpern, Iteration, KrasnoselskiiMann, Picard
+from pnpkit.iterations import Anderson, Halpern, Iteration, KrasnoselskiiMann, Picard
 from pnpkit.maps import Map
 from pnpkit.solver import Status, Step, solve
 from pnpkit.splittings import forward_backward
@@ -141,3 +141,32 @@ def test_bad_arguments() -> None:
             solve(box, torch.ones(1, 1, 2, 2), **arguments)  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         solve(box, torch.ones(1, 1, 2, 2), tolerance=1e-3)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("iteration", [Picard(), KrasnoselskiiMann(0.8), Halpern()])
+@pytest.mark.parametrize("contractive", [True, False])
+def test_measured_residuals_stay_under_the_proven_bound(iteration: Iteration, contractive: bool) -> None:
+    fidelity, prox, tau, solution = problems.ridge()
+    map = forward_backward(fidelity, prox if contractive else proximal.box(0.2, 0.5), tau)
+    run = solve(map, torch.zeros_like(solution), iteration=iteration, tol=1e-9, max_steps=3000)
+    assert len(run.bounds) == run.steps
+    assert all(r <= b * (1 + 1e-6) for r, b in zip(run.residuals, run.bounds, strict=True))
+    assert "Measured against proven" in run.explain()
+    first = solve(map, torch.zeros_like(solution), iteration=Anderson(), tol=1e-9)
+    assert first.bounds == ()
+
+
+def test_the_objective_is_that_of_the_closed_form() -> None:
+    fidelity, prox, tau, solution = problems.ridge()
+    assert prox.objective is not None
+    truth = float(fidelity.value(solution) + prox.objective(solution) / tau)
+    for map in (
+        forward_backward(fidelity, prox, tau),
+        splittings.douglas_rachford(fidelity, prox, tau),
+        splittings.admm(fidelity, prox, tau),
+        splittings.davis_yin(fidelity, prox, proximal.box(-9, 9), tau),
+    ):
+        run = solve(map, torch.zeros_like(solution), tol=1e-10, max_steps=5000)
+        assert run.objective == pytest.approx((truth,) * len(solution), rel=1e-9)
+    boxed = solve(forward_backward(fidelity, prox, tau, (0, 1)), torch.zeros_like(solution))
+    assert boxed.objective == () and boxed.bounds != ()

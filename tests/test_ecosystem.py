@@ -1,0 +1,84 @@
+"""deepinv's priors, denoisers and data fidelities inside pnpkit's solvers, with honest certificates."""
+
+from __future__ import annotations
+
+import catalogue
+import deepinv
+import numpy as np
+import pytest
+import torch
+from deepinv.optim import L1Prior, L12Prior, PnP, Tikhonov, TVPrior, WaveletPrior, ZeroPrior
+from deepinv.optim.data_fidelity import L2, PoissonLikelihood
+
+import pnpkit
+from pnpkit.certificates import Side
+from pnpkit.ecosystem import from_data_fidelity, from_prior
+from pnpkit.errors import InputError, StepSizeError
+from pnpkit.solver import Status
+from pnpkit.splittings import davis_yin, forward_backward
+
+MATRIX = np.random.default_rng(0).standard_normal((30, 12))
+Y = MATRIX @ np.random.default_rng(1).standard_normal(12)
+
+
+def test_a_deepinv_prior_is_a_prox() -> None:
+    theirs = pnpkit.proximal_gradient(MATRIX, Y, from_prior(L1Prior(), 5.0), tol=1e-12, max_steps=20_000)
+    ours = pnpkit.ista(MATRIX, Y, 5.0, tol=1e-12, max_steps=20_000)
+    np.testing.assert_allclose(theirs.x, ours.x, atol=1e-10)
+    np.testing.assert_allclose(theirs.objective, ours.objective, rtol=1e-12)
+    assert theirs.guarantee == ours.guarantee
+    assert pnpkit.proximal_gradient(MATRIX, Y, L1Prior(), tol=1e-3).status is Status.CONVERGED
+
+
+@pytest.mark.parametrize("prior", [L1Prior(), L12Prior(), Tikhonov(), ZeroPrior(), TVPrior(n_it_max=3000)])
+def test_priors_with_a_claim_keep_it(prior: deepinv.optim.Prior) -> None:
+    map = from_prior(prior, 0.3)(0.7)
+    assert map.certificate.averagedness == 0.5
+    assert bool(map.certificate.premises) == isinstance(prior, TVPrior)
+    x, y = catalogue.image(1, 2, 6, 5), catalogue.image(1, 2, 6, 5, seed=1)
+    p, q = map(x), map(y)
+    assert float((p - q).square().sum()) <= float(((p - q) * (x - y)).sum()) + 1e-5
+
+
+def test_other_priors_claim_nothing() -> None:
+    certificate = from_prior(WaveletPrior(level=2, wv="db2"), 0.1)(1.0).certificate
+    assert certificate.side is Side.MEASURED and "not known to be convex" in str(certificate)
+    with pytest.raises(InputError, match="strength"):
+        from_prior(PnP(denoiser=catalogue.euler()))
+    proven = from_prior(PnP(denoiser=catalogue.euler()), strength=0.1)(1.0)
+    assert proven.certificate.averaged
+
+
+def test_deepinvs_l2_is_least_squares_over_sigma_squared() -> None:
+    physics, _, y = catalogue.operator("gaussian circular")
+    theirs = from_data_fidelity(L2(sigma=0.5), y, physics)
+    ours = pnpkit.LeastSquares(physics, y)
+    assert theirs.L == pytest.approx(4 * ours.L) and theirs.side is Side.PROVEN
+    x = catalogue.image(seed=4)
+    torch.testing.assert_close(theirs.gradient(x), 4 * ours.gradient(x))
+    torch.testing.assert_close(theirs.value(x), 4 * ours.value(x))
+    denoiser = catalogue.euler().at(0.1)
+    one = forward_backward(theirs, denoiser, 0.3)
+    two = forward_backward(ours, denoiser, 1.2)
+    torch.testing.assert_close(one(x), two(x))
+    assert one.certificate.averagedness == pytest.approx(two.certificate.averagedness)
+    with pytest.raises(StepSizeError, match="below 0.5"):
+        theirs.gradient_step(0.6)
+
+
+def test_other_data_fidelities_need_a_constant_and_say_so() -> None:
+    physics, x, _ = catalogue.operator("identity")
+    y = x + 0.5
+    poisson = PoissonLikelihood(gain=1.0, bkg=0.1, denormalize=False)
+    with pytest.raises(InputError, match="give L"):
+        from_data_fidelity(poisson, y, physics)
+    fidelity = from_data_fidelity(poisson, y, physics, L=200.0)
+    run = pnpkit.solve(
+        davis_yin(fidelity, pnpkit.proximal.box(0.0, 2.0), pnpkit.proximal.nonnegative()),
+        x,
+        tol=1e-10,
+        max_steps=5000,
+    )
+    assert run.status is Status.CONVERGED
+    torch.testing.assert_close(run.x, y - 0.1, atol=1e-6, rtol=0)
+    assert "L given by the user" in run.explain()
