@@ -73,7 +73,8 @@ def main() -> None:
         table[name] = {str(noise): gains(name, noise / 255, crops, blurs) for noise in tqdm(NOISES, desc=name)}
         print(name, table[name], flush=True)
     record = {
-        "command": "python scripts/tune_strength.py --data PATH/bsds500 --kernels PATH/kernels",
+        "command": "python scripts/tune_strength.py --data PATH/bsds500 --kernels PATH/kernels "
+        f"--pictures {args.pictures}",
         "pictures": args.pictures,
         "date": datetime.date.today().isoformat(),
         "seed": 0,

@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -33,7 +34,14 @@ def test_links_and_pictures_exist() -> None:
 
 
 def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
-    generator = torch.Generator().manual_seed(0)
-    exec(code, {"blurred": torch.rand(1, 3, 24, 28, generator=generator), "kernel": kernels.motion(5, 30)})
+    code = "\n".join(re.findall(r"```python\n(.*?)```", README, re.S))
+    random = np.random.default_rng(0)
+    given = {
+        "blurred": torch.from_numpy(random.random((1, 3, 24, 28), np.float32)),
+        "kernel": kernels.motion(5, 30),
+        "matrix": random.standard_normal((20, 6)),
+        "data": random.standard_normal(20),
+    }
+    exec(code, given)
     assert "converges to" in capsys.readouterr().out
+    assert all(given[name].status.value.startswith("converged") for name in ("sparse", "bounded"))
