@@ -11,11 +11,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from deepinv.models import TVDenoiser
-from deepinv.optim import TVPrior
 from deepinv.physics import DecomposablePhysics, LinearPhysics
 from torch import Tensor
 
+from pnpkit import total_variation as tv
 from pnpkit.certificates import Certificate, Kind, Side
 from pnpkit.errors import InputError
 from pnpkit.maps import Map
@@ -248,18 +247,16 @@ def _enter(operator: LinearPhysics, z: Tensor, y: Tensor, radius: float) -> Tens
     raise InputError(f"the data ball is empty: no image comes within {radius:.4g} of the measurement")
 
 
-def total_variation(weight: float, *, tolerance: float = 1e-6, max_steps: int = 5000) -> Map:
-    """prox of weight ||D x||_{1,2}, isotropic, channel by channel, by deepinv's Chambolle-Pock solver.
+def total_variation(weight: float, *, tolerance: float = 1e-5, max_steps: int = 5000) -> Map:
+    """prox of weight TV, isotropic and coupled over the colours (``pnpkit.total_variation``).
 
-    Started anew at each call, so that it is a function of z alone. The exact proximal map is firmly nonexpansive; what
-    the solver leaves, ||error|| of about ``tolerance`` ||x||, is not covered, and is listed as a premise.
+    The exact proximal map is firmly nonexpansive. What the inner solver leaves, at most ``tolerance`` (root mean
+    square) by its duality gap, is not covered, and is listed as a premise.
     """
     weight = _positive("weight", weight)
-    solver = {"n_it_max": max_steps, "crit": tolerance}
     map = _prox(
         f"TV {weight:.6g}",
-        lambda z: torch.cat([TVDenoiser(**solver)(image[None], weight) for image in z]) if weight > 0 else z,
-        lambda x: weight * TVPrior().fn(x),
+        lambda z: tv.proximal_map(z, weight, tolerance, max_steps),
+        lambda x: weight * tv.variation(x),
     )
-    premise = f"the inner solver for total variation is exact (its tolerance: {tolerance:g})"
-    return replace(map, certificate=replace(map.certificate, premises=(premise,)))
+    return replace(map, certificate=replace(map.certificate, premises=(tv.premise(tolerance, max_steps),)))

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pnpkit.certificates import Certificate
-from pnpkit.errors import CardError, UnknownName
+from pnpkit.errors import CardError, InputError, UnknownName
 from pnpkit.files import write_whole
 
 if TYPE_CHECKING:
     from pnpkit.networks.base import Network
 
-WEIGHTS, CARD = "weights.safetensors", "card.json"
+WEIGHTS, CARD, DEEPINV = "weights.safetensors", "card.json", "deepinv:"
 
 
 @dataclass(frozen=True)
@@ -82,12 +82,15 @@ def read_card(place: Path) -> Card:
 def load_denoiser(name: str, *, device: str = "cpu") -> Network:
     """The denoiser ``name``: D(x, sigma), ``D.at(sigma)`` a Map, ``D.certificate``.
 
-    Its weights must have the hash on the card, so the certificate derived at export speaks of the same bytes.
+    ``deepinv:NAME`` is that denoiser of deepinv, with weights by deepinv's own rules (it may fetch them) and no claim.
+    Otherwise its weights must have the hash on the card, so the certificate derived at export speaks of the same bytes.
 
     Raises:
         UnknownName: with the nearest name and all there are.
         CardError: the folder does not hold what its card says.
     """
+    if name.startswith(DEEPINV):
+        return load_foreign(name.removeprefix(DEEPINV)).to(device)
     names = sorted(path.parent.name for path in folder().glob(f"*/{CARD}"))
     if name not in names:
         raise UnknownName("denoiser", name, names)
@@ -116,6 +119,18 @@ def load_from(place: Path, card: Card) -> Network:
     network.eval().requires_grad_(False)
     network.remember(card.certificate)
     return network
+
+
+def load_foreign(name: str) -> Network:
+    """A denoiser of deepinv, by the name of its class; whatever stops it becomes one sentence."""
+    from pnpkit.networks.foreign import from_deepinv
+
+    try:
+        return from_deepinv(name)
+    except KeyError:
+        raise InputError(f"deepinv.models has no denoiser called '{name}'") from None
+    except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(f"deepinv's {name} cannot be made here: {' '.join(str(error).split())[:200]}") from error
 
 
 def certify(name: str, grid: int = 64) -> Certificate:
@@ -149,13 +164,9 @@ def model_card(card: Card) -> str:
     ]
     paragraphs = [
         f"# {card.name}",
-        f"A {card.architecture} network, {card.arguments}. Colour and grey pictures of any size, noise levels from "
-        f"{255 * low:.0f}/255 to {255 * high:.0f}/255. Paper: {card.paper}. Licence: {card.licence}.",
-        "## Training",
-        f"{training.get('data', '')}. {training.get('steps', '?')} steps in {training.get('hours', '?')} hours on "
-        f"{training.get('device', '?')}, {training.get('date', '?')}; curve in `training.csv` (PSNR on eight centre "
-        "crops of val, not the table below). Command:",
-        f"```sh\n{training.get('command', '')}\n```",
+        f"Architecture {card.architecture}, {card.arguments}. Colour and grey pictures of any size, noise levels from "
+        f"{255 * low:.0f}/255 to {255 * high:.0f}/255. Source: {card.paper}. Licence: {card.licence}.",
+        *(_training(training) if training.get("steps") else ["Nothing is learnt."]),
         "## Scores",
         f"BSDS500 val, by `{card.scores.get('command', 'not measured yet')}` ({card.scores.get('date', '-')}):",
         "| sigma (of 255) | PSNR (dB) | SSIM |\n| --- | --- | --- |\n" + "\n".join(scores),
@@ -165,6 +176,16 @@ def model_card(card: Card) -> str:
         "Noise that is not white and Gaussian, levels outside the range, and claims that a restored detail was there.",
     ]
     return "\n\n".join(paragraphs) + "\n"
+
+
+def _training(training: dict[str, Any]) -> list[str]:
+    return [
+        "## Training",
+        f"{training.get('data', '')}. {training.get('steps', '?')} steps in {training.get('hours', '?')} hours on "
+        f"{training.get('device', '?')}, {training.get('date', '?')}; curve in `training.csv` (PSNR on eight centre "
+        "crops of val, not the table below). Command:",
+        f"```sh\n{training.get('command', '')}\n```",
+    ]
 
 
 def set_scores(name: str, scores: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from pnpkit.files import write_whole
 from pnpkit.layers.activations import Clip, LevelTable, clip
 from pnpkit.layers.gradient_flow import LARGEST_STEP, GradientFlowConv2d
 from pnpkit.layers.norms import UnitNorm
-from pnpkit.networks import DnCNN, Euler
+from pnpkit.networks import Euler, Network
 
 VALIDATION_LEVELS = (5, 15, 25, 50)  # out of 255
 
@@ -164,7 +164,7 @@ def compile_activations(network: nn.Module) -> None:
 
 
 @torch.no_grad()
-def warm_start(network: Euler | DnCNN, source: Euler | DnCNN, small: float = 0.15) -> None:
+def warm_start(network: Network, source: Network, small: float = 0.15) -> None:
     """Begin where ``source`` ended. The steps of an Euler network go, in order, to the steps of the same scale and
     shape; steps that ``source`` does not have begin with tau = ``small``, near the identity."""
     if not (isinstance(network, Euler) and isinstance(source, Euler)):
@@ -185,7 +185,7 @@ def warm_start(network: Euler | DnCNN, source: Euler | DnCNN, small: float = 0.1
 class Run:
     """Everything that a training run remembers: weights, their average, Adam's moments, randomness, time."""
 
-    def __init__(self, network: Euler | DnCNN, config: TrainingConfig, start: str = ""):
+    def __init__(self, network: Network, config: TrainingConfig, start: str = ""):
         self.network, self.config, self.start = network, config, start
         steer_norms(network)
         self.average = {name: p.detach().clone() for name, p in network.named_parameters()}

@@ -19,7 +19,6 @@ from pathlib import Path
 import imageio.v3 as imageio
 import numpy as np
 import torch
-from skimage.restoration import denoise_tv_chambolle
 from tqdm import tqdm
 
 from pnpkit import images, registry
@@ -27,18 +26,12 @@ from pnpkit.files import write_whole
 from pnpkit.metrics import psnr, ssim
 
 LEVELS = (5, 15, 25, 50)
-TV_WEIGHTS = {5: 0.03, 15: 0.08, 25: 0.13, 50: 0.25}  # per channel; about the best on the first ten pictures
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
-
-
-def tv(noisy: np.ndarray, level: int) -> np.ndarray:
-    """scikit-image's total variation, one channel at a time."""
-    return np.stack([denoise_tv_chambolle(noisy[..., c], TV_WEIGHTS[level]) for c in range(3)], -1)
 
 
 def evaluate(name: str, pictures: list[np.ndarray], level: int, threads: int) -> dict[str, float]:
     """Mean PSNR (dB), SSIM and seconds per picture of one method at one level (out of 255)."""
-    network = registry.load_denoiser(name) if name not in ("noisy", "tv") else None
+    network = registry.load_denoiser(name) if name != "noisy" else None
     scores = []
     for index, picture in enumerate(tqdm(pictures, desc=f"{name} {level}", leave=False)):
         clean = picture.astype(np.float64) / 255
@@ -48,7 +41,7 @@ def evaluate(name: str, pictures: list[np.ndarray], level: int, threads: int) ->
             with torch.no_grad():
                 out = images.from_tensor(network(images.to_tensor(noisy), level / 255))
         else:
-            out = tv(noisy, level) if name == "tv" else noisy
+            out = noisy
         scores.append((psnr(out, clean), ssim(out, clean), time.perf_counter() - started))
     means = np.mean(scores, 0)
     return {"psnr": round(means[0], 3), "ssim": round(means[1], 4), "seconds": round(means[2], 3)}
@@ -75,7 +68,7 @@ def table(results: dict[str, dict[str, dict[str, float]]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=os.environ.get("PNPKIT_BSDS500"))
-    parser.add_argument("--names", nargs="*", default=["noisy", "tv", *registry.denoisers()])
+    parser.add_argument("--names", nargs="*", default=["noisy", *registry.denoisers()])
     parser.add_argument("--pictures", type=int, default=100)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()

@@ -1,6 +1,7 @@
 """Turn a training checkpoint into a denoiser: averaged weights, proven, with card and curve.
 
     python scripts/export_denoiser.py euler --folder runs/euler --command "the training command" --device "2 CPU cores"
+    python scripts/export_denoiser.py tv --architecture total-variation      # where nothing is learnt
 
 Writes denoisers/NAME/{weights.safetensors, card.json, training.csv}. A shipped name keeps its meaning: a new
 network under an old name needs a new sha256 on its card and an entry in CHANGELOG.md.
@@ -14,63 +15,75 @@ import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from safetensors import safe_open
 
 from pnpkit import registry, training
-from pnpkit.networks import NETWORKS, build
+from pnpkit.networks import NETWORKS, Network, build
 
 PAPERS = {
     "euler": "Sherry, Celledoni, Ehrhardt, Murari, Owren, Schoenlieb: Designing stable neural networks using convex "
     "analysis and ODEs, Physica D 463 (2024) 134159",
     "dncnn": "Zhang, Zuo, Chen, Meng, Zhang: Beyond a Gaussian denoiser, IEEE TIP 26(7) (2017) 3142-3155",
+    "wavelet": "Coifman, Donoho: Translation-invariant de-noising, Wavelets and Statistics (1995) 125-150",
+    "total-variation": "Rudin, Osher, Fatemi: Nonlinear total variation based noise removal algorithms, Physica D 60 "
+    "(1992) 259-268; solved by Beck, Teboulle, IEEE TIP 18(11) (2009) 2419-2434",
+    "identity": "none",
 }
+
+
+def trained(name: str, architecture: str, args: argparse.Namespace) -> tuple[Network, dict[str, Any]]:
+    """The averaged network of a checkpoint, and how it was trained."""
+    checkpoint = args.folder / "checkpoint.safetensors"
+    with safe_open(checkpoint, "pt") as file:
+        meta = json.loads(file.metadata()["run"])
+    config = training.TrainingConfig(**meta["config"])
+    run = training.Run(build(architecture, meta["arguments"]), config)
+    run.load(checkpoint)
+    training.finish(run)
+    shutil.copy(args.folder / "training.csv", registry.folder() / name / "training.csv")
+    return run.network, {
+        "data": "BSDS500 train + test (400 photographs; Arbelaez et al. 2011), Gaussian noise",
+        "command": args.command,
+        "config": meta["config"],
+        "start": meta["start"],
+        "steps": run.step,
+        "hours": round(run.seconds / 3600, 3),
+        "device": args.device,
+        "date": datetime.date.today().isoformat(),
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", help="the name in the registry")
     parser.add_argument("--architecture", choices=sorted(NETWORKS), help="default: NAME")
-    parser.add_argument("--folder", type=Path, required=True, help="of the training run")
-    parser.add_argument("--command", required=True, help="the training command, for the card")
-    parser.add_argument("--device", required=True, help="what it was trained on, for the card")
+    parser.add_argument("--folder", type=Path, help="of the training run; none where nothing is learnt")
+    parser.add_argument("--command", help="the training command, for the card")
+    parser.add_argument("--device", help="what it was trained on, for the card")
     args = parser.parse_args()
+    if args.folder and not (args.command and args.device):
+        parser.error("a training run needs --command and --device for its card")
     architecture = args.architecture or args.name
-
-    checkpoint = args.folder / "checkpoint.safetensors"
-    with safe_open(checkpoint, "pt") as file:
-        meta = json.loads(file.metadata()["run"])
-    config = training.TrainingConfig(**meta["config"])
-    network = build(architecture, meta["arguments"])
-    run = training.Run(network, config)
-    run.load(checkpoint)
     place = registry.folder() / args.name
-    training.finish(run)
+    place.mkdir(parents=True, exist_ok=True)
+    network, history = trained(args.name, architecture, args) if args.folder else (build(architecture, {}), {})
     network.name = args.name
     card = registry.Card(
         name=args.name,
         architecture=architecture,
         arguments=asdict(network.config),
         sha256="",
-        sigma_range=(0.0, config.top),
+        sigma_range=(0.0, network.top),
         certificate=network.certify(),
-        training={
-            "data": "BSDS500 train + test (400 photographs; Arbelaez et al. 2011), Gaussian noise",
-            "command": args.command,
-            "config": meta["config"],
-            "start": meta["start"],
-            "steps": run.step,
-            "hours": round(run.seconds / 3600, 3),
-            "device": args.device,
-            "date": datetime.date.today().isoformat(),
-        },
+        training=history,
         scores={},
         paper=PAPERS[architecture],
-        licence="weights: MIT; trained on BSDS500, which is for research use",
+        licence="weights: MIT; trained on BSDS500, which is for research use" if args.folder else "MIT",
     )
     card = registry.export(network, card, place)
-    shutil.copy(args.folder / "training.csv", place / "training.csv")
-    print(f"{place}: {run.step} steps, {run.seconds / 3600:.2f} h\n{card.certificate}")
+    print(f"{place}\n{card.certificate}")
 
 
 if __name__ == "__main__":

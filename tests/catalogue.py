@@ -87,6 +87,9 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "euler 5x5": lambda: euler(kernel_size=5),
     "euler two scales": lambda: euler(scales=(1, 2)),
     "dncnn": dncnn,
+    "wavelet": lambda: build("wavelet", {"levels": 2, "shifts": 2}),
+    "tv": lambda: build("total-variation", {"gains": (0.3,) * 6}),
+    "identity": lambda: build("identity", {}),
 }
 
 MAPS: dict[str, Callable[[], Map]] = {

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 import torch
+from deepinv.models import TVDenoiser
 from deepinv.physics import Denoising
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -166,16 +167,16 @@ def test_impossible_parameters_are_refused() -> None:
 
 def test_total_variation_minimises_and_names_its_premise() -> None:
     prox = proximal.total_variation(0.3, tolerance=1e-9, max_steps=20_000)
-    assert "tolerance" in prox.certificate.premises[0] and prox.certificate.averagedness == 0.5
+    assert "duality gap" in prox.certificate.premises[0] and prox.certificate.averagedness == 0.5
     generator = torch.Generator().manual_seed(0)
-    z = torch.randn(2, 1, 6, 7, generator=generator, dtype=torch.float64)
+    z = torch.randn(2, 2, 6, 7, generator=generator, dtype=torch.float64)
     best = prox(z)
 
     def objective(u: Tensor) -> float:
         rows = torch.zeros_like(u)
         columns = torch.zeros_like(u)
         rows[..., :-1, :], columns[..., :-1] = u.diff(dim=-2), u.diff(dim=-1)
-        return float(0.3 * (rows.square() + columns.square()).sqrt().sum() + 0.5 * (u - z).square().sum())
+        return float(0.3 * (rows.square() + columns.square()).sum(1).sqrt().sum() + 0.5 * (u - z).square().sum())
 
     for _ in range(50):
         direction = torch.randn(z.shape, generator=generator, dtype=z.dtype)
@@ -183,3 +184,17 @@ def test_total_variation_minimises_and_names_its_premise() -> None:
     torch.testing.assert_close(prox(z[1:]), best[1:], atol=1e-6, rtol=0)
     torch.testing.assert_close(prox(z), best, atol=0, rtol=0)  # no memory between calls
     assert float((prox(z[:1]) - prox(z[1:])).norm()) <= float((z[:1] - z[1:]).norm())
+
+
+def test_total_variation_of_a_grey_picture_is_deepinvs() -> None:
+    z = catalogue.image(2, 1, 9, 8)
+    theirs = torch.cat([TVDenoiser(crit=1e-9, n_it_max=5000)(one[None], 0.2) for one in z])
+    torch.testing.assert_close(proximal.total_variation(0.2, tolerance=1e-8)(z), theirs, atol=1e-6, rtol=0)
+
+
+def test_the_duality_gap_bounds_the_error() -> None:
+    z = catalogue.image(1, 3, 12, 10)
+    exact = proximal.total_variation(0.1, tolerance=1e-7)(z)
+    for tolerance in (1e-2, 1e-3, 1e-4):
+        error = (proximal.total_variation(0.1, tolerance=tolerance)(z) - exact).square().mean().sqrt()
+        assert float(error) <= tolerance + 1e-7

@@ -6,10 +6,24 @@ from typing import Any
 
 from pnpkit.errors import UnknownName
 from pnpkit.networks.base import Network
+from pnpkit.networks.classical import (
+    Identity,
+    IdentityConfig,
+    TotalVariation,
+    TotalVariationConfig,
+    Wavelet,
+    WaveletConfig,
+)
 from pnpkit.networks.dncnn import DnCNN, DnCNNConfig
 from pnpkit.networks.euler import Euler, EulerConfig
 
-NETWORKS: dict[str, tuple[Any, Any]] = {"euler": (Euler, EulerConfig), "dncnn": (DnCNN, DnCNNConfig)}
+NETWORKS: dict[str, tuple[Any, Any]] = {
+    "euler": (Euler, EulerConfig),
+    "dncnn": (DnCNN, DnCNNConfig),
+    "identity": (Identity, IdentityConfig),
+    "total-variation": (TotalVariation, TotalVariationConfig),
+    "wavelet": (Wavelet, WaveletConfig),
+}
 
 
 def build(architecture: str, arguments: dict[str, Any]) -> Network:

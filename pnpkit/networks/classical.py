@@ -1,0 +1,134 @@
+r"""Classical denoisers under the same roof as the learned ones: identity, wavelet shrinkage, total variation.
+
+Each is a proximal map, or a mean of proximal maps, for every noise level: firmly nonexpansive.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pnpkit import certificates, total_variation
+from pnpkit.certificates import Certificate, Side
+from pnpkit.layers.activations import LevelTable
+from pnpkit.networks.base import Network
+from pnpkit.wavelets import Basis
+
+OPPONENT = ((1, 1, 1), (1, 0, -1), (1, -2, 1))  # orthogonal; the first is brightness, the others are colour
+
+
+@dataclass(frozen=True)
+class IdentityConfig:
+    """``top`` is the largest noise level that it accepts (0..1 scale)."""
+
+    top: float = 50 / 255
+
+
+class Identity(Network):
+    """D(x, sigma) = x: what the data term does without a prior."""
+
+    def __init__(self, config: IdentityConfig):
+        super().__init__()
+        self.config, self.top = config, config.top
+
+    def denoise(self, x: Tensor, level: Tensor) -> Tensor:
+        return x
+
+    def strength(self, noise_level: float, tau: float) -> float:
+        """Of no effect: the noise level itself."""
+        return noise_level
+
+    def certify(self, grid: int = 64) -> Certificate:
+        return certificates.identity(f"{self.name}(., sigma)")
+
+
+@dataclass(frozen=True)
+class WaveletConfig:
+    """The basis, and how many shifts of the picture per axis the result is averaged over (cycle spinning)."""
+
+    wavelet: str = "db2"
+    levels: int = 4
+    shifts: int = 4
+    knots: int = 6
+    top: float = 50 / 255
+
+
+class Wavelet(Network):
+    r"""Mean over cyclic shifts R of R^T W^T S_t W R, W an orthonormal wavelet transform of opponent colours.
+
+    S_t is the soft threshold, t = sigma exp(table), one table for each scale and colour. Coifman & Donoho (1995).
+    """
+
+    def __init__(self, config: WaveletConfig):
+        super().__init__()
+        self.config, self.top = config, config.top
+        self.basis = Basis(config.wavelet, config.levels)
+        self.tables = nn.ModuleList(
+            LevelTable(3, -0.5 * scale, config.top, config.knots) for scale in range(config.levels)
+        )
+
+    def denoise(self, x: Tensor, level: Tensor) -> Tensor:
+        colours = F.normalize(torch.tensor(OPPONENT, dtype=x.dtype, device=x.device), dim=1)
+        scale = level.to(x.dtype)[:, None, None, None]
+        thresholds = [scale * table(level).exp().to(x.dtype) for table in self.tables]
+        z = torch.einsum("dc,bchw->bdhw", colours, x)
+        shifts = [(i, j) for i in range(self.config.shifts) for j in range(self.config.shifts)]
+        mean = sum(self.shrink(z.roll(s, (2, 3)), thresholds).roll((-s[0], -s[1]), (2, 3)) for s in shifts)
+        return torch.einsum("dc,bdhw->bchw", colours, mean / len(shifts))
+
+    def shrink(self, z: Tensor, thresholds: list[Tensor]) -> Tensor:
+        """W^T S_t W z, the coarsest approximation left alone."""
+        coarse, details = self.basis.analyse(z)
+        small = [d.sign() * (d.abs() - thresholds[i // 3]).clamp_min(0) for i, d in enumerate(details)]
+        return self.basis.synthesise(coarse, small)
+
+    def strength(self, noise_level: float, tau: float) -> float:
+        """13 tau noise^2: D(., sigma) is the proximal map of sigma R, and minimising f / noise^2 + R / c takes that of
+        (tau noise^2 / c) R."""
+        return 13 * tau * noise_level**2
+
+    def certify(self, grid: int = 64) -> Certificate:
+        method = "mean of soft thresholds in orthonormal bases, each firmly nonexpansive (Moreau 1965)"
+        return Certificate(f"{self.name}(., sigma)", 1.0, 0.5, Side.PROVEN, method)
+
+
+@dataclass(frozen=True)
+class TotalVariationConfig:
+    """``gains``: weight / sigma at equally spaced noise levels in [0, top]; ``tolerance``: see ``TotalVariation``."""
+
+    gains: tuple[float, ...] = (0.4, 0.7, 0.95, 1.1, 1.25, 1.35)
+    tolerance: float = 5e-4
+    max_steps: int = 5000
+    top: float = 50 / 255
+
+
+class TotalVariation(Network):
+    """argmin_u 1/2 ||u - x||^2 + w TV(u), w = sigma * gain(sigma); see ``pnpkit.total_variation``."""
+
+    def __init__(self, config: TotalVariationConfig):
+        super().__init__()
+        self.config, self.top = config, config.top
+
+    def denoise(self, x: Tensor, level: Tensor) -> Tensor:
+        gains = torch.tensor(self.config.gains, dtype=x.dtype, device=x.device)
+        position = level.to(x.dtype)[:, None] * ((len(gains) - 1) / self.top)
+        hat = (1 - (position - torch.arange(len(gains), device=x.device)).abs()).clamp_min(0)
+        weight = level.to(x.dtype) * (hat @ gains)
+        return total_variation.proximal_map(x, weight, self.config.tolerance, self.config.max_steps)
+
+    def strength(self, noise_level: float, tau: float) -> float:
+        """13 tau noise^2, for the reason given at ``Wavelet.strength``."""
+        return 13 * tau * noise_level**2
+
+    def certify(self, grid: int = 64) -> Certificate:
+        return Certificate(
+            f"{self.name}(., sigma)",
+            1.0,
+            0.5,
+            Side.PROVEN,
+            "proximal map of a convex function: firmly nonexpansive (Moreau 1965)",
+            premises=(total_variation.premise(self.config.tolerance, self.config.max_steps),),
+        )

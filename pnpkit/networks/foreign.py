@@ -1,0 +1,43 @@
+"""deepinv's own denoisers by name, under the same roof: nothing is known about them, and that is said."""
+
+from __future__ import annotations
+
+import torch
+from deepinv.models import Denoiser
+from torch import Tensor
+
+from pnpkit import certificates
+from pnpkit.certificates import Certificate
+from pnpkit.networks.base import Network
+
+
+class Foreign(Network):
+    """D(x, sigma) of a deepinv denoiser for colour pictures."""
+
+    def __init__(self, model: Denoiser, name: str):
+        super().__init__()
+        self.model, self.name, self.top, self.config = model, name, 1.0, None
+
+    def denoise(self, x: Tensor, level: Tensor) -> Tensor:
+        out: Tensor = self.model(x, level)
+        return out
+
+    def strength(self, noise_level: float, tau: float) -> float:
+        """sqrt(tau) * noise level, as for ``DnCNN.strength``."""
+        return tau**0.5 * noise_level
+
+    def certify(self, grid: int = 64) -> Certificate:
+        return certificates.nothing(f"{self.name}(., sigma)", "a foreign denoiser: no bound is known")
+
+
+def from_deepinv(name: str) -> Foreign:
+    """``deepinv.models.NAME()`` with its default arguments; its weights come by deepinv's own rules.
+
+    Raises:
+        KeyError: deepinv has no denoiser of that name.
+    """
+    import deepinv.models
+
+    known = {n: m for n, m in vars(deepinv.models).items() if isinstance(m, type) and issubclass(m, Denoiser)}
+    with torch.no_grad():
+        return Foreign(known[name]().eval().requires_grad_(False), f"deepinv:{name}")
