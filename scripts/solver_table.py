@@ -87,8 +87,8 @@ def main() -> None:
             gaps = [float((a - b).square().mean().sqrt()) for a in pictures for b in pictures]
             apart[name] = max([apart.get(name, 0.0), *gaps])
     lines = [
-        f"Evaluations / seconds ({torch.get_num_threads()} threads) to the residual, mean over {args.pictures} pictures; "
-        f"-: not within {args.max_steps} evaluations on some picture.",
+        f"Evaluations / seconds ({torch.get_num_threads()} threads) to the residual, mean over {args.pictures} "
+        f"pictures; -: not within {args.max_steps} evaluations on some picture.",
         "",
         "| splitting | iteration | 1e-3 | 1e-4 | 1e-5 | PSNR (dB) | apart |",
         "| --- | --- | --- | --- | --- | --- | --- |",
