@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import enum
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -151,8 +152,8 @@ def nothing(name: str, reason: str, parts: Sequence[Certificate] = ()) -> Certif
 
 
 def identity(name: str = "id") -> Certificate:
-    """The identity is alpha-averaged for every alpha; the smallest that a float holds stands for them."""
-    return Certificate(name, 1.0, math.ulp(0.0), Side.PROVEN, "the identity is averaged for every alpha > 0")
+    """The identity is alpha-averaged for every alpha; the smallest normal float stands for them."""
+    return Certificate(name, 1.0, sys.float_info.min, Side.PROVEN, "the identity is averaged for every alpha > 0")
 
 
 def averagedness_of_composition(alphas: Sequence[float]) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ class Card:
         certificate: derived from the weights at export, see ``certify`` to derive it again.
         training: data, command, seed, steps, hours, device, date.
         scores: per noise level (out of 255), with the command that measured them.
+        audit: the worst that a search for expansion found, per noise level (out of 255), with its command.
         paper, licence: what to cite, and the terms.
     """
 
@@ -43,6 +44,7 @@ class Card:
     scores: dict[str, Any]
     paper: str
     licence: str
+    audit: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``json.dumps``."""
@@ -144,7 +146,7 @@ def export(network: Network, card: Card, place: Path) -> Card:
 
     place.mkdir(parents=True, exist_ok=True)
     data = save({name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()})
-    written = Card(**{**vars(card), "sha256": hashlib.sha256(data).hexdigest()})
+    written = replace(card, sha256=hashlib.sha256(data).hexdigest())
     write_whole(place / WEIGHTS, data)
     write_card(written, place)
     return written
@@ -172,6 +174,14 @@ def model_card(card: Card) -> str:
         "| sigma (of 255) | PSNR (dB) | SSIM |\n| --- | --- | --- |\n" + "\n".join(scores),
         "## What is proven",
         f"```\n{card.certificate}\n```",
+        "A search for pairs that contradict it (adversarial points, clean, noisy, black and random 32 x 32 pictures; "
+        f"`{card.audit.get('command', 'not run yet')}`, {card.audit.get('date', '-')}):",
+        "| sigma (of 255) | Lipschitz constant at least | averagedness at least |\n| --- | --- | --- |\n"
+        + "\n".join(
+            f"| {level} | {found['lipschitz']:.5f} | {found['averagedness']} |"
+            for level, found in card.audit.items()
+            if isinstance(found, dict)
+        ),
         "## Not for",
         "Noise that is not white and Gaussian, levels outside the range, and claims that a restored detail was there.",
     ]
@@ -190,5 +200,9 @@ def _training(training: dict[str, Any]) -> list[str]:
 
 def set_scores(name: str, scores: dict[str, Any]) -> None:
     """Write measured scores onto a card; weights and certificate stay as they are."""
-    card = denoisers()[name]
-    write_card(Card(**{**vars(card), "scores": scores}), folder() / name)
+    write_card(replace(denoisers()[name], scores=scores), folder() / name)
+
+
+def set_audit(name: str, found: dict[str, Any]) -> None:
+    """Write the outcome of a search for expansion onto a card."""
+    write_card(replace(denoisers()[name], audit=found), folder() / name)

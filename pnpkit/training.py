@@ -178,6 +178,8 @@ def warm_start(network: Network, source: Network, small: float = 0.15) -> None:
             left.remove(same[0])
         else:
             block.raw_step.fill_(math.log(small / (LARGEST_STEP - small)))
+    if len(source.frames) == len(network.frames):
+        network.frames.load_state_dict(source.frames.state_dict())
     if left:
         raise InputError(f"{len(left)} steps of the source find no place in the network")
 

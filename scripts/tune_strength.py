@@ -68,7 +68,10 @@ def main() -> None:
     blurs = [kernels.load(args.kernels / f"levin09_{k}.npy") for k in (1, 5)]
     blurs += [kernels.box(9), kernels.gaussian(1.6)]
 
-    table: dict[str, dict[str, list[float]]] = {}
+    store = RESULTS / "strength.json"
+    known = json.loads(store.read_text()) if store.exists() else {}
+    same = known.get("pictures") == args.pictures
+    table: dict[str, dict[str, list[float]]] = known["gain_dB"] if same else {}
     for name in args.names:
         table[name] = {str(noise): gains(name, noise / 255, crops, blurs) for noise in tqdm(NOISES, desc=name)}
         print(name, table[name], flush=True)
@@ -93,7 +96,7 @@ def main() -> None:
     ]
     text = "Gain in PSNR (dB) at factor times the rule, mean over pictures and blurs.\n\n" + "\n".join(lines) + "\n"
     RESULTS.mkdir(parents=True, exist_ok=True)
-    write_whole(RESULTS / "strength.json", (json.dumps(record, indent=1) + "\n").encode())
+    write_whole(store, (json.dumps(record, indent=1) + "\n").encode())
     write_whole(RESULTS / "strength.md", text.encode())
 
 

@@ -34,6 +34,8 @@ def test_card_is_complete(name: str) -> None:
     assert card.name == name and card.sigma_range == (0.0, pytest.approx(50 / 255))
     assert card.paper and card.licence
     assert {"5", "15", "25", "50"} <= set(card.scores)
+    assert {"5", "25", "50", "command", "date"} <= set(card.audit)
+    assert not any(found["falsified"] for found in card.audit.values() if isinstance(found, dict))
     place = registry.folder() / name
     assert (place / "README.md").read_text() == registry.model_card(card)
     with safe_open(place / "weights.safetensors", "pt") as file:

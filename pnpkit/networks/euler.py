@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from pnpkit.certificates import Certificate, Side
 from pnpkit.layers.activations import ACTIVATIONS
 from pnpkit.layers.gradient_flow import GradientFlowConv2d
 from pnpkit.networks.base import Network
+from pnpkit.networks.classical import Wavelet, WaveletConfig
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class EulerConfig:
     """What an Euler network is made of; ``top`` is the largest noise level (0..1 scale).
 
     ``scales`` are the resolutions at which the steps look at the image, in turn: (1, 1, 2) makes every third step see
-    it at half resolution.
+    it at half resolution. ``wavelet_levels`` > 0 puts wavelet shrinkage (``Wavelet``) before and after the flow, which
+    sees what 3 x 3 filters cannot: coarse noise.
     """
 
     blocks: int = 10
@@ -33,6 +35,8 @@ class EulerConfig:
     knots: int = 6
     top: float = 50 / 255
     scales: tuple[int, ...] = (1,)
+    wavelet_levels: int = 0
+    wavelet_shifts: int = 2
 
 
 class Euler(Network):
@@ -57,19 +61,26 @@ class Euler(Network):
             )
             for number in range(config.blocks)
         )
+        frame = WaveletConfig(
+            levels=config.wavelet_levels, shifts=config.wavelet_shifts, knots=config.knots, top=config.top
+        )
+        self.frames = nn.ModuleList(Wavelet(frame, start=-4.0) for _ in range(2 if config.wavelet_levels else 0))
 
     def steps(self) -> list[GradientFlowConv2d]:
         """The Euler steps phi_1 ... phi_L."""
         return [block for block in self.blocks if isinstance(block, GradientFlowConv2d)]
 
     def denoise(self, x: Tensor, level: Tensor) -> Tensor:
+        if self.frames:
+            x = self.frames[0](x, level)
         rows, columns = x.shape[-2:]
         unit = math.lcm(*self.config.scales)  # zeros to the right and below make both sides multiples of it: isometric
         state = F.pad(x, (0, -columns % unit, 0, -rows % unit, 0, self.config.channels - 3))
         state = state.contiguous(memory_format=torch.channels_last)
         for block in self.steps():
             state = block(state, level)
-        return state[:, :3, :rows, :columns].contiguous()
+        out = state[:, :3, :rows, :columns].contiguous()
+        return self.frames[1](out, level) if self.frames else out
 
     def strength(self, noise_level: float, tau: float) -> float:
         """6.5 * (sqrt(tau / 1.9) * noise level)^(5/3), fitted by ``scripts/tune_strength.py`` on training pictures.
@@ -83,18 +94,23 @@ class Euler(Network):
     def certify(self, grid: int = 64) -> Certificate:
         """Per step the averagedness tau B^2 / 2 with B a proven norm; then by composition, Lift and P are free."""
         parts = [block.certify(f"phi_{number}", grid) for number, block in enumerate(self.steps(), start=1)]
+        for name, frame in zip(("before", "after"), self.frames, strict=False):
+            assert isinstance(frame, Wavelet)
+            parts.append(replace(frame.certify(), name=f"wavelet shrinkage {name}"))
         name = f"{self.name}(., sigma)"
         if not all(part.averaged for part in parts):
             bad = ", ".join(part.name for part in parts if not part.averaged)
             lipschitz = math.prod(part.lipschitz for part in parts)
             return Certificate(name, lipschitz, None, Side.PROVEN, f"{bad} not averaged", parts=tuple(parts))
         alpha = certificates.averagedness_of_composition([part.averagedness or 1.0 for part in parts])
+        shape = f"P (phi_{len(self.blocks)} ... phi_1) Q"
+        shape = f"shrinkage {shape} shrinkage" if self.frames else shape
         return Certificate(
             name,
             1.0,
             alpha,
             Side.PROVEN,
-            f"P (phi_{len(parts)} ... phi_1) Q with Q isometric and P = Q^T; composition (Combettes & Yamada 2015); "
+            f"{shape} with Q isometric and P = Q^T; composition (Combettes & Yamada 2015); "
             f"every sigma in [0, {self.top:.4g}], every image size",
             premises=("exact arithmetic: float rounding of the evaluation is not covered",),
             parts=tuple(parts),

@@ -1,0 +1,61 @@
+"""Search every denoiser for pairs that contradict its certificate, and write the worst onto its card.
+
+    python scripts/audit_denoisers.py [--names euler dncnn] [--rounds 12] [--seed 0]
+
+The search is that of ``pnpkit audit``. Writes docs/results/audits.{json,md} and the cards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+from pathlib import Path
+from typing import Any
+
+from pnpkit import registry, restore
+from pnpkit.files import write_whole
+
+RESULTS = Path(__file__).parent.parent / "docs" / "results"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--names", nargs="*", default=list(registry.denoisers()))
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    command = f"python scripts/audit_denoisers.py --rounds {args.rounds} --seed {args.seed}"
+    store = RESULTS / "audits.json"
+    results: dict[str, Any] = json.loads(store.read_text())["results"] if store.exists() else {}
+    for name in args.names:
+        found = {}
+        for level, outcome in restore.audit_denoiser(name, rounds=args.rounds, seed=args.seed):
+            alpha = round(outcome.averagedness, 5) if outcome.averagedness <= 1 else "not averaged"
+            found[f"{255 * level:.0f}"] = {
+                "lipschitz": round(outcome.lipschitz, 6),
+                "averagedness": alpha,
+                "falsified": outcome.falsified,
+            }
+        print(name, found, flush=True)
+        results[name] = found
+        registry.set_audit(name, {**found, "command": command, "date": datetime.date.today().isoformat()})
+    record = {"results": results, "command": command, "seed": args.seed, "date": datetime.date.today().isoformat()}
+    levels = list(next(iter(results.values())))
+    lines = [
+        "Largest ratio ||Dx - Dy|| / ||x - y|| found, and the averagedness that it demands.",
+        "",
+        "| denoiser | " + " | ".join(f"sigma {level}" for level in levels) + " | claim falsified |",
+        "| --- |" + " --- |" * (len(levels) + 1),
+    ]
+    for name, found in sorted(results.items()):
+        cells = [f"{found[level]['lipschitz']:.4f}, {found[level]['averagedness']}" for level in levels]
+        lines.append(
+            f"| {name} | {' | '.join(cells)} | {'YES' if any(f['falsified'] for f in found.values()) else 'no'} |"
+        )
+    write_whole(store, (json.dumps(record, indent=1) + "\n").encode())
+    write_whole(RESULTS / "audits.md", ("\n".join(lines) + "\n").encode())
+
+
+if __name__ == "__main__":
+    main()
