@@ -155,7 +155,7 @@ def main() -> None:
 def store(args: argparse.Namespace, rows: dict[str, dict[str, Any]], bare: float) -> None:
     reference = rows["deepinv PGD, PnP with DnCNN"]["seconds"]
     lines = [
-        f"{args.threads} threads of {processor()}; 20 bare 64 -> 64 convolutions, float32, channels_last: {bare:.3f} s.",
+        f"{args.threads} threads of {processor()}; 20 bare 64 -> 64 convolutions (float32): {bare:.3f} s.",
         "",
         "| method | seconds | share of deepinv with DnCNN | evaluations | residual | s per evaluation | PSNR (dB) |",
         "| --- | --- | --- | --- | --- | --- | --- |",

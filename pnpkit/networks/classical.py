@@ -108,7 +108,7 @@ class TotalVariationConfig:
     """``gains``: weight / sigma at equally spaced noise levels in [0, top]; ``tolerance``: see ``TotalVariation``."""
 
     gains: tuple[float, ...] = (0.4, 0.7, 0.95, 1.1, 1.25, 1.35)
-    tolerance: float = 5e-4
+    tolerance: float = 1e-4
     max_steps: int = 5000
     top: float = 50 / 255
 
