@@ -10,8 +10,6 @@ gradient fades with depth, which is what a classifier with a margin needs.
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -38,9 +36,12 @@ class OrthonormalRows(nn.Module):
 class GradientFlowDense(nn.Module):
     """phi(x) = x - tau W^T relu(W x + b) on the last axis; W is ``hidden`` x ``features``, hidden <= features.
 
-    ``tau`` is fixed. The initial W has orthonormal rows; ``steer`` keeps them so during training, ``release`` makes W a
-    plain weight again. The certificate trusts neither: it takes the singular values of the W that is there.
+    The initial W has orthonormal rows; ``steer`` keeps them so during training, ``release`` makes W a plain weight
+    again, ``secure`` lowers tau where the norm needs it. tau is stored with the weights and not learned. The
+    certificate trusts none of this: it takes the singular values of the W, and the tau, that are there.
     """
+
+    step: Tensor  # tau, float64, a scalar
 
     def __init__(self, features: int, hidden: int, step: float = 2.0):
         super().__init__()
@@ -48,7 +49,7 @@ class GradientFlowDense(nn.Module):
             raise ValueError(f"hidden must lie in 1..{features}, the number of features, got {hidden}")
         if not step > 0:
             raise ValueError(f"a step is a positive number, got {step}")
-        self.step = step
+        self.register_buffer("step", torch.tensor(step, dtype=torch.float64))
         self.weight = nn.Parameter(OrthonormalRows()(torch.randn(hidden, features)))
         self.bias = nn.Parameter(torch.zeros(hidden))
 
@@ -66,16 +67,15 @@ class GradientFlowDense(nn.Module):
 
     @torch.no_grad()
     def secure(self) -> None:
-        """Shrink W, where needed, by what rounding left above the bound, until tau ||W||^2 <= 2 is proven."""
-        while (excess := self.step * self.norm_bound() ** 2 / 2) > 1:
-            self.weight.mul_((1 - 1e-7) / math.sqrt(excess))
+        """Lower tau, where needed, until tau ||W||^2 <= 2 is proven, with room for a tau rounded to float32."""
+        self.step.clamp_(max=2 / self.norm_bound() ** 2 * (1 - 1e-6))
 
     def certify(self, name: str) -> Certificate:
         """1-Lipschitz when tau B^2 <= 2, averaged when below, otherwise (tau B^2 - 1)-Lipschitz; B the proven norm."""
-        bound = self.norm_bound()
-        half = self.step * bound**2 / 2
-        method = f"gradient-flow step, tau = {self.step:.6g}, ||W|| <= {bound:.9g} (SVD in float64)"
-        averagedness = half if half < 1 - 1e-6 else None  # closer to 1 it says nothing
+        bound, tau = self.norm_bound(), float(self.step)
+        half = tau * bound**2 / 2
+        method = f"gradient-flow step, tau = {tau:.6g}, ||W|| <= {bound:.9g} (SVD in float64)"
+        averagedness = half if half < 1 - 1e-5 else None  # closer to 1 it says nothing
         return Certificate(name, max(1.0, 2 * half - 1), averagedness, Side.PROVEN, method)
 
     def forward(self, x: Tensor) -> Tensor:

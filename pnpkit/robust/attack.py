@@ -70,7 +70,7 @@ def project(x: Tensor, center: Tensor, eps: float) -> Tensor:
 
 
 def within(eps: float, images: Tensor) -> float:
-    """A radius a little smaller, by the rounding of pixels in 0..1: so that no sample is broken from outside the ball."""
+    """A radius smaller by the rounding of pixels in 0..1, so that no sample is broken from outside the ball."""
     rounding = torch.finfo(images.dtype).eps
     return max(0.0, eps * (1 - 8 * rounding) - rounding * images[0].numel() ** 0.5)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load, save
+from torch import Tensor
 
 from pnpkit.certificates import Certificate
 from pnpkit.errors import CardError, UnknownName
@@ -77,10 +79,25 @@ def load_classifier(name: str, *, device: str = "cpu") -> Classifier:
         UnknownName: with the nearest name and all there are.
         CardError: the folder does not hold what its card says.
     """
+    return load_from(place_of(name)).to(device)
+
+
+def card_of(name: str) -> ClassifierCard:
+    """The card of the shipped classifier ``name``, or of the one in the folder of that path."""
+    return read_card(place_of(name))
+
+
+def place_of(name: str) -> Path:
+    """Where the classifier is."""
     names = sorted(path.parent.name for path in FOLDER.glob(f"*/{CARD}"))
     if name not in names and not (Path(name) / CARD).is_file():
         raise UnknownName("classifier", name, names)
-    return load_from(FOLDER / name if name in names else Path(name)).to(device)
+    return FOLDER / name if name in names else Path(name)
+
+
+def set_scores(name: str, scores: dict[str, Any]) -> None:
+    """Write measured scores onto a shipped card; weights and certificate stay as they are."""
+    write_card(replace(card_of(name), scores=scores), place_of(name))
 
 
 def load_from(place: Path) -> Classifier:
@@ -102,11 +119,17 @@ def load_from(place: Path) -> Classifier:
 def export(classifier: Classifier, card: ClassifierCard, place: Path) -> ClassifierCard:
     """Write weights and card into a folder; returns the card with the hash of what was written."""
     place.mkdir(parents=True, exist_ok=True)
-    data = save({name: tensor.contiguous().cpu() for name, tensor in classifier.state_dict().items()})
-    written = ClassifierCard(**{**vars(card), "sha256": hashlib.sha256(data).hexdigest()})
+    data = save({name: smallest(tensor.contiguous().cpu()) for name, tensor in classifier.state_dict().items()})
+    written = replace(card, sha256=hashlib.sha256(data).hexdigest())
     write_whole(place / WEIGHTS, data)
     write_card(written, place)
     return written
+
+
+def smallest(tensor: Tensor) -> Tensor:
+    """The tensor as float16 when that holds every entry exactly, otherwise as it is: nothing is lost."""
+    half = tensor.half()
+    return half if torch.equal(half.to(tensor.dtype), tensor) else tensor
 
 
 def write_card(card: ClassifierCard, place: Path) -> None:
