@@ -101,6 +101,17 @@ def test_steering_keeps_rows_orthonormal_under_training_and_release_keeps_the_ma
     assert phi.certify("phi").nonexpansive
 
 
+def test_spectral_steering_holds_the_largest_singular_value_only() -> None:
+    phi = GradientFlowDense(9, 6)
+    phi.weight.data = torch.randn(6, 9, generator=catalogue.generator()) * 3
+    phi.steer("spectral")
+    values = torch.linalg.svdvals(phi.weight.detach())
+    assert float(values[0]) == pytest.approx(1, abs=1e-4) and float(values[-1]) < 0.8
+    raw = phi.parametrizations.weight.original
+    (gradient,) = torch.autograd.grad(phi.weight.square().sum(), raw)
+    assert float((gradient * raw).sum().abs()) < 1e-4 * float(gradient.norm() * raw.norm())  # no pull on the scale
+
+
 def test_settings_that_make_no_sense_are_refused() -> None:
     with pytest.raises(ValueError, match="hidden"):
         GradientFlowDense(4, 5)

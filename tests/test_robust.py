@@ -199,6 +199,8 @@ def test_training_that_cannot_work_says_why() -> None:
     train = classifiers.synthetic()[0]
     with pytest.raises(UnknownName, match="hkr"):
         fit(FitConfig("hrk", batch=50), Classifier(CONFIGS["dense"]), train)
+    with pytest.raises(UnknownName, match="did you mean 'spectral'"):
+        fit(FitConfig(steering="spektral", batch=50), Classifier(CONFIGS["dense"]), train)
     with pytest.raises(InputError, match="a batch of 500"):
         fit(FitConfig(batch=500), Classifier(CONFIGS["dense"]), train)
     broken = Classifier(CONFIGS["dense"])

@@ -33,6 +33,38 @@ class OrthonormalRows(nn.Module):
         return matrix
 
 
+class UnitSpectralNorm(nn.Module):
+    """W = V / n(V), n(V) = u^T V v from warm-started power iteration: the largest singular value is 1, others are free.
+
+    n is a lower bound of ||V||: it steers and never certifies.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.right: Tensor | None = None
+
+    @torch.no_grad()
+    def refresh(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
+        right, iterations = self.right, 1
+        if right is None:
+            right, iterations = torch.randn(matrix.shape[1], generator=torch.Generator().manual_seed(0)).to(matrix), 30
+        for _ in range(iterations):
+            left = F.normalize(matrix @ right, dim=0)
+            right = F.normalize(matrix.T @ left, dim=0)
+        self.right = right
+        return left, right
+
+    def forward(self, matrix: Tensor) -> Tensor:
+        left, right = self.refresh(matrix)
+        return matrix / (left @ matrix @ right)
+
+    def right_inverse(self, matrix: Tensor) -> Tensor:
+        return matrix
+
+
+STEERINGS: dict[str, type[nn.Module]] = {"orthonormal": OrthonormalRows, "spectral": UnitSpectralNorm}
+
+
 class GradientFlowDense(nn.Module):
     """phi(x) = x - tau W^T relu(W x + b) on the last axis; W is ``hidden`` x ``features``, hidden <= features.
 
@@ -57,9 +89,9 @@ class GradientFlowDense(nn.Module):
         """Proven bound on ||W||: the SVD in float64."""
         return matrix_norm_bound(self.weight)
 
-    def steer(self) -> None:
-        """Keep the rows orthonormal while training."""
-        parametrize.register_parametrization(self, "weight", OrthonormalRows())
+    def steer(self, how: str = "orthonormal") -> None:
+        """Keep the rows orthonormal while training, or only the largest singular value at 1; see ``STEERINGS``."""
+        parametrize.register_parametrization(self, "weight", STEERINGS[how]())
 
     def release(self) -> None:
         """End the steering: W is what it was last, as a plain weight."""

@@ -138,11 +138,14 @@ class Classifier(nn.Module):
         return (distances * (lipschitz * ROUNDING)).fill_diagonal_(1)  # the diagonal is never used; 1 divides safely
 
 
-def steer(classifier: Classifier) -> None:
-    """Hold rows of dense steps orthonormal, norms of convolutions and of the head's rows at 1, throughout training."""
+def steer(classifier: Classifier, dense: str = "orthonormal") -> None:
+    """Hold rows of dense steps orthonormal, norms of convolutions and of the head's rows at 1, throughout training.
+
+    ``dense``: a name of ``layers.dense.STEERINGS``.
+    """
     for module in list(classifier.modules()):
         if isinstance(module, GradientFlowDense):
-            module.steer()
+            module.steer(dense)
         elif isinstance(module, GradientFlowConv2d):
             parametrize.register_parametrization(module, "kernel", UnitNorm())
     if classifier.certify_features().side is Side.PROVEN:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,7 @@ def _split(images: np.ndarray, labels: np.ndarray) -> Split:
 
 def mnist(path: Path) -> Splits:
     """``path``: mnist.npz with x_train, y_train, x_test, y_test (LeCun et al. 1998)."""
-    with np.load(path, allow_pickle=False) as file:
+    with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
         train, test = (_split(file[f"x_{part}"], file[f"y_{part}"]) for part in ("train", "test"))
     return train, test
 
@@ -82,7 +83,7 @@ def cifar10(path: Path) -> Splits:
     from PIL import Image
 
     splits = []
-    with np.load(path, allow_pickle=False) as file:
+    with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
         for part in ("train", "test"):
             data, tiles, start = file[f"webp_{part}"].tobytes(), [], 0
             for length in file[f"len_{part}"]:
@@ -147,5 +148,5 @@ def load(name: str, path: Path) -> Splits:
     inside = path / dataset.file
     try:
         return dataset.read(inside if inside.exists() else path)
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise InputError(f"cannot read {name} from {path}: {error}; see data/{name}/README.md") from error

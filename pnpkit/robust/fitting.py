@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pnpkit.errors import InputError, UnknownName
+from pnpkit.layers.dense import STEERINGS
 from pnpkit.robust.classifier import Classifier, release, secure, steer
 from pnpkit.robust.datasets import Split
 from pnpkit.robust.losses import LOSSES
@@ -25,6 +26,7 @@ class FitConfig:
         loss, arguments: a name of ``losses.LOSSES`` and its settings.
         epochs, batch, learning_rate, warmup: Adam; the rate rises over ``warmup`` steps, then falls as a cosine.
         shift: images move by up to so many pixels each way, zeros coming in. flip: mirror half of them.
+        steering: of dense steps, a name of ``layers.dense.STEERINGS``.
         seed: of the weights' start, the order and the augmentation.
     """
 
@@ -36,6 +38,7 @@ class FitConfig:
     warmup: int = 100
     shift: int = 0
     flip: bool = False
+    steering: str = "orthonormal"
     seed: int = 0
 
 
@@ -92,9 +95,11 @@ def fit(
         raise InputError(f"a batch of {config.batch} needs as many samples, there are {len(train)}")
     if config.loss not in LOSSES:
         raise UnknownName("loss", config.loss, LOSSES)
+    if config.steering not in STEERINGS:
+        raise UnknownName("steering", config.steering, STEERINGS)
     loss_of, started = LOSSES[config.loss](**config.arguments), time.perf_counter()
     classifier.to(device).train()
-    steer(classifier)
+    steer(classifier, config.steering)
     optimizer = torch.optim.Adam(classifier.parameters(), lr=config.learning_rate)
     stream, steps = batches(train, config), config.epochs * (len(train) // config.batch)
     for step in range(steps):
