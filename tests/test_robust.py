@@ -120,7 +120,7 @@ def test_certificates_do_not_change_the_classifier() -> None:
     before = {name: tensor.clone() for name, tensor in classifier.state_dict().items()}
     certify_samples(classifier, pictures().float(), torch.zeros(12, dtype=torch.long))
     after = classifier.state_dict()
-    assert all(after[name].dtype == torch.float32 and bool((after[name] == before[name]).all()) for name in before)
+    assert all(after[name].dtype == before[name].dtype and torch.equal(after[name], before[name]) for name in before)
 
 
 @pytest.mark.parametrize("make", [classifiers.trained, classifiers.plain], ids=["certified", "plain"])
