@@ -14,10 +14,10 @@ from torch.autograd.functional import jacobian
 from pnpkit.certificates import Side
 from pnpkit.errors import InputError, LawBroken, UnknownName
 from pnpkit.robust import losses
-from pnpkit.robust.attack import Attack
 from pnpkit.robust.classifier import Classifier, ClassifierConfig, release, steer
 from pnpkit.robust.evaluation import evaluate
 from pnpkit.robust.fitting import FitConfig, augment, fit
+from pnpkit.robust.pgd import Attack
 from pnpkit.robust.radii import certify_samples, margin_radii, radii
 
 

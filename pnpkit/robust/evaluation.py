@@ -10,8 +10,8 @@ from torch import Tensor
 
 from pnpkit.certificates import Side
 from pnpkit.errors import LawBroken
-from pnpkit.robust.attack import Attack, attack
 from pnpkit.robust.classifier import Classifier
+from pnpkit.robust.pgd import Attack, attack
 from pnpkit.robust.radii import Certified, certify_samples, logits64
 
 

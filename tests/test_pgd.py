@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from pnpkit.robust import attack as attacks
-from pnpkit.robust.attack import Attack, attack
+from pnpkit.robust import pgd
+from pnpkit.robust.pgd import Attack, attack
 
 
 def test_the_result_stays_in_the_ball_and_in_the_box() -> None:
@@ -75,7 +75,7 @@ def test_restarts_and_steps_only_help() -> None:
 
 def test_random_starts_fill_the_ball() -> None:
     center = torch.full((4000, 1, 1, 2), 0.5)
-    start = attacks.random_start(center, 0.4, catalogue.generator())
+    start = pgd.random_start(center, 0.4, catalogue.generator())
     radius = (start - center).flatten(1).norm(dim=1) / 0.4
     assert float(radius.max()) <= 1 + 1e-6
     assert float((radius < 0.5).double().mean()) == pytest.approx(0.25, abs=0.03)  # areas, in the plane
