@@ -66,9 +66,16 @@ RECIPES: dict[str, Recipe] = {
         ClassifierConfig(
             COLOUR,
             mean=0.473,
-            channels=32,
-            blocks=(*(("conv", 32, 3),) * 4, ("unshuffle", 2), *(("conv", 128, 3),) * 4, ("unshuffle", 2))
-            + (("dense", 512),) * 4,
+            channels=4,
+            blocks=(
+                ("unshuffle", 2),
+                *(("conv", 64, 3),) * 4,  # 16 channels, 16 x 16
+                ("unshuffle", 2),
+                *(("conv", 96, 3),) * 4,  # 64 channels, 8 x 8
+                ("unshuffle", 2),
+                ("conv", 96, 3),  # 256 channels, 4 x 4
+                ("dense", 128),
+            ),
         ),
         FitConfig("radius", {"target": 0.5, "temperature": 0.15}, epochs=60, batch=256, shift=2, flip=True),
     ),
