@@ -242,6 +242,17 @@ def test_evaluation_script_draws_writes_and_finds_no_broken_certificate(tmp_path
     assert "| certified | " in (tmp_path / "robust.md").read_text()
 
 
+def test_tradeoff_script_compares_its_variants_on_the_test_set(tmp_path: Path) -> None:
+    script = load_module(ROOT / "scripts" / "classifier_tradeoff.py")
+    script.main(["--fast", "--epochs", "4", "--out", str(tmp_path)])
+    record = json.loads((tmp_path / "robust-tradeoff-synthetic.json").read_text())
+    certified = {line["variant"]: line["certified_1.0"] for line in record["variants"]}
+    assert set(certified) == set(script.VARIANTS) and record["command"].startswith("python scripts/")
+    assert certified["radius 0.25"] < certified["radius 1.0"]  # who asks for a larger radius gets it
+    assert certified["spectral"] < certified["radius 1.58"]  # only the steering differs
+    assert (tmp_path / "robust-tradeoff-synthetic.png").stat().st_size > 5000
+
+
 def test_scripts_refuse_to_overwrite_shipped_results_by_accident(capsys: pytest.CaptureFixture) -> None:
     train = load_module(ROOT / "scripts" / "train_classifier.py")
     evaluate = load_module(ROOT / "scripts" / "evaluate_classifiers.py")

@@ -140,6 +140,17 @@ def test_certified_and_broken_is_empty_and_the_accuracies_are_ordered(make: obje
         assert report.points[1].certified > 0.5  # and so does the proof: the comparison is not empty
 
 
+def test_sparing_certified_samples_changes_no_accuracy() -> None:
+    test, net = classifiers.synthetic()[1], classifiers.trained()
+    whole, spared = (
+        evaluate(net, test.pixels(), test.labels, (0.8, 1.2), Attack(15, 0.1), spare_after=after)
+        for after in (None, 50)
+    )
+    for a, b in zip(whole.points, spared.points, strict=True):
+        assert (a.attacked, a.certified, a.margin) == (b.attacked, b.certified, b.margin)
+        assert 0 < b.certified_attacked < a.certified_attacked == round(a.certified * len(test))
+
+
 def test_a_false_certificate_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     test, honest = classifiers.synthetic()[1], Classifier.gaps
     monkeypatch.setattr(Classifier, "gaps", lambda self: honest(self) / 4)
