@@ -212,6 +212,12 @@ def test_stored_results_are_those_of_the_shipped_weights(path: Path) -> None:
             assert point["certified_by_margin"] <= point["certified"] <= point["attacked"] <= scores["clean"]
 
 
+def test_the_readmes_classifier_runs(capsys: pytest.CaptureFixture) -> None:
+    (code,) = re.findall(r"```py\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    exec(code, {"images": torch.rand(3, 1, 28, 28), "labels": torch.tensor([0, 1, 2])})
+    assert "mnist-certified: proven, Lipschitz constant <= 0.999999" in capsys.readouterr().out
+
+
 # Scripts.
 
 
