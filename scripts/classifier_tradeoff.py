@@ -1,6 +1,6 @@
 """Clean against certified accuracy: over the radius that is asked for, the loss, and how norms are held in training.
 
-    python scripts/classifier_tradeoff.py mnist --data PATH/mnist.npz [--epochs 4]
+    python scripts/classifier_tradeoff.py mnist --data PATH/mnist.npz [--epochs 2]
     python scripts/classifier_tradeoff.py --fast --out runs/fast
 
 The same dense network and schedule for each variant, on the whole test set. Writes docs/lecture/
@@ -36,7 +36,7 @@ ROOT = Path(__file__).parent.parent
 LEVELS = {"mnist": (0.5, 1.0, 1.58), "fashion-mnist": (0.3, 0.5, 1.0), "synthetic": (0.5, 1.0)}
 BASE = FitConfig("radius", {"target": 1.58, "temperature": 0.25})
 VARIANTS = {
-    **{f"radius {t}": replace(BASE, arguments={"target": t, "temperature": 0.25}) for t in (0.25, 0.5, 1.0, 1.58, 2.5)},
+    **{f"radius {t}": replace(BASE, arguments={"target": t, "temperature": 0.25}) for t in (0.25, 0.75, 1.58, 2.5)},
     "spectral": replace(BASE, steering="spectral"),
     "multi-margin 1": replace(BASE, loss="multi-margin", arguments={"margin": 1.0}),
     "cross-entropy": replace(BASE, loss="cross-entropy", arguments={"temperature": 0.25, "offset": 1.58 * 2**0.5}),
@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", nargs="?", choices=("mnist", "fashion-mnist"))
     parser.add_argument("--data", type=Path, default=os.environ.get("PNPKIT_CLASSIFY"))
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="one folder for all that is written")
     parser.add_argument("--threads", type=int, default=0)
