@@ -44,7 +44,7 @@ VARIANTS = {
 }
 
 
-def draw(lines: list[dict], levels: Sequence[float], data: str, path: Path) -> None:
+def draw(lines: list[dict], levels: Sequence[float], epochs: int, data: str, path: Path) -> None:
     figure, axis = plt.subplots(figsize=(6.6, 4.4))
     trade = [line for line in lines if line["variant"].startswith("radius")]
     for level, style, marker in zip(levels, ("-", "--", ":"), ("o", "s", "^"), strict=False):
@@ -74,7 +74,7 @@ def draw(lines: list[dict], levels: Sequence[float], data: str, path: Path) -> N
     axis.set(
         xlabel="clean accuracy (%)",
         ylabel="certified accuracy (%)",
-        title=f"{data}: the radius asked for (numbers), and other losses",
+        title=f"{data} after {epochs} epochs: radii asked for, other losses",
     )
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)
@@ -134,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "variants": lines,
     }
     write_whole(results / f"robust-tradeoff-{data}.json", (json.dumps(record, indent=1) + "\n").encode())
-    draw(lines, levels, data, pictures / f"robust-tradeoff-{data}.png")
+    draw(lines, levels, args.epochs, data, pictures / f"robust-tradeoff-{data}.png")
 
 
 if __name__ == "__main__":

@@ -137,23 +137,27 @@ def rows(reports: dict[str, Report]) -> list[dict[str, Any]]:
     return table
 
 
-def curves(reports: dict[str, Report], data: str, path: Path) -> None:
+def curves(lines: list[dict[str, Any]], record: dict[str, Any], path: Path) -> None:
+    """Drawn from the stored numbers alone: the lines of the CSV and the JSON record."""
+    data = record["data"]
     figure, axis = plt.subplots(figsize=(6.6, 4.4))
-    largest = max(point.eps for report in reports.values() for point in report.points) * 1.15
-    for index, (name, report) in enumerate(reports.items()):
+    scored = record["classifiers"]
+    largest = max(point["eps"] for score in scored.values() for point in score["points"]) * 1.15
+    for index, (name, score) in enumerate(scored.items()):
         style, marker, shade = STYLES[index % 4], MARKERS[index % 4], f"C{index}"
-        levels = [0.0, *(point.eps for point in report.points)]
-        attacked = [100 * share for share in (report.clean, *(point.attacked for point in report.points))]
-        axis.plot(levels, attacked, marker, ls="none", color=shade, label=f"{name}: attacked (PGD)", mfc="none")
-        if report.certified.certified(0.0) > 0:
-            grid = np.linspace(0, largest, 200)
-            certified = [100 * report.certified.certified(eps) for eps in grid]
-            axis.plot(grid, certified, style, color=shade, label=f"{name}: certified")
+        mine = [line for line in lines if line["classifier"] == name]
+        met = [(float(line["eps"]), float(line["attacked"])) for line in mine if line["attacked"]]
+        some = "" if score["attacked_samples"] == score["samples"] else f", {score['attacked_samples']:,} images"
+        label = f"{name}: attacked (PGD{some})"
+        axis.plot(*zip(*met, strict=True), marker, ls="none", color=shade, label=label, mfc="none")
+        if record["proven"][name]:
+            known = [(float(line["eps"]), float(line["certified"])) for line in mine]
+            axis.plot(*zip(*known, strict=True), style, color=shade, label=f"{name}: certified")
     if data == "fashion-mnist":
         for (name, points), marker in zip(LECTURE.items(), ("x", "+"), strict=True):
             axis.plot(list(points), list(points.values()), marker, ls="none", color="black", label=f"{name}: attacked")
     axis.set(xlabel="eps (l2, pixels in 0..1)", ylabel="accuracy (%)", xlim=(0, largest), ylim=(0, 101))
-    axis.set_title(f"{data}, {next(iter(reports.values())).samples:,} test images")
+    axis.set_title(f"{data}, {next(iter(scored.values()))['samples']:,} test images")
     axis.grid(alpha=0.3)
     axis.legend(fontsize=7, loc="best")
     figure.savefig(path, dpi=130, bbox_inches="tight")
@@ -270,6 +274,16 @@ def table(folder: Path) -> str:
                 text.append(f"| {name} | {points[0.0]} | " + " | ".join(cells) + " | |")
         name = f"robust-{record['data']}"
         text += ["", f"![accuracy against eps]({name}.png)", "", f"![adversarial examples]({name}-examples.png)", ""]
+    for path in sorted(folder.glob("robust-tradeoff-*.csv")):
+        head, *lines = list(csv.reader(path.read_text().splitlines()))
+        text += [
+            f"## Trade-off, {path.stem.removeprefix('robust-tradeoff-')}",
+            "",
+            "By `scripts/classifier_tradeoff.py`.",
+            "",
+        ]
+        text += [f"| {' | '.join(head)} |", "| --- " * len(head) + "|", *(f"| {' | '.join(line)} |" for line in lines)]
+        text += ["", f"![clean against certified]({path.stem}.png)", ""]
     return INTRODUCTION + "\n" + "\n".join(text)
 
 
@@ -329,7 +343,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         writer.writeheader()
         writer.writerows(lines)
         write_whole(args.out / f"robust-{data}.csv", text.getvalue().encode())
-        curves(reports, data, args.out / f"robust-{data}.png")
+        curves(lines, record, args.out / f"robust-{data}.png")
         classes = datasets.DATASETS[data].classes if data in datasets.DATASETS else list("0123456789")
         gallery(nets, reports, test, classes, args.out / f"robust-{data}-examples.png")
         if not args.fast:
