@@ -39,6 +39,7 @@ RANKS = {
     "blind": 5,
     "restore": 5,
     "training": 5,
+    "robust": 5,
     "cli": 6,
 }
 FILES = sorted(PACKAGE.rglob("*.py"))

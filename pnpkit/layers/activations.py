@@ -61,4 +61,15 @@ class ReLU(nn.Module):
         return torch.relu(z + self.bias(level).to(z.dtype))
 
 
+class Rectifier(nn.Module):
+    """max(z + b, 0) without a noise level: for classifiers."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, z: Tensor, level: Tensor) -> Tensor:
+        return torch.relu(z + self.bias.to(z.dtype)[:, None, None])
+
+
 ACTIVATIONS: dict[str, type[nn.Module]] = {"clip": Clip, "relu": ReLU}

@@ -1,0 +1,136 @@
+r"""Projected gradient descent in l2: the attack that a certificate must survive.
+
+    x+ = clip_[0,1](P_B(x0, eps)(x + a g / ||g||)),  g the gradient of the loss at x,
+
+from x0 itself and then from random points of the ball (Madry et al., ICLR 2018). The clip is the projection onto a
+convex set that holds x0, so it never moves a point further from x0 than eps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+TINY = 1e-12  # guards the normalisation: a vanishing gradient gives no step, not NaN
+
+
+@dataclass(frozen=True)
+class Attack:
+    """Settings of the attack.
+
+    Attributes:
+        steps: per start.
+        step_size: a / eps. 0.025 with 100 steps is the lecture's.
+        restarts: starts; the first is the image itself, the others random points of the ball.
+        loss: "cross-entropy" of the label, or "margin" max_{j != y} f_j - f_y, which never saturates.
+        seed: of the random starts.
+    """
+
+    steps: int = 100
+    step_size: float = 0.025
+    restarts: int = 1
+    loss: str = "cross-entropy"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.loss not in OBJECTIVES:
+            raise ValueError(f"loss must be one of {', '.join(OBJECTIVES)}, got {self.loss!r}")
+        if self.steps < 1 or self.restarts < 1 or not self.step_size > 0:
+            raise ValueError(f"steps, restarts and step_size must be positive, got {self}")
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Summed over the samples: each has its own gradient."""
+    return F.cross_entropy(logits, labels, reduction="sum")
+
+
+def margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """sum of max_{j != y} f_j - f_y."""
+    others = logits.scatter(1, labels[:, None], -torch.inf).amax(1)
+    return (others - logits.gather(1, labels[:, None])[:, 0]).sum()
+
+
+OBJECTIVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"cross-entropy": cross_entropy, "margin": margin}
+
+
+def norms(x: Tensor) -> Tensor:
+    """(B, 1, 1, 1): the l2 norm of each sample."""
+    return torch.linalg.vector_norm(x.flatten(1), dim=1)[:, None, None, None]
+
+
+def project(x: Tensor, center: Tensor, eps: float) -> Tensor:
+    """Onto the ball around ``center``, then onto the box [0, 1], which holds the center."""
+    change = x - center
+    change = change * (eps / norms(change).clamp_min(TINY)).clamp_max(1)
+    return (center + change).clamp(0, 1)
+
+
+def within(eps: float, images: Tensor) -> float:
+    """A radius smaller by the rounding of pixels in 0..1, so that no sample is broken from outside the ball."""
+    rounding = torch.finfo(images.dtype).eps
+    return max(0.0, eps * (1 - 8 * rounding) - rounding * images[0].numel() ** 0.5)
+
+
+def random_start(center: Tensor, eps: float, generator: torch.Generator) -> Tensor:
+    """Uniform in the ball, then clipped to [0, 1]."""
+    direction = torch.randn(center.shape, generator=generator).to(center)
+    radius = torch.rand(center.shape[0], generator=generator).to(center) ** (1 / center[0].numel())
+    return project(center + eps * radius[:, None, None, None] * direction / norms(direction), center, eps)
+
+
+def attack(
+    classifier: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, eps: float, settings: Attack
+) -> tuple[Tensor, Tensor]:
+    """Looks for a misclassified image within eps of each.
+
+    Args:
+        classifier: (B, C, H, W) -> (B, K) logits, differentiable.
+        images: intensities in [0, 1].
+        eps: l2 radius, in the same units.
+
+    Returns:
+        The first misclassified image found for each sample (the last point where none was), and which were found.
+        An image that is misclassified from the start counts as found and is returned as it is.
+    """
+    if not eps >= 0:
+        raise ValueError(f"eps is at least 0, got {eps}")
+    generator = torch.Generator().manual_seed(settings.seed)
+    result, broken = images.clone(), torch.zeros(len(images), dtype=torch.bool, device=images.device)
+    with torch.no_grad():
+        broken |= classifier(images).argmax(1) != labels
+    inner = within(eps, images) if len(images) else 0.0
+    for restart in range(settings.restarts if inner > 0 else 0):
+        open_ = (~broken).nonzero()[:, 0]
+        if not len(open_):
+            break
+        center = images[open_]
+        start = center if restart == 0 else random_start(center, inner, generator)
+        found, wrong = _ascend(classifier, start, center, labels[open_], inner, settings)
+        result[open_], broken[open_] = found, wrong
+    return result, broken
+
+
+def _ascend(
+    classifier: Callable[[Tensor], Tensor], x: Tensor, center: Tensor, labels: Tensor, eps: float, settings: Attack
+) -> tuple[Tensor, Tensor]:
+    """One start; samples leave the batch as soon as they are misclassified."""
+    objective = OBJECTIVES[settings.loss]
+    result, broken = x.clone(), torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    active = torch.arange(len(x), device=x.device)
+    for step in range(settings.steps + 1):
+        x = x.detach().requires_grad_(step < settings.steps)
+        logits = classifier(x)
+        wrong = logits.argmax(1) != labels[active]
+        result[active], broken[active] = x.detach(), wrong
+        if step == settings.steps or bool(wrong.all()):
+            break
+        (gradient,) = torch.autograd.grad(objective(logits, labels[active]), x)
+        keep = ~wrong
+        x, gradient, active = x.detach()[keep], gradient[keep], active[keep]
+        ascent = gradient / norms(gradient).clamp_min(TINY)
+        x = project(x + settings.step_size * eps * ascent, center[active], eps)
+    return result, broken

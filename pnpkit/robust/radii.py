@@ -1,0 +1,85 @@
+r"""Radii within which a prediction cannot change, one per sample.
+
+If f_y - f_j is G_yj-Lipschitz and f_y(x) > f_j(x), then f_y > f_j on the ball of radius (f_y(x) - f_j(x)) / G_yj around
+x. The radius of x for the label y is the minimum over ALL j other than y. The runner-up alone is not enough: a class
+with a smaller logit but a larger G may be nearer. The radius is signed: negative when y is not predicted.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pnpkit.robust.classifier import Classifier
+
+
+def pairwise(logits: Tensor, labels: Tensor, gaps: Tensor) -> Tensor:
+    """(B, K): (f_y - f_j) / G_yj for every class j, inf at j = y. Differentiable."""
+    margin = logits.gather(1, labels[:, None]) - logits
+    return (margin / gaps[labels].to(logits)).scatter(1, labels[:, None], math.inf)
+
+
+def radii(logits: Tensor, labels: Tensor, gaps: Tensor) -> Tensor:
+    """(B,): min over all j != y of (f_y - f_j) / G_yj, in the units of G."""
+    return pairwise(logits, labels, gaps).amin(1)
+
+
+def margin_radii(logits: Tensor, labels: Tensor, lipschitz: float) -> Tensor:
+    """(B,): (f_y - max_{j != y} f_j) / (sqrt(2) Lip), the lecture's certificate: f_y - f_j is sqrt(2) Lip(N)-Lipschitz.
+
+    Never above the pairwise one when Lip is Lip(features) ||W||, because ||w_i - w_j|| <= sqrt(2) ||W||.
+    """
+    others = logits.scatter(1, labels[:, None], -math.inf).amax(1)
+    return (logits.gather(1, labels[:, None])[:, 0] - others) / (math.sqrt(2) * lipschitz)
+
+
+@dataclass(frozen=True)
+class Certified:
+    """Predictions and what holds for them; radii in pixel units (0..1), l2.
+
+    Attributes:
+        predictions: (B,) the largest logit.
+        correct: (B,) whether that is the label.
+        radius: (B,) around each image in which the *prediction* is constant; needs no label.
+        label_radius: (B,) for the true label, negative where the prediction is wrong.
+        margin_radius: (B,) for the true label, by the lecture's margin / (sqrt(2) Lip).
+    """
+
+    predictions: Tensor
+    correct: Tensor
+    radius: Tensor
+    label_radius: Tensor
+    margin_radius: Tensor
+
+    def clean(self) -> float:
+        """The share of right predictions."""
+        return float(self.correct.double().mean())
+
+    def certified(self, eps: float) -> float:
+        """The share of samples that are right and that no perturbation of norm <= eps can turn wrong."""
+        return float((self.label_radius > eps).double().mean())
+
+
+@torch.no_grad()
+def logits64(classifier: Classifier, images: Tensor, batch: int = 500) -> Tensor:
+    """Logits by float64 arithmetic, on the classifier's device, given back on the CPU: what certificates speak of."""
+    exact = copy.deepcopy(classifier).double()
+    device = exact.head.weight.device
+    return torch.cat([exact(chunk.to(device, torch.float64)).cpu() for chunk in images.split(batch)])
+
+
+def certify_samples(classifier: Classifier, images: Tensor, labels: Tensor, batch: int = 500) -> Certified:
+    """Radii of images (B, C, H, W) in 0..1; logits, gaps and norms in float64."""
+    logits, labels = logits64(classifier, images, batch), labels.cpu()
+    predictions, gaps = logits.argmax(1), classifier.gaps()
+    return Certified(
+        predictions,
+        predictions == labels,
+        radii(logits, predictions, gaps),
+        radii(logits, labels, gaps),
+        margin_radii(logits, labels, classifier.certify().lipschitz),
+    )
