@@ -36,6 +36,9 @@ RANKS = {
     "blind": 5,
     "restore": 5,
     "training": 5,
+    "sympnet": 5,
+    "structure": 5,
+    "gradients": 5,
     "cli": 6,
 }
 FILES = sorted(PACKAGE.rglob("*.py"))

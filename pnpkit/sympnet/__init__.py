@@ -1,0 +1,1 @@
+"""Symplectic networks (Jin et al., Neural Networks 132, 2020): learned flow maps that are exactly symplectic."""
