@@ -1,4 +1,4 @@
-"""SympNets: symplectic to rounding whatever their weights, invertible, and better than plain networks where it counts."""
+"""SympNets: symplectic to rounding whatever their weights, invertible, and without drift where plain networks drift."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def test_a_rollout_that_blows_up_ends_in_nan_without_raising() -> None:
 
 
 def test_study_on_the_oscillator_shows_the_difference() -> None:
-    config = study.StudyConfig(pairs=200, seeds=2, adam=150, polish=25, horizon=60.0, probes=16)
+    config = study.StudyConfig(pairs=100, seeds=2, adam=60, polish=20, horizon=30.0, probes=8)
     kinds = ("LA-SympNet", "G-SympNet, reversible", "HNN, midpoint rule", "ResNet")
     found = study.run(system("oscillator"), kinds, config)
     assert found.kinds() == list(kinds) and len(found.of("ResNet")) == 2
@@ -187,7 +187,7 @@ def test_study_on_the_oscillator_shows_the_difference() -> None:
         symplectic = run.kind != "ResNet"
         assert (run.symplecticity <= 1e-12) == symplectic
         if symplectic:
-            assert abs(run.energy.drift) * 60 < 0.3 * run.energy.oscillation + 1e-12, "no secular drift"
+            assert abs(run.energy.drift) * 30 < 0.3 * run.energy.oscillation + 1e-12, "no secular drift"
         assert run.error < 2.5
     best = max(run.error for run in found.of("LA-SympNet"))
     assert best < 1e-6, "fourteen parameters hold the flow exactly, and the polish finds them"

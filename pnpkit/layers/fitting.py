@@ -99,8 +99,8 @@ def levenberg_marquardt(model: nn.Module, data: Sequence[Tensor], steps: int, da
         theta+ = theta - (J^T J + lam diag(J^T J))^{-1} J^T r
 
     lam falls after a step that lowers ||r|| and rises, without moving, after one that would not (Marquardt 1963).
-    The Jacobian is dense: for up to about a thousand parameters. ``data`` is used whole, sample by sample (N, n), its last
-    tensor being the target.
+    The Jacobian is dense: for up to about a thousand parameters. ``data`` is used whole, sample by sample (N, n), its
+    last tensor being the target.
     """
     names = [name for name, _ in model.named_parameters()]
     shapes = [p.shape for p in model.parameters()]

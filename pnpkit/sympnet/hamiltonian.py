@@ -18,7 +18,7 @@ from pnpkit.sympnet.modules import Ridge
 
 
 class HamiltonianNetwork(nn.Module):
-    """``forward(z, h)`` is the implicit midpoint map of the learned Hamiltonian, ``midpoint(z, z+, h)`` its residual."""
+    """``forward(z, h)`` is the implicit midpoint map of the learned Hamiltonian."""
 
     def __init__(self, dimension: int, width: int):
         super().__init__()

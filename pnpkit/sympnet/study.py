@@ -191,8 +191,10 @@ def _measure(
     error = torch.linalg.vector_norm(states - reference, dim=-1)
     with torch.no_grad():
         train = float((step(data[0]) - data[1]).square().mean())
-    implicit = isinstance(network, HamiltonianNetwork)  # its stopping rule cannot be differentiated, its formula can
-    slopes = network.jacobians(probes, system.step) if implicit else diagnostics.jacobians(step, probes)
+    if isinstance(network, HamiltonianNetwork):  # its stopping rule cannot be differentiated, its formula can
+        slopes = network.jacobians(probes, system.step)
+    else:
+        slopes = diagnostics.jacobians(step, probes)
     symplecticity, volume = diagnostics.defects(slopes)
     return Run(
         kind=kind,
