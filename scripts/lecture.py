@@ -4,7 +4,7 @@
     python scripts/lecture.py sympnet-kepler       # one study
     python scripts/lecture.py all --fast           # a few seconds each, to see that it works; writes to runs/lecture
 
-Writes PNG, GIF, CSV and JSON to docs/lecture and the page docs/lecture/RESULTS.md, which is made anew from all JSON there.
+Writes PNG, GIF, CSV and JSON to docs/lecture, and the page docs/lecture/RESULTS.md anew from all JSON there.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ def section(name: str, record: dict[str, Any]) -> str:
         *(f"![{record['title']}]({picture})" for picture in record["pictures"]),
         markdown(record["table"]),
         "\n".join(f"- {remark}" for remark in record["remarks"]),
-        f"`{record['command']}`, seed {record['seed']}, {record['date']}, {record['seconds']} s on {record['machine']}; "
-        + "numbers: "
+        f"`{record['command']}`, seed {record['seed']}, {record['date']}, {record['seconds']} s on "
+        + f"{record['machine']}; numbers: "
         + ", ".join(f"[{t}]({t})" for t in [f"{name}.json", *record["tables"]])
         + ".",
     ]
@@ -97,9 +97,9 @@ def page(folder: Path) -> str:
     records = {n: json.loads((folder / f"{n}.json").read_text()) for n in STUDIES if (folder / f"{n}.json").exists()}
     head = (
         "# The lecture's experiments, made again\n\n"
-        'D. Murari, "Neural Networks as Dynamical Systems". Made by `python scripts/lecture.py`; nothing here is typed by '
-        "hand.\nWhere there are several seeds: median (smallest .. largest). The authors' numbers are those of their "
-        "paper or lecture, or of their\ncode run again where that is said. Times were taken on a shared machine."
+        'D. Murari, "Neural Networks as Dynamical Systems". Made by `python scripts/lecture.py`; nothing here is typed '
+        "by hand.\nWhere there are several seeds: median (smallest .. largest). The authors' numbers are those of "
+        "their paper or lecture, or of their\ncode run again where that is said. Times were taken on a shared machine."
     )
     return "\n\n".join([head, *(section(n, record) for n, record in records.items())]) + "\n"
 
@@ -108,10 +108,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="study", required=True, metavar="STUDY")
     for name in ("all", *STUDIES):
-        command = commands.add_parser(name)
-        command.add_argument("--fast", action="store_true", help="tiny settings, results to runs/lecture")
-        command.add_argument("--seed", type=int, default=0)
-        command.add_argument("--out", type=Path, help="default: docs/lecture, or runs/lecture with --fast")
+        options = commands.add_parser(name)
+        options.add_argument("--fast", action="store_true", help="tiny settings, results to runs/lecture")
+        options.add_argument("--seed", type=int, default=0)
+        options.add_argument("--out", type=Path, help="default: docs/lecture, or runs/lecture with --fast")
     args = parser.parse_args(arguments)
     folder = args.out or ROOT / ("runs" if args.fast else "docs") / "lecture"
     for name in STUDIES if args.study == "all" else [args.study]:

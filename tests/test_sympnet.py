@@ -68,7 +68,7 @@ def test_the_papers_start_is_small_and_the_default_is_not() -> None:
     paper, ours = make(dimension=2, start="paper"), make(dimension=2)
     z = points(2)
     moved = [float((net(z, 0.1) - z).detach().abs().max()) for net in (paper, ours)]
-    assert moved[0] < 1e-6 < 1e-3 < moved[1]
+    assert moved[0] < 1e-5 < 1e-3 < moved[1]
     assert max(float(p.detach().abs().max()) for p in paper.parameters()) < 0.05
 
 
@@ -179,10 +179,10 @@ def test_a_rollout_that_blows_up_ends_in_nan_without_raising() -> None:
 
 
 def test_study_on_the_oscillator_shows_the_difference() -> None:
-    config = study.StudyConfig(pairs=100, seeds=2, adam=60, polish=20, horizon=30.0, probes=8)
+    config = study.StudyConfig(pairs=100, seeds=1, adam=60, polish=60, horizon=30.0, probes=8)
     kinds = ("LA-SympNet", "G-SympNet, reversible", "HNN, midpoint rule", "ResNet")
     found = study.run(system("oscillator"), kinds, config)
-    assert found.kinds() == list(kinds) and len(found.of("ResNet")) == 2
+    assert found.kinds() == list(kinds) and len(found.of("ResNet")) == 1
     for run in found.runs:
         symplectic = run.kind != "ResNet"
         assert (run.symplecticity <= 1e-12) == symplectic

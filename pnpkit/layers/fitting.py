@@ -118,16 +118,15 @@ def levenberg_marquardt(model: nn.Module, data: Sequence[Tensor], steps: int, da
         jacobian = rows(theta, *data).detach().reshape(len(error), -1)
         normal, slope = jacobian.mT @ jacobian, jacobian.mT @ error
         scale = normal.diagonal().clamp_min(1e-12 * float(normal.diagonal().max()))
-        for _ in range(8):
+        better = False
+        while not better and damping < 1e6:
             step = torch.linalg.solve(normal + torch.diag(damping * scale), slope)
             trial = residual(theta - step, *data).detach().flatten()
             better = bool(trial.square().sum() < error.square().sum())
-            damping = max(damping / 5, 1e-15) if better else damping * 4
-            if better:
-                theta, error = theta - step, trial
-                break
-        else:
+            damping = max(damping / 5, 1e-14) if better else damping * 4
+        if not better:
             break  # no damping helps: a stationary point up to rounding
+        theta, error = theta - step, trial
     with torch.no_grad():
         for p, piece in zip(model.parameters(), theta.split([s.numel() for s in shapes]), strict=True):
             p.copy_(piece.view(p.shape))

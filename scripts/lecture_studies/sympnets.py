@@ -41,9 +41,9 @@ def study_of(name: str) -> Callable[[bool, int], Sheet]:
         return Sheet(
             title=f"Learned flow maps of the {name.replace('-', ' ')}",
             rows=(8,),
-            setting=f"{config.pairs} noise-free pairs {found.system.step} apart, {config.seeds} seeds, Adam 1e-2 in one "
-            f"cycle for {config.adam} steps of 128, then at most {config.polish} Levenberg-Marquardt steps, for every "
-            f"kind alike; float64; rollout from {tuple(round(v, 3) for v in found.system.start)} to "
+            setting=f"{config.pairs} noise-free pairs {found.system.step} apart, {config.seeds} seeds, Adam 1e-2 in "
+            f"one cycle for {config.adam} steps of 128, then at most {config.polish} Levenberg-Marquardt steps, for "
+            f"every kind alike; float64; rollout from {tuple(round(v, 3) for v in found.system.start)} to "
             f"T = {number(float(found.times[-1]), 3)}.",
             seeds=config.seeds,
             verdicts=verdicts(found) if name == "oscillator" else [],
@@ -137,13 +137,13 @@ def draw(found: Study) -> Figure:
     axes[0].set(
         xlim=(-reach, reach), ylim=(-reach, reach), title="phase portrait" if name not in PORTRAITS else "orbit"
     )
-    axes[0].legend(loc="upper right", fontsize=7)
+    axes[0].legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=2, fontsize=7)
     for kind in shown:
         band(axes[1], times, energies(found, kind), kind)
         band(axes[2], times, distances(found, kind), kind)
     axes[1].set(yscale="log", xlabel="t", title="energy error |H(t) - H(0)|")
     axes[2].set(yscale="log", xscale="log", xlabel="t", title="distance from the reference")
-    axes[1].legend(fontsize=7, loc="lower right")
+    axes[1].legend(fontsize=7, loc="upper center", bbox_to_anchor=(1.1, -0.18), ncols=len(shown))
     for position, kind in enumerate(found.kinds()):
         for values, mark, label in (
             ([r.symplecticity for r in found.of(kind)], "o", "||J'^T J J' - J||"),
@@ -184,8 +184,8 @@ def remarks(found: Study) -> list[str]:
     symplectic = [r for r in found.runs if r.kind not in ("ResNet", "MLP")]
     plain = [r for r in found.runs if r.kind in ("ResNet", "MLP")]
     return [
-        f"Symplecticity: at most {number(max(r.symplecticity for r in symplectic), 2)} for the symplectic maps, at least "
-        f"{number(min(r.symplecticity for r in plain), 2)} for the others.",
+        f"Symplecticity: at most {number(max(r.symplecticity for r in symplectic), 2)} for the symplectic maps, at "
+        f"least {number(min(r.symplecticity for r in plain), 2)} for the others.",
         f"Secular drift beyond three standard errors: {sum(r.energy.drifts for r in symplectic)} of {len(symplectic)} "
         f"symplectic maps, {sum(r.energy.drifts for r in plain)} of {len(plain)} others.",
     ]
