@@ -13,9 +13,10 @@ from torch import Tensor
 
 from pnpkit.errors import InputError, UnknownName
 from pnpkit.layers.plain import ResNet, parameter_count
+from pnpkit.layers.potentials import Ridge
 from pnpkit.sympnet import diagnostics, study
 from pnpkit.sympnet.hamiltonian import HamiltonianNetwork, MidpointResidual
-from pnpkit.sympnet.modules import Ridge, SympNet, SympNetConfig
+from pnpkit.sympnet.modules import SympNet, SympNetConfig
 from pnpkit.sympnet.systems import FIGURE_EIGHT, FIGURE_EIGHT_PERIOD, SYSTEMS, System, system
 
 

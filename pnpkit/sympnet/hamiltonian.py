@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import jacrev, vmap
 
 from pnpkit.errors import InputError
-from pnpkit.sympnet.modules import Ridge
+from pnpkit.layers.potentials import Ridge
 
 
 class HamiltonianNetwork(nn.Module):
