@@ -24,7 +24,7 @@ import torch
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (the backend is chosen first)
-from lecture_studies import sympnets  # noqa: E402
+from lecture_studies import flows, structures, sympnets  # noqa: E402
 from lecture_studies.sheet import Sheet, comma_separated, markdown  # noqa: E402
 
 from pnpkit.files import write_whole  # noqa: E402
@@ -32,6 +32,14 @@ from pnpkit.files import write_whole  # noqa: E402
 ROOT = Path(__file__).parent.parent
 STYLE = Path(__file__).parent / "lecture.mplstyle"
 STUDIES: dict[str, Callable[[bool, int], Sheet]] = {
+    "planar-flow": flows.planar_study,
+    "circle": flows.circle_study,
+    "gradient-flow": flows.portrait_study,
+    "wasserstein": flows.critic_study,
+    "mass": structures.mass_study,
+    "advection": structures.advection_study,
+    "hamiltonian": structures.energy_study,
+    "sphere": structures.sphere_study,
     **{f"sympnet-{name}": sympnets.study_of(name) for name in sympnets.SETTINGS},
 }
 

@@ -29,13 +29,13 @@ class AdvectionConfig:
 
     size: int = 24
     shift: tuple[float, float] = (0.6, 0.35)
-    noise: float = 0.01
+    noise: float = 0.002
     train: int = 64
     test: int = 16
-    channels: int = 6
+    channels: int = 4
     layers: int = 2
     steps: int = 600
-    seeds: int = 2
+    seeds: int = 1
     rollout: int = 40
     long: int = 400
     seed: int = 0

@@ -30,7 +30,7 @@ class CircleConfig:
     penalty: float = 1.0
     width: int = 32
     seeds: int = 6
-    steps: int = 2000
+    steps: int = 1000
     seed: int = 0
 
 

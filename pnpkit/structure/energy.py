@@ -32,8 +32,8 @@ class EnergyConfig:
     step: float = 0.1
     noise: float = 0.01
     width: int = 16
-    steps: int = 2000
-    seeds: int = 3
+    steps: int = 800
+    seeds: int = 2
     rollout: int = 1000
     seed: int = 0
 

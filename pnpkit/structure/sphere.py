@@ -19,7 +19,7 @@ import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor, nn
 
-from pnpkit.layers.fitting import FitConfig, fit
+from pnpkit.layers.fitting import FitConfig, fit, levenberg_marquardt
 from pnpkit.layers.plain import MLP
 
 KINDS = ("structured", "projected afterwards", "plain")
@@ -27,14 +27,15 @@ KINDS = ("structured", "projected afterwards", "plain")
 
 @dataclass(frozen=True)
 class SphereConfig:
-    """``points`` pairs ``step`` apart, speeds up to ``speed``."""
+    """``points`` pairs ``step`` apart, speeds to ``speed``; ``steps`` of Adam, ``polish`` of Levenberg-Marquardt."""
 
     points: int = 1000
     step: float = 0.1
     speed: float = 1.2
-    width: int = 24
-    steps: int = 2000
-    seeds: int = 3
+    width: int = 20
+    steps: int = 500
+    polish: int = 20
+    seeds: int = 2
     rollout: int = 500
     seed: int = 0
 
@@ -132,6 +133,8 @@ def run(config: SphereConfig) -> list[SphereRun]:
                 torch.manual_seed(1000 * config.seed + seed)
                 models.append(Step(kind, config.width, config.step).double())
         fit(models, (z, after), FitConfig(config.steps, 128, 1e-2, seed=config.seed))
+        for model in models:
+            levenberg_marquardt(model, (z, after), config.polish)
         with torch.no_grad():
             states = torch.stack([_rollout(model, start, config.rollout) for model in models])
         errors = (energy(states) - energy(start)).abs()
