@@ -24,7 +24,7 @@ import torch
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (the backend is chosen first)
-from lecture_studies import flows, structures, sympnets  # noqa: E402
+from lecture_studies import flows, gradients, structures, sympnets  # noqa: E402
 from lecture_studies.sheet import Sheet, comma_separated, markdown  # noqa: E402
 
 from pnpkit.files import write_whole  # noqa: E402
@@ -41,6 +41,8 @@ STUDIES: dict[str, Callable[[bool, int], Sheet]] = {
     "hamiltonian": structures.energy_study,
     "sphere": structures.sphere_study,
     **{f"sympnet-{name}": sympnets.study_of(name) for name in sympnets.SETTINGS},
+    **{f"gradients-{layers}": gradients.depth_study(layers) for layers in (12, 64, 256)},
+    "gradients-explosion": gradients.explosion_study,
 }
 
 

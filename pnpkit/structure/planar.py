@@ -26,9 +26,9 @@ class PlanarConfig:
     layers: int = 15
     end: float = 1.0
     hidden: int = 3
-    steps: int = 2000
+    steps: int = 1500
     batch: int = 100
-    seeds: int = 3
+    seeds: int = 2
     seed: int = 0
 
 

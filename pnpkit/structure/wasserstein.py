@@ -32,7 +32,7 @@ class CriticConfig:
 
     features: int = 16
     layers: int = 6
-    steps: int = 600
+    steps: int = 400
     rate: float = 1e-2
     seeds: int = 2
     seed: int = 0

@@ -181,7 +181,7 @@ def portrait_study(fast: bool, seed: int) -> Sheet:
 
 
 def critic_study(fast: bool, seed: int) -> Sheet:
-    count = 60 if fast else 500
+    count = 60 if fast else 400
     config = wasserstein.CriticConfig(seed=seed, **({"steps": 40, "seeds": 1, "layers": 3} if fast else {}))
     cases = dict(list(wasserstein.CASES.items())[:2]) if fast else wasserstein.CASES
     rows, records, above, tight, critics = [], [], [], [], {}
