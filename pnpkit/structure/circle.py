@@ -25,10 +25,10 @@ WAYS = ("plain", "penalised", "normalised")
 class CircleConfig:
     """``points`` noisy training points on [0, 2 pi], noise N(0, ``noise``^2); ``penalty`` is lambda."""
 
-    points: int = 40
+    points: int = 80
     noise: float = 0.05
     penalty: float = 1.0
-    width: int = 32
+    width: int = 12
     seeds: int = 6
     steps: int = 1000
     seed: int = 0
