@@ -79,7 +79,7 @@ def planar_study(fast: bool, seed: int) -> Sheet:
         ],
         table=[{"test accuracy": spread((100 * found.accuracy).tolist(), 4) + " %"}],
         figures={"figure": planar_strip(found)},
-        animations={"flow": planar_animation(found, 25 if fast else 60)},
+        animations={"flow": planar_animation(found, 5 if fast else 60)},
     )
 
 

@@ -18,11 +18,11 @@ SMALL = ("LA-SympNet", "G-SympNet", "G-SympNet, reversible", "G-SympNet, paper's
 LARGE = ("G-SympNet", "G-SympNet, reversible", "HNN, midpoint rule", "ResNet")
 SETTINGS: dict[str, tuple[tuple[str, ...], StudyConfig]] = {
     "oscillator": ((*SMALL, "MLP"), StudyConfig(seeds=5, adam=1500, polish=40)),
-    "pendulum": (SMALL, StudyConfig(seeds=5, adam=800, polish=40)),
-    "henon-heiles": (LARGE, StudyConfig(pairs=600, seeds=3, adam=500, polish=50)),
+    "pendulum": (SMALL, StudyConfig(seeds=5, adam=600, polish=30)),
+    "henon-heiles": (LARGE, StudyConfig(pairs=600, seeds=3, adam=500, polish=25)),
     "kepler": (LARGE, StudyConfig(pairs=800, seeds=3, adam=500, polish=70)),
-    "double-pendulum": (LARGE, StudyConfig(pairs=600, seeds=2, adam=500, polish=50)),
-    "three-bodies": (LARGE, StudyConfig(pairs=600, seeds=1, adam=800, polish=15)),
+    "double-pendulum": (LARGE, StudyConfig(pairs=600, seeds=2, adam=500, polish=25)),
+    "three-bodies": (LARGE, StudyConfig(pairs=600, seeds=1, adam=600, polish=12)),
 }
 FAST = StudyConfig(pairs=100, seeds=1, adam=30, polish=8, horizon=5.0, probes=8)
 PORTRAITS = {"three-bodies": [(0, 1), (2, 3), (4, 5)], "double-pendulum": [(0, 1)], "kepler": [(0, 1)]}
