@@ -3,6 +3,7 @@
     python scripts/lecture.py all                  # everything
     python scripts/lecture.py sympnet-kepler       # one study
     python scripts/lecture.py all --fast           # a few seconds each, to see that it works; writes to runs/lecture
+    python scripts/lecture.py page                 # the results page again, from the stored records
 
 Writes PNG, GIF, CSV and JSON to docs/lecture, and the page docs/lecture/RESULTS.md anew from all JSON there.
 """
@@ -117,22 +118,25 @@ def page(folder: Path) -> str:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="study", required=True, metavar="STUDY")
-    for name in ("all", *STUDIES):
+    for name in ("all", "page", *STUDIES):
         options = commands.add_parser(name)
         options.add_argument("--fast", action="store_true", help="tiny settings, results to runs/lecture")
         options.add_argument("--seed", type=int, default=0)
         options.add_argument("--out", type=Path, help="default: docs/lecture, or runs/lecture with --fast")
     args = parser.parse_args(arguments)
     folder = args.out or ROOT / ("runs" if args.fast else "docs") / "lecture"
-    for name in STUDIES if args.study == "all" else [args.study]:
+    chosen = {"all": list(STUDIES), "page": []}.get(args.study, [args.study])
+    for name in chosen:
         started = time.perf_counter()
         command = f"python scripts/lecture.py {name}{' --fast' if args.fast else ''} --seed {args.seed}"
         with plt.style.context(STYLE), torch.random.fork_rng(devices=[]):
             torch.manual_seed(args.seed)
             sheet = STUDIES[name](args.fast, args.seed)
             write(name, sheet, folder, command, args.seed, time.perf_counter() - started)
-        write_whole(folder / "RESULTS.md", page(folder).encode())
         print(f"{name}: {time.perf_counter() - started:.1f} s -> {folder}")
+        write_whole(folder / "RESULTS.md", page(folder).encode())
+    if not chosen:
+        write_whole(folder / "RESULTS.md", page(folder).encode())
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from types import ModuleType
 
 import pytest
 
-pytest.importorskip("matplotlib")
 ROOT = Path(__file__).parent.parent
 STORED = sorted((ROOT / "docs" / "lecture").glob("*.json"))
 

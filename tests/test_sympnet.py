@@ -12,6 +12,7 @@ from scipy.special import ellipk
 from torch import Tensor
 
 from pnpkit.errors import InputError, UnknownName
+from pnpkit.layers.fitting import levenberg_marquardt
 from pnpkit.layers.plain import ResNet, parameter_count
 from pnpkit.layers.potentials import Ridge
 from pnpkit.sympnet import diagnostics, study
@@ -78,6 +79,17 @@ def test_each_sample_may_have_its_own_step() -> None:
     steps = torch.tensor([[0.1], [0.2], [-0.3]], dtype=torch.float64)
     one_by_one = torch.stack([net(row, float(h)) for row, h in zip(z, steps, strict=True)])
     torch.testing.assert_close(net(z, steps), one_by_one)
+
+
+def test_one_network_learns_a_range_of_steps_and_serves_one_that_it_has_not_seen() -> None:
+    one, net = system("oscillator"), make(dimension=1, layers=4, width=4, symmetric=True)
+    z = one.sample(90, torch.Generator().manual_seed(0))
+    steps = torch.tensor([[0.05], [0.1], [0.2]]).double().repeat(30, 1)
+    after = torch.stack([one.flow(p, torch.cat([0 * h, h]))[1] for p, h in zip(z, steps, strict=True)])
+    levenberg_marquardt(net, (z, steps, after), 40)
+    unseen = torch.stack([one.flow(p, torch.tensor([0.0, 0.15]).double())[1] for p in z])
+    with torch.no_grad():
+        assert float((net(z, 0.15) - unseen).abs().max()) < 0.02 * float((unseen - z).abs().max())
 
 
 def test_ridge_is_the_gradient_of_its_potential() -> None:
