@@ -18,10 +18,10 @@ SMALL = ("LA-SympNet", "G-SympNet", "G-SympNet, reversible", "G-SympNet, paper's
 LARGE = ("G-SympNet", "G-SympNet, reversible", "HNN, midpoint rule", "ResNet")
 SETTINGS: dict[str, tuple[tuple[str, ...], StudyConfig]] = {
     "oscillator": ((*SMALL, "MLP"), StudyConfig(seeds=5, adam=1500, polish=40)),
-    "pendulum": (SMALL, StudyConfig(seeds=5, adam=600, polish=30)),
-    "henon-heiles": (LARGE, StudyConfig(pairs=600, seeds=3, adam=500, polish=25)),
+    "pendulum": (SMALL, StudyConfig(seeds=5, adam=1000, polish=60)),
+    "henon-heiles": (LARGE, StudyConfig(pairs=800, seeds=3, adam=500, polish=60)),
     "kepler": (LARGE, StudyConfig(pairs=800, seeds=3, adam=500, polish=70)),
-    "double-pendulum": (LARGE, StudyConfig(pairs=600, seeds=2, adam=500, polish=25)),
+    "double-pendulum": (LARGE, StudyConfig(pairs=400, seeds=1, adam=400, polish=15)),
     "three-bodies": (LARGE, StudyConfig(pairs=600, seeds=1, adam=600, polish=12)),
 }
 FAST = StudyConfig(pairs=100, seeds=1, adam=30, polish=8, horizon=5.0, probes=8)
@@ -180,7 +180,7 @@ def verdicts(found: Study) -> list[Verdict]:
         ),
         *(
             Verdict(
-                "the same, gradient modules",
+                f"the same, {kind}",
                 "-",
                 f"{spread([r.before for r in found.of(kind)])} ({found.of(kind)[0].parameters} numbers)",
                 max(r.before for r in found.of(kind)) <= 0.039,
