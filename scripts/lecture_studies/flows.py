@@ -124,7 +124,8 @@ def planar_animation(found: planar.PlanarRun, frames: int) -> bytes:
         axis.set_title(f"t = {moment / count:.2f}")
         axis.view_init(20, -60 + 40 * moment / count)
         data = io.BytesIO()
-        figure.savefig(data, format="png", dpi=80, bbox_inches=None)
+        with plt.rc_context({"savefig.bbox": None}):  # every frame of one size
+            figure.savefig(data, format="png", dpi=80)
         plt.close(figure)
         pictures.append(Image.open(data).convert("P", palette=Image.Palette.ADAPTIVE, colors=64))
     out = io.BytesIO()
