@@ -34,7 +34,7 @@ def circle_study(fast: bool, seed: int) -> Sheet:
         {"way": r.way, "rms error": spread(r.error.tolist()), "violation": spread(r.violation.tolist())} for r in runs
     ]
     normalised = runs[-1]
-    ratio = float(normalised.error.median() / runs[0].error.median())
+    ratio = float(np.median(normalised.error) / np.median(runs[0].error))
     return Sheet(
         title="A curve on the unit circle: plain, penalised, normalised",
         rows=(2,),
