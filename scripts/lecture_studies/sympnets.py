@@ -206,4 +206,9 @@ def remarks(found: Study) -> list[str]:
         f"least {number(min(r.symplecticity for r in plain), 2)} for the others.",
         f"Secular drift beyond three standard errors: {sum(r.energy.drifts for r in symplectic)} of {len(symplectic)} "
         f"symplectic maps, {sum(r.energy.drifts for r in plain)} of {len(plain)} others.",
+        f"Within 0.1 of the reference up to T = {number(float(found.times[-1]), 3)}: "
+        f"{sum(r.horizon == np.inf for r in symplectic)} of {len(symplectic)} symplectic maps, "
+        f"{sum(r.horizon == np.inf for r in plain)} of {len(plain)} others; the first to leave does so at "
+        f"t = {number(min(r.horizon for r in found.runs), 3)}. A symplectic map that has left the region it was "
+        "trained on promises nothing about the system's own energy.",
     ]
