@@ -186,6 +186,9 @@ def explosion_study(fast: bool, seed: int) -> Sheet:
         figures={"figure": figure},
         remarks=[
             "With weights that are the same in every layer the penalty is zero and the norm still grows without "
-            "bound: the penalty is no remedy against that kind of explosion, only against the exponential kind."
+            "bound, in proportion to depth. Smoother random weights grow more slowly at great depth.",
+            f"In training (one seed) the penalty {weights[-1]:g} moved the accuracy from "
+            f"{100 * trained[weights[0]].accuracy:.1f} to {100 * trained[weights[-1]].accuracy:.1f} % and the norm at "
+            f"the end from {number(without)} to {number(with_)}: it smooths weights, it does not bound the norm.",
         ],
     )
