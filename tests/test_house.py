@@ -40,6 +40,9 @@ RANKS = {
     "restore": 5,
     "training": 5,
     "robust": 5,
+    "sympnet": 5,
+    "structure": 5,
+    "gradients": 5,
     "cli": 6,
 }
 FILES = sorted(PACKAGE.rglob("*.py"))

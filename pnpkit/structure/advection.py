@@ -1,0 +1,141 @@
+r"""Norm preserved: linear advection u_t + c . grad u = 0 on a periodic square, learned by a convolutional network.
+
+    layer:  v = F(u) - <F(u), u> u / ||u||^2,   u+ = ||u|| (u + h v) / ||u + h v||
+
+The field is projected onto the tangent space of the sphere of radius ||u|| and the step is brought back to the sphere.
+F is two 5 x 5 convolutions with tanh between. Plain: u + h F(u). The exact solution is a shift, by Fourier.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pnpkit.layers.fitting import FitConfig, fit
+
+KINDS = ("structured", "plain")
+
+
+@dataclass(frozen=True)
+class AdvectionConfig:
+    """A grid of ``size``^2 on the unit torus; one application moves by ``shift`` pixels in x and y.
+
+    The training targets carry noise N(0, ``noise``^2).
+    """
+
+    size: int = 24
+    shift: tuple[float, float] = (0.6, 0.35)
+    noise: float = 0.002
+    train: int = 64
+    test: int = 16
+    channels: int = 4
+    layers: int = 2
+    steps: int = 600
+    seeds: int = 1
+    rollout: int = 40
+    long: int = 400
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class AdvectionRun:
+    """Per application 0 .. long: relative error and relative change of the norm, (seeds, long + 1), mean over test
+    functions; ``pictures``: the first test function after ``rollout`` steps, per seed."""
+
+    kind: str
+    error: Tensor
+    violation: Tensor
+    pictures: Tensor
+
+
+class Layer(nn.Module):
+    """One step as above, for u of size (..., H, W)."""
+
+    def __init__(self, channels: int, structured: bool):
+        super().__init__()
+        self.inner = nn.Conv2d(1, channels, 5)
+        self.outer = nn.Conv2d(channels, 1, 5, bias=False)
+        self.structured = structured
+
+    def field(self, u: Tensor) -> Tensor:
+        padded = F.pad(u[..., None, :, :], (2, 2, 2, 2), mode="circular")
+        middle = F.pad(torch.tanh(self.inner(padded)), (2, 2, 2, 2), mode="circular")
+        return self.outer(middle)[..., 0, :, :]
+
+    def forward(self, u: Tensor, step: float) -> Tensor:
+        v = self.field(u)
+        if not self.structured:
+            return u + step * v
+        square = u.square().sum((-2, -1), keepdim=True)
+        v = v - (v * u).sum((-2, -1), keepdim=True) / square * u
+        moved = u + step * v
+        return moved * (square / moved.square().sum((-2, -1), keepdim=True)).sqrt()
+
+
+class Network(nn.Module):
+    """``layers`` of them, each with the step 1 / layers: (B, H, W) -> (B, H, W)."""
+
+    def __init__(self, kind: str, layers: int, channels: int):
+        super().__init__()
+        self.layers = nn.ModuleList(Layer(channels, kind == "structured") for _ in range(layers))
+
+    def forward(self, u: Tensor) -> Tensor:
+        for layer in self.layers:
+            u = layer(u, 1 / len(self.layers))
+        return u
+
+
+def functions(count: int, size: int, generator: torch.Generator) -> Tensor:
+    """Smooth random functions (N, size, size): three wave numbers each way, mean square 1/2 or so."""
+    axis = 2 * math.pi * torch.arange(size, dtype=torch.float64) / size
+    waves = torch.cartesian_prod(torch.arange(-2, 3), torch.arange(-2, 3)).double()
+    angles = waves[:, 0, None, None] * axis[:, None] + waves[:, 1, None, None] * axis
+    weight = torch.randn(count, len(waves), generator=generator, dtype=torch.float64) / len(waves) ** 0.5
+    phase = 2 * math.pi * torch.rand(count, len(waves), generator=generator, dtype=torch.float64)
+    return (weight[..., None, None] * (angles + phase[..., None, None]).cos()).sum(1)
+
+
+def shifted(u: Tensor, shift: tuple[float, float], times: int = 1) -> Tensor:
+    """u moved by ``times`` shifts, exactly for band-limited u: (..., H, W) -> (..., H, W)."""
+    rows, columns = u.shape[-2:]
+    down = torch.fft.fftfreq(rows, dtype=torch.float64)[:, None] * shift[0]
+    across = torch.fft.rfftfreq(columns, dtype=torch.float64) * shift[1]
+    turn = -2 * math.pi * times * (down + across)
+    return torch.fft.irfft2(torch.fft.rfft2(u) * torch.polar(torch.ones_like(turn), turn), s=(rows, columns))
+
+
+def run(config: AdvectionConfig) -> list[AdvectionRun]:
+    """Train both on the same noisy pairs and apply them ``long`` times to functions they have not seen."""
+    generator = torch.Generator().manual_seed(config.seed)
+    u = functions(config.train + config.test, config.size, generator)
+    target = shifted(u, config.shift)
+    target = target + config.noise * torch.randn(target.shape, generator=generator, dtype=torch.float64)
+    runs = []
+    for kind in KINDS:
+        models = []
+        for seed in range(config.seeds):
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(1000 * config.seed + seed)
+                models.append(Network(kind, config.layers, config.channels).float())
+        data = (u[: config.train].float(), target[: config.train].float())
+        fit(models, data, FitConfig(config.steps, 16, 1e-2, seed=config.seed))
+        results = [_follow(m.double(), u[config.train :], config) for m in models]
+        runs.append(AdvectionRun(kind, *(torch.stack(parts) for parts in zip(*results, strict=True))))
+    return runs
+
+
+@torch.no_grad()
+def _follow(model: nn.Module, u: Tensor, config: AdvectionConfig) -> tuple[Tensor, Tensor, Tensor]:
+    size = torch.linalg.vector_norm(u, dim=(-2, -1))
+    now, errors, violations, picture = u, [torch.zeros(())], [torch.zeros(())], u[0]
+    for k in range(1, config.long + 1):
+        now = model(now)
+        gap = torch.linalg.vector_norm(now - shifted(u, config.shift, k), dim=(-2, -1)) / size
+        errors.append(gap.mean())
+        violations.append((torch.linalg.vector_norm(now, dim=(-2, -1)) / size - 1).abs().mean())
+        picture = now[0] if k == config.rollout else picture
+    return torch.stack(errors), torch.stack(violations), picture

@@ -1,0 +1,143 @@
+r"""Mass preserved: the flow of the SIR epidemic model, learned by a network whose every layer conserves the total.
+
+    S' = -beta S I,  I' = beta S I - gamma I,  R' = gamma I,     S + I + R = 1
+
+A layer x + h (A(x) - A(x)^T) 1, A(x) any matrix, conserves 1^T x: the matrix is skew, so 1^T (A - A^T) 1 = 0. Entry
+(i, j) of A - A^T is what flows from compartment j to compartment i.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.integrate import solve_ivp
+from torch import Tensor, nn
+
+from pnpkit.layers.fitting import FitConfig, fit, levenberg_marquardt
+from pnpkit.layers.plain import MLP
+
+KINDS = ("structured", "plain")
+
+
+@dataclass(frozen=True)
+class MassConfig:
+    """1,000 points on the simplex as in the lecture; ``time`` is the length of the learned flow.
+
+    Adam first, ``steps`` of it, then ``polish`` steps of Levenberg and Marquardt, for both kinds alike.
+    """
+
+    points: int = 1000
+    test: int = 1000
+    time: float = 1.0
+    infection: float = 2.0
+    recovery: float = 0.5
+    layers: int = 4
+    width: int = 10
+    steps: int = 800
+    polish: int = 25
+    seeds: int = 3
+    rollout: int = 30
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class MassRun:
+    """``error``: test mean square per seed. Of a rollout from (0.99, 0.01, 0): the states (seeds, steps + 1, 3),
+    the largest distance from the reference and the largest change of mass, per seed."""
+
+    kind: str
+    error: Tensor
+    states: Tensor
+    distance: Tensor
+    violation: Tensor
+
+
+class Exchange(nn.Module):
+    """x + h (A(x) - A(x)^T) 1, A from a network of one hidden layer."""
+
+    def __init__(self, compartments: int, width: int):
+        super().__init__()
+        self.matrix, self.compartments = MLP(compartments, width, compartments**2), compartments
+
+    def forward(self, x: Tensor, step: float) -> Tensor:
+        a = self.matrix(x).unflatten(-1, (self.compartments, self.compartments))
+        return x + step * (a - a.transpose(-1, -2)).sum(-1)
+
+
+class Free(nn.Module):
+    """x + h N(x), N of one hidden layer."""
+
+    def __init__(self, compartments: int, width: int):
+        super().__init__()
+        self.field = MLP(compartments, width, compartments)
+
+    def forward(self, x: Tensor, step: float) -> Tensor:
+        return x + step * self.field(x)
+
+
+class Flow(nn.Module):
+    """Layers of one kind after one another, each with the step 1 / layers."""
+
+    def __init__(self, kind: str, layers: int, width: int, compartments: int = 3):
+        super().__init__()
+        layer = Exchange if kind == "structured" else Free
+        self.layers = nn.ModuleList(layer(compartments, width) for _ in range(layers))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x, 1 / len(self.layers))
+        return x
+
+
+def simplex(count: int, generator: torch.Generator) -> Tensor:
+    """Uniform points (N, 3) with entries >= 0 that sum to 1."""
+    draw = -torch.rand(count, 3, generator=generator, dtype=torch.float64).log()
+    return draw / draw.sum(-1, keepdim=True)
+
+
+def reference(x: Tensor, times: Tensor, config: MassConfig) -> Tensor:
+    """SIR from x (N, 3) at the times, by DOP853: (T, N, 3)."""
+
+    def field(_: float, flat: np.ndarray) -> np.ndarray:
+        s, i, _r = flat.reshape(-1, 3).T
+        new, over = config.infection * s * i, config.recovery * i
+        return np.stack([-new, new - over, over], axis=-1).ravel()
+
+    found = solve_ivp(field, (0, float(times[-1])), x.numpy().ravel(), "DOP853", times.numpy(), rtol=1e-11, atol=1e-12)
+    return torch.from_numpy(found.y.T.copy()).view(len(times), *x.shape)
+
+
+def run(config: MassConfig) -> list[MassRun]:
+    """Train both kinds on the same pairs, float64, and apply them again and again."""
+    generator = torch.Generator().manual_seed(config.seed)
+    x = simplex(config.points + config.test, generator)
+    after = reference(x, torch.tensor([config.time], dtype=torch.float64), config)[0]
+    start = torch.tensor([[0.99, 0.01, 0.0]], dtype=torch.float64)
+    times = torch.arange(config.rollout + 1, dtype=torch.float64) * config.time
+    truth = reference(start, times, config)[:, 0]
+    runs = []
+    for kind in KINDS:
+        models = []
+        for seed in range(config.seeds):
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(1000 * config.seed + seed)
+                models.append(Flow(kind, config.layers, config.width).double())
+        data = (x[: config.points], after[: config.points])
+        fit(models, data, FitConfig(config.steps, 128, 1e-2, seed=config.seed))
+        for model in models:
+            levenberg_marquardt(model, data, config.polish)
+        with torch.no_grad():
+            error = torch.stack([(m(x[config.points :]) - after[config.points :]).square().mean() for m in models])
+            states = torch.stack([_rollout(m, start[0], config.rollout) for m in models])
+        distance = torch.linalg.vector_norm(states - truth, dim=-1).amax(-1)
+        runs.append(MassRun(kind, error, states, distance, (states.sum(-1) - 1).abs().amax(-1)))
+    return runs
+
+
+def _rollout(model: nn.Module, start: Tensor, steps: int) -> Tensor:
+    states = [start]
+    for _ in range(steps):
+        states.append(model(states[-1]))
+    return torch.stack(states)

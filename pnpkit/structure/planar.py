@@ -1,0 +1,96 @@
+r"""Planar points separated by a ResNet that is the flow of x' = B(t) tanh(A(t) x + b(t)) in R^3.
+
+The points are lifted by a zero coordinate, moved by explicit Euler steps of size T / layers, and a linear function of
+the end separates the disc from the ring: impossible for a flow in the plane, which cannot open a ring, easy in R^3.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pnpkit.layers.fitting import FitConfig, Model, fit
+from pnpkit.layers.plain import ResidualBlock
+
+
+@dataclass(frozen=True)
+class PlanarConfig:
+    """The lecture's setting: 3,000 points of which 2,000 train, 15 layers, T = 1."""
+
+    points: int = 3000
+    train: int = 2000
+    layers: int = 15
+    end: float = 1.0
+    hidden: int = 3
+    steps: int = 1500
+    batch: int = 100
+    seeds: int = 2
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class PlanarRun:
+    """States of the test points before the first and after every layer (layers + 1, N, 3), for the seed that is best on
+    the training points; ``accuracy`` on the test points per seed; the plane w . x + c = 0 of the best."""
+
+    states: Tensor
+    labels: Tensor
+    accuracy: Tensor
+    normal: Tensor
+    offset: float
+
+
+def disc_and_ring(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """(N, 2) points and (N,) labels: disc of radius 1 (label 0), ring from 1.5 to 2.5 (label 1), uniform in area."""
+    labels = torch.arange(count) % 2
+    draw = torch.rand(count, 2, generator=generator, dtype=torch.float64)
+    inner, outer = 1.5 * labels, 1 + 1.5 * labels
+    radius, angle = (inner**2 + draw[:, 0] * (outer**2 - inner**2)).sqrt(), 2 * math.pi * draw[:, 1]
+    return radius[:, None] * torch.stack([angle.cos(), angle.sin()], dim=-1), labels
+
+
+class FlowClassifier(nn.Module):
+    """R^2 -> R^3 -> Euler steps -> one logit."""
+
+    def __init__(self, layers: int, end: float, hidden: int):
+        super().__init__()
+        self.blocks = nn.ModuleList(ResidualBlock(3, hidden) for _ in range(layers))
+        self.head, self.step = nn.Linear(3, 1), end / layers
+
+    def states(self, x: Tensor) -> list[Tensor]:
+        """The points before the first and after every layer."""
+        states = [F.pad(x, (0, 1))]
+        for block in self.blocks:
+            states.append(block(states[-1], self.step))
+        return states
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.states(x)[-1])[..., 0]
+
+
+def cross_entropy(model: Model, x: Tensor, label: Tensor) -> Tensor:
+    """Binary, from logits."""
+    return F.binary_cross_entropy_with_logits(model(x), label)
+
+
+def run(config: PlanarConfig) -> PlanarRun:
+    """Train ``seeds`` classifiers and follow the test points of the best through its layers."""
+    x, labels = disc_and_ring(config.points, torch.Generator().manual_seed(config.seed))
+    models = []
+    for seed in range(config.seeds):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1000 * config.seed + seed)
+            models.append(FlowClassifier(config.layers, config.end, config.hidden).double())
+    data = (x[: config.train], labels[: config.train].double())
+    fit(models, data, FitConfig(config.steps, config.batch, 1e-2, seed=config.seed), cross_entropy)
+    test, truth = x[config.train :], labels[config.train :]
+    with torch.no_grad():
+        accuracy = torch.stack([((model(test) > 0) == (truth == 1)).double().mean() for model in models])
+        trained = torch.stack([((model(data[0]) > 0) == (data[1] == 1)).double().mean() for model in models])
+        best = models[int(trained.argmax())]
+        states = torch.stack(best.states(test))
+    return PlanarRun(states, truth, accuracy, best.head.weight.detach()[0], float(best.head.bias.detach()))

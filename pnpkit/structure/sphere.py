@@ -1,0 +1,151 @@
+r"""A constraint preserved: the spherical pendulum, whose position stays on the unit sphere and velocity tangent to it.
+
+    q'' = -g e_3 + (g q_3 - ||q'||^2) q,    ||q|| = 1,  q . q' = 0,  g = 1
+
+The structured network rotates: with (xi, a) = N(q, v),
+
+    q+ = exp(h [xi]_x) q,    v+ = P (exp(h [xi]_x) v + h a),    P = I - q+ q+^T
+
+so both constraints hold to rounding (a Lie group method, Iserles et al. 2000). Plain: (q, v) + h N(q, v). Half way:
+the plain step followed by the nearest point of the constraint set.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.integrate import solve_ivp
+from torch import Tensor, nn
+
+from pnpkit.layers.fitting import FitConfig, fit, levenberg_marquardt
+from pnpkit.layers.plain import MLP
+
+KINDS = ("structured", "projected afterwards", "plain")
+
+
+@dataclass(frozen=True)
+class SphereConfig:
+    """``points`` pairs ``step`` apart, speeds to ``speed``; ``steps`` of Adam, ``polish`` of Levenberg-Marquardt."""
+
+    points: int = 1000
+    step: float = 0.1
+    speed: float = 1.2
+    width: int = 20
+    steps: int = 500
+    polish: int = 20
+    seeds: int = 2
+    rollout: int = 500
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class SphereRun:
+    """Per seed: a rollout (seeds, steps + 1, 6), its distance from the reference, the violation
+    max(| ||q|| - 1 |, |q . v|) and the energy error, each (seeds, steps + 1)."""
+
+    kind: str
+    states: Tensor
+    distance: Tensor
+    violation: Tensor
+    energy_error: Tensor
+
+
+def energy(z: Tensor) -> Tensor:
+    """||v||^2 / 2 + q_3."""
+    return z[..., 3:].square().sum(-1) / 2 + z[..., 2]
+
+
+def violation(z: Tensor) -> Tensor:
+    """The larger of | ||q|| - 1 | and |q . v|."""
+    q, v = z.chunk(2, dim=-1)
+    return torch.maximum((torch.linalg.vector_norm(q, dim=-1) - 1).abs(), (q * v).sum(-1).abs())
+
+
+def reference(z: Tensor, times: Tensor) -> Tensor:
+    """DOP853 from z (N, 6): (T, N, 6)."""
+    down = np.array([0.0, 0.0, 1.0])
+
+    def field(_: float, flat: np.ndarray) -> np.ndarray:
+        q, v = flat.reshape(-1, 2, 3).transpose(1, 0, 2)
+        pull = q[:, 2:] - (v**2).sum(-1, keepdims=True)
+        return np.stack([v, pull * q - down], axis=1).ravel()
+
+    found = solve_ivp(field, (0, float(times[-1])), z.numpy().ravel(), "DOP853", times.numpy(), rtol=1e-12, atol=1e-13)
+    return torch.from_numpy(found.y.T.copy()).view(len(times), *z.shape)
+
+
+def sample(count: int, speed: float, generator: torch.Generator) -> Tensor:
+    """Uniform positions, tangent velocities of uniform size up to ``speed``: (N, 6)."""
+    draw = torch.randn(count, 6, generator=generator, dtype=torch.float64)
+    size = speed * torch.rand(count, 1, generator=generator, dtype=torch.float64)
+    q = draw[:, :3] / torch.linalg.vector_norm(draw[:, :3], dim=-1, keepdim=True)
+    v = draw[:, 3:] - (draw[:, 3:] * q).sum(-1, keepdim=True) * q
+    return torch.cat([q, size * v / torch.linalg.vector_norm(v, dim=-1, keepdim=True)], dim=-1)
+
+
+def rotate(turn: Tensor, x: Tensor) -> Tensor:
+    """exp([turn]_x) x by Rodrigues' formula, smooth at 0: (..., 3), (..., 3) -> (..., 3)."""
+    square = turn.square().sum(-1, keepdim=True)
+    small = square < 1e-8
+    angle = torch.where(small, torch.ones_like(square), square).sqrt()
+    first = torch.where(small, 1 - square / 6, angle.sin() / angle)
+    second = torch.where(small, 0.5 - square / 24, 2 * (angle / 2).sin().square() / angle.square())
+    once = torch.linalg.cross(turn, x)
+    return x + first * once + second * torch.linalg.cross(turn, once)
+
+
+class Step(nn.Module):
+    """One step of size h of a kind: (..., 6) -> (..., 6)."""
+
+    def __init__(self, kind: str, width: int, step: float):
+        super().__init__()
+        self.body, self.kind, self.step = MLP(6, width, width, 6), kind, step
+
+    def forward(self, z: Tensor) -> Tensor:
+        q, v = z.chunk(2, dim=-1)
+        first, second = self.body(z).chunk(2, dim=-1)
+        if self.kind == "structured":
+            turn = self.step * first
+            return onto(rotate(turn, q), rotate(turn, v) + self.step * second)
+        q, v = q + self.step * first, v + self.step * second
+        return onto(q, v) if self.kind == "projected afterwards" else torch.cat([q, v], dim=-1)
+
+
+def onto(q: Tensor, v: Tensor) -> Tensor:
+    """q / ||q|| and the part of v tangent there."""
+    q = q / torch.linalg.vector_norm(q, dim=-1, keepdim=True)
+    return torch.cat([q, v - (v * q).sum(-1, keepdim=True) * q], dim=-1)
+
+
+def run(config: SphereConfig) -> list[SphereRun]:
+    """Train the three on the same pairs, float64, and follow one start."""
+    z = sample(config.points, config.speed, torch.Generator().manual_seed(config.seed))
+    after = reference(z, torch.tensor([config.step], dtype=torch.float64))[0]
+    start = torch.tensor([0.6, 0.0, -0.8, 0.0, 0.7, 0.0], dtype=torch.float64)
+    truth = reference(start[None], torch.arange(config.rollout + 1, dtype=torch.float64) * config.step)[:, 0]
+    runs = []
+    for kind in KINDS:
+        models = []
+        for seed in range(config.seeds):
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(1000 * config.seed + seed)
+                models.append(Step(kind, config.width, config.step).double())
+        fit(models, (z, after), FitConfig(config.steps, 128, 1e-2, seed=config.seed))
+        for model in models:
+            levenberg_marquardt(model, (z, after), config.polish)
+        with torch.no_grad():
+            states = torch.stack([_rollout(model, start, config.rollout) for model in models])
+        errors = (energy(states) - energy(start)).abs()
+        runs.append(
+            SphereRun(kind, states, torch.linalg.vector_norm(states - truth, dim=-1), violation(states), errors)
+        )
+    return runs
+
+
+def _rollout(model: nn.Module, start: Tensor, steps: int) -> Tensor:
+    states = [start]
+    for _ in range(steps):
+        states.append(model(states[-1]))
+    return torch.stack(states)

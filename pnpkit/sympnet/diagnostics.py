@@ -1,0 +1,125 @@
+r"""What separates a symplectic map from one that only looks like it: defects, drift and the error at a horizon.
+
+A bounded energy alone does not: a plain network can keep it for a while. So each is measured by itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.func import jacrev, vmap
+
+from pnpkit.errors import InputError
+
+Function = Callable[[Tensor], Tensor]
+
+
+def structure_matrix(dimension: int) -> Tensor:
+    """J = [0 I; -I 0] of size 2d x 2d, float64."""
+    eye, zero = torch.eye(dimension, dtype=torch.float64), torch.zeros(dimension, dimension, dtype=torch.float64)
+    return torch.cat([torch.cat([zero, eye], 1), torch.cat([-eye, zero], 1)], 0)
+
+
+def jacobians(map: Function, points: Tensor) -> Tensor:
+    """F' at every point: (N, 2d) -> (N, 2d, 2d)."""
+    return vmap(jacrev(map))(points).detach()
+
+
+def symplecticity_defect(map: Function, points: Tensor) -> float:
+    """max over the points of ||F'^T J F' - J||_2: 0 for a symplectic map, to rounding."""
+    return defects(jacobians(map, points))[0]
+
+
+def volume_defect(map: Function, points: Tensor) -> float:
+    """max over the points of |det F' - 1|."""
+    return defects(jacobians(map, points))[1]
+
+
+def defects(slopes: Tensor) -> tuple[float, float]:
+    """Both of the above from Jacobians (N, 2d, 2d)."""
+    structure = structure_matrix(slopes.shape[-1] // 2).to(slopes)
+    shape = torch.linalg.matrix_norm(slopes.mT @ structure @ slopes - structure, 2).max()
+    return float(shape), float((torch.linalg.det(slopes) - 1).abs().max())
+
+
+def reversibility_defect(map: Function, points: Tensor) -> float:
+    """max ||R F(R F(z)) - z||, R(q, p) = (q, -p): 0 for the flow of an H that is even in p, and for reversible maps."""
+
+    def turn(z: Tensor) -> Tensor:
+        q, p = z.chunk(2, dim=-1)
+        return torch.cat([q, -p], dim=-1)
+
+    with torch.no_grad():
+        back = turn(map(turn(map(points))))
+    return float(torch.linalg.vector_norm(back - points, dim=-1).max())
+
+
+def rollout(map: Function, start: Tensor, steps: int) -> Tensor:
+    """start, F(start), F(F(start)), ...: (steps + 1, *start.shape). A map that blows up fills the rest with NaN."""
+    states = [start]
+    with torch.no_grad():
+        for _ in range(steps):
+            last = states[-1]
+            gone = ~torch.isfinite(last) | (last.abs() > 1e6)
+            states.append(torch.where(gone.any(-1, keepdim=True), torch.nan, map(last)))
+    return torch.stack(states)
+
+
+@dataclass(frozen=True)
+class EnergySplit:
+    """H(t) - H(0) = bounded oscillation + secular drift.
+
+    Attributes:
+        largest: max |H(t) - H(0)|.
+        oscillation: half the range of what is left when the fitted line is taken away.
+        drift: slope of the line, energy per unit of time.
+        uncertainty: standard error of the slope, from the scatter of block means.
+    """
+
+    largest: float
+    oscillation: float
+    drift: float
+    uncertainty: float
+
+    @property
+    def drifts(self) -> bool:
+        """The slope is beyond three standard errors (and beyond rounding), or the run blew up."""
+        return not math.isfinite(self.largest) or abs(self.drift) > 3 * self.uncertainty + 1e-14
+
+
+def split_energy(times: Tensor, energy: Tensor, blocks: int = 20) -> EnergySplit:
+    """Fit a line to the means of ``blocks`` equal pieces of (T,) energies: oscillation averages out, drift does not."""
+    size = len(times) // blocks
+    if size < 2:
+        raise InputError(f"expected at least {2 * blocks} times, got {len(times)}")
+    if not bool(torch.isfinite(energy).all()):
+        return EnergySplit(math.inf, math.inf, math.nan, math.nan)
+    error = energy - energy[0]
+    t = times[: size * blocks].view(blocks, size).mean(1)
+    e = error[: size * blocks].view(blocks, size).mean(1)
+    centred = t - t.mean()
+    slope = (centred * e).sum() / centred.square().sum()
+    line = e.mean() + slope * centred
+    uncertainty = ((e - line).square().sum() / (blocks - 2) / centred.square().sum()).sqrt()
+    rest = error - slope * (times - t.mean()) - e.mean()
+    return EnergySplit(float(error.abs().max()), float((rest.max() - rest.min()) / 2), float(slope), float(uncertainty))
+
+
+def horizon(times: Tensor, error: Tensor, tolerance: float) -> float:
+    """The first time at which the error (T,) is not within ``tolerance``; inf when it stays there."""
+    outside = ~(error <= tolerance)
+    return float(times[int(outside.int().argmax())]) if bool(outside.any()) else math.inf
+
+
+def growth_exponent(times: Tensor, error: Tensor) -> float:
+    """k of error ~ t^k over the last nine tenths: near 1 for a symplectic map on an integrable system, 2 for others."""
+    kept = (times > times[-1] / 10) & torch.isfinite(error) & (error > 0)
+    if int(kept.sum()) < 10:
+        return math.nan
+    x, y = times[kept].log(), error[kept].log()
+    x = x - x.mean()
+    return float((x * y).sum() / x.square().sum())

@@ -1,0 +1,143 @@
+"""The experiments of the lecture, made again: every figure, every number, one command each.
+
+    python scripts/lecture.py all                  # everything
+    python scripts/lecture.py sympnet-kepler       # one study
+    python scripts/lecture.py all --fast           # a few seconds each, to see that it works; writes to runs/lecture
+    python scripts/lecture.py page                 # the results page again, from the stored records
+
+Writes PNG, GIF, CSV and JSON to docs/lecture, and the page docs/lecture/RESULTS.md anew from all JSON there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import io
+import json
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import torch
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402  (the backend is chosen first)
+from lecture_studies import flows, gradients, structures, sympnets  # noqa: E402
+from lecture_studies.sheet import Sheet, comma_separated, markdown  # noqa: E402
+
+from pnpkit.files import write_whole  # noqa: E402
+
+ROOT = Path(__file__).parent.parent
+STYLE = Path(__file__).parent / "lecture.mplstyle"
+STUDIES: dict[str, Callable[[bool, int], Sheet]] = {
+    "planar-flow": flows.planar_study,
+    "circle": flows.circle_study,
+    "gradient-flow": flows.portrait_study,
+    "wasserstein": flows.critic_study,
+    "mass": structures.mass_study,
+    "advection": structures.advection_study,
+    "hamiltonian": structures.energy_study,
+    "sphere": structures.sphere_study,
+    **{f"sympnet-{name}": sympnets.study_of(name) for name in sympnets.SETTINGS},
+    **{f"gradients-{layers}": gradients.depth_study(layers) for layers in (12, 64, 256)},
+    "gradients-explosion": gradients.explosion_study,
+}
+
+
+def write(name: str, sheet: Sheet, folder: Path, command: str, seed: int, seconds: float) -> None:
+    """The figures and tables of one study, and its record."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures = []
+    for label, figure in sheet.figures.items():
+        png = io.BytesIO()
+        figure.savefig(png, format="png")
+        plt.close(figure)
+        pictures.append(f"{name}-{label}.png")
+        write_whole(folder / pictures[-1], png.getvalue())
+    for label, data in sheet.animations.items():
+        pictures.append(f"{name}-{label}.gif")
+        write_whole(folder / pictures[-1], data)
+    for label, table in sheet.tables.items():
+        write_whole(folder / f"{name}-{label}.csv", comma_separated(table))
+    record = {
+        "command": command,
+        "seed": seed,
+        "seeds": sheet.seeds,
+        "date": datetime.date.today().isoformat(),
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+        "seconds": round(seconds, 1),
+        "title": sheet.title,
+        "rows": list(sheet.rows),
+        "setting": sheet.setting,
+        "verdicts": [vars(v) for v in sheet.verdicts],
+        "table": list(sheet.table),
+        "tables": [f"{name}-{label}.csv" for label in sheet.tables],
+        "pictures": pictures,
+        "remarks": sheet.remarks,
+    }
+    write_whole(folder / f"{name}.json", (json.dumps(record, indent=1) + "\n").encode())
+
+
+def section(name: str, record: dict[str, Any]) -> str:
+    """One study on the results page."""
+    met = {True: "yes", False: "**missed**", None: "-"}
+    verdicts = [
+        {"what": v["what"], "authors": v["authors"], "ours": v["ours"], "met": met[v["met"]]}
+        for v in record["verdicts"]
+    ]
+    parts = [
+        f"## {record['title']}",
+        f"Item {', '.join(map(str, record['rows']))} of the lecture. {record['setting']}",
+        markdown(verdicts),
+        *(f"![{record['title']}]({picture})" for picture in record["pictures"]),
+        markdown(record["table"]),
+        "\n".join(f"- {remark}" for remark in record["remarks"]),
+        f"`{record['command']}`, seed {record['seed']}, {record['date']}, {record['seconds']} s on "
+        + f"{record['machine']}; numbers: "
+        + ", ".join(f"[{t}]({t})" for t in [f"{name}.json", *record["tables"]])
+        + ".",
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def page(folder: Path) -> str:
+    """The results page from the records in the folder, in the order of ``STUDIES``."""
+    records = {n: json.loads((folder / f"{n}.json").read_text()) for n in STUDIES if (folder / f"{n}.json").exists()}
+    head = (
+        "# The lecture's experiments, made again\n\n"
+        'D. Murari, "Neural Networks as Dynamical Systems". Made by `python scripts/lecture.py`; nothing here is typed '
+        "by hand.\nWhere there are several seeds: median (smallest .. largest). The authors' numbers are those of "
+        "their paper or lecture, or of their\ncode run again where that is said. Times were taken on a shared machine."
+    )
+    return "\n\n".join([head, *(section(n, record) for n, record in records.items())]) + "\n"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="study", required=True, metavar="STUDY")
+    for name in ("all", "page", *STUDIES):
+        options = commands.add_parser(name)
+        options.add_argument("--fast", action="store_true", help="tiny settings, results to runs/lecture")
+        options.add_argument("--seed", type=int, default=0)
+        options.add_argument("--out", type=Path, help="default: docs/lecture, or runs/lecture with --fast")
+    args = parser.parse_args(arguments)
+    folder = args.out or ROOT / ("runs" if args.fast else "docs") / "lecture"
+    chosen = {"all": list(STUDIES), "page": []}.get(args.study, [args.study])
+    for name in chosen:
+        started = time.perf_counter()
+        command = f"python scripts/lecture.py {name}{' --fast' if args.fast else ''} --seed {args.seed}"
+        with plt.style.context(STYLE), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(args.seed)
+            sheet = STUDIES[name](args.fast, args.seed)
+            write(name, sheet, folder, command, args.seed, time.perf_counter() - started)
+        print(f"{name}: {time.perf_counter() - started:.1f} s -> {folder}")
+        write_whole(folder / "RESULTS.md", page(folder).encode())
+    if not chosen:
+        write_whole(folder / "RESULTS.md", page(folder).encode())
+
+
+if __name__ == "__main__":
+    main()

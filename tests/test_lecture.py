@@ -1,0 +1,67 @@
+"""Every study of the lecture runs in its fast mode and leaves figures, tables and a page; stored results are whole."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import json
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+STORED = sorted((ROOT / "docs" / "lecture").glob("*.json"))
+
+
+@pytest.fixture(scope="module")
+def lecture() -> ModuleType:
+    sys.path.insert(0, str(ROOT / "scripts"))
+    try:
+        return importlib.import_module("lecture")
+    finally:
+        sys.path.remove(str(ROOT / "scripts"))
+
+
+def names() -> list[str]:
+    text = (ROOT / "scripts" / "lecture.py").read_text()
+    found = re.findall(r'^    "([a-z-]+)": ', text, re.M)
+    return [*found, "sympnet-oscillator", "sympnet-kepler", "gradients-12"]
+
+
+@pytest.mark.parametrize("name", names())
+def test_fast_mode_leaves_pictures_numbers_and_a_page(name: str, lecture: ModuleType, tmp_path: Path) -> None:
+    lecture.main([name, "--fast", "--out", str(tmp_path)])
+    record = json.loads((tmp_path / f"{name}.json").read_text())
+    assert record["pictures"] and record["table"] and record["rows"]
+    for picture in record["pictures"]:
+        assert (tmp_path / picture).read_bytes()[:4] in (b"\x89PNG", b"GIF8")
+    for table in record["tables"]:
+        rows = list(csv.DictReader((tmp_path / table).read_text().splitlines()))
+        assert rows and all(None not in row.values() for row in rows)
+    page = (tmp_path / "RESULTS.md").read_text()
+    assert record["title"] in page and record["command"] in page
+
+
+@pytest.mark.parametrize("path", STORED, ids=lambda p: p.stem)
+def test_stored_results_are_whole_and_on_the_page(path: Path, lecture: ModuleType) -> None:
+    record = json.loads(path.read_text())
+    assert path.stem in lecture.STUDIES, "made by a study that exists"
+    assert "--fast" not in record["command"] and re.fullmatch(r"\d{4}-\d\d-\d\d", record["date"])
+    for name in [*record["pictures"], *record["tables"]]:
+        assert (path.parent / name).stat().st_size > 0
+    assert lecture.section(path.stem, record) in (path.parent / "RESULTS.md").read_text()
+
+
+def test_the_page_says_what_was_missed(lecture: ModuleType) -> None:
+    record = json.loads(STORED[0].read_text())
+    verdict = {"what": "a", "authors": "1", "ours": "2", "met": False}
+    assert "**missed**" in lecture.section(STORED[0].stem, record | {"verdicts": [verdict]})
+
+
+def test_unknown_studies_are_refused(lecture: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        lecture.main(["sympnet-keppler"])
+    assert "invalid choice" in capsys.readouterr().err
