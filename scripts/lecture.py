@@ -25,7 +25,7 @@ import torch
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (the backend is chosen first)
-from lecture_studies import flows, gradients, structures, sympnets  # noqa: E402
+from lecture_studies import flows, gradients, restoration, structures, sympnets  # noqa: E402
 from lecture_studies.sheet import Sheet, comma_separated, markdown  # noqa: E402
 
 from pnpkit.files import write_whole  # noqa: E402
@@ -44,6 +44,10 @@ STUDIES: dict[str, Callable[[bool, int], Sheet]] = {
     **{f"sympnet-{name}": sympnets.study_of(name) for name in sympnets.SETTINGS},
     **{f"gradients-{layers}": gradients.depth_study(layers) for layers in (12, 64, 256)},
     "gradients-explosion": gradients.explosion_study,
+    "proximal": restoration.proximal_study,
+    "denoising": restoration.denoising_study,
+    "repetition": restoration.repetition_study,
+    "deblurring": restoration.deblurring_study,
 }
 
 
@@ -110,7 +114,8 @@ def page(folder: Path) -> str:
         "# The lecture's experiments, made again\n\n"
         'D. Murari, "Neural Networks as Dynamical Systems". Made by `python scripts/lecture.py`; nothing here is typed '
         "by hand.\nWhere there are several seeds: median (smallest .. largest). The authors' numbers are those of "
-        "their paper or lecture, or of their\ncode run again where that is said. Times were taken on a shared machine."
+        "their paper or lecture, or of their\ncode run again where that is said. Times were taken on a shared machine. "
+        "Item 6, robust classification, has [a page of its own](robust.md)."
     )
     return "\n\n".join([head, *(section(n, record) for n, record in records.items())]) + "\n"
 
