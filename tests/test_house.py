@@ -36,6 +36,7 @@ RANKS = {
     "blind": 5,
     "restore": 5,
     "training": 5,
+    "jobs": 6,
     "cli": 6,
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
