@@ -74,6 +74,25 @@ def restoring_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def iterating_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options of commands that iterate to a fixed point."""
+    options = [
+        click.option("--method", default="anderson", show_default=True, help="anderson, picard, km or halpern."),
+        click.option(
+            "--tol", type=Level(auto=False), default="1e-4", show_default=True, help="Relative residual to stop at."
+        ),
+        click.option("--max-steps", type=click.IntRange(min=1), default=500, show_default=True),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def limits_of(picture: Picture) -> tuple[float, float]:
+    """The box for the estimate: a float file may hold values beyond its darkest and brightest."""
+    return (0.0, 1.0) if picture.dtype.kind in "ub" else (-1.0, 2.0)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
 @click.version_option(__version__, prog_name="pnpkit", message="%(prog)s %(version)s")
 def program() -> None:
@@ -85,9 +104,7 @@ def program() -> None:
 @click.option("--kernel", default="auto", show_default=True, metavar="SPEC", help="FILE | gaussian:SIGMA | "
               "motion:LENGTH,ANGLE | disk:RADIUS | box:SIZE | auto (an estimate).")  # fmt: skip
 @click.option("--boundary", default="unknown", show_default=True, help="unknown, circular or zero.")
-@click.option("--method", default="anderson", show_default=True, help="anderson, picard, km or halpern.")
-@click.option("--tol", type=Level(auto=False), default="1e-4", show_default=True, help="Relative residual to stop at.")
-@click.option("--max-steps", type=click.IntRange(min=1), default=500, show_default=True)
+@iterating_options
 @restoring_options
 @image_options
 def deblur(inputs: tuple[str, ...], out: str | None, **options: Any) -> int:
@@ -97,9 +114,9 @@ def deblur(inputs: tuple[str, ...], out: str | None, **options: Any) -> int:
     def restore(picture: Picture, show: Callable[[Step], None]) -> Restoration:
         from pnpkit import restore
 
-        # A float file may hold values beyond its darkest and brightest: leave room for them.
-        limits = (0.0, 1.0) if picture.dtype.kind in "ub" else (-1.0, 2.0)
-        return restore.deblur(picture.pixels, limits=limits, callback=show, **{k: options[k] for k in shared})
+        return restore.deblur(
+            picture.pixels, limits=limits_of(picture), callback=show, **{k: options[k] for k in shared}
+        )
 
     return each(expand(inputs), out, "deblurred", restore, options)
 
@@ -118,6 +135,49 @@ def denoise(inputs: tuple[str, ...], out: str | None, **options: Any) -> int:
         return restore.denoise(picture.pixels, **{k: options[k] for k in shared})
 
     return each(expand(inputs), out, "denoised", restore, options)
+
+
+@program.command()
+@click.argument("inputs", nargs=-1, required=True, metavar="IMAGE...")
+@click.option("--mask", required=True, metavar="MASK", help="An image of the same size, not black where to fill in.")
+@iterating_options
+@restoring_options
+@image_options
+def inpaint(inputs: tuple[str, ...], out: str | None, mask: str, **options: Any) -> int:
+    """Fill in scratches, dates, holes; what is outside of the mask stays as it is."""
+    shared = ("method", "tol", "max_steps", "denoiser", "noise_level", "strength", "device")
+
+    def restore(picture: Picture, show: Callable[[Step], None]) -> Restoration:
+        from pnpkit import completion, images
+
+        missing = images.read(Path(mask)).pixels
+        limits = limits_of(picture)
+        return completion.inpaint(
+            picture.pixels, missing, limits=limits, callback=show, **{k: options[k] for k in shared}
+        )
+
+    return each(expand(inputs), out, "inpainted", restore, options)
+
+
+@program.command()
+@click.argument("inputs", nargs=-1, required=True, metavar="IMAGE...")
+@click.option("--factor", type=click.IntRange(2, 8), default=2, show_default=True, help="Pixels per pixel and side.")
+@iterating_options
+@restoring_options
+@image_options
+def upscale(inputs: tuple[str, ...], out: str | None, factor: int, **options: Any) -> int:
+    """Enlarge a picture whose pixels are means over squares, as those of a sensor are."""
+    shared = ("method", "tol", "max_steps", "denoiser", "noise_level", "strength", "device")
+
+    def restore(picture: Picture, show: Callable[[Step], None]) -> Restoration:
+        from pnpkit import completion
+
+        limits = limits_of(picture)
+        return completion.upscale(
+            picture.pixels, factor, limits=limits, callback=show, **{k: options[k] for k in shared}
+        )
+
+    return each(expand(inputs), out, "upscaled", restore, options, factor=factor)
 
 
 @program.command()

@@ -61,18 +61,19 @@ def each(
     word: str,
     restore: Callable[[Picture, Callable[[Step], None]], Restoration],
     options: dict[str, Any],
+    factor: int = 1,
 ) -> int:
-    """Restore every file; with several, one that fails does not stop the rest."""
+    """Restore every file, to ``factor`` times its size; with several, one that fails does not stop the rest."""
     if len(files) > 1 and out is not None and not Path(out).is_dir():
         raise InputError(f"several images need an existing folder as output, got {out}")
     if len(files) > 1 and (options["json_file"] or options["reference"]):
         raise InputError("--json and --reference take one image")
     if len(files) == 1:
-        return one(files[0], out, word, restore, options)
+        return one(files[0], out, word, restore, options, factor)
     failed = []
     for name in files:
         try:
-            if one(name, out, word, restore, options) != 0:
+            if one(name, out, word, restore, options, factor) != 0:
                 failed.append(name)
         except PnpError as error:
             failed.append(name)
@@ -88,6 +89,7 @@ def one(
     word: str,
     restore: Callable[[Picture, Callable[[Step], None]], Restoration],
     options: dict[str, Any],
+    factor: int = 1,
 ) -> int:
     """Read, restore, write, report. Everything that can be refused is refused before the work begins."""
     from pnpkit import images
@@ -99,7 +101,7 @@ def one(
     if json_path is not None and json_path.exists() and (json_path.suffix != ".json" or not options["overwrite"]):
         raise InputError(f"--json {json_path} exists: choose another name or, for a .json file, add --overwrite")
     picture = images.read(Path(name))
-    reference = sharp(options["reference"], picture) if options["reference"] else None
+    reference = sharp(options["reference"], picture, factor) if options["reference"] else None
 
     import numpy as np
     import torch
@@ -113,10 +115,9 @@ def one(
     if reference is not None:
         from pnpkit.metrics import psnr
 
-        scores = {
-            "psnr_input": psnr(picture.pixels, reference),
-            "psnr": psnr(run.image, reference),
-        }
+        scores = {"psnr": psnr(run.image, reference)}
+        if factor == 1:
+            scores["psnr_input"] = psnr(picture.pixels, reference)
     if json_path is not None:
         from pnpkit.files import write_whole
 
@@ -129,14 +130,15 @@ def one(
     return 0
 
 
-def sharp(name: str, picture: Picture) -> np.ndarray:
+def sharp(name: str, picture: Picture, factor: int = 1) -> np.ndarray:
     """The reference's pixels; a scene larger than the frame, as `pnpkit blur` leaves it, is cut to its centre."""
     from pnpkit import images
 
     scene, size = images.read(Path(name)).pixels, picture.pixels.shape
+    size = (factor * size[0], factor * size[1], *size[2:])
     margins = [scene.shape[axis] - size[axis] for axis in (0, 1)]
     if scene.ndim != len(size) or any(margin < 0 or margin % 2 for margin in margins):
-        raise InputError(f"{name}: the reference is {scene.shape}, the image {size}: not the same frame")
+        raise InputError(f"{name}: the reference is {scene.shape}, the result {size}: not the same frame")
     rows, columns = (margin // 2 for margin in margins)
     return scene[rows : rows + size[0], columns : columns + size[1]]
 
@@ -144,12 +146,13 @@ def sharp(name: str, picture: Picture) -> np.ndarray:
 def report(name: str, target: Path, picture: Picture, run: Restoration, scores: dict[str, float]) -> str:
     """What a person wants to know, most important first."""
     lines = []
-    gain = f", PSNR {scores['psnr_input']:.2f} -> {scores['psnr']:.2f} dB" if scores else ""
+    before = f"{scores['psnr_input']:.2f} -> " if "psnr_input" in scores else ""
+    gain = f", PSNR {before}{scores['psnr']:.2f} dB" if scores else ""
     residual = f", residual {run.residuals[-1]:.2e}" if run.residuals else ""
     word = run.status.value.split(":")[0] if run.residuals else "denoised"
     lines.append(f"{name} -> {target}: {word}, {run.steps} steps{residual}{gain}, {run.seconds:.1f} s")
     if run.kernel_note:
-        lines.append(f"kernel: {run.kernel_note}")
+        lines.append(f"kernel: {run.kernel_note}" if run.kernel is not None else run.kernel_note)
     line = f"noise level {run.noise_level:.4f}, strength {run.strength:.4f}"
     if run.tau is not None and run.L is not None:
         line += f" (--strength auto follows the noise), step size tau {run.tau:.4g} in (0, 2/L), L {run.L:.6g}"

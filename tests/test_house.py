@@ -35,6 +35,7 @@ RANKS = {
     "algorithms": 5,
     "blind": 5,
     "restore": 5,
+    "completion": 5,
     "training": 5,
     "jobs": 6,
     "cli": 6,
