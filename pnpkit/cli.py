@@ -66,6 +66,7 @@ def restoring_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--denoiser", default="euler", show_default=True, help="A name from `pnpkit denoisers`."),
         click.option("--strength", type=Level(), default="auto", help="Sigma of the denoiser, 0..1 scale."),
         click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
+        click.option("--max-memory", type=Level(), default="auto", metavar="GIB", help="auto: half of the machine's."),
         click.option("--reference", metavar="IMAGE", help="The sharp picture, to report PSNR."),
         click.option("--json", "json_file", metavar="FILE", help="Write status, certificate and figures."),
     ]
@@ -109,7 +110,18 @@ def program() -> None:
 @image_options
 def deblur(inputs: tuple[str, ...], out: str | None, **options: Any) -> int:
     """Remove blur and noise from photographs."""
-    shared = ("kernel", "boundary", "method", "tol", "max_steps", "denoiser", "noise_level", "strength", "device")
+    shared = (
+        "kernel",
+        "boundary",
+        "method",
+        "tol",
+        "max_steps",
+        "denoiser",
+        "noise_level",
+        "strength",
+        "device",
+        "max_memory",
+    )
 
     def restore(picture: Picture, show: Callable[[Step], None]) -> Restoration:
         from pnpkit import restore
@@ -127,7 +139,7 @@ def deblur(inputs: tuple[str, ...], out: str | None, **options: Any) -> int:
 @image_options
 def denoise(inputs: tuple[str, ...], out: str | None, **options: Any) -> int:
     """Remove noise: one application of the denoiser."""
-    shared = ("denoiser", "noise_level", "strength", "device")
+    shared = ("denoiser", "noise_level", "strength", "device", "max_memory")
 
     def restore(picture: Picture, show: Callable[[Step], None]) -> Restoration:
         from pnpkit import restore
@@ -145,7 +157,7 @@ def denoise(inputs: tuple[str, ...], out: str | None, **options: Any) -> int:
 @image_options
 def inpaint(inputs: tuple[str, ...], out: str | None, mask: str, **options: Any) -> int:
     """Fill in scratches, dates, holes; what is outside of the mask stays as it is."""
-    shared = ("method", "tol", "max_steps", "denoiser", "noise_level", "strength", "device")
+    shared = ("method", "tol", "max_steps", "denoiser", "noise_level", "strength", "device", "max_memory")
 
     def restore(picture: Picture, show: Callable[[Step], None]) -> Restoration:
         from pnpkit import completion, images
@@ -167,7 +179,7 @@ def inpaint(inputs: tuple[str, ...], out: str | None, mask: str, **options: Any)
 @image_options
 def upscale(inputs: tuple[str, ...], out: str | None, factor: int, **options: Any) -> int:
     """Enlarge a picture whose pixels are means over squares, as those of a sensor are."""
-    shared = ("method", "tol", "max_steps", "denoiser", "noise_level", "strength", "device")
+    shared = ("method", "tol", "max_steps", "denoiser", "noise_level", "strength", "device", "max_memory")
 
     def restore(picture: Picture, show: Callable[[Step], None]) -> Restoration:
         from pnpkit import completion

@@ -16,7 +16,8 @@ from pnpkit.errors import InputError
 from pnpkit.fidelity import LeastSquares
 from pnpkit.iterations import ITERATIONS, Iteration
 from pnpkit.networks.base import Network
-from pnpkit.restore import Restoration, check_level, choose, noise_of, open_denoiser, open_image, strength_for
+from pnpkit.networks.tiles import within_memory
+from pnpkit.restore import Restoration, allowed, check_level, choose, noise_of, open_denoiser, open_image, strength_for
 from pnpkit.solver import Step, solve
 from pnpkit.splittings import forward_backward
 
@@ -36,6 +37,7 @@ def inpaint(
     tol: float = 1e-4,
     max_steps: int = 500,
     device: str | None = None,
+    max_memory: float | None = None,
     limits: tuple[float, float] = (0.0, 1.0),
     callback: Callable[[Step], None] | None = None,
 ) -> Restoration:
@@ -44,7 +46,7 @@ def inpaint(
     Outside of the holes the picture comes back as it was; what is inside of them is not looked at.
 
     Args:
-        image, denoiser, noise_level, method, tol, max_steps, device, limits, callback: as in ``deblur``.
+        image, denoiser, noise_level, method, tol, max_steps, device, max_memory, limits, callback: as in ``deblur``.
         mask: (H, W), true or not 0 where a pixel is MISSING (as in skimage and OpenCV, not as in deepinv).
         strength: sigma of the denoiser; None is 10/255, or more when the noise asks for it. Smoother when larger.
 
@@ -54,6 +56,7 @@ def inpaint(
     started = time.perf_counter()
     y, back = open_image(image, device)
     iteration, network = choose("method", method, ITERATIONS)(), open_denoiser(denoiser, y.device)
+    network = within_memory(network, y.shape, allowed(max_memory), y.element_size())
     missing = open_mask(mask, y)
     guess = nearest_known(y, missing)
     noise = noise_of(guess) if noise_level is None else check_level("noise level", noise_level)
@@ -79,6 +82,7 @@ def upscale(
     tol: float = 1e-4,
     max_steps: int = 500,
     device: str | None = None,
+    max_memory: float | None = None,
     limits: tuple[float, float] = (0.0, 1.0),
     callback: Callable[[Step], None] | None = None,
 ) -> Restoration:
@@ -87,7 +91,7 @@ def upscale(
     Each pixel of y is taken for the mean of factor x factor pixels of the scene, as a sensor measures them.
 
     Args:
-        image, denoiser, noise_level, method, tol, max_steps, device, limits, callback: as in ``deblur``.
+        image, denoiser, noise_level, method, tol, max_steps, device, max_memory, limits, callback: as in ``deblur``.
         factor: a whole number from 2 to 8; the result is (factor H, factor W).
         strength: sigma of the denoiser; None is 2/255, or more when the noise asks for it.
 
@@ -104,6 +108,7 @@ def upscale(
     operator = area_downsampling(y, factor)
     guess = F.interpolate(y, scale_factor=factor, mode="bicubic").clamp(*limits)
     note = f"enlarged {factor} times, from {y.shape[-1]}x{y.shape[-2]} pixels"
+    network = within_memory(network, guess.shape, allowed(max_memory), y.element_size())
     problem = Problem(operator, y, guess, noise, SHARPENING)
     return problem.restore(network, strength, iteration, tol, max_steps, limits, callback, back, note, started)
 

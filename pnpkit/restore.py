@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from pnpkit.errors import InputError, UnknownName
 from pnpkit.fidelity import LeastSquares
 from pnpkit.iterations import ITERATIONS
 from pnpkit.networks.base import Network
+from pnpkit.networks.tiles import within_memory
 from pnpkit.noise import estimate_noise
 from pnpkit.operators import BOUNDARIES, blur
 from pnpkit.registry import load_denoiser
@@ -78,6 +81,7 @@ def deblur(
     tol: float = 1e-4,
     max_steps: int = 500,
     device: str | None = None,
+    max_memory: float | None = None,
     limits: tuple[float, float] = (0.0, 1.0),
     callback: Callable[[Step], None] | None = None,
 ) -> Restoration:
@@ -94,6 +98,7 @@ def deblur(
         method: the iteration: anderson (accelerated, with its proof kept), picard, km or halpern; see ``iterations``.
         tol, max_steps: stop when ||x - T x|| <= tol ||x||, or after so many evaluations.
         device: cpu, cuda, or None for the GPU when there is one.
+        max_memory: GiB that the run may take; None is half of the machine's. The network works on tiles when needed.
         limits: the box that the estimate is kept in; its projection is part of T.
         callback: called with a ``Step`` after every evaluation.
 
@@ -113,6 +118,7 @@ def deblur(
     tau = fidelity.default_step()
     sigma = max(least, strength_for(noise, tau, network))
     sigma = min(sigma, network.top) if strength is None else check_level("strength", strength, network.top)
+    network = within_memory(network, operator.A_adjoint(y).shape, allowed(max_memory), y.element_size())
     step = forward_backward(fidelity, network.at(sigma), tau, limits)
     x0 = first_guess(y, weights, noise) if boundary == "unknown" else extend(y, operator)
     run = solve(step, x0.clamp(*limits), iteration=iteration, tol=tol, max_steps=max_steps, callback=callback)
@@ -140,6 +146,7 @@ def denoise(
     denoiser: str | Network = "euler",
     strength: float | None = None,
     device: str | None = None,
+    max_memory: float | None = None,
 ) -> Restoration:
     """Remove noise: one application of D(., strength), by default at the noise level. Arguments as ``deblur``."""
     started = time.perf_counter()
@@ -147,6 +154,7 @@ def denoise(
     network = open_denoiser(denoiser, y.device)
     noise = noise_of(y) if noise_level is None else check_level("noise level", noise_level)
     sigma = min(noise, network.top) if strength is None else check_level("strength", strength, network.top)
+    network = within_memory(network, y.shape, allowed(max_memory), y.element_size())
     with torch.no_grad():
         out = network(y, sigma)
     finite = bool(torch.isfinite(out).all())
@@ -229,6 +237,15 @@ def choose_device(name: str | None) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("device 'cuda' was asked for, but torch sees no GPU: use --device cpu")
     return torch.device(name)
+
+
+def allowed(max_memory: float | None) -> float:
+    """Bytes that a run may take, from GiB; None is half of the machine's memory."""
+    if max_memory is None:
+        return 0.5 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
+    if not max_memory > 0:
+        raise InputError(f"max_memory is a positive number of GiB, got {max_memory}")
+    return max_memory * 2**30
 
 
 def open_denoiser(denoiser: str | Network, device: torch.device) -> Network:
