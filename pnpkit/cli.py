@@ -68,6 +68,7 @@ def restoring_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
         click.option("--max-memory", type=Level(), default="auto", metavar="GIB", help="auto: half of the machine's."),
         click.option("--reference", metavar="IMAGE", help="The sharp picture, to report PSNR."),
+        click.option("--report", metavar="DIR", help="Write a page: before and after, residuals, proof, settings."),
         click.option("--json", "json_file", metavar="FILE", help="Write status, certificate and figures."),
     ]
     for option in reversed(options):
@@ -78,6 +79,7 @@ def restoring_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def iterating_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options of commands that iterate to a fixed point."""
     options = [
+        click.option("--gif", metavar="FILE", help="Write the iterates as an animation."),
         click.option("--method", default="anderson", show_default=True, help="anderson, picard, km or halpern."),
         click.option(
             "--tol", type=Level(auto=False), default="1e-4", show_default=True, help="Relative residual to stop at."

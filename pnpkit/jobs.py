@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -66,8 +67,8 @@ def each(
     """Restore every file, to ``factor`` times its size; with several, one that fails does not stop the rest."""
     if len(files) > 1 and out is not None and not Path(out).is_dir():
         raise InputError(f"several images need an existing folder as output, got {out}")
-    if len(files) > 1 and (options["json_file"] or options["reference"]):
-        raise InputError("--json and --reference take one image")
+    if len(files) > 1 and (options["json_file"] or options["reference"] or options.get("gif")):
+        raise InputError("--json, --reference and --gif take one image")
     if len(files) == 1:
         return one(files[0], out, word, restore, options, factor)
     failed = []
@@ -100,6 +101,7 @@ def one(
         raise InputError(f"the folder of --json {json_path} does not exist")
     if json_path is not None and json_path.exists() and (json_path.suffix != ".json" or not options["overwrite"]):
         raise InputError(f"--json {json_path} exists: choose another name or, for a .json file, add --overwrite")
+    page, gif = places(name, options)
     picture = images.read(Path(name))
     reference = sharp(options["reference"], picture, factor) if options["reference"] else None
 
@@ -107,8 +109,17 @@ def one(
     import torch
 
     torch.manual_seed(options["seed"])
+    from pnpkit import report as pages
+
+    frames = pages.Frames((factor * picture.pixels.shape[0], factor * picture.pixels.shape[1]))
     with Progress(options["quiet"]) as progress:
-        run = restore(picture, progress)
+
+        def show(step: Step) -> None:
+            progress(step)
+            if gif is not None:
+                frames(step)
+
+        run = restore(picture, show)
     images.write(target, images.with_pixels(picture, np.asarray(run.image)))
 
     scores = {}
@@ -122,12 +133,38 @@ def one(
         from pnpkit.files import write_whole
 
         write_whole(json_path, (json.dumps(summary(run, scores), indent=1) + "\n").encode())
+    if gif is not None:
+        frames.save(gif)
+    if page is not None:
+        command = shlex.join(["pnpkit", *sys.argv[1:]])
+        span = 1.0 if picture.dtype.kind in "ub" else 3.0  # as the box of ``cli.limits_of``
+        pages.write(page, pages.page(name, picture.pixels, run, options, command, scores, span))
     if not options["quiet"]:
         click.echo(report(name, target, picture, run, scores))
     if run.status.failed:
         click.echo(f"pnpkit: {name}: {run.status.value}", err=True)
         return DIVERGED
     return 0
+
+
+def places(name: str, options: dict[str, Any]) -> tuple[Path | None, Path | None]:
+    """Where the page and the animation go; the folder of the pages is made."""
+    page = Path(options["report"]) / f"{Path(name).stem}.html" if options["report"] else None
+    gif = Path(options["gif"]) if options.get("gif") else None
+    if gif is not None and gif.suffix.lower() != ".gif":
+        raise InputError(f"--gif {gif}: expected a name that ends with .gif")
+    for what, path in (("--report", page), ("--gif", gif)):
+        parent = None if path is None else path.parent.parent if what == "--report" else path.parent
+        if parent is not None and not parent.is_dir():
+            raise InputError(f"the folder of {what} {path} does not exist")
+        if path is not None and path.exists() and not options["overwrite"]:
+            raise InputError(f"{what} {path} exists: choose another name or add --overwrite")
+    if page is not None:
+        try:
+            page.parent.mkdir(exist_ok=True)
+        except OSError as error:
+            raise InputError(f"--report {page.parent}: {error.strerror}") from None
+    return page, gif
 
 
 def sharp(name: str, picture: Picture, factor: int = 1) -> np.ndarray:

@@ -37,6 +37,7 @@ RANKS = {
     "restore": 5,
     "completion": 5,
     "training": 5,
+    "report": 6,
     "jobs": 6,
     "cli": 6,
 }
