@@ -47,7 +47,7 @@ dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
 pre{margin:0;padding:.8rem;border:1px solid var(--line);border-radius:6px;overflow-x:auto;white-space:pre-wrap;
 overflow-wrap:anywhere;font:13px/1.45 ui-monospace,monospace}
 .kernel{image-rendering:pixelated;width:132px;border:1px solid var(--line)}
-@media(max-width:520px){dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:.5rem}}
+@media(max-width:520px){svg text{font-size:19px}dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:.5rem}}
 """
 
 
