@@ -1,11 +1,11 @@
 """Real blur (Levin et al. 2009): PSNR with the kernel given and without, and their error ratio, picture by picture.
 
-    python scripts/levin.py --data PATH/levin [--max-steps 25]
+    python scripts/levin.py --data PATH/levin [--max-steps 25] [--resume]
 
 Euler, boundary unknown. Scores: borders of 15 pixels dropped, best shift within +-5 pixels in quarter pixels, because
 the centre of a kernel is arbitrary. Error ratio: ||x_blind - x||^2 / ||x_given - x||^2; success: at most 3. Half of
 the kernel files are turned by 180 degrees against the convolution; which, shows when they blur the sharp picture.
-Writes docs/results/levin.{json,md} after every picture.
+Writes docs/results/levin.{json,md} after every picture; --resume keeps the pictures that are there already.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def save(rows: dict[str, dict[str, object]], args: argparse.Namespace) -> None:
     lines = ["| picture | blurred | kernel given | blind | error ratio |", "| --- | --- | --- | --- | --- |"]
     lines += [f"| {n} | {r['blurred']} | {r['given']} | {r['blind']} | {r['ratio']} |" for n, r in rows.items()]
     lines.append(f"| mean of {len(rows)} | {mean['blurred']} | {mean['given']} | {mean['blind']} | |")
-    head = f"PSNR in dB. Blind success (error ratio <= {SUCCESS:g}): {100 * success:.0f} %. `{record['command']}`\n\n"
+    head = f"PSNR in dB, {len(rows)} of 16 pictures. Blind success (error ratio <= {SUCCESS:g}): {100 * success:.0f} %. `{record['command']}`\n\n"
     write_whole(RESULTS / "levin.json", (json.dumps(record, indent=1) + "\n").encode())
     write_whole(RESULTS / "levin.md", (head + "\n".join(lines) + "\n").encode())
 
@@ -98,11 +98,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--max-steps", type=int, default=25)
+    parser.add_argument("--resume", action="store_true")
     args = parser.parse_args()
     rows: dict[str, dict[str, object]] = {}
+    if args.resume and (RESULTS / "levin.json").exists():
+        record = json.loads((RESULTS / "levin.json").read_text())
+        if not record["command"].endswith(f"--max-steps {args.max_steps}"):
+            parser.error(f"the stored pictures were made by: {record['command']}")
+        rows = record["pictures"]
     for number in range(1, 9):
         kernel = kernels.load(args.data / "kernels" / f"kernel{number}.png")
         for name in ("im1", "im2"):
+            if f"{name} kernel {number}" in rows:
+                continue
             sharp = images.read(args.data / "sharp" / f"{name}.png").pixels
             blurred = images.read(args.data / "blurred" / f"{name}_kernel{number}_img.png").pixels
             rows[f"{name} kernel {number}"] = one(blurred, sharp, turned_right(kernel, blurred, sharp), args.max_steps)
