@@ -89,7 +89,10 @@ def save(rows: dict[str, dict[str, object]], args: argparse.Namespace) -> None:
     lines = ["| picture | blurred | kernel given | blind | error ratio |", "| --- | --- | --- | --- | --- |"]
     lines += [f"| {n} | {r['blurred']} | {r['given']} | {r['blind']} | {r['ratio']} |" for n, r in rows.items()]
     lines.append(f"| mean of {len(rows)} | {mean['blurred']} | {mean['given']} | {mean['blind']} | |")
-    head = f"PSNR in dB, {len(rows)} of 16 pictures. Blind success (error ratio <= {SUCCESS:g}): {100 * success:.0f} %. `{record['command']}`\n\n"
+    head = (
+        f"PSNR in dB, {len(rows)} of 16 pictures. Blind success (error ratio <= {SUCCESS:g}): {100 * success:.0f} %. "
+    )
+    head += f"`{record['command']}`\n\n"
     write_whole(RESULTS / "levin.json", (json.dumps(record, indent=1) + "\n").encode())
     write_whole(RESULTS / "levin.md", (head + "\n".join(lines) + "\n").encode())
 
