@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pnpkit.certificates import Certificate as Certificate
     from pnpkit.certificates import Side as Side
     from pnpkit.certificates import nothing as nothing
+    from pnpkit.completion import inpaint as inpaint
+    from pnpkit.completion import upscale as upscale
     from pnpkit.errors import InputError as InputError
     from pnpkit.errors import PnpError as PnpError
     from pnpkit.fidelity import LeastSquares as LeastSquares
@@ -73,6 +75,7 @@ _HOMES = {
     "douglas_rachford": "splittings",
     "half_quadratic": "splittings",
     "forward_backward": "splittings",
+    "inpaint": "completion",
     "ista": "algorithms",
     "load_denoiser": "registry",
     "norm_bound": "operators",
@@ -81,6 +84,7 @@ _HOMES = {
     "projected_gradient": "algorithms",
     "proximal_gradient": "algorithms",
     "solve": "solver",
+    "upscale": "completion",
 }
 
 __all__ = ["__version__", *_HOMES]

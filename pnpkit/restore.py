@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,13 +15,16 @@ from deepinv.physics import LinearPhysics
 from torch import Tensor
 
 from pnpkit import images, kernels
-from pnpkit.blind.parametric import estimate_parametric
+from pnpkit.blind import latent
+from pnpkit.blind.choose import estimate_kernel
+from pnpkit.blind.parametric import KernelEstimate
 from pnpkit.certificates import Certificate
 from pnpkit.diagnostics import Audit, audit
 from pnpkit.errors import InputError, UnknownName
 from pnpkit.fidelity import LeastSquares
 from pnpkit.iterations import ITERATIONS
 from pnpkit.networks.base import Network
+from pnpkit.networks.tiles import within_memory
 from pnpkit.noise import estimate_noise
 from pnpkit.operators import BOUNDARIES, blur
 from pnpkit.registry import load_denoiser
@@ -27,6 +32,9 @@ from pnpkit.solver import Status, Step, solve
 from pnpkit.splittings import forward_backward
 
 DOUBTFUL = 0.5  # confidence of an estimated kernel below which the user is warned
+FREE_FORM_STRENGTH = 2 / 255  # least strength with such an estimate: its errors ring, and no noise estimate sees them
+ROUGH = 2e-3  # least weight of the sparse gradients in the first guess
+LARGEST_GUESS = 4_000_000  # pixels: above, the first guess would take longer than it saves
 SMALLEST_STRENGTH = 0.1 / 255  # also for pictures without noise: something must regularise
 
 
@@ -73,6 +81,7 @@ def deblur(
     tol: float = 1e-4,
     max_steps: int = 500,
     device: str | None = None,
+    max_memory: float | None = None,
     limits: tuple[float, float] = (0.0, 1.0),
     callback: Callable[[Step], None] | None = None,
 ) -> Restoration:
@@ -80,8 +89,8 @@ def deblur(
 
     Args:
         image: ndarray (H, W) or (H, W, 3), float in 0..1 or uint8 or uint16; or a float tensor (B, C, H, W).
-        kernel: a spec (see ``kernels.parse``), an array, or ``auto``: a Gaussian or linear motion blur is fitted,
-            and the certificate then speaks of the estimated kernel.
+        kernel: a spec (see ``kernels.parse``), an array, or ``auto``: none, a Gaussian, a motion, a disk or a
+            free form is estimated, and the certificate then speaks of the estimated kernel.
         denoiser: a name of the registry, or a network. With ``dncnn`` nothing is guaranteed.
         noise_level: standard deviation of the noise, 0..1 scale; None estimates it.
         strength: sigma of the denoiser; None follows ``strength_for``.
@@ -89,6 +98,7 @@ def deblur(
         method: the iteration: anderson (accelerated, with its proof kept), picard, km or halpern; see ``iterations``.
         tol, max_steps: stop when ||x - T x|| <= tol ||x||, or after so many evaluations.
         device: cpu, cuda, or None for the GPU when there is one.
+        max_memory: GiB that the run may take; None is half of the machine's. The network works on tiles when needed.
         limits: the box that the estimate is kept in; its projection is part of T.
         callback: called with a ``Step`` after every evaluation.
 
@@ -102,13 +112,16 @@ def deblur(
         raise UnknownName("boundary", boundary, BOUNDARIES)
     network = open_denoiser(denoiser, y.device)
     noise = noise_of(y) if noise_level is None else check_level("noise level", noise_level)
-    weights, note = open_kernel(kernel, y, noise)
+    weights, note, least = open_kernel(kernel, y, noise)
     operator = blur(weights, boundary, (y.shape[-2], y.shape[-1]), dtype=y.dtype, device=y.device)
     fidelity = LeastSquares(operator, y)
     tau = fidelity.default_step()
-    sigma = strength_for(noise, tau, network) if strength is None else check_level("strength", strength, network.top)
+    sigma = max(least, strength_for(noise, tau, network))
+    sigma = min(sigma, network.top) if strength is None else check_level("strength", strength, network.top)
+    network = within_memory(network, operator.A_adjoint(y).shape, allowed(max_memory), y.element_size())
     step = forward_backward(fidelity, network.at(sigma), tau, limits)
-    run = solve(step, extend(y, operator), iteration=iteration, tol=tol, max_steps=max_steps, callback=callback)
+    x0 = first_guess(y, weights, noise) if boundary == "unknown" else extend(y, operator)
+    run = solve(step, x0.clamp(*limits), iteration=iteration, tol=tol, max_steps=max_steps, callback=callback)
     return Restoration(
         image=back(crop(run.x, y)),
         status=run.status,
@@ -133,6 +146,7 @@ def denoise(
     denoiser: str | Network = "euler",
     strength: float | None = None,
     device: str | None = None,
+    max_memory: float | None = None,
 ) -> Restoration:
     """Remove noise: one application of D(., strength), by default at the noise level. Arguments as ``deblur``."""
     started = time.perf_counter()
@@ -140,6 +154,7 @@ def denoise(
     network = open_denoiser(denoiser, y.device)
     noise = noise_of(y) if noise_level is None else check_level("noise level", noise_level)
     sigma = min(noise, network.top) if strength is None else check_level("strength", strength, network.top)
+    network = within_memory(network, y.shape, allowed(max_memory), y.element_size())
     with torch.no_grad():
         out = network(y, sigma)
     finite = bool(torch.isfinite(out).all())
@@ -175,6 +190,22 @@ def extend(y: Tensor, operator: LinearPhysics) -> Tensor:
     return F.pad(y, pad, mode="replicate")
 
 
+def first_guess(y: Tensor, kernel: np.ndarray, noise_level: float) -> Tensor:
+    """The first iterate for ``unknown``: a rough deconvolution with sparse gradients, in the scene around the frame.
+
+    The proof holds from any start. From this one the first steps are a dB or two ahead, and wide blurs take fewer;
+    huge pictures start from themselves.
+    """
+    reach = [size // 2 for size in kernel.shape]
+    if kernel.size == 1 or y.shape[-2] * y.shape[-1] > LARGEST_GUESS:
+        return F.pad(y, (reach[1], reach[1], reach[0], reach[0]), mode="replicate")
+    weight = max(ROUGH, 100 * noise_level**2)
+    index = np.ix_(*(np.arange(-r, n + r) for r, n in zip(reach, y.shape[-2:], strict=True)))
+    planes = y.detach().cpu().numpy().reshape(-1, *y.shape[-2:])
+    guesses = [latent.sparse_gradients(latent.periodic(p, 2 * max(reach) + 3), kernel, weight)[index] for p in planes]
+    return torch.from_numpy(np.stack(guesses)).to(y).view(*y.shape[:2], *guesses[0].shape)
+
+
 def crop(x: Tensor, y: Tensor) -> Tensor:
     """The frame of y out of the scene x."""
     top, left = (x.shape[-2] - y.shape[-2]) // 2, (x.shape[-1] - y.shape[-1]) // 2
@@ -208,6 +239,15 @@ def choose_device(name: str | None) -> torch.device:
     return torch.device(name)
 
 
+def allowed(max_memory: float | None) -> float:
+    """Bytes that a run may take, from GiB; None is half of the machine's memory."""
+    if max_memory is None:
+        return 0.5 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
+    if not max_memory > 0:
+        raise InputError(f"max_memory is a positive number of GiB, got {max_memory}")
+    return max_memory * 2**30
+
+
 def open_denoiser(denoiser: str | Network, device: torch.device) -> Network:
     if isinstance(denoiser, str):
         return load_denoiser(denoiser, device=str(device))
@@ -216,20 +256,34 @@ def open_denoiser(denoiser: str | Network, device: torch.device) -> Network:
     raise InputError(f"a denoiser is a name or a pnpkit network, got {type(denoiser).__name__}: see plug_and_play")
 
 
-def open_kernel(kernel: str | np.ndarray | Tensor, y: Tensor, noise: float) -> tuple[np.ndarray, str]:
-    """The kernel and a sentence on where it comes from."""
+def open_kernel(kernel: str | np.ndarray | Tensor, y: Tensor, noise: float) -> tuple[np.ndarray, str, float]:
+    """The kernel, a sentence on where it comes from, and the least strength that it asks for."""
     if isinstance(kernel, str) and kernel == "auto":
-        estimate = estimate_parametric(images.from_tensor(y[:1].cpu().double()), noise)
-        note = f"ESTIMATED from the picture as {estimate.spec} (confidence {estimate.confidence:.2f}), not measured"
-        if estimate.spec == "sharp":
-            note += "; no blur explains the picture better than none, so only noise is removed"
-        elif estimate.confidence < DOUBTFUL:
-            note += "; that is doubtful: give --kernel if you know the blur"
-        return estimate.kernel, note
+        estimate = estimate_kernel(images.from_tensor(y[:1].cpu().double()), noise)
+        return estimate.kernel, describe(estimate), FREE_FORM_STRENGTH if estimate.spec == "free-form" else 0.0
     if isinstance(kernel, str):
-        return kernels.parse(kernel), f"given: {kernel}"
+        return kernels.parse(kernel), f"given: {kernel}", 0.0
     array = kernel.detach().cpu().numpy() if isinstance(kernel, Tensor) else np.asarray(kernel)
-    return kernels.normalise(array), f"given: {'x'.join(map(str, array.shape))} array"
+    return kernels.normalise(array), f"given: {'x'.join(map(str, array.shape))} array", 0.0
+
+
+def estimate_kernel_of(image: np.ndarray, noise_level: float | None = None) -> KernelEstimate:
+    """The blur of a picture, as ``deblur`` with ``kernel="auto"`` would take it. Arguments as there."""
+    pixels, _ = images.as_float(image)
+    noise = estimate_noise(pixels) if noise_level is None else check_level("noise level", noise_level)
+    return estimate_kernel(pixels, noise)
+
+
+def describe(estimate: KernelEstimate) -> str:
+    """A sentence on an estimated kernel, with the doubt that there is."""
+    size = "x".join(map(str, estimate.kernel.shape))
+    form = f"a free form ({size})" if estimate.spec == "free-form" else estimate.spec
+    note = f"ESTIMATED from the picture as {form} (confidence {estimate.confidence:.2f}), not measured"
+    if estimate.spec == "sharp":
+        return note + "; no blur explains the picture better than none, so only noise is removed"
+    if estimate.confidence < DOUBTFUL:
+        note += "; that is doubtful: give --kernel if you know the blur"
+    return note
 
 
 def noise_of(y: Tensor) -> float:

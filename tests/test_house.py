@@ -38,11 +38,14 @@ RANKS = {
     "algorithms": 5,
     "blind": 5,
     "restore": 5,
+    "completion": 5,
     "training": 5,
     "robust": 5,
     "sympnet": 5,
     "structure": 5,
     "gradients": 5,
+    "report": 6,
+    "jobs": 6,
     "cli": 6,
 }
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -1,4 +1,4 @@
-r"""A Gaussian or a straight motion blur, read off the spectrum of one picture.
+r"""A Gaussian, a straight motion or a disk (lens out of focus), read off the spectrum of one picture.
 
 Photographs have nearly the same spectrum, a power law; a blur multiplies it and white noise lifts it:
 
@@ -6,7 +6,7 @@ Photographs have nearly the same spectrum, a power law; a blur multiplies it and
 
 with the frequency in polar coordinates (f cycles per pixel, t its angle). For each blur K of a grid, b is fitted to the
 measured spectrum; the blur that leaves the most usual photograph wins. It is an estimate, for uniform blurs of these
-two families only: a picture of a fence can look like a motion, and an unknown third kind of blur like either or none.
+three families only: a picture of a fence can look like a motion, and an unknown fourth kind of blur like any or none.
 
 Sources: Whittle 1953 (fitting spectra), Welch 1967 (measuring them), Field 1987 (the power law).
 """
@@ -27,6 +27,7 @@ Blur = tuple[str, tuple[float, ...]]  # family and parameters, e.g. ("motion", (
 
 SIGMAS = np.geomspace(0.3, 6, 24)
 LENGTHS = (3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 21, 23, 26, 29, 32, 35, 38, 41)
+RADII = np.geomspace(1.25, 16, 24)
 HARDLY = 0.6  # pixels: below, a Gaussian blurs no more than a camera does, and counts as sharp
 
 BLOCK = 128  # pixels: the side of the blocks whose periodograms are averaged
@@ -53,8 +54,8 @@ class KernelEstimate:
 
     Attributes:
         kernel: (h, w) float64 with odd sizes and sum 1, as made by ``pnpkit.kernels``.
-        spec: ``gaussian:SIGMA`` or ``motion:LENGTH,ANGLE``, from which ``kernels.parse`` makes ``kernel``; or
-            ``sharp`` when no blur explains the picture better than none does (the kernel is then 1 x 1).
+        spec: ``gaussian:SIGMA``, ``motion:LENGTH,ANGLE`` or ``disk:RADIUS``, from which ``kernels.parse`` makes
+            ``kernel``; or ``sharp`` when no blur explains the picture better than none does (the kernel is then 1 x 1).
         confidence: 0..1. The posterior probability of all blurs like this one (same family, parameter within 25 %,
             angle within 12 degrees), lowered when the model explains the spectrum badly: then it is another blur.
         candidates: the best of each family as (spec, log posterior minus that of the winner), best first.
@@ -67,9 +68,11 @@ class KernelEstimate:
 
 
 def estimate_parametric(image: np.ndarray, noise_level: float) -> KernelEstimate:
-    """The most probable of: no blur, a Gaussian (sigma 0.3 to 6), a straight motion (length 3 to 41, any angle).
+    """The most probable of: no blur, a Gaussian, a straight motion, a disk.
 
-    Beforehand the three are equally probable, and so are the blurs of a family's grid; this is what keeps the richer
+    Tried: sigma 0.3 to 6, lengths 3 to 41 at any angle, radii 1.25 to 16.
+
+    Beforehand the four are equally probable, and so are the blurs of a family's grid; this is what keeps the richer
     families from always winning. A local search then leaves the grid. Deterministic, a second or two at any size.
 
     Args:
@@ -80,7 +83,7 @@ def estimate_parametric(image: np.ndarray, noise_level: float) -> KernelEstimate
     Raises:
         InputError: an image of another shape or not finite; a noise level that is negative or not finite.
     """
-    luminance, noise = _luminance(image, noise_level)
+    luminance, noise = luminance_of(image, noise_level)
     if min(luminance.shape) < SMALLEST or np.ptp(luminance) == 0:
         return KernelEstimate(np.ones((1, 1)), "sharp", 0.0, (("sharp", 0.0),))
     spectrum = measure(luminance, noise)
@@ -102,7 +105,7 @@ def estimate_parametric(image: np.ndarray, noise_level: float) -> KernelEstimate
     return KernelEstimate(make(winner), _spec(winner), float(confidence), tuple(candidates.values()))
 
 
-def _luminance(image: np.ndarray, noise_level: float) -> tuple[np.ndarray, float]:
+def luminance_of(image: np.ndarray, noise_level: float) -> tuple[np.ndarray, float]:
     """The mean of the channels, (H, W), at most 1024 x 1024 from the middle; and the noise that is left in it."""
     image = np.asarray(image, dtype=np.float64)
     if image.ndim not in (2, 3) or image.size == 0:
@@ -122,6 +125,7 @@ def grid(block: int) -> list[Blur]:
     """The blurs to try: those shorter than a third of a block, the detail in frequency that its window resolves."""
     blurs: list[Blur] = [("sharp", ())]
     blurs += [("gaussian", (float(sigma),)) for sigma in SIGMAS if 6 * sigma < block / 3]
+    blurs += [("disk", (float(radius),)) for radius in RADII if 2 * radius < block / 3]
     for length in LENGTHS:
         step = 5 * math.ceil(12 / length)  # degrees; the ends of a short segment move little
         if length < block / 3:
@@ -249,8 +253,9 @@ def _refine(spectrum: Spectrum, blur: Blur) -> Blur:
     if family == "sharp":
         return blur
     spacing = (0.1 * start[0], 5.0)[: len(start)]
-    largest = spectrum.block / (2 if family == "motion" else 9)  # the kernel stays within the block
-    bounds = ((1.0 if family == "motion" else 0.2, largest), (-30.0, 210.0))[: len(start)]
+    share = {"gaussian": 9, "motion": 2, "disk": 3}[family]  # the kernel stays within the block
+    least = {"gaussian": 0.2, "motion": 1.0, "disk": 0.6}[family]
+    bounds = ((least, spectrum.block / share), (-30.0, 210.0))[: len(start)]
     simplex = np.array(start) + np.vstack([np.zeros(len(start)), np.diag(spacing)])
     found = optimize.minimize(
         lambda p: fit(spectrum, make((family, tuple(p))))[0],
@@ -259,7 +264,7 @@ def _refine(spectrum: Spectrum, blur: Blur) -> Blur:
         bounds=bounds,
         options={"initial_simplex": simplex, "maxfev": 60, "xatol": 0.01, "fatol": 0.001},
     ).x
-    if family == "gaussian":
+    if family != "motion":
         return family, (round(float(found[0]), 2),)
     return family, (round(float(found[0]), 1), float(round(found[1]) % 180))
 
@@ -275,8 +280,14 @@ def _alike(blur: Blur, other: Blur) -> bool:
         return _is_sharp(blur) and _is_sharp(other)
     if blur[0] != other[0] or abs(blur[1][0] - other[1][0]) > 0.25 * other[1][0]:
         return False
-    return blur[0] == "gaussian" or abs((blur[1][1] - other[1][1] + 90) % 180 - 90) <= 12
+    return blur[0] != "motion" or abs((blur[1][1] - other[1][1] + 90) % 180 - 90) <= 12
 
 
 def _is_sharp(blur: Blur) -> bool:
     return blur[0] == "sharp" or (blur[0] == "gaussian" and blur[1][0] < HARDLY)
+
+
+def hardly_blurred(spec: str) -> bool:
+    """Whether a spec names no blur, or a Gaussian too narrow to see."""
+    family, _, parameters = spec.partition(":")
+    return _is_sharp((family, tuple(float(p) for p in parameters.split(",") if p)))

@@ -79,11 +79,29 @@ def _(operator: Blur, example: Tensor | None = None) -> NormBound:
 
 @norm_bound.register
 def _(operator: Downsampling, example: Tensor | None = None) -> NormBound:
-    """Decimation after a blur: decimation has norm 1."""
+    """The smaller of two proofs: decimation has norm 1; and, for compressions, Young's inequality for A A^T.
+
+    On the whole plane A A^T convolves with the autocorrelation of the filter, decimated. With 'valid' the operator is
+    a compression of that one. For squares that do not overlap it is exact: ||k||_2.
+    """
     if operator.filter is None:
         return NormBound(1.0, Side.PROVEN, "decimation")
     blurred = norm_bound(Blur(operator.filter, padding=operator.padding, device=operator.filter.device), example)
+    if operator.padding == "valid":
+        value = _decimated(operator.filter, int(operator.factor))
+        if value < blurred.value:
+            return NormBound(value, Side.PROVEN, "A A^T is a convolution: Young, exact when the filter is non-negative")
     return NormBound(blurred.value, blurred.side, "that of the blur before the decimation: an upper bound, not tight")
+
+
+def _decimated(filters: Tensor, factor: int) -> float:
+    """sqrt(sum_n |(k * k~)(factor n)|), the largest over filters, in float64."""
+    kernels = filters.detach().to("cpu", torch.float64)
+    size = [2 * side - 1 for side in kernels.shape[-2:]]
+    correlation = torch.fft.irfft2(torch.fft.rfft2(kernels, s=size).abs() ** 2, s=size)
+    lags = [torch.fft.fftfreq(side, 1 / side).round().long() % factor == 0 for side in size]
+    sums = correlation.abs()[..., lags[0], :][..., lags[1]].sum(dim=(-2, -1))
+    return math.sqrt(float(sums.max())) * (1 + 1e-12)
 
 
 @norm_bound.register

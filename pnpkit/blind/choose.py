@@ -1,0 +1,46 @@
+r"""Sharp, parametric or free-form? The kernel whose residual spectrum is whitest.
+
+Dividing the measured spectrum by what a kernel K and a usual photograph behind it predict leaves noise, white, when K
+is right; what is left is ``parametric.fit``'s misfit (Whittle 1953). A free form has many more parameters than a named
+blur, so it must leave less by ``MARGIN``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pnpkit.blind.general import SMALLEST, estimate_general
+from pnpkit.blind.parametric import KernelEstimate, estimate_parametric, fit, hardly_blurred, luminance_of, measure
+
+MARGIN = 1.0  # in log likelihood, as the misfits are; only blurs that no name explains well come this far
+TRUSTED = 0.5  # confidence in a named blur above which no free form is searched: it would take its name's place badly
+
+
+def estimate_kernel(image: np.ndarray, noise_level: float) -> KernelEstimate:
+    """The blur of a picture that nobody measured: none, a named one, or a free form. Deterministic.
+
+    Args:
+        image: (H, W) or (H, W, C), finite floats on the 0..1 scale.
+        noise_level: standard deviation of the white noise in each channel.
+
+    Returns:
+        ``spec`` is ``sharp`` (kernel 1 x 1), a named blur, or ``free-form``; the confidence of the last is the
+        agreement of several searches. ``candidates`` are as those of ``estimate_parametric``.
+
+    Raises:
+        InputError: an image of another shape or not finite; a noise level that is negative or not finite.
+    """
+    named = estimate_parametric(image, noise_level)
+    if hardly_blurred(named.spec):
+        candidates = (("sharp", 0.0), *(pair for pair in named.candidates if pair[0] != "sharp"))
+        named = KernelEstimate(np.ones((1, 1)), "sharp", named.confidence, candidates)
+    luminance, noise = luminance_of(image, noise_level)
+    if named.confidence > TRUSTED or min(luminance.shape) < SMALLEST or np.ptp(luminance) == 0:
+        return named
+    spectrum = measure(luminance, noise)
+    free = estimate_general(luminance)
+    gain = fit(spectrum, named.kernel)[0] - fit(spectrum, free.kernel)[0] - MARGIN
+    if gain <= 0:
+        return KernelEstimate(named.kernel, named.spec, named.confidence, (*named.candidates, ("free-form", gain)))
+    others = tuple((spec, score - gain) for spec, score in named.candidates)
+    return KernelEstimate(free.kernel, "free-form", free.agreement, (("free-form", 0.0), *others))

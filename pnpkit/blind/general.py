@@ -1,0 +1,228 @@
+r"""A blur of any form, read off the edges of one picture.
+
+From coarse to fine over a pyramid of pictures, kernel and picture take turns:
+
+    u = argmin_u 1/2 ||k * u - y||^2 + w/2 ||grad u||_0                        the few strongest edges, sharp
+    k = argmin_k 1/2 sum_d ||k * d u - d y||^2 + gamma/2 ||k||^2               over the simplex: k >= 0, sum k = 1
+
+with d the row and column differences of the edges stronger than a threshold that falls from turn to turn. After each
+turn, islands of little mass are removed from k; after each level it is centred. The search ends in different places
+for different supports, so several are tried, and the kernel wins whose picture has the fewest and strongest gradients.
+
+Sources: Cho & Lee 2009 (thresholded gradients), Xu, Zheng & Jia 2013 (L0 prior), Pan et al. 2014 (alternation and
+clean-up), Krishnan, Tay & Fergus 2011 (sparsity relative to strength).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import fft, linalg, ndimage
+from scipy.sparse.linalg import aslinearoperator
+
+from pnpkit import proximal
+from pnpkit.blind import latent
+from pnpkit.errors import InputError
+from pnpkit.fidelity import LeastSquares
+from pnpkit.iterations import Fista
+from pnpkit.operators import from_matrix
+from pnpkit.solver import solve
+from pnpkit.splittings import forward_backward
+
+LARGEST = 512  # pixels: of a larger picture the middle is enough
+SMALLEST = 32  # pixels: below there are too few edges
+SIZES = (15, 21, 27, 35)  # supports that are tried, pixels
+JUDGED = 2e-3  # weight of the sparse gradients in the picture that judges a kernel
+
+
+@dataclass(frozen=True)
+class Search:
+    """Settings of one descent through the pyramid.
+
+    Attributes:
+        size: side of the kernel at full resolution, odd.
+        weight: w at the start, squared intensities; it falls by ``decay`` each turn, to ``least`` at the end.
+        ridge: gamma, on gradients of a picture on the 0..1 scale: spreads the kernel.
+        turns: of picture and kernel at each level.
+        ratio: of the resolutions of neighbouring levels.
+        island: connected parts with less than this share of the mass are removed.
+        floor: values below this share of the maximum are removed, at full resolution.
+    """
+
+    size: int = 27
+    weight: float = 8e-3
+    least: float = 1e-4
+    decay: float = 1.1
+    ridge: float = 8.0
+    turns: int = 5
+    ratio: float = math.sqrt(0.5)
+    island: float = 0.1
+    floor: float = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class FreeForm:
+    """A kernel, (h, h) float64, and how well the searches agree on it, 0..1."""
+
+    kernel: np.ndarray
+    agreement: float
+
+
+def estimate_general(image: np.ndarray, sizes: tuple[int, ...] = SIZES) -> FreeForm:
+    """The best kernel of the searches with these supports. Deterministic; about 3 s a support at 255 x 255.
+
+    The agreement is the largest likeness of the winner to the result of another support: two searches on different
+    ways rarely meet at a wrong kernel.
+
+    Args:
+        image: (H, W) finite floats on the 0..1 scale; of a larger one the middle 512 x 512 is used.
+        sizes: odd sides of the supports; those larger than a third of the picture are left out.
+
+    Raises:
+        InputError: a picture with a side below 32 pixels.
+    """
+    if image.ndim != 2 or min(image.shape) < SMALLEST:
+        raise InputError(f"a free-form kernel needs a picture of at least {SMALLEST}x{SMALLEST}, got {image.shape}")
+    top, left = (max(0, size - LARGEST) // 2 for size in image.shape)
+    y = image[top : top + LARGEST, left : left + LARGEST]
+    usable = [size for size in sizes if size <= min(y.shape) / 3] or [min(sizes)]
+    found = sorted((descend(y, Search(size)) for size in usable), key=lambda kernel: sparsity(y, kernel))
+    agreement = max((likeness(found[0], other) for other in found[1:]), default=0.0)
+    return FreeForm(trimmed(found[0]), agreement)
+
+
+def sparsity(y: np.ndarray, kernel: np.ndarray) -> float:
+    """||grad u||_1 / ||grad u||_2 of the picture that the kernel gives: the lower, the more like a photograph.
+
+    A wrong kernel leaves ripples, many weak gradients; the trivial one, a delta, leaves the blur's slopes.
+    """
+    u = latent.sparse_gradients(latent.periodic(y.astype(np.float32), kernel.shape[0] + 3), kernel, JUDGED)
+    inside = (slice(10, y.shape[0] - 10), slice(10, y.shape[1] - 10))
+    g = np.concatenate([part[inside].ravel() for part in latent.gradient(u)])
+    return float(np.abs(g).sum() / max(float(np.linalg.norm(g)), 1e-12))
+
+
+def descend(y: np.ndarray, search: Search) -> np.ndarray:
+    """The kernel of one search, (size, size), non-negative, sum 1, centred.
+
+    Args:
+        y: (H, W) floats on the 0..1 scale, both sides larger than the kernel.
+    """
+    if min(y.shape) <= search.size:
+        raise InputError(f"a kernel of {search.size} pixels needs a larger picture than {y.shape[0]}x{y.shape[1]}")
+    sizes = _sizes(search)
+    kernel = np.zeros((sizes[-1], sizes[-1]))
+    kernel[sizes[-1] // 2, sizes[-1] // 2 - 1 : sizes[-1] // 2 + 1] = 0.5  # off the trivial solution, a delta
+    weight, threshold = search.weight, math.inf
+    for level in range(len(sizes) - 1, -1, -1):
+        size, smaller = sizes[level], _shrunk(y, search.ratio**level)
+        kernel = _enlarged(kernel, size)
+        whole = latent.periodic(smaller.astype(np.float32), size + 3)
+        threshold = min(threshold, _strong(smaller, sizes[-1]))
+        for _ in range(search.turns):
+            edges = latent.few_edges(whole, kernel, weight)
+            kernel = fit_kernel(edges, whole, kernel, threshold, search.ridge)
+            kernel = clean(kernel, search.island, 0.0 if level else search.floor)
+            weight, threshold = max(weight / search.decay, search.least), threshold / search.decay
+        kernel = centred(kernel)
+    return clean(kernel, search.island, search.floor)
+
+
+def _sizes(search: Search) -> list[int]:
+    """Kernel sizes from full resolution down to 3."""
+    sizes = [search.size]
+    while sizes[-1] > 3:
+        size = round(search.size * search.ratio ** len(sizes))
+        size += 1 - size % 2
+        sizes.append(max(3, min(size, sizes[-1] - 2)))
+    return sizes
+
+
+def _shrunk(y: np.ndarray, factor: float) -> np.ndarray:
+    """y at a lower resolution, smoothed before."""
+    if factor == 1:
+        return y
+    smooth = ndimage.gaussian_filter(y, 0.5 * math.sqrt(1 / factor**2 - 1), mode="nearest")
+    out: np.ndarray = ndimage.zoom(smooth, factor, order=1, grid_mode=True, mode="nearest")
+    return out
+
+
+def _enlarged(kernel: np.ndarray, size: int) -> np.ndarray:
+    if kernel.shape[0] == size:
+        return kernel
+    out = np.maximum(ndimage.zoom(kernel, size / kernel.shape[0], order=1), 0)
+    return out / out.sum()
+
+
+def _strong(y: np.ndarray, size: int) -> float:
+    """The gradient that eight times as many pixels exceed as the kernel has: enough equations to begin with."""
+    lengths = np.hypot(*latent.gradient(y)).ravel()
+    count = min(8 * size**2, len(lengths) - 1)
+    return float(np.partition(lengths, len(lengths) - 1 - count)[len(lengths) - 1 - count])
+
+
+def fit_kernel(
+    edges: np.ndarray, y: np.ndarray, start: np.ndarray, threshold: float, ridge: float, steps: int = 60
+) -> np.ndarray:
+    r"""argmin_k 1/2 sum_d ||k * d edges - d y||^2 + ridge/2 ||k||^2 over the simplex, by projected gradient (FISTA).
+
+    The quadratic form is a section of a circulant matrix: its entries are autocorrelations of the edges, and its norm
+    is at most the largest value of the symbol. Its Cholesky factor R turns it into 1/2 ||R k - z||^2.
+    """
+    size, shape = start.shape[0], y.shape
+    symbol, right = np.zeros(()), np.zeros(())
+    parts = latent.gradient(edges)
+    weak = np.hypot(*parts) < threshold
+    for part, target in zip(parts, latent.gradient(y), strict=True):
+        transform = fft.rfft2(np.where(weak, 0, part).astype(np.float64))
+        symbol = symbol + np.abs(transform) ** 2
+        right = right + np.conj(transform) * fft.rfft2(target.astype(np.float64))
+    reach = np.arange(size) - size // 2
+    correlation = fft.irfft2(symbol, s=shape)
+    vector = fft.irfft2(right, s=shape)[np.ix_(reach, reach)].ravel()
+    i, j = (axis.ravel() for axis in np.meshgrid(reach, reach, indexing="ij"))
+    form = correlation[i[:, None] - i[None, :], j[:, None] - j[None, :]]
+    form[np.diag_indices_from(form)] += ridge
+    factor = linalg.cholesky(form)  # form = R^T R
+    z = linalg.solve_triangular(factor, vector, trans="T")
+    norm = math.sqrt(float(symbol.max()) + ridge)
+    operator = from_matrix(aslinearoperator(factor))
+    fidelity = LeastSquares(operator, torch.from_numpy(z)[None], norm=norm)
+    step = forward_backward(fidelity, proximal.simplex(), 1 / fidelity.L)
+    run = solve(step, torch.from_numpy(start.reshape(1, -1)), iteration=Fista(), tol=1e-5, max_steps=steps)
+    return proximal.simplex()(run.x).numpy().reshape(size, size)
+
+
+def clean(kernel: np.ndarray, island: float, floor: float) -> np.ndarray:
+    """Without values below ``floor`` of the maximum and connected parts below ``island`` of the mass; sum 1."""
+    kernel = np.where(kernel < floor * kernel.max(), 0, kernel)
+    parts, count = ndimage.label(kernel, np.ones((3, 3)))
+    masses = ndimage.sum(kernel, parts, np.arange(count + 1))
+    heavy = masses >= min(island * kernel.sum(), masses.max())
+    kernel = np.where(heavy[parts], kernel, 0)
+    return kernel / kernel.sum()
+
+
+def centred(kernel: np.ndarray) -> np.ndarray:
+    """Shifted by whole pixels so that the centre of mass is in the middle pixel, as far as nothing falls off."""
+    shift = [size // 2 - round(c) for size, c in zip(kernel.shape, ndimage.center_of_mass(kernel), strict=True)]
+    out = ndimage.shift(kernel, shift, order=0)
+    return out / out.sum()
+
+
+def trimmed(kernel: np.ndarray) -> np.ndarray:
+    """The least square of odd side around the middle that holds all of the kernel."""
+    rows, columns = np.nonzero(kernel)
+    middle = kernel.shape[0] // 2
+    reach = int(max(abs(rows - middle).max(), abs(columns - middle).max()))
+    return kernel[middle - reach : middle + reach + 1, middle - reach : middle + reach + 1]
+
+
+def likeness(one: np.ndarray, other: np.ndarray) -> float:
+    """Largest cross-correlation over shifts, each kernel at unit norm: 1 for the same blur."""
+    size = [fft.next_fast_len(a + b) for a, b in zip(one.shape, other.shape, strict=True)]
+    product = fft.rfft2(one, size) * np.conj(fft.rfft2(other, size))
+    return float(fft.irfft2(product, s=size).max() / np.linalg.norm(one) / np.linalg.norm(other))

@@ -1,0 +1,186 @@
+"""Pictures of which a part was never measured: holes, and pixels between the pixels. Certified as deblurring is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from deepinv.physics import Downsampling, Inpainting, LinearPhysics
+from scipy import ndimage
+from torch import Tensor
+
+from pnpkit.errors import InputError
+from pnpkit.fidelity import LeastSquares
+from pnpkit.iterations import ITERATIONS, Iteration
+from pnpkit.networks.base import Network
+from pnpkit.networks.tiles import within_memory
+from pnpkit.restore import Restoration, allowed, check_level, choose, noise_of, open_denoiser, open_image, strength_for
+from pnpkit.solver import Step, solve
+from pnpkit.splittings import forward_backward
+
+# Least strengths: without noise the data ask for none, and what is missing would stay as it was guessed.
+FILLING, SHARPENING = 10 / 255, 2 / 255
+LARGEST_FACTOR = 8
+
+
+def inpaint(
+    image: np.ndarray | Tensor,
+    mask: np.ndarray | Tensor,
+    *,
+    denoiser: str | Network = "euler",
+    noise_level: float | None = None,
+    strength: float | None = None,
+    method: str = "anderson",
+    tol: float = 1e-4,
+    max_steps: int = 500,
+    device: str | None = None,
+    max_memory: float | None = None,
+    limits: tuple[float, float] = (0.0, 1.0),
+    callback: Callable[[Step], None] | None = None,
+) -> Restoration:
+    """Fill holes: a fixed point of T = proj ∘ D_strength ∘ (id - tau grad 1/2 ||M x - y||^2), M = 1 where y is known.
+
+    Outside of the holes the picture comes back as it was; what is inside of them is not looked at.
+
+    Args:
+        image, denoiser, noise_level, method, tol, max_steps, device, max_memory, limits, callback: as in ``deblur``.
+        mask: (H, W), true or not 0 where a pixel is MISSING (as in skimage and OpenCV, not as in deepinv).
+        strength: sigma of the denoiser; None is 10/255, or more when the noise asks for it. Smoother when larger.
+
+    Raises:
+        InputError: a mask of another size, or one that leaves nothing known; and what ``deblur`` refuses.
+    """
+    started = time.perf_counter()
+    y, back = open_image(image, device)
+    iteration, network = choose("method", method, ITERATIONS)(), open_denoiser(denoiser, y.device)
+    network = within_memory(network, y.shape, allowed(max_memory), y.element_size())
+    missing = open_mask(mask, y)
+    guess = nearest_known(y, missing)
+    noise = noise_of(guess) if noise_level is None else check_level("noise level", noise_level)
+    known = (~missing).to(y.dtype)
+    operator = Inpainting(tuple(y.shape[1:]), mask=known.expand(*y.shape[1:]), device=y.device)
+    problem = Problem(operator, guess * known, guess.clamp(*limits), noise, FILLING)
+    note = f"{int(missing.sum())} of {missing.numel()} pixels were missing and are filled in"
+
+    def picture(x: Tensor) -> np.ndarray | Tensor:
+        return back(torch.where(missing, x, y))
+
+    return problem.restore(network, strength, iteration, tol, max_steps, limits, callback, picture, note, started)
+
+
+def upscale(
+    image: np.ndarray | Tensor,
+    factor: int = 2,
+    *,
+    denoiser: str | Network = "euler",
+    noise_level: float | None = None,
+    strength: float | None = None,
+    method: str = "anderson",
+    tol: float = 1e-4,
+    max_steps: int = 500,
+    device: str | None = None,
+    max_memory: float | None = None,
+    limits: tuple[float, float] = (0.0, 1.0),
+    callback: Callable[[Step], None] | None = None,
+) -> Restoration:
+    """Enlarge: a fixed point of T = proj ∘ D_strength ∘ (id - tau grad 1/2 ||S x - y||^2), S the mean over squares.
+
+    Each pixel of y is taken for the mean of factor x factor pixels of the scene, as a sensor measures them.
+
+    Args:
+        image, denoiser, noise_level, method, tol, max_steps, device, max_memory, limits, callback: as in ``deblur``.
+        factor: a whole number from 2 to 8; the result is (factor H, factor W).
+        strength: sigma of the denoiser; None is 2/255, or more when the noise asks for it.
+
+    Raises:
+        InputError: another factor; and what ``deblur`` refuses.
+    """
+    started = time.perf_counter()
+    if factor != int(factor) or not 2 <= factor <= LARGEST_FACTOR:
+        raise InputError(f"a factor is a whole number from 2 to {LARGEST_FACTOR}, got {factor}")
+    factor = int(factor)
+    y, back = open_image(image, device)
+    iteration, network = choose("method", method, ITERATIONS)(), open_denoiser(denoiser, y.device)
+    noise = noise_of(y) if noise_level is None else check_level("noise level", noise_level)
+    operator = area_downsampling(y, factor)
+    guess = F.interpolate(y, scale_factor=factor, mode="bicubic").clamp(*limits)
+    note = f"enlarged {factor} times, from {y.shape[-1]}x{y.shape[-2]} pixels"
+    network = within_memory(network, guess.shape, allowed(max_memory), y.element_size())
+    problem = Problem(operator, y, guess, noise, SHARPENING)
+    return problem.restore(network, strength, iteration, tol, max_steps, limits, callback, back, note, started)
+
+
+class Problem:
+    """A measurement y = A x + noise, a first guess of x, and the least strength that this kind of problem needs."""
+
+    def __init__(self, operator: LinearPhysics, y: Tensor, guess: Tensor, noise: float, least: float):
+        self.fidelity, self.guess, self.noise, self.least = LeastSquares(operator, y), guess, noise, least
+
+    def restore(
+        self,
+        network: Network,
+        strength: float | None,
+        iteration: Iteration,
+        tol: float,
+        max_steps: int,
+        limits: tuple[float, float],
+        callback: Callable[[Step], None] | None,
+        picture: Callable[[Tensor], np.ndarray | Tensor],
+        note: str,
+        started: float,
+    ) -> Restoration:
+        """The run of ``deblur``, from the guess."""
+        tau = self.fidelity.default_step()
+        rule = min(max(self.least, strength_for(self.noise, tau, network)), network.top)
+        sigma = rule if strength is None else check_level("strength", strength, network.top)
+        map = forward_backward(self.fidelity, network.at(sigma), tau, limits)
+        run = solve(map, self.guess, iteration=iteration, tol=tol, max_steps=max_steps, callback=callback)
+        return Restoration(
+            image=picture(run.x),
+            status=run.status,
+            steps=run.steps,
+            residuals=run.residuals,
+            certificate=run.certificate,
+            guarantee=run.guarantee,
+            noise_level=self.noise,
+            strength=sigma,
+            kernel=None,
+            kernel_note=note,
+            tau=tau,
+            L=self.fidelity.L,
+            seconds=time.perf_counter() - started,
+        )
+
+
+def open_mask(mask: np.ndarray | Tensor, y: Tensor) -> Tensor:
+    """(H, W) booleans on the device of y, true where a pixel is missing."""
+    array = mask.detach().cpu().numpy() if isinstance(mask, Tensor) else np.asarray(mask)
+    size = tuple(y.shape[-2:])
+    if array.ndim == 3 and array.shape[-1] == 3:
+        array = array.max(-1)
+    if array.shape != size:
+        raise InputError(f"the mask is {'x'.join(map(str, array.shape))}, the image {size[0]}x{size[1]}: not the same")
+    missing = array != 0
+    if missing.all():
+        raise InputError("the mask marks every pixel as missing (not 0 means missing): nothing is known")
+    return torch.from_numpy(missing).to(y.device)
+
+
+def nearest_known(y: Tensor, missing: Tensor) -> Tensor:
+    """y with each missing pixel replaced by the nearest known one."""
+    if not bool(missing.any()):
+        return y
+    rows, columns = ndimage.distance_transform_edt(
+        missing.cpu().numpy(), return_distances=False, return_indices=True
+    ).astype(np.int64)
+    return y[..., torch.from_numpy(rows).to(y.device), torch.from_numpy(columns).to(y.device)]
+
+
+def area_downsampling(y: Tensor, factor: int) -> Downsampling:
+    """deepinv physics from (factor H, factor W) to the (H, W) of y: the mean of each square."""
+    size = (y.shape[1], factor * y.shape[-2], factor * y.shape[-1])
+    filters = torch.full((1, 1, factor, factor), 1 / factor**2, dtype=y.dtype, device=y.device)
+    return Downsampling(img_size=size, filter=filters, factor=factor, padding="valid", device=y.device)

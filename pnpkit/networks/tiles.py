@@ -1,0 +1,97 @@
+r"""A network on pictures larger than its memory, tile by tile, with the result that it would have on the whole.
+
+A pixel of D(x) depends on x within the receptive field R only. So D is evaluated on each tile with R pixels of the
+picture around it (the halo), which are then cut off. At the true border of the picture there is no halo, and the
+network pads there as it always does. Equal to the untiled result up to float rounding, so the certificate holds as is.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import singledispatch
+
+import torch
+from torch import Tensor
+
+from pnpkit.certificates import Certificate
+from pnpkit.errors import InputError
+from pnpkit.networks.base import Network
+from pnpkit.networks.dncnn import DnCNN
+from pnpkit.networks.euler import Euler
+
+SMALLEST = 32  # pixels: side of a tile below which nearly all work would be halo
+IMAGES = 20  # copies of the picture that a run keeps: measurement, transforms, the past that Anderson looks at
+STATES = 6  # copies of its widest layer that a network keeps while it works
+
+
+@singledispatch
+def receptive_field(network: Network) -> tuple[int, int]:
+    """(R, unit): how far D looks, in pixels, and what tiles must be aligned to."""
+    raise InputError(f"the receptive field of {type(network).__name__} is not known: it cannot be tiled")
+
+
+@receptive_field.register
+def _(network: Euler) -> tuple[int, int]:
+    """A step sees k // 2 pixels of its scale twice, and at scale s whole squares of s x s."""
+    config = network.config
+    if config.padding != "zero":
+        raise InputError(f"a network with {config.padding} padding looks across the picture's border: no tiles")
+    steps = [config.scales[number % len(config.scales)] for number in range(config.blocks)]
+    return sum(2 * (config.kernel_size // 2) * scale + scale - 1 for scale in steps), math.lcm(*config.scales)
+
+
+@receptive_field.register
+def _(network: DnCNN) -> tuple[int, int]:
+    return network.config.depth * (network.config.kernel_size // 2), 1
+
+
+class Tiled(Network):
+    """D on tiles of about ``side`` x ``side`` pixels; everything else is D's."""
+
+    def __init__(self, network: Network, side: int):
+        super().__init__()
+        self.network, self.config, self.top, self.name = network, network.config, network.top, network.name
+        self.halo, unit = receptive_field(network)
+        self.halo += -self.halo % unit
+        self.side = max(SMALLEST, side) // unit * unit
+        self.remember(network.certificate)
+
+    def denoise(self, x: Tensor, level: Tensor) -> Tensor:
+        out = torch.empty_like(x)
+        rows, columns = x.shape[-2:]
+        for top in range(0, rows, self.side):
+            for left in range(0, columns, self.side):
+                bottom, right = min(top + self.side, rows), min(left + self.side, columns)
+                y0, x0 = max(0, top - self.halo), max(0, left - self.halo)
+                y1, x1 = min(rows, bottom + self.halo), min(columns, right + self.halo)
+                tile = self.network.denoise(x[..., y0:y1, x0:x1], level)
+                out[..., top:bottom, left:right] = tile[..., top - y0 : bottom - y0, left - x0 : right - x0]
+        return out
+
+    def certify(self, grid: int = 64) -> Certificate:
+        return self.network.certify(grid)
+
+    def strength(self, noise_level: float, tau: float) -> float:
+        return self.network.strength(noise_level, tau)
+
+
+def within_memory(network: Network, shape: tuple[int, ...], max_memory: float, itemsize: int = 4) -> Network:
+    """The network itself when a run on pictures (B, C, H, W) fits into ``max_memory`` bytes, otherwise tiled to fit.
+
+    Estimated as ``IMAGES`` copies of the picture and ``STATES`` copies of the network's widest layer.
+
+    Raises:
+        InputError: not even the smallest tile fits.
+    """
+    batch, channels, rows, columns = shape
+    for_network = max_memory - IMAGES * itemsize * math.prod(shape)
+    per_pixel = STATES * itemsize * batch * int(network.config.channels)
+    if per_pixel * rows * columns <= for_network:
+        return network
+    halo = receptive_field(network)[0]
+    side = math.isqrt(int(max(0.0, for_network) // per_pixel)) - 2 * halo
+    if side < SMALLEST:
+        needed = IMAGES * itemsize * math.prod(shape) + per_pixel * (SMALLEST + 2 * halo) ** 2
+        gib = (needed / 2**30, max_memory / 2**30)
+        raise InputError(f"{columns}x{rows} pixels need about {gib[0]:.2g} GiB of memory, allowed are {gib[1]:.2g}")
+    return Tiled(network, side)

@@ -1,0 +1,133 @@
+"""A free-form blur is found, told from named blurs and from none, and its parts obey their equations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import skimage.data
+from scipy import ndimage, signal
+
+from pnpkit import images, kernels, restore
+from pnpkit.blind import choose, general, latent
+from pnpkit.blind.choose import estimate_kernel
+from pnpkit.cli import program
+from pnpkit.errors import InputError
+
+
+def shake() -> np.ndarray:
+    """A curved path of 13 x 13 pixels with a stop at its end."""
+    kernel = np.zeros((13, 13))
+    t = np.linspace(0, 1, 400)
+    np.add.at(kernel, (np.round(2 + 8 * t**2).astype(int), np.round(1 + 9 * np.sin(1.8 * t)).astype(int)), 1.0)
+    kernel[10, 10] += 60
+    return kernels.normalise(ndimage.gaussian_filter(kernel, 0.5))
+
+
+def photograph() -> np.ndarray:
+    return skimage.data.camera()[40:240, 120:330] / 255
+
+
+def blurred(noise: float = 0.003) -> np.ndarray:
+    clean = signal.fftconvolve(photograph(), shake(), "valid")
+    return clean + noise * np.random.default_rng(0).standard_normal(clean.shape)
+
+
+def test_a_shake_is_recovered_from_edges() -> None:
+    found = general.descend(blurred(), general.Search(size=19))
+    assert found.min() >= 0 and found.sum() == pytest.approx(1)
+    assert general.likeness(found, shake()) > 0.85
+    delta, gaussian = np.pad([[1.0]], 6), kernels.gaussian(2)
+    assert general.likeness(delta, shake()) < 0.7 and general.likeness(gaussian, shake()) < 0.85
+
+
+def test_the_choice_is_free_form_for_a_shake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(general.estimate_general, "__defaults__", ((15, 19),))
+    estimate = estimate_kernel(blurred(), 0.003)
+    assert estimate.spec == "free-form" and estimate.confidence > 0.7
+    assert general.likeness(estimate.kernel, shake()) > 0.85
+    assert estimate.candidates[0] == ("free-form", 0.0) and all(score < 0 for _, score in estimate.candidates[1:])
+    assert "free form" in restore.describe(estimate) and "ESTIMATED" in restore.describe(estimate)
+
+
+def test_named_blurs_keep_their_names_and_cost_no_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("a free form was searched")
+
+    monkeypatch.setattr(choose, "estimate_general", never)
+    noisy = 0.005 * np.random.default_rng(1).standard_normal(photograph().shape)
+    out_of_focus = ndimage.convolve(photograph(), kernels.disk(3.5)) + noisy
+    estimate = estimate_kernel(out_of_focus, 0.005)
+    family, _, radius = estimate.spec.partition(":")
+    assert family == "disk" and float(radius) == pytest.approx(3.5, rel=0.05)
+    sharp = estimate_kernel(photograph() + noisy, 0.005)
+    assert sharp.spec == "sharp" and sharp.kernel.shape == (1, 1)
+
+
+def test_a_sharp_picture_loses_less_than_half_a_decibel() -> None:
+    from pnpkit.metrics import psnr
+
+    sharp = skimage.data.chelsea()[40:136, 60:156] / 255
+    noisy = sharp + 0.01 * np.random.default_rng(0).standard_normal(sharp.shape)
+    run = restore.deblur(noisy, max_steps=8)
+    assert "sharp" in run.kernel_note and "no blur" in run.kernel_note
+    assert psnr(np.asarray(run.image), sharp) > psnr(noisy, sharp) - 0.5
+
+
+def test_the_kernel_step_finds_the_kernel_that_made_the_data() -> None:
+    u = np.random.default_rng(0).random((40, 45))
+    true = general.clean(np.random.default_rng(1).random((5, 5)), 0.0, 0.2)
+    gain = latent.transfer(true, u.shape)
+    y = np.fft.irfft2(np.fft.rfft2(u) * gain, s=u.shape)
+    found = general.fit_kernel(u, y, np.full((5, 5), 0.04), 0.0, 0.0, steps=400)
+    np.testing.assert_allclose(found, true, atol=1e-4)
+
+
+def test_clean_removes_islands_and_centring_centres() -> None:
+    kernel = np.zeros((9, 9))
+    kernel[1:4, 1:4], kernel[8, 8] = 1.0, 0.5
+    cleaned = general.clean(kernel, 0.1, 0.05)
+    assert cleaned[8, 8] == 0 and cleaned.sum() == pytest.approx(1)
+    middle = general.centred(cleaned)
+    assert ndimage.center_of_mass(middle) == pytest.approx((4, 4))
+    assert general.trimmed(middle).shape == (3, 3)
+
+
+def test_the_extension_is_harmonic_and_keeps_the_picture() -> None:
+    y = np.random.default_rng(0).random((20, 31))
+    whole = latent.periodic(y, 6)
+    np.testing.assert_array_equal(whole[:20, :31], y)
+    mean = sum(np.roll(whole, shift, axis) for axis in (0, 1) for shift in (-1, 1)) / 4
+    outside = np.ones(whole.shape, bool)
+    outside[:20, :31] = False
+    assert outside.sum() > 20 * 6
+    np.testing.assert_allclose(whole[outside], mean[outside], atol=1e-12)
+
+
+def test_both_deconvolutions_undo_a_known_blur() -> None:
+    y = blurred(0.002)
+    whole = latent.periodic(y, 16)
+    reference = photograph()[6:-6, 6:-6]
+    before = np.square(y - reference).mean()
+    for method, weight in ((latent.sparse_gradients, 5e-4), (latent.few_edges, 5e-4)):
+        after = np.square(method(whole, shake(), weight)[: y.shape[0], : y.shape[1]] - reference)[20:-20, 20:-20].mean()
+        assert after < before / 2
+
+
+def test_too_small_a_picture_is_refused() -> None:
+    with pytest.raises(InputError, match="at least 32x32"):
+        general.estimate_general(np.zeros((20, 50)))
+    with pytest.raises(InputError, match="larger picture"):
+        general.descend(np.zeros((20, 50)), general.Search(size=27))
+
+
+def test_the_command_writes_a_kernel(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+    picture = np.round(255 * np.clip(restore.simulate(photograph(), "gaussian:2", 0.004), 0, 1)).astype(np.uint8)
+    images.write(tmp_path / "in.png", images.Picture(picture / 255))
+    out = tmp_path / "k.npy"
+    assert program.main(["estimate-kernel", str(tmp_path / "in.png"), "-o", str(out)], standalone_mode=False) == 0
+    assert "ESTIMATED from the picture as gaussian" in capsys.readouterr().out
+    assert kernels.load(out).sum() == pytest.approx(1)
+    with pytest.raises(InputError, match="exists"):
+        program.main(["estimate-kernel", str(tmp_path / "in.png"), "-o", str(out)], standalone_mode=False)
+    with pytest.raises(InputError, match="written as"):
+        program.main(["estimate-kernel", str(tmp_path / "in.png"), "-o", "k.jpg"], standalone_mode=False)

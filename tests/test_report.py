@@ -1,0 +1,99 @@
+"""The page holds all that it should, loads nothing, and never breaks on odd names; the GIF has the iterates."""
+
+from __future__ import annotations
+
+import base64
+import re
+from html.parser import HTMLParser
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pnpkit import images, report, restore
+from pnpkit.cli import program
+from pnpkit.errors import InputError
+from pnpkit.solver import Step
+
+VOID = {"meta", "link", "img", "input"}
+
+
+class Balanced(HTMLParser):
+    """Fails on tags that are closed in another order than they were opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.sources: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.sources += [value or "" for key, value in attrs if key in ("src", "href")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        pass  # closed by itself
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def run() -> restore.Restoration:
+    image = np.random.default_rng(0).random((24, 30, 3))
+    return restore.deblur(image, "motion:5,20", noise_level=0.02, method="picard", max_steps=5)
+
+
+@pytest.mark.parametrize("name", ["cat.png", '<script>alert(1)</script> & "quotes".png'])
+def test_the_page_is_whole_and_self_contained(run: restore.Restoration, name: str) -> None:
+    settings = {"method": "picard", "kernel": "motion:5,20", "reference": None}
+    text = report.page(name, np.zeros((24, 30, 3)), run, settings, f"pnpkit deblur {name}", {"psnr": 30.0})
+    page = Balanced()
+    page.feed(text)
+    assert page.open == [] and "<script" not in text
+    assert len(page.sources) == 4 and all(source.startswith("data:") for source in page.sources)
+    assert not re.search(r"https?://|url\(", text)
+    for expected in ("30.00 dB", "Krasnosel", "averaged", "motion:5,20", "dashed: the proven bound", "0.0200 of 1"):
+        assert expected in text
+    after = Image.open(BytesIO(base64.b64decode(page.sources[1].split(",")[1])))
+    np.testing.assert_array_equal(np.asarray(after), np.round(255 * run.image).astype(np.uint8))
+
+
+def test_the_bound_lies_above_the_residuals_and_only_where_it_is_proven(run: restore.Restoration) -> None:
+    drawn = re.findall(r'points="([^"]+)"', report.curve(run, "picard", run.image))
+    residual, bound = ([float(place.split(",")[1]) for place in line.split()] for line in drawn)
+    assert len(residual) == len(bound) == 5
+    assert all(b < r for r, b in zip(residual, bound, strict=True)), "up is smaller in SVG"
+    assert "stroke-dasharray" not in report.curve(run, "anderson", run.image)
+    one = restore.denoise(np.zeros((8, 8)), 0.05)
+    assert "nothing was iterated" in report.curve(one, "", one.image)
+
+
+def test_frames_are_thinned_cropped_and_saved(tmp_path: Path) -> None:
+    frames = report.Frames((20, 31))
+    for number in range(1, 201):
+        frames(Step(number, torch.full((1, 3, 24, 35), number / 200), (0.1,)))
+    frames.save(tmp_path / "a.gif")
+    with Image.open(tmp_path / "a.gif") as gif:
+        assert gif.size == (31, 20) and report.FRAMES / 2 <= gif.n_frames <= report.FRAMES  # type: ignore[attr-defined]
+
+
+def test_the_command_writes_page_and_gif(tmp_path: Path) -> None:
+    images.write(tmp_path / "in.png", images.Picture(np.random.default_rng(0).random((20, 22, 3))))
+    words = ["deblur", "in.png", "--kernel", "box:3", "--max-steps", "2", "--quiet"]
+    words[1] = str(tmp_path / "in.png")
+    more = ["--report", str(tmp_path / "pages"), "--gif", str(tmp_path / "a.gif"), "-o", str(tmp_path / "o.png")]
+    assert program.main(words + more, standalone_mode=False) == 0
+    assert "What is guaranteed" in (tmp_path / "pages" / "in.html").read_text()
+    assert (tmp_path / "a.gif").read_bytes().startswith(b"GIF8")
+    for bad, message in (
+        (["--report", str(tmp_path / "pages")], "exists"),
+        (["--report", str(tmp_path / "no" / "pages")], "folder"),
+        (["--report", str(tmp_path / "in.png")], "in.png"),
+        (["--gif", str(tmp_path / "a.png")], ".gif"),
+    ):
+        with pytest.raises(InputError, match=message):
+            program.main([*words, *bad, "-o", str(tmp_path / "p.png")], standalone_mode=False)

@@ -1,0 +1,83 @@
+"""Tiles give what the whole gives, at any size and scale; memory bounds are kept or refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pnpkit import restore
+from pnpkit.errors import InputError
+from pnpkit.networks.base import Network
+from pnpkit.networks.dncnn import DnCNN, DnCNNConfig
+from pnpkit.networks.euler import Euler, EulerConfig
+from pnpkit.networks.tiles import SMALLEST, Tiled, receptive_field, within_memory
+
+NETWORKS = {
+    "euler": lambda: Euler(EulerConfig(blocks=3, channels=8, hidden=8)),
+    "euler, 5 x 5": lambda: Euler(EulerConfig(blocks=2, channels=6, hidden=8, kernel_size=5)),
+    "euler, two scales": lambda: Euler(EulerConfig(blocks=4, channels=8, hidden=8, scales=(1, 2))),
+    "euler, three scales": lambda: Euler(EulerConfig(blocks=3, channels=6, hidden=6, scales=(1, 2, 3))),
+    "dncnn": lambda: DnCNN(DnCNNConfig(depth=5, channels=8)),
+}
+
+
+def make(name: str) -> Network:
+    torch.manual_seed(0)
+    network = NETWORKS[name]().double()
+    for parameter in network.parameters():  # the last layer of a new DnCNN is nearly zero: let it matter
+        if parameter.ndim == 4 and isinstance(network, DnCNN):
+            torch.nn.init.normal_(parameter, std=0.15)
+    return network
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("size", [(71, 90), (32, 33), (5, 131), (1, 70)])
+@torch.no_grad()
+def test_tiles_equal_the_whole(name: str, size: tuple[int, int]) -> None:
+    network = make(name)
+    tiled = Tiled(network, SMALLEST)
+    for channels in (1, 3):
+        x = torch.rand(2, channels, *size, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        level = torch.tensor([0.05, 0.15], dtype=torch.float64)
+        whole = network(x, level)
+        assert float((whole - x).abs().max()) > 1e-4, "a network that does nothing would pass any test"
+        torch.testing.assert_close(tiled(x, level), whole, atol=1e-12, rtol=0)
+    assert tiled.certificate == network.certificate
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_receptive_field_is_no_smaller_than_what_gradients_reach(name: str) -> None:
+    network, (reach, _) = make(name), receptive_field(make(name))
+    x = torch.rand(1, 3, 97, 97, generator=torch.Generator().manual_seed(2), dtype=torch.float64, requires_grad=True)
+    for row, column in ((48, 48), (49, 47)):
+        (gradient,) = torch.autograd.grad(network(x, 0.1)[0, :, row, column].sum(), x)
+        rows, columns = torch.nonzero(gradient[0].abs().sum(0), as_tuple=True)
+        farthest = max(int((rows - row).abs().max()), int((columns - column).abs().max()))
+        assert 0 < farthest <= reach
+
+
+def test_memory_decides() -> None:
+    network = make("euler")
+    assert within_memory(network, (1, 3, 60, 60), 2**30) is network
+    tiled = within_memory(network, (1, 3, 3000, 3000), 3.0 * 2**30)
+    assert isinstance(tiled, Tiled) and SMALLEST <= tiled.side < 3000
+    with pytest.raises(InputError, match="GiB of memory, allowed are 0.1"):
+        within_memory(network, (1, 3, 3000, 3000), 0.1 * 2**30)
+    with pytest.raises(InputError, match="circular padding"):
+        receptive_field(Euler(EulerConfig(blocks=1, channels=4, hidden=4, padding="circular")))
+
+
+def test_a_run_in_tiles_is_the_same_run() -> None:
+    import numpy as np
+
+    image = np.random.default_rng(0).random((90, 80, 3))
+    network = NETWORKS["euler"]()
+    assert isinstance(within_memory(network, (1, 3, 92, 82), 0.0026 * 2**30), Tiled)
+    whole, tiled = (
+        restore.deblur(image, "box:3", denoiser=network, noise_level=0.05, max_steps=3, max_memory=memory)
+        for memory in (1.0, 0.0026)
+    )
+    np.testing.assert_allclose(whole.image, tiled.image, atol=1e-5)
+    assert tiled.guarantee == whole.guarantee
+    with pytest.raises(InputError, match="max_memory"):
+        restore.deblur(image, "box:3", denoiser=network, max_memory=-1.0)
