@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import catalogue
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -149,3 +150,13 @@ def test_deepinvs_denoisers_come_by_name_and_claim_nothing() -> None:
         pnpkit.load_denoiser("deepinv:DRUNett")
     with pytest.raises(InputError, match="cannot be made here"):
         pnpkit.load_denoiser("deepinv:EquivariantDenoiser")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_denoiser_deblurs_and_says_what_is_proven(name: str) -> None:
+    rows, columns = np.mgrid[:24, :28]
+    blurred = pnpkit.restore.simulate(0.5 + 0.4 * np.sin(rows / 3) * np.cos(columns / 4), "gaussian:1", 0.01)
+    run = pnpkit.deblur(blurred, "gaussian:1", denoiser=name, noise_level=0.01, max_steps=3)
+    assert run.image.shape == blurred.shape and np.isfinite(run.image).all()
+    assert run.certificate.averaged == (name in PROVEN)
+    assert run.guarantee.startswith("converges" if name in PROVEN else "nothing is guaranteed")

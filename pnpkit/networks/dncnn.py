@@ -32,7 +32,7 @@ class DnCNN(Network):
     def __init__(self, config: DnCNNConfig):
         super().__init__()
         self.config = config
-        self.top = config.top
+        self.top, self.width = config.top, config.channels
         widths = [4] + [config.channels] * (config.depth - 1) + [3]
         layers = [
             nn.Conv2d(fan_in, fan_out, config.kernel_size, padding=config.kernel_size // 2)

@@ -49,7 +49,7 @@ class Euler(Network):
     def __init__(self, config: EulerConfig):
         super().__init__()
         self.config = config
-        self.top = config.top
+        self.top, self.width = config.top, config.channels
         self.blocks = nn.ModuleList(
             GradientFlowConv2d(
                 config.channels,

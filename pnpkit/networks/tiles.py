@@ -36,6 +36,8 @@ def _(network: Euler) -> tuple[int, int]:
     config = network.config
     if config.padding != "zero":
         raise InputError(f"a network with {config.padding} padding looks across the picture's border: no tiles")
+    if config.wavelet_levels:
+        raise InputError("a network between wavelets looks across the picture's border: no tiles")
     steps = [config.scales[number % len(config.scales)] for number in range(config.blocks)]
     return sum(2 * (config.kernel_size // 2) * scale + scale - 1 for scale in steps), math.lcm(*config.scales)
 
@@ -51,6 +53,7 @@ class Tiled(Network):
     def __init__(self, network: Network, side: int):
         super().__init__()
         self.network, self.config, self.top, self.name = network, network.config, network.top, network.name
+        self.width = network.width
         self.halo, unit = receptive_field(network)
         self.halo += -self.halo % unit
         self.side = max(SMALLEST, side) // unit * unit
@@ -85,7 +88,7 @@ def within_memory(network: Network, shape: tuple[int, ...], max_memory: float, i
     """
     batch, channels, rows, columns = shape
     for_network = max_memory - IMAGES * itemsize * math.prod(shape)
-    per_pixel = STATES * itemsize * batch * int(network.config.channels)
+    per_pixel = STATES * itemsize * batch * network.width
     if per_pixel * rows * columns <= for_network:
         return network
     halo = receptive_field(network)[0]
