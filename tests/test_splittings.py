@@ -143,3 +143,14 @@ def test_iterative_proxes_name_their_premise() -> None:
         fidelity.prox(0.0)
     with pytest.raises(StepSizeError):
         davis_yin(fidelity, proximal.box(0, 1), proximal.box(0, 1), 3.0)
+
+
+def test_douglas_rachford_and_admm_end_at_one_picture() -> None:
+    """Both solve x = prox_f z, x = firm(D)(2x - z): with a strongly convex f the picture is unique."""
+    physics, _, y = catalogue.operator("identity")
+    fidelity, denoiser = LeastSquares(physics, y), catalogue.euler().at(0.1)
+    one = solve(douglas_rachford(fidelity, denoiser, 0.7), y, tol=1e-10, max_steps=5000)
+    two = solve(admm(fidelity, denoiser, 0.7), y, tol=1e-10, max_steps=5000)
+    assert one.status is Status.CONVERGED and two.status is Status.CONVERGED
+    assert float((one.x - two.x).abs().max()) <= 1e-6
+    assert float((one.x - y).abs().max()) > 1e-3
