@@ -86,6 +86,7 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "euler relu zero": lambda: euler(activation="relu"),
     "euler 5x5": lambda: euler(kernel_size=5),
     "euler two scales": lambda: euler(scales=(1, 2)),
+    "euler unshuffled": lambda: euler(unshuffle=2, channels=16),
     "euler between wavelets": lambda: euler(wavelet_levels=2),
     "dncnn": dncnn,
     "wavelet": lambda: build("wavelet", {"levels": 2, "shifts": 2}),

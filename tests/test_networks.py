@@ -89,11 +89,12 @@ def test_certificate_follows_the_weights() -> None:
     assert network.certificate.averaged
 
 
-@pytest.mark.parametrize("scales", [(1,), (1, 2), (3, 1)])
+@pytest.mark.parametrize("unshuffle, scales", [(1, (1,)), (1, (1, 2)), (1, (3, 1)), (2, (1,)), (2, (2, 1))])
 @pytest.mark.parametrize("padding", ["zero", "circular"])
-def test_certificate_agrees_with_the_jacobian(scales: tuple[int, ...], padding: str) -> None:
+def test_certificate_agrees_with_the_jacobian(unshuffle: int, scales: tuple[int, ...], padding: str) -> None:
     """The network is 1-Lipschitz where it stands: no singular value of its Jacobian is above 1."""
-    network, x = catalogue.euler(scales=scales, padding=padding), catalogue.image(1, 3, 5, 6)
+    network = catalogue.euler(unshuffle=unshuffle, scales=scales, padding=padding, channels=12)
+    x = catalogue.image(1, 3, 5, 6)
     assert network.certificate.averaged
     jacobian = torch.autograd.functional.jacobian(lambda u: network(u, 0.1), x).reshape(90, 90)
     assert float(torch.linalg.svdvals(jacobian)[0]) <= 1 + 1e-9
@@ -109,6 +110,11 @@ def test_levels_outside_the_range_are_refused(level: float) -> None:
 def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match="float tensor"):
         catalogue.euler()(catalogue.image(*shape), 0.1)
+
+
+def test_an_unshuffled_euler_needs_room_for_its_squares() -> None:
+    with pytest.raises(ValueError, match="12 channels or more"):
+        build("euler", {"unshuffle": 2, "channels": 8})
 
 
 def test_unknown_architecture_or_argument() -> None:

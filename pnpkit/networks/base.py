@@ -24,7 +24,7 @@ class Network(Denoiser):
 
     top: float  # the largest noise level, on the 0..1 scale
     name: str = "D"
-    width: int = 12  # channels of the widest layer: what a run's memory is reckoned from
+    width: int = 12  # channels of the widest layer, per pixel: what a run's memory is reckoned from
     config: Any  # the frozen dataclass it was built from
 
     @abstractmethod

@@ -21,6 +21,8 @@ from pnpkit.networks.classical import Wavelet, WaveletConfig
 class EulerConfig:
     """What an Euler network is made of; ``top`` is the largest noise level (0..1 scale).
 
+    ``unshuffle`` is the resolution at which the whole flow works: with 2 the lift sees the image through a
+    pixel-unshuffle, which is orthogonal (12 channels of half the size), so that every step costs a quarter.
     ``scales`` are the resolutions at which the steps look at the image, in turn: (1, 1, 2) makes every third step see
     it at half resolution. ``wavelet_levels`` > 0 puts wavelet shrinkage (``Wavelet``) before and after the flow, which
     sees what 3 x 3 filters cannot: coarse noise.
@@ -34,6 +36,7 @@ class EulerConfig:
     activation: str = "clip"
     knots: int = 6
     top: float = 50 / 255
+    unshuffle: int = 1
     scales: tuple[int, ...] = (1,)
     wavelet_levels: int = 0
     wavelet_shifts: int = 2
@@ -42,14 +45,17 @@ class EulerConfig:
 class Euler(Network):
     r"""D(x, sigma) = P phi_L(... phi_1(Q x)), with phi(x) = x - tau W^T act(W x; sigma).
 
-    Q lifts 3 channels to 64 by zeros, P keeps the first three: Q is isometric and P = Q^T, so D is averaged
-    as soon as every step is (tau ||W||^2 / 2 < 1). Thresholds depend on sigma and never on x.
+    Q lifts 3 channels to 64 by zeros (after a pixel-unshuffle, if asked), P keeps the first three (and shuffles
+    back): Q is isometric and P = Q^T, so D is averaged as soon as every step is (tau ||W||^2 / 2 < 1).
+    Thresholds depend on sigma and never on x.
     """
 
     def __init__(self, config: EulerConfig):
         super().__init__()
+        if config.channels < 3 * config.unshuffle**2:
+            raise ValueError(f"unshuffle {config.unshuffle} needs {3 * config.unshuffle**2} channels or more")
         self.config = config
-        self.top, self.width = config.top, config.channels
+        self.top, self.width = config.top, -(-config.channels // config.unshuffle**2)
         self.blocks = nn.ModuleList(
             GradientFlowConv2d(
                 config.channels,
@@ -74,12 +80,16 @@ class Euler(Network):
         if self.frames:
             x = self.frames[0](x, level)
         rows, columns = x.shape[-2:]
-        unit = math.lcm(*self.config.scales)  # zeros to the right and below make both sides multiples of it: isometric
-        state = F.pad(x, (0, -columns % unit, 0, -rows % unit, 0, self.config.channels - 3))
+        squares = self.config.unshuffle
+        unit = squares * math.lcm(*self.config.scales)  # zeros right and below make sides multiples of it: isometric
+        seen = F.pad(x, (0, -columns % unit, 0, -rows % unit))
+        seen = F.pixel_unshuffle(seen, squares) if squares > 1 else seen
+        state = F.pad(seen, (0, 0, 0, 0, 0, self.config.channels - seen.shape[1]))
         state = state.contiguous(memory_format=torch.channels_last)
         for block in self.steps():
             state = block(state, level)
-        out = state[:, :3, :rows, :columns].contiguous()
+        out = state[:, : seen.shape[1]]
+        out = (F.pixel_shuffle(out, squares) if squares > 1 else out)[..., :rows, :columns].contiguous()
         return self.frames[1](out, level) if self.frames else out
 
     def strength(self, noise_level: float, tau: float) -> float:

@@ -32,14 +32,15 @@ def receptive_field(network: Network) -> tuple[int, int]:
 
 @receptive_field.register
 def _(network: Euler) -> tuple[int, int]:
-    """A step sees k // 2 pixels of its scale twice, and at scale s whole squares of s x s."""
+    """A step sees k // 2 pixels of its scale twice, and at scale s whole squares of s x s; so does the unshuffle."""
     config = network.config
     if config.padding != "zero":
         raise InputError(f"a network with {config.padding} padding looks across the picture's border: no tiles")
     if config.wavelet_levels:
         raise InputError("a network between wavelets looks across the picture's border: no tiles")
     steps = [config.scales[number % len(config.scales)] for number in range(config.blocks)]
-    return sum(2 * (config.kernel_size // 2) * scale + scale - 1 for scale in steps), math.lcm(*config.scales)
+    reach = sum(2 * (config.kernel_size // 2) * scale + scale - 1 for scale in steps)
+    return config.unshuffle * reach + config.unshuffle - 1, config.unshuffle * math.lcm(*config.scales)
 
 
 @receptive_field.register
