@@ -1,13 +1,16 @@
-"""Files appear whole or not at all: written beside their place and then renamed."""
+"""Files appear whole or not at all, written beside their place and then renamed; and are what their hash says."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+from pnpkit.errors import CardError
 
 
 @contextmanager
@@ -30,3 +33,19 @@ def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
     """``path`` holds exactly ``data``, or what it held before."""
     with replacing(path) as file:
         file.write(data)
+
+
+def read_verified(path: Path, sha256: str) -> bytes:
+    """The bytes of ``path``, once they have that hash.
+
+    Raises:
+        CardError: it cannot be read, or holds other bytes.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CardError(f"cannot read {path}: {error}") from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise CardError(f"{path} has sha256 {found[:12]}..., its card says {sha256[:12]}...")
+    return data

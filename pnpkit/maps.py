@@ -23,12 +23,15 @@ class Map:
     ``readout`` turns a fixed point into the image where the iterate is not the image itself (Douglas-Rachford).
     ``objective`` is, per image, the function that T serves, where there is one: g of a proximal map prox_g, or the sum
     that a splitting minimises.
+    ``box`` is an interval that every value of every T(x) lies in, where one is known: it bounds how far any start is
+    from a fixed point.
     """
 
     function: Callable[[Tensor], Tensor]
     certificate: Certificate
     readout: Callable[[Tensor], Tensor] = _same
     objective: Callable[[Tensor], Tensor] | None = None
+    box: tuple[float, float] | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.function(x)
@@ -37,7 +40,7 @@ class Map:
         outer = self
         name = f"{self.certificate.name} ∘ {inner.certificate.name}"
         certificate = certificates.compose((self.certificate, inner.certificate), name)
-        return Map(lambda x: outer.function(inner.function(x)), certificate)
+        return Map(lambda x: outer.function(inner.function(x)), certificate, box=self.box)
 
     def relax(self, relaxation: float) -> Map:
         """(1 - lam) id + lam T: (lam alpha)-averaged for lam in (0, 1/alpha)."""

@@ -93,7 +93,8 @@ def box(low: float, high: float) -> Map:
     if not low <= high:
         raise InputError(f"a box needs low <= high, got low = {low:g}, high = {high:g}")
     finite = math.isfinite(low) and math.isfinite(high)
-    return _prox(f"proj[{low:g}, {high:g}]", lambda z: z.clamp(low, high), bounded=finite)
+    projection = _prox(f"proj[{low:g}, {high:g}]", lambda z: z.clamp(low, high), bounded=finite)
+    return replace(projection, box=(low, high) if finite else None)
 
 
 def nonnegative() -> Map:

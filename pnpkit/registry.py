@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pnpkit.certificates import Certificate
 from pnpkit.errors import CardError, InputError, UnknownName
-from pnpkit.files import write_whole
+from pnpkit.files import read_verified, write_whole
 
 if TYPE_CHECKING:
     from pnpkit.networks.base import Network
@@ -108,13 +108,7 @@ def load_from(place: Path, card: Card) -> Network:
 
     from pnpkit.networks import build
 
-    try:
-        data = (place / WEIGHTS).read_bytes()
-    except OSError as error:
-        raise CardError(f"cannot read {place / WEIGHTS}: {error}") from error
-    found = hashlib.sha256(data).hexdigest()
-    if found != card.sha256:
-        raise CardError(f"{place / WEIGHTS} has sha256 {found[:12]}..., its card says {card.sha256[:12]}...")
+    data = read_verified(place / WEIGHTS, card.sha256)
     network = build(card.architecture, card.arguments)
     network.load_state_dict(load(data))
     network.name = card.name

@@ -62,8 +62,8 @@ class Result:
         certificate: what is proven about the map.
         guarantee: the convergence theorem that covers the run, or why none does.
         seconds: wall time.
-        bounds: what the theorem bounds each of ``residuals`` by, for ||x_0 - x*|| as far as it is known: the distance
-            from the first to the last iterate. Empty where the theorem gives no rate.
+        bounds: what the theorem bounds each of ``residuals`` by, with a proven ||x_0 - x*|| (``farthest``). Empty where
+            the theorem gives no rate, or nothing is known of the distance.
         objective: per image, the value at x of the function that the map minimises; empty where there is none.
     """
 
@@ -107,7 +107,7 @@ class Result:
             lines.append(f"The predicted linear rate is {c.lipschitz:.6g} a step, in the worst case.")
         if self.bounds:
             lines.append(
-                f"Measured against proven. With ||x_0 - x*|| taken as the distance from start to end, the theorem "
+                f"Measured against proven. From the distance that a fixed point can have from the start, the theorem "
                 f"bounds the last residual by {self.bounds[-1]:.2e}; measured: {self.residuals[-1]:.2e}."
             )
         if self.objective:
@@ -183,7 +183,7 @@ def solve(
             x = _where(watch.running, following, x)
         picture = map.readout(out)
         objective = () if map.objective is None else tuple(map.objective(picture).tolist())
-        distances = torch.linalg.vector_norm((x0 - out).flatten(1), dim=1).tolist()
+        distances = farthest(map, x0, watch.first)
     statuses = tuple(status or Status.STEP_LIMIT for status in watch.statuses)
     order = list(Status)
     return Result(
@@ -201,11 +201,26 @@ def solve(
     )
 
 
+def farthest(map: Map, x0: Tensor, gaps: list[float]) -> list[float]:
+    """Proven bounds on ||x_0 - x*|| per image, x* any fixed point of T, from the gaps ||x_0 - T x_0||; inf if unknown.
+
+    x* = T x* lies in the box of T's values: it is no farther than the farthest corner. For a contraction with factor
+    c, ||x_0 - x*|| <= ||x_0 - T x_0|| + c ||x_0 - x*||.
+    """
+    found = [math.inf] * len(x0)
+    if map.box is not None:
+        corner = torch.maximum((x0 - map.box[0]).abs(), (x0 - map.box[1]).abs())
+        found = torch.linalg.vector_norm(corner.flatten(1), dim=1).tolist()
+    if map.certificate.contractive:
+        found = [min(d, gap / (1 - map.certificate.lipschitz)) for d, gap in zip(found, gaps, strict=True)]
+    return found
+
+
 def relative_bounds(
     certificate: Certificate, iteration: Iteration, distances: list[float], sizes: list[list[float]]
 ) -> tuple[float, ...]:
     """The proven bound on the relative residual at every step, worst image of the batch; empty where there is none."""
-    if not math.isfinite(iteration.bound(certificate, 1.0, 0)):
+    if not (math.isfinite(iteration.bound(certificate, 1.0, 0)) and all(math.isfinite(d) for d in distances)):
         return ()
     return tuple(
         max(iteration.bound(certificate, d, k) / max(size, 1e-30) for d, size in zip(distances, row, strict=True))
@@ -228,6 +243,7 @@ class Watch:
         self.statuses: list[Status | None] = [None] * count
         self.smallest = [math.inf] * count
         self.sizes: list[list[float]] = []  # ||x_k|| per step and image
+        self.first: list[float] = []  # ||x_0 - T x_0|| per image
 
     @property
     def running(self) -> list[bool]:
@@ -238,6 +254,7 @@ class Watch:
         gaps = torch.linalg.vector_norm((x - image).flatten(1), dim=1).tolist()
         sizes = torch.linalg.vector_norm(x.flatten(1), dim=1).tolist()
         self.sizes.append(sizes)
+        self.first = self.first or gaps
         relative = []
         for index, (gap, size) in enumerate(zip(gaps, sizes, strict=True)):
             relative.append(0.0 if gap == 0 else gap / max(size, 1e-30))

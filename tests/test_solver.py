@@ -12,7 +12,7 @@ from pnpkit.certificates import Certificate, Side
 from pnpkit.errors import InputError
 from pnpkit.iterations import Anderson, Halpern, Iteration, KrasnoselskiiMann, Picard
 from pnpkit.maps import Map
-from pnpkit.solver import Status, Step, solve
+from pnpkit.solver import Status, Step, farthest, solve
 from pnpkit.splittings import forward_backward
 
 
@@ -154,6 +154,19 @@ def test_measured_residuals_stay_under_the_proven_bound(iteration: Iteration, co
     assert "Measured against proven" in run.explain()
     first = solve(map, torch.zeros_like(solution), iteration=Anderson(), tol=1e-9)
     assert first.bounds == ()
+
+
+@pytest.mark.parametrize("contractive", [True, False])
+def test_no_fixed_point_is_farther_than_the_bound(contractive: bool) -> None:
+    fidelity, prox, tau, solution = problems.ridge()
+    map = forward_backward(fidelity, prox if contractive else proximal.box(0.2, 0.5), tau)
+    for x0 in (torch.zeros_like(solution), solution, 3 * torch.ones_like(solution)):
+        gap = torch.linalg.vector_norm((x0 - map(x0)).flatten(1), dim=1).tolist()
+        end = solve(map, x0, tol=1e-13, max_steps=20000).x
+        distance = torch.linalg.vector_norm((x0 - end).flatten(1), dim=1).tolist()
+        assert all(d <= b + 1e-9 for d, b in zip(distance, farthest(map, x0, gap), strict=True))
+    free = splittings.douglas_rachford(fidelity, proximal.nonnegative(), tau)
+    assert solve(free, torch.zeros_like(solution)).bounds == (), "neither a box nor a contraction: nothing is known"
 
 
 def test_the_objective_is_that_of_the_closed_form() -> None:

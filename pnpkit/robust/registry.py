@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pnpkit.certificates import Certificate
 from pnpkit.errors import CardError, UnknownName
-from pnpkit.files import write_whole
+from pnpkit.files import read_verified, write_whole
 from pnpkit.robust.classifier import Classifier, ClassifierConfig
 
 WEIGHTS, CARD = "weights.safetensors", "card.json"
@@ -103,13 +103,7 @@ def set_scores(name: str, scores: dict[str, Any]) -> None:
 def load_from(place: Path) -> Classifier:
     """The classifier of a folder, ready to use, once its weights have the hash on the card."""
     card = read_card(place)
-    try:
-        data = (place / WEIGHTS).read_bytes()
-    except OSError as error:
-        raise CardError(f"cannot read {place / WEIGHTS}: {error}") from error
-    found = hashlib.sha256(data).hexdigest()
-    if found != card.sha256:
-        raise CardError(f"{place / WEIGHTS} has sha256 {found[:12]}..., its card says {card.sha256[:12]}...")
+    data = read_verified(place / WEIGHTS, card.sha256)
     classifier = Classifier(ClassifierConfig(**card.arguments))
     classifier.load_state_dict(load(data))
     classifier.name = card.name
