@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ CHUNK = 500  # samples whose Jacobian rows are made at once
 Model = Callable[..., Tensor]
 Loss = Callable[..., Tensor]
 Watch = Callable[[int, Tensor], None]
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,16 @@ class FitConfig:
 def mean_square(model: Model, *batch: Tensor) -> Tensor:
     """mean (model(inputs) - target)^2, the last of the batch being the target."""
     return (model(*batch[:-1]) - batch[-1]).square().mean()
+
+
+def ensemble(count: int, seed: int, make: Callable[[], Network]) -> list[Network]:
+    """``count`` networks in float64, the parameters of the k-th drawn with seed 1000 ``seed`` + k."""
+    made = []
+    for member in range(count):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1000 * seed + member)
+            made.append(make().double())
+    return made
 
 
 def fit(

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pnpkit.layers.fitting import FitConfig, fit
+from pnpkit.layers.fitting import FitConfig, ensemble, fit
 
 KINDS = ("structured", "plain")
 
@@ -116,11 +117,8 @@ def run(config: AdvectionConfig) -> list[AdvectionRun]:
     target = target + config.noise * torch.randn(target.shape, generator=generator, dtype=torch.float64)
     runs = []
     for kind in KINDS:
-        models = []
-        for seed in range(config.seeds):
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(1000 * config.seed + seed)
-                models.append(Network(kind, config.layers, config.channels).float())
+        made = ensemble(config.seeds, config.seed, partial(Network, kind, config.layers, config.channels))
+        models = [network.float() for network in made]
         data = (u[: config.train].float(), target[: config.train].float())
         fit(models, data, FitConfig(config.steps, 16, 1e-2, seed=config.seed))
         results = [_follow(m.double(), u[config.train :], config) for m in models]

@@ -11,11 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from pnpkit.layers.fitting import FitConfig, Model, fit
+from pnpkit.layers.fitting import FitConfig, Model, ensemble, fit
 from pnpkit.layers.plain import MLP
 
 WAYS = ("plain", "penalised", "normalised")
@@ -80,11 +81,7 @@ def run(config: CircleConfig) -> list[CircleRun]:
     grid = torch.linspace(0, 2 * math.pi, 1000, dtype=torch.float64)
     runs = []
     for way in WAYS:
-        models = []
-        for seed in range(config.seeds):
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(1000 * config.seed + seed)
-                models.append(Planar(config.width, way == "normalised").double())
+        models = ensemble(config.seeds, config.seed, partial(Planar, config.width, way == "normalised"))
         loss = penalised(config.penalty if way == "penalised" else 0.0)
         fit(models, (t, target), FitConfig(config.steps, 0, 1e-2, seed=config.seed), loss)
         with torch.no_grad():

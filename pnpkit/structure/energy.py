@@ -10,13 +10,14 @@ Runge-Kutta method, of higher order and without structure.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
-from scipy.integrate import solve_ivp
 from torch import Tensor, nn
 
-from pnpkit.layers.fitting import FitConfig, fit
+from pnpkit.layers import trajectories
+from pnpkit.layers.fitting import FitConfig, ensemble, fit
 from pnpkit.layers.plain import MLP
 from pnpkit.layers.potentials import Ridge
 
@@ -62,12 +63,11 @@ def energy(z: Tensor) -> Tensor:
 def reference(z: Tensor, times: Tensor) -> Tensor:
     """DOP853 from z (N, 2): (T, N, 2)."""
 
-    def field(_: float, flat: np.ndarray) -> np.ndarray:
-        q, p = flat.reshape(-1, 2).T
-        return np.stack([p, q - q**3], axis=-1).ravel()
+    def field(states: np.ndarray) -> np.ndarray:
+        q, p = states.T
+        return np.stack([p, q - q**3], axis=-1)
 
-    found = solve_ivp(field, (0, float(times[-1])), z.numpy().ravel(), "DOP853", times.numpy(), rtol=1e-11, atol=1e-12)
-    return torch.from_numpy(found.y.T.copy()).view(len(times), *z.shape)
+    return trajectories.reference(field, z, times)
 
 
 class Leapfrog(nn.Module):
@@ -124,12 +124,8 @@ def run(config: EnergyConfig) -> list[EnergyRun]:
     truth = reference(start[None], torch.arange(config.rollout + 1, dtype=torch.float64) * config.step)[:, 0]
     runs = []
     for kind in KINDS:
-        models = []
-        for seed in range(config.seeds):
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(1000 * config.seed + seed)
-                made = Leapfrog if kind == "structured" else RungeKutta
-                models.append(made(config.width, config.step).double())
+        made: type[Leapfrog] | type[RungeKutta] = Leapfrog if kind == "structured" else RungeKutta
+        models = ensemble(config.seeds, config.seed, partial(made, config.width, config.step))
         fit(
             models,
             (seen[:, 0], seen[:, 1:]),

@@ -9,13 +9,14 @@ A layer x + h (A(x) - A(x)^T) 1, A(x) any matrix, conserves 1^T x: the matrix is
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
-from scipy.integrate import solve_ivp
 from torch import Tensor, nn
 
-from pnpkit.layers.fitting import FitConfig, fit, levenberg_marquardt
+from pnpkit.layers import trajectories
+from pnpkit.layers.fitting import FitConfig, ensemble, fit, levenberg_marquardt
 from pnpkit.layers.plain import MLP
 
 KINDS = ("structured", "plain")
@@ -100,13 +101,12 @@ def simplex(count: int, generator: torch.Generator) -> Tensor:
 def reference(x: Tensor, times: Tensor, config: MassConfig) -> Tensor:
     """SIR from x (N, 3) at the times, by DOP853: (T, N, 3)."""
 
-    def field(_: float, flat: np.ndarray) -> np.ndarray:
-        s, i, _r = flat.reshape(-1, 3).T
+    def field(states: np.ndarray) -> np.ndarray:
+        s, i, _ = states.T
         new, over = config.infection * s * i, config.recovery * i
-        return np.stack([-new, new - over, over], axis=-1).ravel()
+        return np.stack([-new, new - over, over], axis=-1)
 
-    found = solve_ivp(field, (0, float(times[-1])), x.numpy().ravel(), "DOP853", times.numpy(), rtol=1e-11, atol=1e-12)
-    return torch.from_numpy(found.y.T.copy()).view(len(times), *x.shape)
+    return trajectories.reference(field, x, times)
 
 
 def run(config: MassConfig) -> list[MassRun]:
@@ -119,25 +119,14 @@ def run(config: MassConfig) -> list[MassRun]:
     truth = reference(start, times, config)[:, 0]
     runs = []
     for kind in KINDS:
-        models = []
-        for seed in range(config.seeds):
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(1000 * config.seed + seed)
-                models.append(Flow(kind, config.layers, config.width).double())
+        models = ensemble(config.seeds, config.seed, partial(Flow, kind, config.layers, config.width))
         data = (x[: config.points], after[: config.points])
         fit(models, data, FitConfig(config.steps, 128, 1e-2, seed=config.seed))
         for model in models:
             levenberg_marquardt(model, data, config.polish)
         with torch.no_grad():
             error = torch.stack([(m(x[config.points :]) - after[config.points :]).square().mean() for m in models])
-            states = torch.stack([_rollout(m, start[0], config.rollout) for m in models])
+            states = torch.stack([trajectories.rollout(m, start[0], config.rollout) for m in models])
         distance = torch.linalg.vector_norm(states - truth, dim=-1).amax(-1)
         runs.append(MassRun(kind, error, states, distance, (states.sum(-1) - 1).abs().amax(-1)))
     return runs
-
-
-def _rollout(model: nn.Module, start: Tensor, steps: int) -> Tensor:
-    states = [start]
-    for _ in range(steps):
-        states.append(model(states[-1]))
-    return torch.stack(states)

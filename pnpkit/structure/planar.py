@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pnpkit.layers.fitting import FitConfig, Model, fit
+from pnpkit.layers.fitting import FitConfig, Model, ensemble, fit
 from pnpkit.layers.plain import ResidualBlock
 
 
@@ -80,11 +81,8 @@ def cross_entropy(model: Model, x: Tensor, label: Tensor) -> Tensor:
 def run(config: PlanarConfig) -> PlanarRun:
     """Train ``seeds`` classifiers and follow the test points of the best through its layers."""
     x, labels = disc_and_ring(config.points, torch.Generator().manual_seed(config.seed))
-    models = []
-    for seed in range(config.seeds):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(1000 * config.seed + seed)
-            models.append(FlowClassifier(config.layers, config.end, config.hidden).double())
+    make = partial(FlowClassifier, config.layers, config.end, config.hidden)
+    models = ensemble(config.seeds, config.seed, make)
     data = (x[: config.train], labels[: config.train].double())
     fit(models, data, FitConfig(config.steps, config.batch, 1e-2, seed=config.seed), cross_entropy)
     test, truth = x[config.train :], labels[config.train :]

@@ -13,13 +13,14 @@ the plain step followed by the nearest point of the constraint set.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
-from scipy.integrate import solve_ivp
 from torch import Tensor, nn
 
-from pnpkit.layers.fitting import FitConfig, fit, levenberg_marquardt
+from pnpkit.layers import trajectories
+from pnpkit.layers.fitting import FitConfig, ensemble, fit, levenberg_marquardt
 from pnpkit.layers.plain import MLP
 
 KINDS = ("structured", "projected afterwards", "plain")
@@ -67,13 +68,12 @@ def reference(z: Tensor, times: Tensor) -> Tensor:
     """DOP853 from z (N, 6): (T, N, 6)."""
     down = np.array([0.0, 0.0, 1.0])
 
-    def field(_: float, flat: np.ndarray) -> np.ndarray:
-        q, v = flat.reshape(-1, 2, 3).transpose(1, 0, 2)
+    def field(states: np.ndarray) -> np.ndarray:
+        q, v = states[:, :3], states[:, 3:]
         pull = q[:, 2:] - (v**2).sum(-1, keepdims=True)
-        return np.stack([v, pull * q - down], axis=1).ravel()
+        return np.concatenate([v, pull * q - down], axis=1)
 
-    found = solve_ivp(field, (0, float(times[-1])), z.numpy().ravel(), "DOP853", times.numpy(), rtol=1e-12, atol=1e-13)
-    return torch.from_numpy(found.y.T.copy()).view(len(times), *z.shape)
+    return trajectories.reference(field, z, times)
 
 
 def sample(count: int, speed: float, generator: torch.Generator) -> Tensor:
@@ -127,25 +127,14 @@ def run(config: SphereConfig) -> list[SphereRun]:
     truth = reference(start[None], torch.arange(config.rollout + 1, dtype=torch.float64) * config.step)[:, 0]
     runs = []
     for kind in KINDS:
-        models = []
-        for seed in range(config.seeds):
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(1000 * config.seed + seed)
-                models.append(Step(kind, config.width, config.step).double())
+        models = ensemble(config.seeds, config.seed, partial(Step, kind, config.width, config.step))
         fit(models, (z, after), FitConfig(config.steps, 128, 1e-2, seed=config.seed))
         for model in models:
             levenberg_marquardt(model, (z, after), config.polish)
         with torch.no_grad():
-            states = torch.stack([_rollout(model, start, config.rollout) for model in models])
+            states = torch.stack([trajectories.rollout(model, start, config.rollout) for model in models])
         errors = (energy(states) - energy(start)).abs()
         runs.append(
             SphereRun(kind, states, torch.linalg.vector_norm(states - truth, dim=-1), violation(states), errors)
         )
     return runs
-
-
-def _rollout(model: nn.Module, start: Tensor, steps: int) -> Tensor:
-    states = [start]
-    for _ in range(steps):
-        states.append(model(states[-1]))
-    return torch.stack(states)

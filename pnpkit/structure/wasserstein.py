@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +22,7 @@ from pnpkit import certificates
 from pnpkit.certificates import Certificate, Side
 from pnpkit.errors import InputError
 from pnpkit.layers.dense import GradientFlowDense
-from pnpkit.layers.fitting import FitConfig, Model, fit
+from pnpkit.layers.fitting import FitConfig, Model, ensemble, fit
 
 Sets = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
 
@@ -77,11 +78,7 @@ def gap(model: Model, p: Tensor, q: Tensor) -> Tensor:
 
 def estimate(p: Tensor, q: Tensor, config: CriticConfig) -> tuple[list[float], list[Critic]]:
     """Lower bounds of W1 between the two sets (N, d) by critics from several seeds, and the critics."""
-    critics = []
-    for seed in range(config.seeds):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(1000 * config.seed + seed)
-            critics.append(Critic(p.shape[-1], config).double())
+    critics = ensemble(config.seeds, config.seed, partial(Critic, p.shape[-1], config))
     for critic in critics:
         for step in critic.flows():
             step.steer()

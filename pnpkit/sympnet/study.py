@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pnpkit.errors import UnknownName
-from pnpkit.layers.fitting import FitConfig, fit, levenberg_marquardt
+from pnpkit.layers.fitting import FitConfig, ensemble, fit, levenberg_marquardt
 from pnpkit.layers.plain import MLP, ResNet, parameter_count
 from pnpkit.sympnet import diagnostics
 from pnpkit.sympnet.diagnostics import EnergySplit
@@ -127,11 +127,7 @@ def train(kind: str, system: System, data: tuple[Tensor, Tensor], config: StudyC
     """``seeds`` networks of one kind after Adam, float64. Each maps (z, h) to z(t + h)."""
     if kind not in KINDS:
         raise UnknownName("network", kind, KINDS)
-    made = []
-    for seed in range(config.seeds):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(1000 * config.seed + seed)
-            made.append(networks(system.dimension)[kind]().double())
+    made = ensemble(config.seeds, config.seed, networks(system.dimension)[kind])
     fit([_task(n, system.step) for n in made], _data(made[0], data), FitConfig(config.adam, seed=config.seed))
     return made
 

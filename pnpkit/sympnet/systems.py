@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from pnpkit.errors import InputError, UnknownName
+from pnpkit.layers import trajectories
 
 Function = Callable[[Tensor], Tensor]
 Flow = Callable[[Tensor, Tensor], Tensor]
@@ -66,16 +66,10 @@ class System:
     def integrate(self, z: Tensor, times: Tensor) -> Tensor:
         """DOP853 from z (..., 2d), all points as one system: (T, ..., 2d)."""
 
-        def field(_: float, flat: np.ndarray) -> np.ndarray:
-            return self.velocity(torch.from_numpy(flat).view(z.shape)).numpy().ravel()
+        def field(states: np.ndarray) -> np.ndarray:
+            return self.velocity(torch.from_numpy(states)).numpy()
 
-        end = float(times[-1])
-        if end == 0:
-            return z.expand(len(times), *z.shape).clone()
-        found = solve_ivp(field, (0, end), z.numpy().ravel(), "DOP853", times.numpy(), rtol=1e-12, atol=1e-13)
-        if not found.success:
-            raise InputError(f"the reference solution of {self.name} failed: {found.message}")
-        return torch.from_numpy(found.y.T.copy()).view(len(times), *z.shape)
+        return trajectories.reference(field, z, times)
 
     def pairs(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
         """Points (N, 2d) and where the flow takes them in one ``step``."""
