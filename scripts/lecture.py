@@ -51,6 +51,25 @@ STUDIES: dict[str, Callable[[bool, int], Sheet]] = {
 }
 
 
+ITEMS = {
+    1: "a ResNet as Euler steps",
+    2: "norm preservation: a simple comparison",
+    3: "1-Lipschitz gradient flow and its Euler map",
+    4: "gradient-flow layers",
+    5: "Wasserstein-1 by duality",
+    6: "robust classification",
+    7: "structure worth preserving: mass, norm, energy, constraint",
+    8: "SympNets",
+    9: "gradient stability of Hamiltonian networks",
+    10: "proximal gradient, ridge, projected gradient, ISTA",
+    11: "the Euler denoiser and DnCNN",
+    12: "a denoiser applied again and again",
+    13: "ill-posedness",
+    14: "Plug-and-Play deblurring with a guarantee",
+    15: "averaged operators",
+}
+
+
 def write(name: str, sheet: Sheet, folder: Path, command: str, seed: int, seconds: float) -> None:
     """The figures and tables of one study, and its record."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -107,6 +126,26 @@ def section(name: str, record: dict[str, Any]) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
+def overview(records: dict[str, dict[str, Any]]) -> str:
+    """The lecture's items with the studies that show them, and how many of their figures were met."""
+    rows = []
+    for item, title in ITEMS.items():
+        shown = {name: record for name, record in records.items() if item in record["rows"]}
+        verdicts = [v for record in shown.values() for v in record["verdicts"] if v["met"] is not None]
+        missed = [v["what"] for v in verdicts if not v["met"]]
+        links = [f"[{name}]({record['pictures'][0]})" for name, record in shown.items()]
+        rows.append(
+            {
+                "item": item,
+                "what": title,
+                "studies and their first picture": ", ".join(links) or "[robust.md](robust.md)",
+                "figures met": f"{len(verdicts) - len(missed)} of {len(verdicts)}" if shown else "on its page",
+                "missed": "; ".join(missed),
+            }
+        )
+    return markdown(rows)
+
+
 def page(folder: Path) -> str:
     """The results page from the records in the folder, in the order of ``STUDIES``."""
     records = {n: json.loads((folder / f"{n}.json").read_text()) for n in STUDIES if (folder / f"{n}.json").exists()}
@@ -117,7 +156,7 @@ def page(folder: Path) -> str:
         "their paper or lecture, or of their\ncode run again where that is said. Times were taken on a shared machine. "
         "Item 6, robust classification, has [a page of its own](robust.md)."
     )
-    return "\n\n".join([head, *(section(n, record) for n, record in records.items())]) + "\n"
+    return "\n\n".join([head, overview(records), *(section(n, record) for n, record in records.items())]) + "\n"
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -55,6 +55,17 @@ def test_stored_results_are_whole_and_on_the_page(path: Path, lecture: ModuleTyp
     assert lecture.section(path.stem, record) in (path.parent / "RESULTS.md").read_text()
 
 
+def test_every_item_of_the_lecture_has_a_study_and_a_picture(lecture: ModuleType) -> None:
+    records = {path.stem: json.loads(path.read_text()) for path in STORED}
+    shown = {item for record in records.values() for item in record["rows"]}
+    assert shown == set(lecture.ITEMS) - {6}, "item 6 has a page of its own"
+    page = (ROOT / "docs" / "lecture" / "RESULTS.md").read_text()
+    ordered = {name: records[name] for name in lecture.STUDIES}
+    assert lecture.overview(ordered) in page
+    for link in re.findall(r"\]\(([^)]+)\)", lecture.overview(ordered)):
+        assert (ROOT / "docs" / "lecture" / link).is_file()
+
+
 def test_the_page_says_what_was_missed(lecture: ModuleType) -> None:
     record = json.loads(STORED[0].read_text())
     verdict = {"what": "a", "authors": "1", "ours": "2", "met": False}
