@@ -17,7 +17,7 @@ from pnpkit.jobs import SOME_FAILED, each, expand, target_for
 
 if TYPE_CHECKING:
     from pnpkit.images import Picture
-    from pnpkit.restore import Restoration
+    from pnpkit.problem import Restoration
     from pnpkit.solver import Step
 
 BAD_INPUT = 2

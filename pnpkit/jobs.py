@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from pnpkit.images import Picture
-    from pnpkit.restore import Restoration
+    from pnpkit.problem import Restoration
     from pnpkit.solver import Step
 
 SOME_FAILED, DIVERGED = 1, 3  # exit codes

@@ -16,7 +16,7 @@ from pnpkit import __version__
 from pnpkit.files import replacing, write_whole
 
 if TYPE_CHECKING:
-    from pnpkit.restore import Restoration
+    from pnpkit.problem import Restoration
     from pnpkit.solver import Step
 
 WIDTH, HEIGHT = 640, 300  # of the curve, in units of its drawing

@@ -37,6 +37,8 @@ RANKS = {
     "solver": 4,
     "algorithms": 5,
     "blind": 5,
+    "problem": 5,
+    "strength": 4,
     "restore": 5,
     "completion": 5,
     "training": 5,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import os
+
 import pytest
 import torch
 
-from pnpkit import restore
+from pnpkit import problem, restore
 from pnpkit.errors import InputError
 from pnpkit.networks.base import Network
 from pnpkit.networks.dncnn import DnCNN, DnCNNConfig
@@ -81,3 +84,12 @@ def test_a_run_in_tiles_is_the_same_run() -> None:
     assert tiled.guarantee == whole.guarantee
     with pytest.raises(InputError, match="max_memory"):
         restore.deblur(image, "box:3", denoiser=network, max_memory=-1.0)
+
+
+def test_half_of_the_machine_is_allowed_and_a_system_that_does_not_tell_sets_no_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert 2**28 < problem.allowed(None) == problem.machine_memory() / 2 < math.inf
+    assert problem.allowed(1.5) == 1.5 * 2**30
+    monkeypatch.delattr(os, "sysconf")
+    assert problem.allowed(None) == math.inf
