@@ -35,20 +35,24 @@ def inpaint(
     max_memory: float | None = None,
     limits: tuple[float, float] = (0.0, 1.0),
     callback: Callable[[Step], None] | None = None,
+    linear: bool = False,
 ) -> Restoration:
     """Fill holes: a fixed point of T = proj ∘ D_strength ∘ (id - tau grad 1/2 ||M x - y||^2), M = 1 where y is known.
 
     Outside of the holes the picture comes back as it was; what is inside of them is not looked at.
 
     Args:
-        image, denoiser, noise_level, method, tol, max_steps, device, max_memory, limits, callback: as in ``deblur``.
+        image, denoiser, noise_level, method, tol, max_steps, device, max_memory, limits, callback, linear: as
+            in ``deblur``.
         mask: (H, W), true or not 0 where a pixel is MISSING (as in skimage and OpenCV, not as in deepinv).
         strength: sigma of the denoiser; None is 10/255, or more when the noise asks for it. Smoother when larger.
 
     Raises:
         InputError: a mask of another size, or one that leaves nothing known; and what ``deblur`` refuses.
     """
-    settings = Settings(denoiser, noise_level, strength, method, tol, max_steps, device, max_memory, limits, callback)
+    settings = Settings(
+        denoiser, noise_level, strength, method, tol, max_steps, device, max_memory, limits, callback, linear
+    )
     bench = Bench(image, settings)
     y, missing = bench.y, open_mask(mask, bench.y)
     guess = nearest_known(y, missing)
@@ -76,13 +80,15 @@ def upscale(
     max_memory: float | None = None,
     limits: tuple[float, float] = (0.0, 1.0),
     callback: Callable[[Step], None] | None = None,
+    linear: bool = False,
 ) -> Restoration:
     """Enlarge: a fixed point of T = proj ∘ D_strength ∘ (id - tau grad 1/2 ||S x - y||^2), S the mean over squares.
 
     Each pixel of y is taken for the mean of factor x factor pixels of the scene, as a sensor measures them.
 
     Args:
-        image, denoiser, noise_level, method, tol, max_steps, device, max_memory, limits, callback: as in ``deblur``.
+        image, denoiser, noise_level, method, tol, max_steps, device, max_memory, limits, callback, linear: as
+            in ``deblur``.
         factor: a whole number from 2 to 8; the result is (factor H, factor W).
         strength: sigma of the denoiser; None is 2/255, or more when the noise asks for it.
 
@@ -92,7 +98,9 @@ def upscale(
     if factor != int(factor) or not 2 <= factor <= LARGEST_FACTOR:
         raise InputError(f"a factor is a whole number from 2 to {LARGEST_FACTOR}, got {factor}")
     factor = int(factor)
-    settings = Settings(denoiser, noise_level, strength, method, tol, max_steps, device, max_memory, limits, callback)
+    settings = Settings(
+        denoiser, noise_level, strength, method, tol, max_steps, device, max_memory, limits, callback, linear
+    )
     bench = Bench(image, settings)
     y, operator = bench.y, area_downsampling(bench.y, factor)
     guess = F.interpolate(y, scale_factor=factor, mode="bicubic")

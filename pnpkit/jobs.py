@@ -111,7 +111,8 @@ def one(
     torch.manual_seed(options["seed"])
     from pnpkit import report as pages
 
-    frames = pages.Frames((factor * picture.pixels.shape[0], factor * picture.pixels.shape[1]))
+    size = (factor * picture.pixels.shape[0], factor * picture.pixels.shape[1])
+    frames = pages.Frames(size, options["linear"])
     with Progress(options["quiet"]) as progress:
 
         def show(step: Step) -> None:
@@ -190,7 +191,7 @@ def report(name: str, target: Path, picture: Picture, run: Restoration, scores: 
     lines.append(f"{name} -> {target}: {word}, {run.steps} steps{residual}{gain}, {run.seconds:.1f} s")
     if run.kernel_note:
         lines.append(f"kernel: {run.kernel_note}" if run.kernel is not None else run.kernel_note)
-    line = f"noise level {run.noise_level:.4f}, strength {run.strength:.4f}"
+    line = f"noise level {run.noise_level:.4f}, strength {run.strength:.4f}{' in linear light' if run.linear else ''}"
     if run.tau is not None and run.L is not None:
         line += f" (--strength auto follows the noise), step size tau {run.tau:.4g} in (0, 2/L), L {run.L:.6g}"
     lines.append(line)
@@ -215,6 +216,7 @@ def summary(run: Restoration, scores: dict[str, float]) -> dict[str, Any]:
         "L": run.L,
         "noise_level": run.noise_level,
         "strength": run.strength,
+        "linear": run.linear,
         "kernel": run.kernel_note or None,
         "guarantee": run.guarantee,
         "certificate": run.certificate.to_json(),

@@ -13,7 +13,7 @@ import torch
 from deepinv.physics import LinearPhysics
 from torch import Tensor
 
-from pnpkit import images
+from pnpkit import images, light
 from pnpkit.certificates import Certificate
 from pnpkit.errors import InputError, UnknownName
 from pnpkit.fidelity import LeastSquares
@@ -43,6 +43,7 @@ class Restoration:
         kernel: the blur kernel used, None for denoising. kernel_note: where it comes from.
         tau, L: step size, and the proven ||A||^2 that limits it to (0, 2/L); None for denoising.
         seconds: wall time of everything.
+        linear: the light that noise level and strength are measured in: linear, or as stored.
     """
 
     image: np.ndarray | Tensor
@@ -58,6 +59,7 @@ class Restoration:
     tau: float | None
     L: float | None
     seconds: float
+    linear: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class Settings:
     max_memory: float | None
     limits: tuple[float, float]
     callback: Callable[[Step], None] | None
+    linear: bool
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ class Bench:
 
     def __init__(self, image: np.ndarray | Tensor, settings: Settings):
         self.started, self.settings = time.perf_counter(), settings
-        self.y, self.back = open_image(image, settings.device)
+        self.y, self.back = open_image(image, settings.device, settings.linear)
         self.iteration: Iteration = choose("method", settings.method, ITERATIONS)()
         self.network = open_denoiser(settings.denoiser, self.y.device)
 
@@ -148,11 +151,15 @@ class Bench:
             tau=tau,
             L=fidelity.L,
             seconds=time.perf_counter() - self.started,
+            linear=settings.linear,
         )
 
 
-def open_image(image: np.ndarray | Tensor, device: str | None) -> tuple[Tensor, Back]:
-    """The picture as a (B, C, H, W) tensor on the device, and the way back to the type that came."""
+def open_image(image: np.ndarray | Tensor, device: str | None, linear: bool = False) -> tuple[Tensor, Back]:
+    """The picture as a (B, C, H, W) tensor on the device, and the way back to the type (and light) that came."""
+    if linear:
+        stored, restored = open_image(image, device)
+        return light.decode(stored), lambda x: restored(light.encode(x))
     place = choose_device(device)
     if isinstance(image, Tensor):
         if image.ndim != 4 or image.shape[1] not in (1, 3) or not image.is_floating_point() or image.numel() == 0:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from deepinv.physics import LinearPhysics
 from torch import Tensor
 
-from pnpkit import images, kernels
+from pnpkit import images, kernels, light
 from pnpkit.blind import latent
 from pnpkit.blind.choose import estimate_kernel
 from pnpkit.blind.parametric import KernelEstimate
@@ -57,6 +57,7 @@ def deblur(
     max_memory: float | None = None,
     limits: tuple[float, float] = (0.0, 1.0),
     callback: Callable[[Step], None] | None = None,
+    linear: bool = False,
 ) -> Restoration:
     """Remove a blur: a fixed point of T = proj ∘ D_strength ∘ (id - tau grad 1/2 ||K x - y||^2).
 
@@ -74,11 +75,15 @@ def deblur(
         max_memory: GiB that the run may take; None is half of the machine's. The network works on tiles when needed.
         limits: the box that the estimate is kept in; its projection is part of T.
         callback: called with a ``Step`` after every evaluation.
+        linear: undo the sRGB curve before and apply it after: blur and noise happen in light, files hold about its
+            1/2.4th power. Noise level, strength, limits and the callback's iterates are then of linear light.
 
     Raises:
         InputError: anything that cannot be used, in one sentence.
     """
-    settings = Settings(denoiser, noise_level, strength, method, tol, max_steps, device, max_memory, limits, callback)
+    settings = Settings(
+        denoiser, noise_level, strength, method, tol, max_steps, device, max_memory, limits, callback, linear
+    )
     bench = Bench(image, settings)
     if boundary not in BOUNDARIES:
         raise UnknownName("boundary", boundary, BOUNDARIES)
@@ -101,10 +106,11 @@ def denoise(
     strength: float | None = None,
     device: str | None = None,
     max_memory: float | None = None,
+    linear: bool = False,
 ) -> Restoration:
     """Remove noise: one application of D(., strength), by default at the noise level. Arguments as ``deblur``."""
     started = time.perf_counter()
-    y, back = open_image(image, device)
+    y, back = open_image(image, device, linear)
     network = open_denoiser(denoiser, y.device)
     noise = noise_of(y) if noise_level is None else check_level("noise level", noise_level)
     sigma = min(noise, network.top) if strength is None else check_level("strength", strength, network.top)
@@ -128,6 +134,7 @@ def denoise(
         tau=None,
         L=None,
         seconds=time.perf_counter() - started,
+        linear=linear,
     )
 
 
@@ -198,6 +205,7 @@ def simulate(
     *,
     boundary: str = "unknown",
     seed: int = 0,
+    linear: bool = False,
 ) -> np.ndarray:
     """A degraded picture: K image + noise_level * N(0, 1), in float64, not clipped.
 
@@ -206,13 +214,15 @@ def simulate(
         kernel: a spec or an array; not ``auto``.
         boundary: ``unknown`` keeps the valid part, (H - h + 1, W - w + 1); ``circular`` and ``zero`` keep the size.
         seed: of ``numpy.random.default_rng``; the noise has the shape of the result.
+        linear: blur and add noise in linear light, between the sRGB curve's inverse and itself.
     """
     pixels, _ = images.as_float(image)
     x = images.to_tensor(pixels).double()
     weights = kernels.parse(kernel) if isinstance(kernel, str) else open_kernel(kernel, x, 0.0)[0]
     operator = blur(weights, boundary, (x.shape[-2], x.shape[-1]), dtype=x.dtype)
-    clean = images.from_tensor(operator.A(x))
-    return clean + noise_level * np.random.default_rng(seed).standard_normal(clean.shape)
+    clean = images.from_tensor(operator.A(light.decode(x) if linear else x))
+    noisy = clean + noise_level * np.random.default_rng(seed).standard_normal(clean.shape)
+    return light.encode(torch.from_numpy(noisy)).numpy() if linear else noisy
 
 
 def audit_denoiser(name: str, *, rounds: int = 12, seed: int = 0, size: int = 32) -> Iterator[tuple[float, Audit]]:

@@ -19,6 +19,7 @@ RANKS = {
     "maps": 1,
     "kernels": 1,
     "wavelets": 1,
+    "light": 1,
     "total_variation": 1,
     "layers": 2,
     "operators": 2,
