@@ -26,23 +26,24 @@ ITERATING = (*RESTORING, "method", "tol", "max_steps")
 
 
 class Level(click.ParamType):
-    """A finite number of at least zero, or the word auto (None)."""
+    """A finite number of at least zero, the word auto (None), or one of some other words."""
 
-    name = "auto|NUMBER"
+    def __init__(self, auto: bool = True, words: tuple[str, ...] = ()):
+        self.auto, self.words = auto, words
+        self.name = "|".join((*("auto",) * auto, *words, "NUMBER"))
 
-    def __init__(self, auto: bool = True):
-        self.auto = auto
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str | None:
         if value is None or (self.auto and value == "auto"):
             return None
+        if value in self.words:
+            return str(value)
         try:
             number = float(value)
         except ValueError:
             number = math.nan
         if not (math.isfinite(number) and number >= 0):
-            words = "'auto' or a number" if self.auto else "a number"
-            self.fail(f"expected {words} >= 0 on the 0..1 scale, got '{value}'", param, ctx)
+            words = "".join(f"'{word}' or " for word in (*("auto",) * self.auto, *self.words))
+            self.fail(f"expected {words}a number >= 0 on the 0..1 scale, got '{value}'", param, ctx)
         return number
 
 
@@ -66,7 +67,12 @@ def restoring_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = [
         click.option("--noise-level", type=Level(), default="auto", help="Noise, 0..1 scale; auto estimates it."),
         click.option("--denoiser", default="euler", show_default=True, help="A name from `pnpkit denoisers`."),
-        click.option("--strength", type=Level(), default="auto", help="Sigma of the denoiser, 0..1 scale."),
+        click.option(
+            "--strength",
+            type=Level(words=("sure",)),
+            default="auto",
+            help="Sigma of the denoiser, 0..1 scale; auto follows the noise, sure is chosen by this picture's risk.",
+        ),
         click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
         click.option("--max-memory", type=Level(), default="auto", metavar="GIB", help="auto: half of the machine's."),
         click.option("--linear", is_flag=True, help="Work in linear light (sRGB curve); levels are then of light."),

@@ -193,7 +193,7 @@ def report(name: str, target: Path, picture: Picture, run: Restoration, scores: 
         lines.append(f"kernel: {run.kernel_note}" if run.kernel is not None else run.kernel_note)
     line = f"noise level {run.noise_level:.4f}, strength {run.strength:.4f}{' in linear light' if run.linear else ''}"
     if run.tau is not None and run.L is not None:
-        line += f" (--strength auto follows the noise), step size tau {run.tau:.4g} in (0, 2/L), L {run.L:.6g}"
+        line += f" ({run.strength_note}), step size tau {run.tau:.4g} in (0, 2/L), L {run.L:.6g}"
     lines.append(line)
     lines += [f"note: {note}" for note in picture.notes]
     lines.append(f"guarantee: {run.guarantee}")
@@ -216,6 +216,7 @@ def summary(run: Restoration, scores: dict[str, float]) -> dict[str, Any]:
         "L": run.L,
         "noise_level": run.noise_level,
         "strength": run.strength,
+        "strength_rule": run.strength_note,
         "linear": run.linear,
         "kernel": run.kernel_note or None,
         "guarantee": run.guarantee,

@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,15 +17,17 @@ from pnpkit import images, light
 from pnpkit.certificates import Certificate
 from pnpkit.errors import InputError, UnknownName
 from pnpkit.fidelity import LeastSquares
-from pnpkit.iterations import ITERATIONS, Iteration
+from pnpkit.iterations import ITERATIONS, Anderson, Iteration, history
+from pnpkit.maps import Map
 from pnpkit.networks.base import Network
 from pnpkit.networks.tiles import within_memory
 from pnpkit.noise import estimate_noise
 from pnpkit.registry import load_denoiser
 from pnpkit.solver import Status, Step, solve
 from pnpkit.splittings import forward_backward
-from pnpkit.strength import strength_for
+from pnpkit.strength import RULES, MapAt, by_sure, strength_for
 
+SHORT = "to fit into memory Anderson's method looks back {0.depth} steps only"
 Back = Callable[[Tensor], np.ndarray | Tensor]
 
 
@@ -39,7 +41,8 @@ class Restoration:
         steps, residuals: evaluations of the map, and its relative fixed-point residual at each.
         certificate: what is proven about the map that was iterated.
         guarantee: the convergence theorem that covers the run, or that there is none.
-        noise_level, strength: given or estimated, 0..1 scale; strength is the sigma of the denoiser.
+        noise_level, strength: given or estimated, 0..1 scale; strength is the sigma of the denoiser, ``strength_note``
+            how it was found.
         kernel: the blur kernel used, None for denoising. kernel_note: where it comes from.
         tau, L: step size, and the proven ||A||^2 that limits it to (0, 2/L); None for denoising.
         seconds: wall time of everything.
@@ -60,6 +63,7 @@ class Restoration:
     L: float | None
     seconds: float
     linear: bool = False
+    strength_note: str = "given"
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class Settings:
 
     denoiser: str | Network
     noise_level: float | None
-    strength: float | None
+    strength: float | str | None
     method: str
     tol: float
     max_steps: int
@@ -122,17 +126,19 @@ class Bench:
     def restore(self, problem: Problem) -> Restoration:
         """A fixed point of T = proj ∘ D_strength ∘ (id - tau grad 1/2 ||A x - y||^2)."""
         settings, fidelity = self.settings, LeastSquares(problem.operator, problem.y)
-        tau, top = fidelity.default_step(), self.network.top
-        if settings.strength is None:
-            sigma = min(max(problem.least, strength_for(problem.noise_level, tau, self.network)), top)
-        else:
-            sigma = check_level("strength", settings.strength, top)
-        memory = allowed(settings.max_memory)
-        network = within_memory(self.network, problem.guess.shape, memory, problem.y.element_size())
+        shape, itemsize = problem.guess.shape, problem.y.element_size()
+        iteration, network = fit(self.iteration, self.network, shape, allowed(settings.max_memory), itemsize)
+        tau = fidelity.default_step()
+
+        def map_at(data: LeastSquares, sigma: float) -> Map:
+            return forward_backward(data, network.at(sigma), tau, settings.limits)
+
+        start = problem.guess.clamp(*settings.limits)
+        sigma, note, start = self.strength(problem, fidelity, map_at, start)
         run = solve(
-            forward_backward(fidelity, network.at(sigma), tau, settings.limits),
-            problem.guess.clamp(*settings.limits),
-            iteration=self.iteration,
+            map_at(fidelity, sigma),
+            start,
+            iteration=iteration,
             tol=settings.tol,
             max_steps=settings.max_steps,
             callback=settings.callback,
@@ -147,12 +153,30 @@ class Bench:
             noise_level=problem.noise_level,
             strength=sigma,
             kernel=problem.kernel,
-            kernel_note=problem.note,
+            kernel_note=problem.note + ("" if iteration == self.iteration else f"; {SHORT.format(iteration)}"),
             tau=tau,
             L=fidelity.L,
             seconds=time.perf_counter() - self.started,
             linear=settings.linear,
+            strength_note=note,
         )
+
+    def strength(
+        self, problem: Problem, fidelity: LeastSquares, map_at: MapAt, start: Tensor
+    ) -> tuple[float, str, Tensor]:
+        """The sigma of the denoiser, the rule that it comes from in words, and where the run starts."""
+        given, top = self.settings.strength, self.network.top
+        if isinstance(given, str) and given not in RULES:
+            raise UnknownName("rule for the strength", given, RULES)
+        if not (given is None or isinstance(given, str)):
+            return check_level("strength", given, top), "given", start
+        closed = strength_for(problem.noise_level, fidelity.default_step(), self.network)
+        closed = min(max(problem.least, closed), top)
+        if given != "sure":
+            return closed, "--strength auto follows the noise", start
+        found = by_sure(fidelity, map_at, start, problem.noise_level, closed, top)
+        words = f"--strength sure: {found.strength / closed:.2f} times auto, after {found.evaluations} evaluations"
+        return max(problem.least, found.strength), words, found.start
 
 
 def open_image(image: np.ndarray | Tensor, device: str | None, linear: bool = False) -> tuple[Tensor, Back]:
@@ -192,6 +216,24 @@ def allowed(max_memory: float | None) -> float:
     return max_memory * 2**30
 
 
+def fit(
+    iteration: Iteration, network: Network, shape: tuple[int, ...], memory: float, itemsize: int
+) -> tuple[Iteration, Network]:
+    """Both as they fit into so many bytes: the network in tiles, Anderson's method with less of its past.
+
+    Raises:
+        InputError: not even so; the iteration that needs the least is picard.
+    """
+    try:
+        return iteration, within_memory(network, shape, memory, itemsize, history(iteration))
+    except InputError as error:
+        if not isinstance(iteration, Anderson):
+            raise
+        if iteration.depth == 1:
+            raise InputError(f"{error}; --method picard needs the least") from None
+        return fit(replace(iteration, depth=iteration.depth - 1), network, shape, memory, itemsize)
+
+
 def machine_memory() -> float:
     """Bytes; infinity on systems that do not tell."""
     try:
@@ -215,6 +257,8 @@ def noise_of(y: Tensor) -> float:
 
 def check_level(what: str, value: float, top: float = 1.0) -> float:
     """A level on the 0..1 scale: a number in [0, top]."""
+    if isinstance(value, str):
+        raise InputError(f"{what} must be a number here, got '{value}'")
     level = float(value)
     if not 0 <= level <= top:
         raise InputError(f"{what} must be in [0, {top:.4g}] on the 0..1 scale, got {value}")

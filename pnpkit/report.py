@@ -75,7 +75,7 @@ def page(
         "steps": f"{run.steps} in {run.seconds:.1f} s",
         "PSNR": " → ".join(f"{scores[key]:.2f}" for key in ("psnr_input", "psnr") if key in scores) + " dB",
         "noise level": f"{run.noise_level:.4f} of 1 ({255 * run.noise_level:.2f} of 255)",
-        "strength": f"{run.strength:.4f}",
+        "strength": f"{run.strength:.4f} ({run.strength_note})",
         "light": "linear: noise level and strength are of it" if run.linear else "",
         "step size": f"{run.tau:.4g} in (0, {2 / run.L:.4g})" if run.tau and run.L else "",
     }

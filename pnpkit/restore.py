@@ -48,7 +48,7 @@ def deblur(
     *,
     denoiser: str | Network = "euler",
     noise_level: float | None = None,
-    strength: float | None = None,
+    strength: float | str | None = None,
     boundary: str = "unknown",
     method: str = "anderson",
     tol: float = 1e-4,
@@ -67,7 +67,8 @@ def deblur(
             free form is estimated, and the certificate then speaks of the estimated kernel.
         denoiser: a name of the registry, or a network. With ``dncnn`` nothing is guaranteed.
         noise_level: standard deviation of the noise, 0..1 scale; None estimates it.
-        strength: sigma of the denoiser; None follows ``strength_for``.
+        strength: sigma of the denoiser; None or "auto" follows ``strength_for``, "sure" is chosen for this picture by
+            its unbiased risk, at about twice the cost; see ``strength.by_sure``.
         boundary: ``unknown`` (photographs), ``circular`` or ``zero``.
         method: the iteration: anderson (accelerated, with its proof kept), picard, km or halpern; see ``iterations``.
         tol, max_steps: stop when ||x - T x|| <= tol ||x||, or after so many evaluations.
