@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from pnpkit.maps import Map as Map
     from pnpkit.operators import blur as blur
     from pnpkit.operators import norm_bound as norm_bound
+    from pnpkit.problem import Restoration as Restoration
     from pnpkit.registry import Card as Card
     from pnpkit.registry import certify as certify
     from pnpkit.registry import denoisers as denoisers
     from pnpkit.registry import load_denoiser as load_denoiser
-    from pnpkit.restore import Restoration as Restoration
     from pnpkit.restore import deblur as deblur
     from pnpkit.restore import denoise as denoise
     from pnpkit.solver import Result as Result
@@ -60,7 +60,7 @@ _HOMES = {
     "Map": "maps",
     "Picard": "iterations",
     "PnpError": "errors",
-    "Restoration": "restore",
+    "Restoration": "problem",
     "Result": "solver",
     "Side": "certificates",
     "Status": "solver",

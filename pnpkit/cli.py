@@ -17,30 +17,33 @@ from pnpkit.jobs import SOME_FAILED, each, expand, target_for
 
 if TYPE_CHECKING:
     from pnpkit.images import Picture
-    from pnpkit.restore import Restoration
+    from pnpkit.problem import Restoration
     from pnpkit.solver import Step
 
 BAD_INPUT = 2
+RESTORING = ("denoiser", "noise_level", "strength", "device", "max_memory", "linear")
+ITERATING = (*RESTORING, "method", "tol", "max_steps")
 
 
 class Level(click.ParamType):
-    """A finite number of at least zero, or the word auto (None)."""
+    """A finite number of at least zero, the word auto (None), or one of some other words."""
 
-    name = "auto|NUMBER"
+    def __init__(self, auto: bool = True, words: tuple[str, ...] = ()):
+        self.auto, self.words = auto, words
+        self.name = "|".join((*("auto",) * auto, *words, "NUMBER"))
 
-    def __init__(self, auto: bool = True):
-        self.auto = auto
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str | None:
         if value is None or (self.auto and value == "auto"):
             return None
+        if value in self.words:
+            return str(value)
         try:
             number = float(value)
         except ValueError:
             number = math.nan
         if not (math.isfinite(number) and number >= 0):
-            words = "'auto' or a number" if self.auto else "a number"
-            self.fail(f"expected {words} >= 0 on the 0..1 scale, got '{value}'", param, ctx)
+            words = "".join(f"'{word}' or " for word in (*("auto",) * self.auto, *self.words))
+            self.fail(f"expected {words}a number >= 0 on the 0..1 scale, got '{value}'", param, ctx)
         return number
 
 
@@ -64,9 +67,15 @@ def restoring_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = [
         click.option("--noise-level", type=Level(), default="auto", help="Noise, 0..1 scale; auto estimates it."),
         click.option("--denoiser", default="euler", show_default=True, help="A name from `pnpkit denoisers`."),
-        click.option("--strength", type=Level(), default="auto", help="Sigma of the denoiser, 0..1 scale."),
+        click.option(
+            "--strength",
+            type=Level(words=("sure",)),
+            default="auto",
+            help="Sigma of the denoiser, 0..1 scale; auto follows the noise, sure is chosen by this picture's risk.",
+        ),
         click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
         click.option("--max-memory", type=Level(), default="auto", metavar="GIB", help="auto: half of the machine's."),
+        click.option("--linear", is_flag=True, help="Work in linear light (sRGB curve); levels are then of light."),
         click.option("--reference", metavar="IMAGE", help="The sharp picture, to report PSNR."),
         click.option("--report", metavar="DIR", help="Write a page: before and after, residuals, proof, settings."),
         click.option("--json", "json_file", metavar="FILE", help="Write status, certificate and figures."),
@@ -96,6 +105,14 @@ def limits_of(picture: Picture) -> tuple[float, float]:
     return (0.0, 1.0) if picture.dtype.kind in "ub" else (-1.0, 2.0)
 
 
+def chosen(picture: Picture, options: dict[str, Any], *names: str) -> dict[str, Any]:
+    """The options that a restoration is called with."""
+    if options["linear"] and (picture.low, picture.high) not in ((0.0, 1.0), (0.0, 255.0), (0.0, 65535.0)):
+        came = f"floats from {picture.low:.6g} to {picture.high:.6g}"
+        raise InputError(f"--linear undoes the sRGB curve of values on the 0..1 scale, got {came}: leave it out")
+    return {name: options[name] for name in names}
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
 @click.version_option(__version__, prog_name="pnpkit", message="%(prog)s %(version)s")
 def program() -> None:
@@ -112,24 +129,15 @@ def program() -> None:
 @image_options
 def deblur(inputs: tuple[str, ...], out: str | None, **options: Any) -> int:
     """Remove blur and noise from photographs."""
-    shared = (
-        "kernel",
-        "boundary",
-        "method",
-        "tol",
-        "max_steps",
-        "denoiser",
-        "noise_level",
-        "strength",
-        "device",
-        "max_memory",
-    )
 
     def restore(picture: Picture, show: Callable[[Step], None]) -> Restoration:
         from pnpkit import restore
 
         return restore.deblur(
-            picture.pixels, limits=limits_of(picture), callback=show, **{k: options[k] for k in shared}
+            picture.pixels,
+            limits=limits_of(picture),
+            callback=show,
+            **chosen(picture, options, "kernel", "boundary", *ITERATING),
         )
 
     return each(expand(inputs), out, "deblurred", restore, options)
@@ -141,12 +149,11 @@ def deblur(inputs: tuple[str, ...], out: str | None, **options: Any) -> int:
 @image_options
 def denoise(inputs: tuple[str, ...], out: str | None, **options: Any) -> int:
     """Remove noise: one application of the denoiser."""
-    shared = ("denoiser", "noise_level", "strength", "device", "max_memory")
 
     def restore(picture: Picture, show: Callable[[Step], None]) -> Restoration:
         from pnpkit import restore
 
-        return restore.denoise(picture.pixels, **{k: options[k] for k in shared})
+        return restore.denoise(picture.pixels, **chosen(picture, options, *RESTORING))
 
     return each(expand(inputs), out, "denoised", restore, options)
 
@@ -159,7 +166,6 @@ def denoise(inputs: tuple[str, ...], out: str | None, **options: Any) -> int:
 @image_options
 def inpaint(inputs: tuple[str, ...], out: str | None, mask: str, **options: Any) -> int:
     """Fill in scratches, dates, holes; what is outside of the mask stays as it is."""
-    shared = ("method", "tol", "max_steps", "denoiser", "noise_level", "strength", "device", "max_memory")
 
     def restore(picture: Picture, show: Callable[[Step], None]) -> Restoration:
         from pnpkit import completion, images
@@ -167,7 +173,7 @@ def inpaint(inputs: tuple[str, ...], out: str | None, mask: str, **options: Any)
         missing = images.read(Path(mask)).pixels
         limits = limits_of(picture)
         return completion.inpaint(
-            picture.pixels, missing, limits=limits, callback=show, **{k: options[k] for k in shared}
+            picture.pixels, missing, limits=limits, callback=show, **chosen(picture, options, *ITERATING)
         )
 
     return each(expand(inputs), out, "inpainted", restore, options)
@@ -181,14 +187,13 @@ def inpaint(inputs: tuple[str, ...], out: str | None, mask: str, **options: Any)
 @image_options
 def upscale(inputs: tuple[str, ...], out: str | None, factor: int, **options: Any) -> int:
     """Enlarge a picture whose pixels are means over squares, as those of a sensor are."""
-    shared = ("method", "tol", "max_steps", "denoiser", "noise_level", "strength", "device", "max_memory")
 
     def restore(picture: Picture, show: Callable[[Step], None]) -> Restoration:
         from pnpkit import completion
 
         limits = limits_of(picture)
         return completion.upscale(
-            picture.pixels, factor, limits=limits, callback=show, **{k: options[k] for k in shared}
+            picture.pixels, factor, limits=limits, callback=show, **chosen(picture, options, *ITERATING)
         )
 
     return each(expand(inputs), out, "upscaled", restore, options, factor=factor)
@@ -199,8 +204,11 @@ def upscale(inputs: tuple[str, ...], out: str | None, factor: int, **options: An
 @click.option("--kernel", required=True, metavar="SPEC")
 @click.option("--noise-level", type=Level(auto=False), default="0", show_default=True)
 @click.option("--boundary", default="unknown", show_default=True, help="unknown keeps only what the kernel sees whole.")
+@click.option("--linear", is_flag=True, help="Blur and add noise in linear light (sRGB curve).")
 @image_options
-def blur(image: str, kernel: str, noise_level: float, boundary: str, out: str | None, **options: Any) -> int:
+def blur(
+    image: str, kernel: str, noise_level: float, boundary: str, linear: bool, out: str | None, **options: Any
+) -> int:
     """Simulate: blur a sharp picture and add noise.
 
     With --boundary unknown the result is the valid part, smaller by the kernel; the others keep the size.
@@ -211,7 +219,7 @@ def blur(image: str, kernel: str, noise_level: float, boundary: str, out: str | 
     picture = images.read(Path(image))
     from pnpkit.restore import simulate
 
-    blurred = simulate(picture.pixels, kernel, noise_level, boundary=boundary, seed=options["seed"])
+    blurred = simulate(picture.pixels, kernel, noise_level, boundary=boundary, seed=options["seed"], linear=linear)
     images.write(target, images.with_pixels(picture, blurred))
     if not options["quiet"]:
         click.echo(f"{image}: blurred by {kernel} ({boundary} boundary), noise {noise_level:g} -> {target}")

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from deepinv.physics import Downsampling, Inpainting, LinearPhysics
+from deepinv.physics import Downsampling, Inpainting
 from scipy import ndimage
 from torch import Tensor
 
 from pnpkit.errors import InputError
-from pnpkit.fidelity import LeastSquares
-from pnpkit.iterations import ITERATIONS, Iteration
 from pnpkit.networks.base import Network
-from pnpkit.networks.tiles import within_memory
-from pnpkit.restore import Restoration, allowed, check_level, choose, noise_of, open_denoiser, open_image, strength_for
-from pnpkit.solver import Step, solve
-from pnpkit.splittings import forward_backward
+from pnpkit.problem import Bench, Problem, Restoration, Settings
+from pnpkit.solver import Step
 
 # Least strengths: without noise the data ask for none, and what is missing would stay as it was guessed.
 FILLING, SHARPENING = 10 / 255, 2 / 255
@@ -32,7 +27,7 @@ def inpaint(
     *,
     denoiser: str | Network = "euler",
     noise_level: float | None = None,
-    strength: float | None = None,
+    strength: float | str | None = None,
     method: str = "anderson",
     tol: float = 1e-4,
     max_steps: int = 500,
@@ -40,35 +35,35 @@ def inpaint(
     max_memory: float | None = None,
     limits: tuple[float, float] = (0.0, 1.0),
     callback: Callable[[Step], None] | None = None,
+    linear: bool = False,
 ) -> Restoration:
     """Fill holes: a fixed point of T = proj ∘ D_strength ∘ (id - tau grad 1/2 ||M x - y||^2), M = 1 where y is known.
 
     Outside of the holes the picture comes back as it was; what is inside of them is not looked at.
 
     Args:
-        image, denoiser, noise_level, method, tol, max_steps, device, max_memory, limits, callback: as in ``deblur``.
+        image, denoiser, noise_level, method, tol, max_steps, device, max_memory, limits, callback, linear: as
+            in ``deblur``.
         mask: (H, W), true or not 0 where a pixel is MISSING (as in skimage and OpenCV, not as in deepinv).
         strength: sigma of the denoiser; None is 10/255, or more when the noise asks for it. Smoother when larger.
 
     Raises:
         InputError: a mask of another size, or one that leaves nothing known; and what ``deblur`` refuses.
     """
-    started = time.perf_counter()
-    y, back = open_image(image, device)
-    iteration, network = choose("method", method, ITERATIONS)(), open_denoiser(denoiser, y.device)
-    network = within_memory(network, y.shape, allowed(max_memory), y.element_size())
-    missing = open_mask(mask, y)
+    settings = Settings(
+        denoiser, noise_level, strength, method, tol, max_steps, device, max_memory, limits, callback, linear
+    )
+    bench = Bench(image, settings)
+    y, missing = bench.y, open_mask(mask, bench.y)
     guess = nearest_known(y, missing)
-    noise = noise_of(guess) if noise_level is None else check_level("noise level", noise_level)
     known = (~missing).to(y.dtype)
     operator = Inpainting(tuple(y.shape[1:]), mask=known.expand(*y.shape[1:]), device=y.device)
-    problem = Problem(operator, guess * known, guess.clamp(*limits), noise, FILLING)
     note = f"{int(missing.sum())} of {missing.numel()} pixels were missing and are filled in"
 
     def picture(x: Tensor) -> np.ndarray | Tensor:
-        return back(torch.where(missing, x, y))
+        return bench.back(torch.where(missing, x, y))
 
-    return problem.restore(network, strength, iteration, tol, max_steps, limits, callback, picture, note, started)
+    return bench.restore(Problem(operator, guess * known, guess, picture, bench.noise_level(guess), FILLING, note))
 
 
 def upscale(
@@ -77,7 +72,7 @@ def upscale(
     *,
     denoiser: str | Network = "euler",
     noise_level: float | None = None,
-    strength: float | None = None,
+    strength: float | str | None = None,
     method: str = "anderson",
     tol: float = 1e-4,
     max_steps: int = 500,
@@ -85,74 +80,32 @@ def upscale(
     max_memory: float | None = None,
     limits: tuple[float, float] = (0.0, 1.0),
     callback: Callable[[Step], None] | None = None,
+    linear: bool = False,
 ) -> Restoration:
     """Enlarge: a fixed point of T = proj ∘ D_strength ∘ (id - tau grad 1/2 ||S x - y||^2), S the mean over squares.
 
     Each pixel of y is taken for the mean of factor x factor pixels of the scene, as a sensor measures them.
 
     Args:
-        image, denoiser, noise_level, method, tol, max_steps, device, max_memory, limits, callback: as in ``deblur``.
+        image, denoiser, noise_level, method, tol, max_steps, device, max_memory, limits, callback, linear: as
+            in ``deblur``.
         factor: a whole number from 2 to 8; the result is (factor H, factor W).
         strength: sigma of the denoiser; None is 2/255, or more when the noise asks for it.
 
     Raises:
         InputError: another factor; and what ``deblur`` refuses.
     """
-    started = time.perf_counter()
     if factor != int(factor) or not 2 <= factor <= LARGEST_FACTOR:
         raise InputError(f"a factor is a whole number from 2 to {LARGEST_FACTOR}, got {factor}")
     factor = int(factor)
-    y, back = open_image(image, device)
-    iteration, network = choose("method", method, ITERATIONS)(), open_denoiser(denoiser, y.device)
-    noise = noise_of(y) if noise_level is None else check_level("noise level", noise_level)
-    operator = area_downsampling(y, factor)
-    guess = F.interpolate(y, scale_factor=factor, mode="bicubic").clamp(*limits)
+    settings = Settings(
+        denoiser, noise_level, strength, method, tol, max_steps, device, max_memory, limits, callback, linear
+    )
+    bench = Bench(image, settings)
+    y, operator = bench.y, area_downsampling(bench.y, factor)
+    guess = F.interpolate(y, scale_factor=factor, mode="bicubic")
     note = f"enlarged {factor} times, from {y.shape[-1]}x{y.shape[-2]} pixels"
-    network = within_memory(network, guess.shape, allowed(max_memory), y.element_size())
-    problem = Problem(operator, y, guess, noise, SHARPENING)
-    return problem.restore(network, strength, iteration, tol, max_steps, limits, callback, back, note, started)
-
-
-class Problem:
-    """A measurement y = A x + noise, a first guess of x, and the least strength that this kind of problem needs."""
-
-    def __init__(self, operator: LinearPhysics, y: Tensor, guess: Tensor, noise: float, least: float):
-        self.fidelity, self.guess, self.noise, self.least = LeastSquares(operator, y), guess, noise, least
-
-    def restore(
-        self,
-        network: Network,
-        strength: float | None,
-        iteration: Iteration,
-        tol: float,
-        max_steps: int,
-        limits: tuple[float, float],
-        callback: Callable[[Step], None] | None,
-        picture: Callable[[Tensor], np.ndarray | Tensor],
-        note: str,
-        started: float,
-    ) -> Restoration:
-        """The run of ``deblur``, from the guess."""
-        tau = self.fidelity.default_step()
-        rule = min(max(self.least, strength_for(self.noise, tau, network)), network.top)
-        sigma = rule if strength is None else check_level("strength", strength, network.top)
-        map = forward_backward(self.fidelity, network.at(sigma), tau, limits)
-        run = solve(map, self.guess, iteration=iteration, tol=tol, max_steps=max_steps, callback=callback)
-        return Restoration(
-            image=picture(run.x),
-            status=run.status,
-            steps=run.steps,
-            residuals=run.residuals,
-            certificate=run.certificate,
-            guarantee=run.guarantee,
-            noise_level=self.noise,
-            strength=sigma,
-            kernel=None,
-            kernel_note=note,
-            tau=tau,
-            L=self.fidelity.L,
-            seconds=time.perf_counter() - started,
-        )
+    return bench.restore(Problem(operator, y, guess, bench.back, bench.noise_level(y), SHARPENING, note))
 
 
 def open_mask(mask: np.ndarray | Tensor, y: Tensor) -> Tensor:

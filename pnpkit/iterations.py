@@ -16,6 +16,8 @@ from torch import Tensor
 
 from pnpkit.certificates import Certificate, Kind
 
+PART = 1 << 20  # numbers of a picture that Anderson's method works on at a time
+
 
 class Iteration(Protocol):
     """x_{k+1}, memory = next(k, x_k, T x_k, memory)."""
@@ -208,15 +210,31 @@ class Anderson:
 
 
 def extrapolate(points: tuple[Tensor, ...], images: tuple[Tensor, ...]) -> Tensor:
-    """T x_k - sum_j g_j (T x_j - T x_{j-1}) with g least squares for the residuals x_j - T x_j, image by image."""
-    image = torch.stack([t.flatten(1) for t in images], -1)  # (B, N, m + 1)
-    gap = torch.stack([x.flatten(1) for x in points], -1) - image
-    steps, changes = image.diff(dim=-1), gap.diff(dim=-1)
-    gram = (changes.mT @ changes).double()
-    right = (changes.mT @ gap[..., -1:]).double()
+    """T x_k - sum_j g_j (T x_j - T x_{j-1}) with g least squares for the residuals x_j - T x_j, image by image.
+
+    Part by part: of a large picture the past is kept once, and not copied.
+    """
+    flat = [(x.flatten(1), t.flatten(1)) for x, t in zip(points, images, strict=True)]
+    parts = [slice(low, low + PART) for low in range(0, flat[0][0].shape[1], PART)]
+    gram, right = 0.0, 0.0
+    for part in parts:
+        gap = torch.stack([x[:, part] - t[:, part] for x, t in flat], -1)  # (B, N, m + 1)
+        changes = gap.diff(dim=-1)
+        gram = gram + (changes.mT @ changes).double()
+        right = right + (changes.mT @ gap[..., -1:]).double()
+    assert isinstance(gram, Tensor) and isinstance(right, Tensor)
     ridge = 1e-10 * gram.diagonal(dim1=-2, dim2=-1).sum(-1)[:, None, None] + 1e-300
     weights = torch.linalg.solve(gram + ridge * torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device), right)
-    return (image[..., -1:] - steps @ weights.to(image.dtype))[..., 0].view_as(images[-1])
+    out = torch.empty_like(flat[-1][1])
+    for part in parts:
+        image = torch.stack([t[:, part] for _, t in flat], -1)
+        out[:, part] = (image[..., -1:] - image.diff(dim=-1) @ weights.to(image.dtype))[..., 0]
+    return out.view_as(images[-1])
+
+
+def history(iteration: Iteration) -> int:
+    """How many copies of the picture the memory of an iteration holds at most."""
+    return 2 * (iteration.depth + 1) if isinstance(iteration, Anderson) else 1
 
 
 ITERATIONS: dict[str, type] = {

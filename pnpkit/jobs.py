@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from pnpkit.images import Picture
-    from pnpkit.restore import Restoration
+    from pnpkit.problem import Restoration
     from pnpkit.solver import Step
 
 SOME_FAILED, DIVERGED = 1, 3  # exit codes
@@ -111,7 +111,8 @@ def one(
     torch.manual_seed(options["seed"])
     from pnpkit import report as pages
 
-    frames = pages.Frames((factor * picture.pixels.shape[0], factor * picture.pixels.shape[1]))
+    size = (factor * picture.pixels.shape[0], factor * picture.pixels.shape[1])
+    frames = pages.Frames(size, options["linear"])
     with Progress(options["quiet"]) as progress:
 
         def show(step: Step) -> None:
@@ -190,9 +191,9 @@ def report(name: str, target: Path, picture: Picture, run: Restoration, scores: 
     lines.append(f"{name} -> {target}: {word}, {run.steps} steps{residual}{gain}, {run.seconds:.1f} s")
     if run.kernel_note:
         lines.append(f"kernel: {run.kernel_note}" if run.kernel is not None else run.kernel_note)
-    line = f"noise level {run.noise_level:.4f}, strength {run.strength:.4f}"
+    line = f"noise level {run.noise_level:.4f}, strength {run.strength:.4f}{' in linear light' if run.linear else ''}"
     if run.tau is not None and run.L is not None:
-        line += f" (--strength auto follows the noise), step size tau {run.tau:.4g} in (0, 2/L), L {run.L:.6g}"
+        line += f" ({run.strength_note}), step size tau {run.tau:.4g} in (0, 2/L), L {run.L:.6g}"
     lines.append(line)
     lines += [f"note: {note}" for note in picture.notes]
     lines.append(f"guarantee: {run.guarantee}")
@@ -215,6 +216,8 @@ def summary(run: Restoration, scores: dict[str, float]) -> dict[str, Any]:
         "L": run.L,
         "noise_level": run.noise_level,
         "strength": run.strength,
+        "strength_rule": run.strength_note,
+        "linear": run.linear,
         "kernel": run.kernel_note or None,
         "guarantee": run.guarantee,
         "certificate": run.certificate.to_json(),

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from PIL import Image
 
-from pnpkit import __version__
+from pnpkit import __version__, light
 from pnpkit.files import replacing, write_whole
 
 if TYPE_CHECKING:
-    from pnpkit.restore import Restoration
+    from pnpkit.problem import Restoration
     from pnpkit.solver import Step
 
 WIDTH, HEIGHT = 640, 300  # of the curve, in units of its drawing
@@ -74,7 +75,8 @@ def page(
         "steps": f"{run.steps} in {run.seconds:.1f} s",
         "PSNR": " → ".join(f"{scores[key]:.2f}" for key in ("psnr_input", "psnr") if key in scores) + " dB",
         "noise level": f"{run.noise_level:.4f} of 1 ({255 * run.noise_level:.2f} of 255)",
-        "strength": f"{run.strength:.4f}",
+        "strength": f"{run.strength:.4f} ({run.strength_note})",
+        "light": "linear: noise level and strength are of it" if run.linear else "",
         "step size": f"{run.tau:.4g} in (0, {2 / run.L:.4g})" if run.tau and run.L else "",
     }
     if not scores:
@@ -118,7 +120,9 @@ def curve(run: Restoration, method: str, image: np.ndarray, span: float = 1.0) -
         sides = (0, 0) if run.kernel is None else run.kernel.shape
         pixels = math.prod(n + k for n, k in zip(image.shape[:2], sides, strict=True))
         unknowns = pixels * (image.shape[2] if image.ndim == 3 else 1)
-        far = span * math.sqrt(unknowns) / max(float(np.linalg.norm(_eight(image) / 255.0)), 1e-9)
+        iterated = torch.from_numpy(_eight(image) / 255.0)
+        size = torch.linalg.vector_norm(light.decode(iterated) if run.linear else iterated)
+        far = span * math.sqrt(unknowns) / max(float(size), 1e-9)
         bound = [far * math.sqrt(alpha / (1 - alpha) / k) for k in range(1, len(values) + 1)]
     top = math.ceil(math.log10(max(values + bound)) + 1e-9)
     low = min(math.floor(math.log10(min(values))), top - 1)
@@ -152,13 +156,13 @@ def write(path: Path, text: str) -> None:
 class Frames:
     """Collects the iterates of a run for a GIF: every step at first, then ever fewer."""
 
-    def __init__(self, size: tuple[int, int]):
-        self.size, self.every, self.frames = size, 1, list[Image.Image]()
+    def __init__(self, size: tuple[int, int], linear: bool = False):
+        self.size, self.linear, self.every, self.frames = size, linear, 1, list[Image.Image]()
 
     def __call__(self, step: Step) -> None:
         if (step.number - 1) % self.every:
             return
-        x = step.x[0].detach().cpu().numpy()
+        x = (light.encode(step.x) if self.linear else step.x)[0].detach().cpu().numpy()
         top, left = (max(0, (x.shape[axis + 1] - self.size[axis]) // 2) for axis in (0, 1))
         x = np.moveaxis(x[:, top : top + self.size[0], left : left + self.size[1]], 0, -1)
         self.frames.append(_image(x[..., 0] if x.shape[-1] == 1 else x, FRAME))

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import math
-import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,59 +11,35 @@ import torch.nn.functional as F
 from deepinv.physics import LinearPhysics
 from torch import Tensor
 
-from pnpkit import images, kernels
+from pnpkit import images, kernels, light
 from pnpkit.blind import latent
 from pnpkit.blind.choose import estimate_kernel
 from pnpkit.blind.parametric import KernelEstimate
-from pnpkit.certificates import Certificate
 from pnpkit.diagnostics import Audit, audit
-from pnpkit.errors import InputError, UnknownName
-from pnpkit.fidelity import LeastSquares
-from pnpkit.iterations import ITERATIONS
+from pnpkit.errors import UnknownName
 from pnpkit.networks.base import Network
 from pnpkit.networks.tiles import within_memory
 from pnpkit.noise import estimate_noise
 from pnpkit.operators import BOUNDARIES, blur
+from pnpkit.problem import (
+    Bench,
+    Problem,
+    Restoration,
+    Settings,
+    allowed,
+    check_level,
+    noise_of,
+    open_denoiser,
+    open_image,
+)
 from pnpkit.registry import load_denoiser
-from pnpkit.solver import Status, Step, solve
-from pnpkit.splittings import forward_backward
+from pnpkit.solver import Status, Step
+from pnpkit.strength import strength_for as strength_for
 
 DOUBTFUL = 0.5  # confidence of an estimated kernel below which the user is warned
 FREE_FORM_STRENGTH = 2 / 255  # least strength with such an estimate: its errors ring, and no noise estimate sees them
 ROUGH = 2e-3  # least weight of the sparse gradients in the first guess
 LARGEST_GUESS = 4_000_000  # pixels: above, the first guess would take longer than it saves
-SMALLEST_STRENGTH = 0.1 / 255  # also for pictures without noise: something must regularise
-
-
-@dataclass(frozen=True)
-class Restoration:
-    """A restored picture and why to trust it.
-
-    Attributes:
-        image: same type, shape and scale as the input.
-        status: how the run ended, a sentence.
-        steps, residuals: evaluations of the map, and its relative fixed-point residual at each.
-        certificate: what is proven about the map that was iterated.
-        guarantee: the convergence theorem that covers the run, or that there is none.
-        noise_level, strength: given or estimated, 0..1 scale; strength is the sigma of the denoiser.
-        kernel: the blur kernel used, None for denoising. kernel_note: where it comes from.
-        tau, L: step size, and the proven ||A||^2 that limits it to (0, 2/L); None for denoising.
-        seconds: wall time of everything.
-    """
-
-    image: np.ndarray | Tensor
-    status: Status
-    steps: int
-    residuals: tuple[float, ...]
-    certificate: Certificate
-    guarantee: str
-    noise_level: float
-    strength: float
-    kernel: np.ndarray | None
-    kernel_note: str
-    tau: float | None
-    L: float | None
-    seconds: float
 
 
 def deblur(
@@ -75,7 +48,7 @@ def deblur(
     *,
     denoiser: str | Network = "euler",
     noise_level: float | None = None,
-    strength: float | None = None,
+    strength: float | str | None = None,
     boundary: str = "unknown",
     method: str = "anderson",
     tol: float = 1e-4,
@@ -84,6 +57,7 @@ def deblur(
     max_memory: float | None = None,
     limits: tuple[float, float] = (0.0, 1.0),
     callback: Callable[[Step], None] | None = None,
+    linear: bool = False,
 ) -> Restoration:
     """Remove a blur: a fixed point of T = proj ∘ D_strength ∘ (id - tau grad 1/2 ||K x - y||^2).
 
@@ -93,7 +67,8 @@ def deblur(
             free form is estimated, and the certificate then speaks of the estimated kernel.
         denoiser: a name of the registry, or a network. With ``dncnn`` nothing is guaranteed.
         noise_level: standard deviation of the noise, 0..1 scale; None estimates it.
-        strength: sigma of the denoiser; None follows ``strength_for``.
+        strength: sigma of the denoiser; None or "auto" follows ``strength_for``, "sure" is chosen for this picture by
+            its unbiased risk, at about twice the cost; see ``strength.by_sure``.
         boundary: ``unknown`` (photographs), ``circular`` or ``zero``.
         method: the iteration: anderson (accelerated, with its proof kept), picard, km or halpern; see ``iterations``.
         tol, max_steps: stop when ||x - T x|| <= tol ||x||, or after so many evaluations.
@@ -101,42 +76,27 @@ def deblur(
         max_memory: GiB that the run may take; None is half of the machine's. The network works on tiles when needed.
         limits: the box that the estimate is kept in; its projection is part of T.
         callback: called with a ``Step`` after every evaluation.
+        linear: undo the sRGB curve before and apply it after: blur and noise happen in light, files hold about its
+            1/2.4th power. Noise level, strength, limits and the callback's iterates are then of linear light.
 
     Raises:
         InputError: anything that cannot be used, in one sentence.
     """
-    started = time.perf_counter()
-    y, back = open_image(image, device)
-    iteration = choose("method", method, ITERATIONS)()
+    settings = Settings(
+        denoiser, noise_level, strength, method, tol, max_steps, device, max_memory, limits, callback, linear
+    )
+    bench = Bench(image, settings)
     if boundary not in BOUNDARIES:
         raise UnknownName("boundary", boundary, BOUNDARIES)
-    network = open_denoiser(denoiser, y.device)
-    noise = noise_of(y) if noise_level is None else check_level("noise level", noise_level)
+    y, noise = bench.y, bench.noise_level(bench.y)
     weights, note, least = open_kernel(kernel, y, noise)
     operator = blur(weights, boundary, (y.shape[-2], y.shape[-1]), dtype=y.dtype, device=y.device)
-    fidelity = LeastSquares(operator, y)
-    tau = fidelity.default_step()
-    sigma = max(least, strength_for(noise, tau, network))
-    sigma = min(sigma, network.top) if strength is None else check_level("strength", strength, network.top)
-    network = within_memory(network, operator.A_adjoint(y).shape, allowed(max_memory), y.element_size())
-    step = forward_backward(fidelity, network.at(sigma), tau, limits)
-    x0 = first_guess(y, weights, noise) if boundary == "unknown" else extend(y, operator)
-    run = solve(step, x0.clamp(*limits), iteration=iteration, tol=tol, max_steps=max_steps, callback=callback)
-    return Restoration(
-        image=back(crop(run.x, y)),
-        status=run.status,
-        steps=run.steps,
-        residuals=run.residuals,
-        certificate=run.certificate,
-        guarantee=run.guarantee,
-        noise_level=noise,
-        strength=sigma,
-        kernel=weights,
-        kernel_note=note,
-        tau=tau,
-        L=fidelity.L,
-        seconds=time.perf_counter() - started,
-    )
+    guess = first_guess(y, weights, noise) if boundary == "unknown" else extend(y, operator)
+
+    def picture(x: Tensor) -> np.ndarray | Tensor:
+        return bench.back(crop(x, y))
+
+    return bench.restore(Problem(operator, y, guess, picture, noise, least, note, weights))
 
 
 def denoise(
@@ -147,10 +107,11 @@ def denoise(
     strength: float | None = None,
     device: str | None = None,
     max_memory: float | None = None,
+    linear: bool = False,
 ) -> Restoration:
     """Remove noise: one application of D(., strength), by default at the noise level. Arguments as ``deblur``."""
     started = time.perf_counter()
-    y, back = open_image(image, device)
+    y, back = open_image(image, device, linear)
     network = open_denoiser(denoiser, y.device)
     noise = noise_of(y) if noise_level is None else check_level("noise level", noise_level)
     sigma = min(noise, network.top) if strength is None else check_level("strength", strength, network.top)
@@ -174,12 +135,8 @@ def denoise(
         tau=None,
         L=None,
         seconds=time.perf_counter() - started,
+        linear=linear,
     )
-
-
-def strength_for(noise_level: float, tau: float, denoiser: Network) -> float:
-    """The rule of ``strength="auto"``: what the denoiser asks for, inside its range; see ``Network.strength``."""
-    return float(min(max(denoiser.strength(noise_level, tau), SMALLEST_STRENGTH), denoiser.top))
 
 
 def extend(y: Tensor, operator: LinearPhysics) -> Tensor:
@@ -212,50 +169,6 @@ def crop(x: Tensor, y: Tensor) -> Tensor:
     return x[..., top : top + y.shape[-2], left : left + y.shape[-1]]
 
 
-def open_image(
-    image: np.ndarray | Tensor, device: str | None
-) -> tuple[Tensor, Callable[[Tensor], np.ndarray | Tensor]]:
-    """The picture as a (B, C, H, W) tensor on the device, and the way back to the type that came."""
-    place = choose_device(device)
-    if isinstance(image, Tensor):
-        if image.ndim != 4 or image.shape[1] not in (1, 3) or not image.is_floating_point() or image.numel() == 0:
-            raise InputError(f"expected a float tensor (B, 1 or 3, H, W), got {image.dtype} {tuple(image.shape)}")
-        if not bool(torch.isfinite(image).all()):
-            raise InputError("the image holds NaN or infinity")
-        origin = image.device
-        return image.to(place), lambda x: x.to(origin)
-    pixels, restore = images.as_float(np.asarray(image))
-    return images.to_tensor(pixels).to(place), lambda x: restore(images.from_tensor(x.cpu()))
-
-
-def choose_device(name: str | None) -> torch.device:
-    """auto (or None): the GPU when there is one."""
-    if name in (None, "auto"):
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name not in ("cpu", "cuda"):
-        raise UnknownName("device", str(name), ("auto", "cpu", "cuda"))
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("device 'cuda' was asked for, but torch sees no GPU: use --device cpu")
-    return torch.device(name)
-
-
-def allowed(max_memory: float | None) -> float:
-    """Bytes that a run may take, from GiB; None is half of the machine's memory."""
-    if max_memory is None:
-        return 0.5 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
-    if not max_memory > 0:
-        raise InputError(f"max_memory is a positive number of GiB, got {max_memory}")
-    return max_memory * 2**30
-
-
-def open_denoiser(denoiser: str | Network, device: torch.device) -> Network:
-    if isinstance(denoiser, str):
-        return load_denoiser(denoiser, device=str(device))
-    if isinstance(denoiser, Network):
-        return denoiser.to(device)
-    raise InputError(f"a denoiser is a name or a pnpkit network, got {type(denoiser).__name__}: see plug_and_play")
-
-
 def open_kernel(kernel: str | np.ndarray | Tensor, y: Tensor, noise: float) -> tuple[np.ndarray, str, float]:
     """The kernel, a sentence on where it comes from, and the least strength that it asks for."""
     if isinstance(kernel, str) and kernel == "auto":
@@ -286,25 +199,6 @@ def describe(estimate: KernelEstimate) -> str:
     return note
 
 
-def noise_of(y: Tensor) -> float:
-    """Estimated noise level, mean over the batch."""
-    return float(np.mean([estimate_noise(images.from_tensor(x[None].cpu().double())) for x in y]))
-
-
-def check_level(what: str, value: float, top: float = 1.0) -> float:
-    """A level on the 0..1 scale: a number in [0, top]."""
-    level = float(value)
-    if not 0 <= level <= top:
-        raise InputError(f"{what} must be in [0, {top:.4g}] on the 0..1 scale, got {value}")
-    return level
-
-
-def choose(what: str, name: str, known: dict[str, type]) -> type:
-    if name not in known:
-        raise UnknownName(what, name, known)
-    return known[name]
-
-
 def simulate(
     image: np.ndarray,
     kernel: str | np.ndarray | Tensor,
@@ -312,6 +206,7 @@ def simulate(
     *,
     boundary: str = "unknown",
     seed: int = 0,
+    linear: bool = False,
 ) -> np.ndarray:
     """A degraded picture: K image + noise_level * N(0, 1), in float64, not clipped.
 
@@ -320,13 +215,15 @@ def simulate(
         kernel: a spec or an array; not ``auto``.
         boundary: ``unknown`` keeps the valid part, (H - h + 1, W - w + 1); ``circular`` and ``zero`` keep the size.
         seed: of ``numpy.random.default_rng``; the noise has the shape of the result.
+        linear: blur and add noise in linear light, between the sRGB curve's inverse and itself.
     """
     pixels, _ = images.as_float(image)
     x = images.to_tensor(pixels).double()
     weights = kernels.parse(kernel) if isinstance(kernel, str) else open_kernel(kernel, x, 0.0)[0]
     operator = blur(weights, boundary, (x.shape[-2], x.shape[-1]), dtype=x.dtype)
-    clean = images.from_tensor(operator.A(x))
-    return clean + noise_level * np.random.default_rng(seed).standard_normal(clean.shape)
+    clean = images.from_tensor(operator.A(light.decode(x) if linear else x))
+    noisy = clean + noise_level * np.random.default_rng(seed).standard_normal(clean.shape)
+    return light.encode(torch.from_numpy(noisy)).numpy() if linear else noisy
 
 
 def audit_denoiser(name: str, *, rounds: int = 12, seed: int = 0, size: int = 32) -> Iterator[tuple[float, Audit]]:

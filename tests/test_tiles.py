@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import os
+
 import pytest
 import torch
 
-from pnpkit import restore
+from pnpkit import iterations, problem, restore
 from pnpkit.errors import InputError
+from pnpkit.iterations import Anderson, Picard
 from pnpkit.networks.base import Network
+from pnpkit.networks.classical import Wavelet, WaveletConfig
 from pnpkit.networks.dncnn import DnCNN, DnCNNConfig
 from pnpkit.networks.euler import Euler, EulerConfig
 from pnpkit.networks.tiles import SMALLEST, Tiled, receptive_field, within_memory
@@ -82,3 +87,39 @@ def test_a_run_in_tiles_is_the_same_run() -> None:
     assert tiled.guarantee == whole.guarantee
     with pytest.raises(InputError, match="max_memory"):
         restore.deblur(image, "box:3", denoiser=network, max_memory=-1.0)
+
+
+def test_half_of_the_machine_is_allowed_and_a_system_that_does_not_tell_sets_no_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert 2**28 < problem.allowed(None) == problem.machine_memory() / 2 < math.inf
+    assert problem.allowed(1.5) == 1.5 * 2**30
+    monkeypatch.delattr(os, "sysconf")
+    assert problem.allowed(None) == math.inf
+
+
+def test_less_memory_shortens_the_past_and_says_so() -> None:
+    network, copy = make("euler").float(), 4 * 3 * 400 * 400
+    shape, allowed = (1, 3, 400, 400), (8 + 12 + 18) * copy
+    whole, same = problem.fit(Anderson(), network, shape, allowed, 4)
+    assert whole == Anderson() and same is network
+    short, tiled = problem.fit(Anderson(), network, shape, (8 + 6) * copy, 4)
+    assert isinstance(short, Anderson) and short.depth == 1 and isinstance(tiled, Tiled)
+    assert problem.fit(Picard(), network, shape, (8 + 3) * copy, 4)[0] == Picard()
+    with pytest.raises(InputError, match="--method picard needs the least"):
+        problem.fit(Anderson(), network, shape, 9 * copy, 4)
+    with pytest.raises(InputError, match="cannot be tiled; whole, it needs about"):
+        problem.fit(Picard(), Wavelet(WaveletConfig()), shape, 10 * copy, 4)
+    image = torch.rand(1, 3, 80, 80, generator=torch.Generator().manual_seed(0))
+    run = restore.deblur(image, "box:3", denoiser=network, noise_level=0.05, max_steps=2, max_memory=1.42e6 / 2**30)
+    assert "looks back 1 steps only" in run.kernel_note
+
+
+def test_extrapolation_part_by_part_is_that_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(3)
+    pairs = [
+        tuple(torch.randn(2, 3, 9, 11, generator=generator, dtype=torch.float64) for _ in range(4)) for _ in range(2)
+    ]
+    whole = iterations.extrapolate(*pairs)
+    monkeypatch.setattr(iterations, "PART", 50)
+    torch.testing.assert_close(iterations.extrapolate(*pairs), whole, atol=1e-10, rtol=0)

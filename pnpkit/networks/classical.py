@@ -64,7 +64,7 @@ class Wavelet(Network):
 
     def __init__(self, config: WaveletConfig, start: float = 0.0):
         super().__init__()
-        self.config, self.top = config, config.top
+        self.config, self.top, self.width = config, config.top, 2  # measured: four copies of a colour picture
         self.basis = Basis(config.wavelet, config.levels)
         self.tables = nn.ModuleList(
             LevelTable(3, start - 0.5 * scale, config.top, config.knots) for scale in range(config.levels)
@@ -76,8 +76,11 @@ class Wavelet(Network):
         thresholds = [scale * table(level).exp().to(x.dtype) for table in self.tables]
         z = mix(colours, x)
         shifts = [(i, j) for i in range(self.config.shifts) for j in range(self.config.shifts)]
-        shrunk = [self.shrink(z.roll(s, (2, 3)), thresholds).roll((-s[0], -s[1]), (2, 3)) for s in shifts]
-        return mix(colours.mT, torch.stack(shrunk).mean(0))
+        total = torch.zeros_like(z)
+        for shift in shifts:  # one after the other: a large picture would not fit into memory sixteen times
+            back = (-shift[0], -shift[1])
+            total = total + self.shrink(z.roll(shift, (2, 3)), thresholds).roll(back, (2, 3))
+        return mix(colours.mT, total / len(shifts))
 
     def shrink(self, z: Tensor, thresholds: list[Tensor]) -> Tensor:
         """W^T S_t W z, the coarsest approximation left alone."""

@@ -20,7 +20,8 @@ from pnpkit.networks.dncnn import DnCNN
 from pnpkit.networks.euler import Euler
 
 SMALLEST = 32  # pixels: side of a tile below which nearly all work would be halo
-IMAGES = 20  # copies of the picture that a run keeps: measurement, transforms, the past that Anderson looks at
+IMAGES = 8  # copies of the picture that a run keeps beside the past of its iteration: measurement, transforms ...
+HISTORY = 12  # of these, what Anderson's method keeps with its default depth
 STATES = 6  # copies of its widest layer that a network keeps while it works
 
 
@@ -79,23 +80,33 @@ class Tiled(Network):
         return self.network.strength(noise_level, tau)
 
 
-def within_memory(network: Network, shape: tuple[int, ...], max_memory: float, itemsize: int = 4) -> Network:
+def within_memory(
+    network: Network, shape: tuple[int, ...], max_memory: float, itemsize: int = 4, history: int = HISTORY
+) -> Network:
     """The network itself when a run on pictures (B, C, H, W) fits into ``max_memory`` bytes, otherwise tiled to fit.
 
-    Estimated as ``IMAGES`` copies of the picture and ``STATES`` copies of the network's widest layer.
+    Estimated as ``IMAGES`` + ``history`` copies of the picture and ``STATES`` copies of the network's widest layer.
 
     Raises:
         InputError: not even the smallest tile fits.
     """
     batch, channels, rows, columns = shape
-    for_network = max_memory - IMAGES * itemsize * math.prod(shape)
+    kept = (IMAGES + history) * itemsize * math.prod(shape)
+    for_network = max_memory - kept
     per_pixel = STATES * itemsize * batch * network.width
     if per_pixel * rows * columns <= for_network:
         return network
-    halo = receptive_field(network)[0]
+    needed = kept + per_pixel * rows * columns
+    try:
+        halo = receptive_field(network)[0]
+    except InputError as error:
+        gib = (needed / 2**30, max_memory / 2**30)
+        raise InputError(
+            f"{error}; whole, it needs about {gib[0]:.2g} GiB of memory, allowed are {gib[1]:.2g}"
+        ) from None
     side = math.isqrt(int(max(0.0, for_network) // per_pixel)) - 2 * halo
     if side < SMALLEST:
-        needed = IMAGES * itemsize * math.prod(shape) + per_pixel * (SMALLEST + 2 * halo) ** 2
+        needed = kept + per_pixel * (SMALLEST + 2 * halo) ** 2
         gib = (needed / 2**30, max_memory / 2**30)
         raise InputError(f"{columns}x{rows} pixels need about {gib[0]:.2g} GiB of memory, allowed are {gib[1]:.2g}")
     return Tiled(network, side)

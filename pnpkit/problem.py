@@ -1,0 +1,271 @@
+"""What deblurring, inpainting and enlarging share: settings, a problem, and the one way from it to a Restoration."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from deepinv.physics import LinearPhysics
+from torch import Tensor
+
+from pnpkit import images, light
+from pnpkit.certificates import Certificate
+from pnpkit.errors import InputError, UnknownName
+from pnpkit.fidelity import LeastSquares
+from pnpkit.iterations import ITERATIONS, Anderson, Iteration, history
+from pnpkit.maps import Map
+from pnpkit.networks.base import Network
+from pnpkit.networks.tiles import within_memory
+from pnpkit.noise import estimate_noise
+from pnpkit.registry import load_denoiser
+from pnpkit.solver import Status, Step, solve
+from pnpkit.splittings import forward_backward
+from pnpkit.strength import RULES, MapAt, by_sure, strength_for
+
+SHORT = "to fit into memory Anderson's method looks back {0.depth} steps only"
+Back = Callable[[Tensor], np.ndarray | Tensor]
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """A restored picture and why to trust it.
+
+    Attributes:
+        image: same type, shape and scale as the input.
+        status: how the run ended, a sentence.
+        steps, residuals: evaluations of the map, and its relative fixed-point residual at each.
+        certificate: what is proven about the map that was iterated.
+        guarantee: the convergence theorem that covers the run, or that there is none.
+        noise_level, strength: given or estimated, 0..1 scale; strength is the sigma of the denoiser, ``strength_note``
+            how it was found.
+        kernel: the blur kernel used, None for denoising. kernel_note: where it comes from.
+        tau, L: step size, and the proven ||A||^2 that limits it to (0, 2/L); None for denoising.
+        seconds: wall time of everything.
+        linear: the light that noise level and strength are measured in: linear, or as stored.
+    """
+
+    image: np.ndarray | Tensor
+    status: Status
+    steps: int
+    residuals: tuple[float, ...]
+    certificate: Certificate
+    guarantee: str
+    noise_level: float
+    strength: float
+    kernel: np.ndarray | None
+    kernel_note: str
+    tau: float | None
+    L: float | None
+    seconds: float
+    linear: bool = False
+    strength_note: str = "given"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to run: the arguments that ``deblur``, ``inpaint`` and ``upscale`` share. ``deblur`` says what each is."""
+
+    denoiser: str | Network
+    noise_level: float | None
+    strength: float | str | None
+    method: str
+    tol: float
+    max_steps: int
+    device: str | None
+    max_memory: float | None
+    limits: tuple[float, float]
+    callback: Callable[[Step], None] | None
+    linear: bool
+
+
+@dataclass(frozen=True)
+class Problem:
+    """y = A x + noise, and what is known before the run.
+
+    Attributes:
+        operator, y: A, and the measurement (B, C, H, W).
+        guess: the first iterate, brought into the box by the run.
+        picture: from the fixed point to the image of the Restoration.
+        noise_level: 0..1 scale. least: the least strength that this kind of problem needs, unless one is given.
+        note, kernel: of the Restoration.
+    """
+
+    operator: LinearPhysics
+    y: Tensor
+    guess: Tensor
+    picture: Back
+    noise_level: float
+    least: float
+    note: str
+    kernel: np.ndarray | None = None
+
+
+class Bench:
+    """A picture and its settings, opened and checked; ``restore`` runs a problem made from them.
+
+    Attributes:
+        y: the picture, (B, C, H, W) on the device. back: from such a tensor to the type that came.
+    """
+
+    def __init__(self, image: np.ndarray | Tensor, settings: Settings):
+        self.started, self.settings = time.perf_counter(), settings
+        self.y, self.back = open_image(image, settings.device, settings.linear)
+        self.iteration: Iteration = choose("method", settings.method, ITERATIONS)()
+        self.network = open_denoiser(settings.denoiser, self.y.device)
+
+    def noise_level(self, picture: Tensor) -> float:
+        """Given, or estimated from the picture."""
+        given = self.settings.noise_level
+        return noise_of(picture) if given is None else check_level("noise level", given)
+
+    def restore(self, problem: Problem) -> Restoration:
+        """A fixed point of T = proj ∘ D_strength ∘ (id - tau grad 1/2 ||A x - y||^2)."""
+        settings, fidelity = self.settings, LeastSquares(problem.operator, problem.y)
+        shape, itemsize = problem.guess.shape, problem.y.element_size()
+        iteration, network = fit(self.iteration, self.network, shape, allowed(settings.max_memory), itemsize)
+        tau = fidelity.default_step()
+
+        def map_at(data: LeastSquares, sigma: float) -> Map:
+            return forward_backward(data, network.at(sigma), tau, settings.limits)
+
+        start = problem.guess.clamp(*settings.limits)
+        sigma, note, start = self.strength(problem, fidelity, map_at, start)
+        run = solve(
+            map_at(fidelity, sigma),
+            start,
+            iteration=iteration,
+            tol=settings.tol,
+            max_steps=settings.max_steps,
+            callback=settings.callback,
+        )
+        return Restoration(
+            image=problem.picture(run.x),
+            status=run.status,
+            steps=run.steps,
+            residuals=run.residuals,
+            certificate=run.certificate,
+            guarantee=run.guarantee,
+            noise_level=problem.noise_level,
+            strength=sigma,
+            kernel=problem.kernel,
+            kernel_note=problem.note + ("" if iteration == self.iteration else f"; {SHORT.format(iteration)}"),
+            tau=tau,
+            L=fidelity.L,
+            seconds=time.perf_counter() - self.started,
+            linear=settings.linear,
+            strength_note=note,
+        )
+
+    def strength(
+        self, problem: Problem, fidelity: LeastSquares, map_at: MapAt, start: Tensor
+    ) -> tuple[float, str, Tensor]:
+        """The sigma of the denoiser, the rule that it comes from in words, and where the run starts."""
+        given, top = self.settings.strength, self.network.top
+        if isinstance(given, str) and given not in RULES:
+            raise UnknownName("rule for the strength", given, RULES)
+        if not (given is None or isinstance(given, str)):
+            return check_level("strength", given, top), "given", start
+        closed = strength_for(problem.noise_level, fidelity.default_step(), self.network)
+        closed = min(max(problem.least, closed), top)
+        if given != "sure":
+            return closed, "--strength auto follows the noise", start
+        found = by_sure(fidelity, map_at, start, problem.noise_level, closed, top)
+        words = f"--strength sure: {found.strength / closed:.2f} times auto, after {found.evaluations} evaluations"
+        return max(problem.least, found.strength), words, found.start
+
+
+def open_image(image: np.ndarray | Tensor, device: str | None, linear: bool = False) -> tuple[Tensor, Back]:
+    """The picture as a (B, C, H, W) tensor on the device, and the way back to the type (and light) that came."""
+    if linear:
+        stored, restored = open_image(image, device)
+        return light.decode(stored), lambda x: restored(light.encode(x))
+    place = choose_device(device)
+    if isinstance(image, Tensor):
+        if image.ndim != 4 or image.shape[1] not in (1, 3) or not image.is_floating_point() or image.numel() == 0:
+            raise InputError(f"expected a float tensor (B, 1 or 3, H, W), got {image.dtype} {tuple(image.shape)}")
+        if not bool(torch.isfinite(image).all()):
+            raise InputError("the image holds NaN or infinity")
+        origin = image.device
+        return image.to(place), lambda x: x.to(origin)
+    pixels, restore = images.as_float(np.asarray(image))
+    return images.to_tensor(pixels).to(place), lambda x: restore(images.from_tensor(x.cpu()))
+
+
+def choose_device(name: str | None) -> torch.device:
+    """auto (or None): the GPU when there is one."""
+    if name in (None, "auto"):
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name not in ("cpu", "cuda"):
+        raise UnknownName("device", str(name), ("auto", "cpu", "cuda"))
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("device 'cuda' was asked for, but torch sees no GPU: use --device cpu")
+    return torch.device(name)
+
+
+def allowed(max_memory: float | None) -> float:
+    """Bytes that a run may take, from GiB; None is half of the machine's memory."""
+    if max_memory is None:
+        return 0.5 * machine_memory()
+    if not max_memory > 0:
+        raise InputError(f"max_memory is a positive number of GiB, got {max_memory}")
+    return max_memory * 2**30
+
+
+def fit(
+    iteration: Iteration, network: Network, shape: tuple[int, ...], memory: float, itemsize: int
+) -> tuple[Iteration, Network]:
+    """Both as they fit into so many bytes: the network in tiles, Anderson's method with less of its past.
+
+    Raises:
+        InputError: not even so; the iteration that needs the least is picard.
+    """
+    try:
+        return iteration, within_memory(network, shape, memory, itemsize, history(iteration))
+    except InputError as error:
+        if not isinstance(iteration, Anderson):
+            raise
+        if iteration.depth == 1:
+            raise InputError(f"{error}; --method picard needs the least") from None
+        return fit(replace(iteration, depth=iteration.depth - 1), network, shape, memory, itemsize)
+
+
+def machine_memory() -> float:
+    """Bytes; infinity on systems that do not tell."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):  # no sysconf (Windows), no such name, no answer
+        return math.inf
+
+
+def open_denoiser(denoiser: str | Network, device: torch.device) -> Network:
+    if isinstance(denoiser, str):
+        return load_denoiser(denoiser, device=str(device))
+    if isinstance(denoiser, Network):
+        return denoiser.to(device)
+    raise InputError(f"a denoiser is a name or a pnpkit network, got {type(denoiser).__name__}: see plug_and_play")
+
+
+def noise_of(y: Tensor) -> float:
+    """Estimated noise level, mean over the batch."""
+    return float(np.mean([estimate_noise(images.from_tensor(x[None].cpu().double())) for x in y]))
+
+
+def check_level(what: str, value: float, top: float = 1.0) -> float:
+    """A level on the 0..1 scale: a number in [0, top]."""
+    if isinstance(value, str):
+        raise InputError(f"{what} must be a number here, got '{value}'")
+    level = float(value)
+    if not 0 <= level <= top:
+        raise InputError(f"{what} must be in [0, {top:.4g}] on the 0..1 scale, got {value}")
+    return level
+
+
+def choose(what: str, name: str, known: dict[str, type]) -> type:
+    if name not in known:
+        raise UnknownName(what, name, known)
+    return known[name]

@@ -1,0 +1,108 @@
+"""The strength of the denoiser: SURE is unbiased where the risk is known, and the rule ends near the best strength."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import skimage.data
+import torch
+
+import pnpkit
+from pnpkit import images, restore, strength
+from pnpkit.errors import InputError, PnpError
+from pnpkit.fidelity import LeastSquares
+from pnpkit.maps import Map
+from pnpkit.metrics import psnr
+from pnpkit.operators import blur
+from pnpkit.solver import solve
+from pnpkit.splittings import forward_backward
+
+NOISE = 0.05
+
+
+def ridge(data: LeastSquares, sigma: float) -> Map:
+    """One step to the minimiser of 1/2 ||x - y||^2 + sigma/2 ||x||^2 for A = id: x = y / (1 + sigma)."""
+    return Map(lambda x: data.y / (1 + sigma), pnpkit.nothing("ridge", "for a test"))
+
+
+def test_the_risk_is_that_of_a_problem_in_closed_form() -> None:
+    """A = id, u = y / (1 + t): risk / (N s^2) = (t^2 mean x^2 / s^2 + 1) / (1 + t)^2, least at t = s^2 / mean x^2."""
+    generator = torch.Generator().manual_seed(0)
+    x = 0.2 * torch.randn(1, 1, 128, 128, generator=generator, dtype=torch.float64)
+    y = x + NOISE * torch.randn(x.shape, generator=generator, dtype=torch.float64)
+    fidelity = LeastSquares(blur(np.ones((1, 1)), "circular", (128, 128), dtype=torch.float64), y)
+    energy = float(x.square().mean())
+    config = strength.Sure(shrink=1.0, reach=(0.01, 100))
+    found = strength.by_sure(fidelity, ridge, y, NOISE, closed=0.08, top=1.0, config=config)
+    assert len(found.tried) == 3
+    for t, risk in found.tried:
+        assert risk == pytest.approx((t**2 * energy / NOISE**2 + 1) / (1 + t) ** 2, abs=0.03)
+    assert found.strength == pytest.approx(NOISE**2 / energy, rel=0.25)
+
+
+@pytest.mark.parametrize("least", [0.01, 0.3])
+def test_least_of_a_parabola(least: float) -> None:
+    strengths = [0.05, 0.1, 0.2]
+    risks = [(math.log(s) - math.log(least)) ** 2 + 1 for s in strengths]
+    assert strength.least_of_parabola(strengths, risks) == pytest.approx(least)
+    assert strength.least_of_parabola(strengths, [1.0, 3.0, 2.0]) == 0.05
+
+
+def blurred_photograph() -> tuple[np.ndarray, np.ndarray]:
+    sharp = skimage.data.chelsea()[100:148, 130:178] / 255
+    return sharp, restore.simulate(sharp, "gaussian:1.5", 0.02, boundary="circular")
+
+
+def test_sure_mends_a_closed_rule_that_is_far_off() -> None:
+    sharp, blurred = blurred_photograph()
+    network = pnpkit.load_denoiser("wavelet")
+    y = images.to_tensor(blurred)
+    fidelity = LeastSquares(blur(pnpkit.kernels.gaussian(1.5), "circular", y.shape[-2:]), y)  # type: ignore[attr-defined]
+
+    def map_at(data: LeastSquares, sigma: float) -> Map:
+        return forward_backward(data, network.at(sigma), 1.9, (0.0, 1.0))
+
+    def score(sigma: float) -> float:
+        run = solve(map_at(fidelity, sigma), y, iteration=pnpkit.Anderson(), max_steps=8)
+        return psnr(images.from_tensor(run.x), sharp)
+
+    rule = strength.strength_for(0.02, 1.9, network)
+    for factor in (0.3, 3.0):
+        found = strength.by_sure(fidelity, map_at, y, 0.02, factor * rule, network.top)
+        assert abs(math.log(found.strength / rule)) < abs(math.log(factor)) - 0.3
+        assert score(found.strength) > score(factor * rule) + 0.1
+
+
+def test_the_option_is_honoured_seeded_and_named() -> None:
+    _, blurred = blurred_photograph()
+    settings = {"denoiser": "wavelet", "noise_level": 0.02, "boundary": "circular", "max_steps": 2}
+    one, two = (pnpkit.deblur(blurred, "gaussian:1.5", strength="sure", **settings) for _ in range(2))  # type: ignore[arg-type]
+    assert one.strength == two.strength and one.strength_note.startswith("--strength sure")
+    closed = pnpkit.deblur(blurred, "gaussian:1.5", **settings)  # type: ignore[arg-type]
+    assert "auto" in closed.strength_note and 0.4 <= one.strength / closed.strength <= 2.5
+    assert one.certificate.averaged and "converges to" in one.guarantee
+    clean = pnpkit.deblur(blurred, "gaussian:1.5", strength="sure", **{**settings, "noise_level": 0.0})  # type: ignore[arg-type]
+    assert clean.strength == strength.SMALLEST_STRENGTH, "without noise there is no risk to estimate"
+
+
+def test_holes_and_batches_are_no_exception() -> None:
+    _, blurred = blurred_photograph()
+    mask = np.zeros(blurred.shape[:2], bool)
+    mask[10:13] = True
+    run = pnpkit.inpaint(blurred, mask, denoiser="wavelet", noise_level=0.02, strength="sure", max_steps=2)
+    assert run.strength >= 10 / 255 and "sure" in run.strength_note
+    batch = torch.cat([images.to_tensor(blurred)] * 2)
+    assert (
+        pnpkit.deblur(batch, "box:3", denoiser="wavelet", noise_level=0.02, strength="sure", max_steps=1).image.shape
+        == batch.shape
+    )
+
+
+def test_what_cannot_be_honoured_is_refused() -> None:
+    _, blurred = blurred_photograph()
+    with pytest.raises(PnpError, match="available: auto, sure"):
+        pnpkit.deblur(blurred, "box:3", denoiser="wavelet", strength="sur")
+    with pytest.raises(InputError, match="strength must be a number here, got 'sure'"):
+        pnpkit.denoise(blurred, 0.02, denoiser="wavelet", strength="sure")  # type: ignore[arg-type]
