@@ -15,11 +15,13 @@ PACKAGE = Path(pnpkit.__file__).parent
 RANKS = {
     "errors": 0,
     "files": 0,
+    "distributed": 0,
     "certificates": 1,
     "maps": 1,
     "kernels": 1,
     "wavelets": 1,
     "total_variation": 1,
+    "hardware": 1,
     "layers": 2,
     "operators": 2,
     "proximal": 2,
@@ -47,6 +49,7 @@ RANKS = {
     "report": 6,
     "jobs": 6,
     "cli": 6,
+    "__main__": 7,
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -116,10 +116,6 @@ def test_nan_stops_training(tmp_path: Path) -> None:
         train(run, pictures(), pictures(), tmp_path)
 
 
-def test_the_precision_probe_answers() -> None:
-    assert training.prefers_bfloat16("cpu") in (True, False)
-
-
 def test_warm_start_keeps_what_was_learnt() -> None:
     source = catalogue.euler(blocks=2)
     with pytest.raises(InputError, match="1 steps of the source find no place"):
