@@ -86,10 +86,11 @@ def work(args: argparse.Namespace, parser: argparse.ArgumentParser, device: str)
         log = SummaryWriter(folder / "tensorboard")
     train_set = pictures(args.data / "train", args.data / "test")
     validation = pictures(args.data / "val")[:8] if first else []
+    begun, before = run.step, run.seconds
     with tqdm(desc=args.name, initial=run.step, unit="step", mininterval=10, disable=not first) as bar:
 
         def show(run: training.Run, loss: float) -> None:
-            rate = f"{config.batch * (bar.format_dict['rate'] or 0):.0f} of {limit:.0f}"
+            rate = f"{config.batch * (run.step - begun) / (run.seconds - before):.1f} of {limit:.1f}"
             bar.set_postfix(loss=f"{loss:.5f}", done=f"{100 * run.progress:.1f}%", patches_s=rate, refresh=False)
             bar.update()
             if log is not None:

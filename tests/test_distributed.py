@@ -23,16 +23,40 @@ from pnpkit.errors import InputError
 FOLDER = Path(__file__).parent.parent / "data" / "images"
 
 
-def in_two(*command: str) -> list[subprocess.CompletedProcess[str]]:
-    """The command in two processes with the environment that torchrun gives."""
-    with socket.socket() as probe:
+OPTIONS = ["--kernel", "box:3", "--max-steps", "2", "--device", "cpu"]
+
+
+def free_ports(count: int) -> list[str]:
+    """Ports that nobody listens on."""
+    probes = [socket.socket() for _ in range(count)]
+    for probe in probes:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    ports = [str(probe.getsockname()[1]) for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What two processes did that were started as torchrun would; per rank in ``ranks``: codes, output, errors."""
+    folder = tmp_path_factory.mktemp("two")
+    for name in ("in", "out"):
+        (folder / name).mkdir()
+    cat = images.read(FOLDER / "cat-blurred.png").pixels
+    for number in range(3):
+        images.write(folder / "in" / f"{number}.png", images.Picture(cat[60 : 100 + number, 100:150]))
+    (folder / "in" / "9.png").write_bytes(b"no picture")
+    ports = free_ports(3)
+    commands = [
+        [ports[1], "deblur", str(folder / "in"), "-o", str(folder / "out"), *OPTIONS],
+        [ports[2], "deblur", str(folder / "in" / "1.png"), "-o", str(folder / "joint.png"), *OPTIONS],
+    ]
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": ports[0], "OMP_NUM_THREADS": "1"}
     path = os.pathsep.join([str(Path(pnpkit.__file__).parent.parent), str(Path(__file__).parent)])
     started = [
         subprocess.Popen(
-            [sys.executable, *command],
+            [sys.executable, worker.__file__, str(folder), json.dumps(commands)],
             env={**os.environ, **shared, "PYTHONPATH": path, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -41,18 +65,10 @@ def in_two(*command: str) -> list[subprocess.CompletedProcess[str]]:
         for rank in range(2)
     ]
     ends = [process.communicate(timeout=300) for process in started]
-    return [
-        subprocess.CompletedProcess(command, process.returncode, out, error)
-        for process, (out, error) in zip(started, ends, strict=True)
-    ]
-
-
-@pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    folder = tmp_path_factory.mktemp("two")
-    for end in in_two(worker.__file__, str(folder)):
-        assert end.returncode == 0, end.stderr
-    return {**json.loads((folder / "found.json").read_text()), "folder": folder}
+    assert [process.returncode for process in started] == [0, 0], ends
+    ranks = [json.loads((folder / f"found-{rank}.json").read_text()) for rank in range(2)]
+    said = [{"codes": r["codes"], "out": out, "error": error} for r, (out, error) in zip(ranks, ends, strict=True)]
+    return {**ranks[0], "ranks": said, "folder": folder}
 
 
 def test_two_processes_train_as_one(found: dict[str, Any], tmp_path: Path) -> None:
@@ -81,27 +97,21 @@ def test_a_picture_over_two_processes_is_the_same_picture(found: dict[str, Any])
     assert all(difference < 1e-12 for difference in found["shared"].values())
 
 
-def test_a_folder_and_a_picture_over_two_processes(tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    (tmp_path / "out").mkdir()
-    cat = images.read(FOLDER / "cat-blurred.png").pixels
-    for number in range(3):
-        images.write(tmp_path / "in" / f"{number}.png", images.Picture(cat[60 : 100 + number, 100:150]))
-    (tmp_path / "in" / "9.png").write_bytes(b"no picture")
-    options = ["--kernel", "box:3", "--max-steps", "2", "--device", "cpu"]
-    ends = in_two("-m", "pnpkit", "deblur", str(tmp_path / "in"), "-o", str(tmp_path / "out"), *options)
-    assert [end.returncode for end in ends] == [1, 1]
-    assert sum(end.stderr.count("1 of 4 failed: ") for end in ends) == 1
-    assert [end.stdout.count("->") for end in ends] == [2, 1]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.png", "1.png", "2.png"]
-    alone = pnpkit.deblur(images.read(tmp_path / "in" / "1.png").pixels, "box:3", max_steps=2, device="cpu")
-    restored = images.read(tmp_path / "out" / "1.png").pixels
-    np.testing.assert_allclose(restored, np.asarray(alone.image).clip(0, 1), atol=0.51 / 255)
+def test_a_folder_over_two_processes(found: dict[str, Any]) -> None:
+    folder, ranks = found["folder"], found["ranks"]
+    assert [rank["codes"][0] for rank in ranks] == [1, 1], "one of the files is no picture"
+    assert sum(rank["error"].count("1 of 4 failed: ") for rank in ranks) == 1
+    assert [rank["out"].count(f"-> {folder / 'out'}") for rank in ranks] == [2, 1]
+    assert sorted(path.name for path in (folder / "out").iterdir()) == ["0.png", "1.png", "2.png"]
 
-    ends = in_two("-m", "pnpkit", "deblur", str(tmp_path / "in" / "1.png"), "-o", str(tmp_path / "joint.png"), *options)
-    assert [end.returncode for end in ends] == [0, 0], ends
-    assert [end.stdout.count("joint.png") for end in ends] == [1, 0]
-    np.testing.assert_allclose(images.read(tmp_path / "joint.png").pixels, restored, atol=1.01 / 255)
+
+def test_one_file_over_two_processes(found: dict[str, Any]) -> None:
+    folder, ranks = found["folder"], found["ranks"]
+    assert [rank["codes"][1] for rank in ranks] == [0, 0]
+    assert [rank["out"].count(f"-> {folder / 'joint.png'}") for rank in ranks] == [1, 0]
+    joint, alone = (images.read(folder / name).pixels for name in ("joint.png", "out/1.png"))
+    np.testing.assert_allclose(joint, alone, atol=1.01 / 255)
+    assert np.abs(alone - images.read(folder / "in" / "1.png").pixels).max() > 0.05
 
 
 def test_alone_there_is_nothing_to_share(monkeypatch: pytest.MonkeyPatch) -> None:

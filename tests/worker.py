@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from test_tiles import make
 from test_training import CONFIG, pictures, small
 
-from pnpkit import distributed, training
+from pnpkit import cli, distributed, training
 from pnpkit.networks.tiles import SMALLEST, Shared, Tiled
 from pnpkit.training import Run, TrainingConfig, train
 
@@ -81,9 +82,19 @@ def shared(name: str) -> float:
     return max(differences)
 
 
+def command(port: str, *arguments: str) -> int:
+    """The exit code of the command line in this process; the others are met at this port."""
+    os.environ["MASTER_PORT"], sys.argv = port, ["pnpkit", *arguments]
+    try:
+        cli.main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    raise AssertionError("the command line ends with an exit code")
+
+
 def main() -> None:
     torch.set_num_threads(1)
-    folder = Path(sys.argv[1])
+    folder, commands = Path(sys.argv[1]), json.loads(sys.argv[2])
     with distributed.together("cpu"):
         losses, run = whole(folder / "whole")
         again, other = resumed(folder / "resumed")
@@ -97,8 +108,8 @@ def main() -> None:
             "shared": {name: shared(name) for name in ("euler", "euler, three scales", "dncnn")},
         }
         training.finish(run)
-        if distributed.rank() == 0:
-            (folder / "found.json").write_text(json.dumps(found))
+    found["codes"] = [command(*arguments) for arguments in commands]
+    (folder / f"found-{distributed.rank()}.json").write_text(json.dumps(found))
 
 
 if __name__ == "__main__":
