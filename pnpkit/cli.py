@@ -76,6 +76,12 @@ def restoring_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def precision_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How much is rounded, of commands that can do with less or more than float32."""
+    text = "auto, float32, float64, or bfloat16: early steps in that, then float32."
+    return click.option("--precision", default="auto", show_default=True, help=text)(command)
+
+
 def iterating_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options of commands that iterate to a fixed point."""
     options = [
@@ -108,6 +114,7 @@ def program() -> None:
               "motion:LENGTH,ANGLE | disk:RADIUS | box:SIZE | auto (an estimate).")  # fmt: skip
 @click.option("--boundary", default="unknown", show_default=True, help="unknown, circular or zero.")
 @iterating_options
+@precision_option
 @restoring_options
 @image_options
 def deblur(inputs: tuple[str, ...], out: str | None, **options: Any) -> int:
@@ -123,6 +130,7 @@ def deblur(inputs: tuple[str, ...], out: str | None, **options: Any) -> int:
         "strength",
         "device",
         "max_memory",
+        "precision",
     )
 
     def restore(picture: Picture, show: Callable[[Step], None]) -> Restoration:
@@ -137,11 +145,12 @@ def deblur(inputs: tuple[str, ...], out: str | None, **options: Any) -> int:
 
 @program.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="IMAGE...")
+@precision_option
 @restoring_options
 @image_options
 def denoise(inputs: tuple[str, ...], out: str | None, **options: Any) -> int:
     """Remove noise: one application of the denoiser."""
-    shared = ("denoiser", "noise_level", "strength", "device", "max_memory")
+    shared = ("denoiser", "noise_level", "strength", "device", "max_memory", "precision")
 
     def restore(picture: Picture, show: Callable[[Step], None]) -> Restoration:
         from pnpkit import restore

@@ -21,8 +21,8 @@ def seconds_of(work: Callable[[], Tensor], repeat: int = 3) -> float:
     return min(times[1:])
 
 
-def prefers_bfloat16(device: str | torch.device) -> bool:
-    """Whether a 64 -> 64 convolution takes less than 0.8 of its float32 time in bfloat16 here."""
+def prefers_bfloat16(device: str | torch.device, worth: float = 0.8) -> bool:
+    """Whether a 64 -> 64 convolution takes less than ``worth`` of its float32 time in bfloat16 here."""
     x = torch.randn(8, 64, 64, 64, device=device).contiguous(memory_format=torch.channels_last)
     kernel = torch.randn(64, 64, 3, 3, device=device)
 
@@ -31,7 +31,7 @@ def prefers_bfloat16(device: str | torch.device) -> bool:
         return seconds_of(lambda: nn.functional.conv2d(a, w, padding=1))
 
     with torch.no_grad():
-        return seconds(torch.bfloat16) < 0.8 * seconds(torch.float32)
+        return seconds(torch.bfloat16) < worth * seconds(torch.float32)
 
 
 class Convolutions(TorchFunctionMode):

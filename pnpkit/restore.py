@@ -27,8 +27,9 @@ from pnpkit.networks.base import Network
 from pnpkit.networks.tiles import within_memory
 from pnpkit.noise import estimate_noise
 from pnpkit.operators import BOUNDARIES, blur
+from pnpkit.precision import convert, decide, solve_in
 from pnpkit.registry import load_denoiser
-from pnpkit.solver import Status, Step, solve
+from pnpkit.solver import Status, Step
 from pnpkit.splittings import forward_backward
 
 DOUBTFUL = 0.5  # confidence of an estimated kernel below which the user is warned
@@ -82,6 +83,7 @@ def deblur(
     max_steps: int = 500,
     device: str | None = None,
     max_memory: float | None = None,
+    precision: str = "auto",
     limits: tuple[float, float] = (0.0, 1.0),
     callback: Callable[[Step], None] | None = None,
 ) -> Restoration:
@@ -99,6 +101,8 @@ def deblur(
         tol, max_steps: stop when ||x - T x|| <= tol ||x||, or after so many evaluations.
         device: cpu, cuda, or None for the GPU when there is one.
         max_memory: GiB that the run may take; None is half of the machine's. The network works on tiles when needed.
+        precision: float32, float64, or bfloat16: early steps in that, then float32, of which alone certificate and last
+            residual speak (``precision``). auto keeps the picture's type and probes whether bfloat16 pays here.
         limits: the box that the estimate is kept in; its projection is part of T.
         callback: called with a ``Step`` after every evaluation.
 
@@ -107,6 +111,7 @@ def deblur(
     """
     started = time.perf_counter()
     y, back = open_image(image, device)
+    y = convert(y, precision)
     iteration = choose("method", method, ITERATIONS)()
     if boundary not in BOUNDARIES:
         raise UnknownName("boundary", boundary, BOUNDARIES)
@@ -119,9 +124,18 @@ def deblur(
     sigma = max(least, strength_for(noise, tau, network))
     sigma = min(sigma, network.top) if strength is None else check_level("strength", strength, network.top)
     network = within_memory(network, operator.A_adjoint(y).shape, allowed(max_memory), y.element_size())
-    step = forward_backward(fidelity, network.at(sigma), tau, limits)
     x0 = first_guess(y, weights, noise) if boundary == "unknown" else extend(y, operator)
-    run = solve(step, x0.clamp(*limits), iteration=iteration, tol=tol, max_steps=max_steps, callback=callback)
+    run = solve_in(
+        decide(precision, network, y),
+        network,
+        sigma,
+        lambda backward: forward_backward(fidelity, backward, tau, limits),
+        x0.clamp(*limits),
+        iteration=iteration,
+        tol=tol,
+        max_steps=max_steps,
+        callback=callback,
+    )
     return Restoration(
         image=back(crop(run.x, y)),
         status=run.status,
@@ -147,10 +161,17 @@ def denoise(
     strength: float | None = None,
     device: str | None = None,
     max_memory: float | None = None,
+    precision: str = "auto",
 ) -> Restoration:
-    """Remove noise: one application of D(., strength), by default at the noise level. Arguments as ``deblur``."""
+    """Remove noise: one application of D(., strength), by default at the noise level. Arguments as ``deblur``.
+
+    Not in bfloat16: there is no later step that would make good what it rounds.
+    """
     started = time.perf_counter()
     y, back = open_image(image, device)
+    if precision == "bfloat16":
+        raise InputError("denoising is one step, and no later one makes good what bfloat16 rounds: use float32")
+    y = convert(y, precision)
     network = open_denoiser(denoiser, y.device)
     noise = noise_of(y) if noise_level is None else check_level("noise level", noise_level)
     sigma = min(noise, network.top) if strength is None else check_level("strength", strength, network.top)
@@ -222,8 +243,7 @@ def open_image(
             raise InputError(f"expected a float tensor (B, 1 or 3, H, W), got {image.dtype} {tuple(image.shape)}")
         if not bool(torch.isfinite(image).all()):
             raise InputError("the image holds NaN or infinity")
-        origin = image.device
-        return image.to(place), lambda x: x.to(origin)
+        return image.to(place), lambda x: x.to(image)
     pixels, restore = images.as_float(np.asarray(image))
     return images.to_tensor(pixels).to(place), lambda x: restore(images.from_tensor(x.cpu()))
 

@@ -37,6 +37,7 @@ RANKS = {
     "diagnostics": 3,
     "checks": 3,
     "solver": 4,
+    "precision": 4,
     "algorithms": 5,
     "blind": 5,
     "restore": 5,
