@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pnpkit import __version__, distributed
+from pnpkit import __version__, distributed, startup
 from pnpkit.errors import InputError, PnpError
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def over_processes(
     """Under torchrun: every process takes its share of the files, or all work on one; each returns the same code."""
     with distributed.together(options["device"]):
         if len(files) == 1:
+            startup.import_deepinv()
             from pnpkit.networks.tiles import Shared
             from pnpkit.restore import choose_device, open_denoiser
 
@@ -150,6 +151,7 @@ def one(
     picture = images.read(Path(name))
     reference = sharp(options["reference"], picture, factor) if options["reference"] else None
 
+    startup.import_deepinv()
     import numpy as np
     import torch
 

@@ -16,6 +16,7 @@ RANKS = {
     "errors": 0,
     "files": 0,
     "distributed": 0,
+    "startup": 0,
     "certificates": 1,
     "maps": 1,
     "kernels": 1,
