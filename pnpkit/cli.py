@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pnpkit.solver import Step
 
 BAD_INPUT = 2
-RESTORING = ("denoiser", "noise_level", "strength", "device", "max_memory", "linear")
+RESTORING = ("denoiser", "noise_level", "strength", "device", "max_memory", "precision", "linear")
 ITERATING = (*RESTORING, "method", "tol", "max_steps")
 
 
@@ -75,6 +75,12 @@ def restoring_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
         click.option("--max-memory", type=Level(), default="auto", metavar="GIB", help="auto: half of the machine's."),
+        click.option(
+            "--precision",
+            default="auto",
+            show_default=True,
+            help="auto, float32, float64, or bfloat16: early steps in that, then float32.",
+        ),
         click.option("--linear", is_flag=True, help="Work in linear light (sRGB curve); levels are then of light."),
         click.option("--reference", metavar="IMAGE", help="The sharp picture, to report PSNR."),
         click.option("--report", metavar="DIR", help="Write a page: before and after, residuals, proof, settings."),

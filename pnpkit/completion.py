@@ -33,6 +33,7 @@ def inpaint(
     max_steps: int = 500,
     device: str | None = None,
     max_memory: float | None = None,
+    precision: str = "auto",
     limits: tuple[float, float] = (0.0, 1.0),
     callback: Callable[[Step], None] | None = None,
     linear: bool = False,
@@ -42,8 +43,8 @@ def inpaint(
     Outside of the holes the picture comes back as it was; what is inside of them is not looked at.
 
     Args:
-        image, denoiser, noise_level, method, tol, max_steps, device, max_memory, limits, callback, linear: as
-            in ``deblur``.
+        image, denoiser, noise_level, method, tol, max_steps, device, max_memory, precision, limits,
+            callback, linear: as in ``deblur``.
         mask: (H, W), true or not 0 where a pixel is MISSING (as in skimage and OpenCV, not as in deepinv).
         strength: sigma of the denoiser; None is 10/255, or more when the noise asks for it. Smoother when larger.
 
@@ -51,7 +52,7 @@ def inpaint(
         InputError: a mask of another size, or one that leaves nothing known; and what ``deblur`` refuses.
     """
     settings = Settings(
-        denoiser, noise_level, strength, method, tol, max_steps, device, max_memory, limits, callback, linear
+        denoiser, noise_level, strength, method, tol, max_steps, device, max_memory, precision, limits, callback, linear
     )
     bench = Bench(image, settings)
     y, missing = bench.y, open_mask(mask, bench.y)
@@ -78,6 +79,7 @@ def upscale(
     max_steps: int = 500,
     device: str | None = None,
     max_memory: float | None = None,
+    precision: str = "auto",
     limits: tuple[float, float] = (0.0, 1.0),
     callback: Callable[[Step], None] | None = None,
     linear: bool = False,
@@ -87,8 +89,8 @@ def upscale(
     Each pixel of y is taken for the mean of factor x factor pixels of the scene, as a sensor measures them.
 
     Args:
-        image, denoiser, noise_level, method, tol, max_steps, device, max_memory, limits, callback, linear: as
-            in ``deblur``.
+        image, denoiser, noise_level, method, tol, max_steps, device, max_memory, precision, limits,
+            callback, linear: as in ``deblur``.
         factor: a whole number from 2 to 8; the result is (factor H, factor W).
         strength: sigma of the denoiser; None is 2/255, or more when the noise asks for it.
 
@@ -99,7 +101,7 @@ def upscale(
         raise InputError(f"a factor is a whole number from 2 to {LARGEST_FACTOR}, got {factor}")
     factor = int(factor)
     settings = Settings(
-        denoiser, noise_level, strength, method, tol, max_steps, device, max_memory, limits, callback, linear
+        denoiser, noise_level, strength, method, tol, max_steps, device, max_memory, precision, limits, callback, linear
     )
     bench = Bench(image, settings)
     y, operator = bench.y, area_downsampling(bench.y, factor)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pnpkit import __version__
+from pnpkit import __version__, distributed, startup
 from pnpkit.errors import InputError, PnpError
 
 if TYPE_CHECKING:
@@ -69,8 +69,45 @@ def each(
         raise InputError(f"several images need an existing folder as output, got {out}")
     if len(files) > 1 and (options["json_file"] or options["reference"] or options.get("gif")):
         raise InputError("--json, --reference and --gif take one image")
+    if distributed.world() > 1:
+        return over_processes(files, out, word, restore, options, factor)
     if len(files) == 1:
         return one(files[0], out, word, restore, options, factor)
+    return verdict(files, in_turn(files, out, word, restore, options, factor))
+
+
+def over_processes(
+    files: list[str],
+    out: str | None,
+    word: str,
+    restore: Callable[[Picture, Callable[[Step], None]], Restoration],
+    options: dict[str, Any],
+    factor: int,
+) -> int:
+    """Under torchrun: every process takes its share of the files, or all work on one; each returns the same code."""
+    with distributed.together(options["device"]):
+        if len(files) == 1:
+            startup.import_deepinv()
+            from pnpkit.networks.tiles import Shared
+            from pnpkit.problem import choose_device, open_denoiser
+
+            shown = dict(options)  # what the page shows: the denoiser by its name
+            options["denoiser"] = Shared(open_denoiser(options["denoiser"], choose_device(options["device"])))
+            return max(distributed.gather(one(files[0], out, word, restore, shown, factor, distributed.rank() == 0)))
+        mine = files[distributed.rank() :: distributed.world()]
+        shares = distributed.gather(in_turn(mine, out, word, restore, options, factor))
+    return verdict(files, [name for share in shares for name in share])
+
+
+def in_turn(
+    files: list[str],
+    out: str | None,
+    word: str,
+    restore: Callable[[Picture, Callable[[Step], None]], Restoration],
+    options: dict[str, Any],
+    factor: int,
+) -> list[str]:
+    """Restore one file after the other; returns those that failed."""
     failed = []
     for name in files:
         try:
@@ -79,7 +116,12 @@ def each(
         except PnpError as error:
             failed.append(name)
             click.echo(f"pnpkit: {error}", err=True)
-    if failed:
+    return failed
+
+
+def verdict(files: list[str], failed: list[str]) -> int:
+    """The exit code for several files; what failed is said once."""
+    if failed and distributed.rank() == 0:
         click.echo(f"pnpkit: {len(failed)} of {len(files)} failed: {', '.join(failed)}", err=True)
     return SOME_FAILED if failed else 0
 
@@ -91,8 +133,12 @@ def one(
     restore: Callable[[Picture, Callable[[Step], None]], Restoration],
     options: dict[str, Any],
     factor: int = 1,
+    writes: bool = True,
 ) -> int:
-    """Read, restore, write, report. Everything that can be refused is refused before the work begins."""
+    """Read, restore, write, report. Everything that can be refused is refused before the work begins.
+
+    A process that does not write only helps the one that does.
+    """
     from pnpkit import images
 
     target = target_for(name, out, word, options["overwrite"])
@@ -105,6 +151,7 @@ def one(
     picture = images.read(Path(name))
     reference = sharp(options["reference"], picture, factor) if options["reference"] else None
 
+    startup.import_deepinv()
     import numpy as np
     import torch
 
@@ -113,7 +160,7 @@ def one(
 
     size = (factor * picture.pixels.shape[0], factor * picture.pixels.shape[1])
     frames = pages.Frames(size, options["linear"])
-    with Progress(options["quiet"]) as progress:
+    with Progress(options["quiet"] or not writes) as progress:
 
         def show(step: Step) -> None:
             progress(step)
@@ -121,6 +168,8 @@ def one(
                 frames(step)
 
         run = restore(picture, show)
+    if not writes:
+        return DIVERGED if run.status.failed else 0
     images.write(target, images.with_pixels(picture, np.asarray(run.image)))
 
     scores = {}

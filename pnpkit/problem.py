@@ -22,8 +22,9 @@ from pnpkit.maps import Map
 from pnpkit.networks.base import Network
 from pnpkit.networks.tiles import within_memory
 from pnpkit.noise import estimate_noise
+from pnpkit.precision import convert, decide, solve_in
 from pnpkit.registry import load_denoiser
-from pnpkit.solver import Status, Step, solve
+from pnpkit.solver import Status, Step
 from pnpkit.splittings import forward_backward
 from pnpkit.strength import RULES, MapAt, by_sure, strength_for
 
@@ -78,6 +79,7 @@ class Settings:
     max_steps: int
     device: str | None
     max_memory: float | None
+    precision: str
     limits: tuple[float, float]
     callback: Callable[[Step], None] | None
     linear: bool
@@ -114,7 +116,8 @@ class Bench:
 
     def __init__(self, image: np.ndarray | Tensor, settings: Settings):
         self.started, self.settings = time.perf_counter(), settings
-        self.y, self.back = open_image(image, settings.device, settings.linear)
+        y, self.back = open_image(image, settings.device, settings.linear)
+        self.y = convert(y, settings.precision)
         self.iteration: Iteration = choose("method", settings.method, ITERATIONS)()
         self.network = open_denoiser(settings.denoiser, self.y.device)
 
@@ -135,8 +138,11 @@ class Bench:
 
         start = problem.guess.clamp(*settings.limits)
         sigma, note, start = self.strength(problem, fidelity, map_at, start)
-        run = solve(
-            map_at(fidelity, sigma),
+        run = solve_in(
+            decide(settings.precision, network, problem.y),
+            network,
+            sigma,
+            lambda backward: forward_backward(fidelity, backward, tau, settings.limits),
             start,
             iteration=iteration,
             tol=settings.tol,
@@ -190,8 +196,7 @@ def open_image(image: np.ndarray | Tensor, device: str | None, linear: bool = Fa
             raise InputError(f"expected a float tensor (B, 1 or 3, H, W), got {image.dtype} {tuple(image.shape)}")
         if not bool(torch.isfinite(image).all()):
             raise InputError("the image holds NaN or infinity")
-        origin = image.device
-        return image.to(place), lambda x: x.to(origin)
+        return image.to(place), lambda x: x.to(image)
     pixels, restore = images.as_float(np.asarray(image))
     return images.to_tensor(pixels).to(place), lambda x: restore(images.from_tensor(x.cpu()))
 

@@ -16,11 +16,12 @@ from pnpkit.blind import latent
 from pnpkit.blind.choose import estimate_kernel
 from pnpkit.blind.parametric import KernelEstimate
 from pnpkit.diagnostics import Audit, audit
-from pnpkit.errors import UnknownName
+from pnpkit.errors import InputError, UnknownName
 from pnpkit.networks.base import Network
 from pnpkit.networks.tiles import within_memory
 from pnpkit.noise import estimate_noise
 from pnpkit.operators import BOUNDARIES, blur
+from pnpkit.precision import convert
 from pnpkit.problem import (
     Bench,
     Problem,
@@ -55,6 +56,7 @@ def deblur(
     max_steps: int = 500,
     device: str | None = None,
     max_memory: float | None = None,
+    precision: str = "auto",
     limits: tuple[float, float] = (0.0, 1.0),
     callback: Callable[[Step], None] | None = None,
     linear: bool = False,
@@ -74,6 +76,8 @@ def deblur(
         tol, max_steps: stop when ||x - T x|| <= tol ||x||, or after so many evaluations.
         device: cpu, cuda, or None for the GPU when there is one.
         max_memory: GiB that the run may take; None is half of the machine's. The network works on tiles when needed.
+        precision: float32, float64, or bfloat16: early steps in that, then float32, of which alone certificate and last
+            residual speak (``precision``). auto keeps the picture's type and probes whether bfloat16 pays here.
         limits: the box that the estimate is kept in; its projection is part of T.
         callback: called with a ``Step`` after every evaluation.
         linear: undo the sRGB curve before and apply it after: blur and noise happen in light, files hold about its
@@ -83,7 +87,7 @@ def deblur(
         InputError: anything that cannot be used, in one sentence.
     """
     settings = Settings(
-        denoiser, noise_level, strength, method, tol, max_steps, device, max_memory, limits, callback, linear
+        denoiser, noise_level, strength, method, tol, max_steps, device, max_memory, precision, limits, callback, linear
     )
     bench = Bench(image, settings)
     if boundary not in BOUNDARIES:
@@ -107,11 +111,18 @@ def denoise(
     strength: float | None = None,
     device: str | None = None,
     max_memory: float | None = None,
+    precision: str = "auto",
     linear: bool = False,
 ) -> Restoration:
-    """Remove noise: one application of D(., strength), by default at the noise level. Arguments as ``deblur``."""
+    """Remove noise: one application of D(., strength), by default at the noise level. Arguments as ``deblur``.
+
+    Not in bfloat16: there is no later step that would make good what it rounds.
+    """
     started = time.perf_counter()
+    if precision == "bfloat16":
+        raise InputError("denoising is one step, and no later one makes good what bfloat16 rounds: use float32")
     y, back = open_image(image, device, linear)
+    y = convert(y, precision)
     network = open_denoiser(denoiser, y.device)
     noise = noise_of(y) if noise_level is None else check_level("noise level", noise_level)
     sigma = min(noise, network.top) if strength is None else check_level("strength", strength, network.top)

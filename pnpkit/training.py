@@ -15,8 +15,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import parametrize
 
+from pnpkit import distributed
 from pnpkit.errors import InputError
 from pnpkit.files import write_whole
 from pnpkit.layers.activations import Clip, LevelTable, clip
@@ -139,22 +141,6 @@ def psnr_on(network: nn.Module, pictures: list[np.ndarray], level: float, size: 
     return float(np.mean(scores))
 
 
-def prefers_bfloat16(device: str) -> bool:
-    """Whether a 64 -> 64 convolution is faster in bfloat16 here: a quick probe, since CPUs differ."""
-    x = torch.randn(8, 64, 64, 64, device=device).contiguous(memory_format=torch.channels_last)
-    kernel = torch.randn(64, 64, 3, 3, device=device)
-    seconds = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        a, w = x.to(dtype), kernel.to(dtype).contiguous(memory_format=torch.channels_last)
-        times = []
-        for _ in range(4):
-            started = time.perf_counter()
-            float(nn.functional.conv2d(a, w, padding=1).sum())  # reading the number waits for the device
-            times.append(time.perf_counter() - started)
-        seconds[dtype] = min(times)
-    return seconds[torch.bfloat16] < 0.8 * seconds[torch.float32]
-
-
 def compile_activations(network: nn.Module) -> None:
     """One fused kernel for clip and its gradient: about twice the training speed on a CPU."""
     fused = torch.compile(clip, dynamic=False)
@@ -193,6 +179,7 @@ class Run:
         self.average = {name: p.detach().clone() for name, p in network.named_parameters()}
         self.optimizer = torch.optim.Adam(parameter_groups(network, config), lr=config.learning_rate)
         self.generator = torch.Generator().manual_seed(config.seed)
+        self.randomness = self.generator.get_state()  # before the next batch, though that may be drawn ahead
         self.step, self.seconds = 0, 0.0
 
     @property
@@ -213,7 +200,7 @@ class Run:
 
     def save(self, path: Path) -> None:
         """Atomic: a checkpoint is whole or it is the one before."""
-        tensors = {"generator": self.generator.get_state()}
+        tensors = {"generator": self.randomness}
         for name, parameter in self.network.named_parameters():
             tensors[f"network.{name}"] = parameter.detach()
             tensors[f"average.{name}"] = self.average[name]
@@ -237,17 +224,18 @@ class Run:
         with safe_open(path, "pt") as file:
             meta = json.loads(file.metadata()["run"])
             self.step, self.seconds, self.start = meta["step"], meta["seconds"], meta["start"]
-            self.generator.set_state(file.get_tensor("generator"))
+            self.randomness = file.get_tensor("generator")
             names = set(file.keys())
+            device = next(self.network.parameters()).device
             for index, steering in enumerate(steerings(self.network)):
                 if f"steering.{index}" in names:
-                    steering.right = file.get_tensor(f"steering.{index}")
+                    steering.right = file.get_tensor(f"steering.{index}").to(device)
             for name, parameter in self.network.named_parameters():
                 parameter.copy_(file.get_tensor(f"network.{name}"))
                 self.average[name].copy_(file.get_tensor(f"average.{name}"))
-                for key in ("step", "exp_avg", "exp_avg_sq"):
+                for key, place in (("step", "cpu"), ("exp_avg", device), ("exp_avg_sq", device)):
                     if f"adam.{name}.{key}" in names:
-                        self.optimizer.state[parameter][key] = file.get_tensor(f"adam.{name}.{key}")
+                        self.optimizer.state[parameter][key] = file.get_tensor(f"adam.{name}.{key}").to(place)
 
 
 def train(
@@ -258,47 +246,93 @@ def train(
     *,
     device: str = "cpu",
     half: bool = True,
+    compiled: bool = False,
+    limit: float = 0.0,
     on_step: Callable[[Run, float], None] = lambda run, loss: None,
 ) -> None:
     """Runs until the schedule ends, writing ``checkpoint.safetensors`` and ``training.csv`` into ``folder``.
 
+    Inside ``distributed.together`` every process draws the same batch and works on its share of it: the run is, up to
+    rounding, that of one process. Rank 0 keeps the time and writes.
+
     Args:
         half: multiply in bfloat16 (autocast); the running image stays in float32.
+        compiled: compile the whole network (needs a C++ compiler, or Triton on a GPU).
+        limit: patches a second that the convolutions alone would allow, for the curve; see ``hardware``.
         on_step: called after every step with the run and the loss, for progress bars.
     """
     network, config = run.network, run.config
+    model = prepare(network, compiled)
+    run.generator.set_state(run.randomness)
     batches = iter(Batches(pictures, config, run.generator))
-    last_save = run.seconds
+    batch = to_device(next(batches), device)
+    last_save, clock = run.seconds, time.perf_counter()
     losses: list[float] = []
     while run.progress < 1:
-        started = time.perf_counter()
-        clean, noisy, level = (t.to(device) for t in next(batches))
+        clean, noisy, level = batch
         for group in run.optimizer.param_groups:
             group["lr"] = run.learning_rate() * group["scale"]
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=half):
-            output = network(noisy, level)
+            output = model(noisy, level)
         error = (output.float() - clean).square().mean(dim=(1, 2, 3))
         loss = (error / (level + 1 / 255) ** config.level_power).mean()
         run.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(network.parameters(), config.gradient_limit)
-        if not bool(torch.isfinite(norm)):
-            raise InputError(f"training diverged at step {run.step}: resume from the checkpoint with a smaller rate")
         run.optimizer.step()
         run.update_average()
+        run.randomness = run.generator.get_state()
+        batch = to_device(next(batches), device)  # while a GPU is still busy with this one
+        elapsed, clock = time.perf_counter() - clock, time.perf_counter()
+        mean, size, seconds = agreed(loss, norm, elapsed)
+        if not math.isfinite(size):
+            raise InputError(f"training diverged at step {run.step}: resume from the checkpoint with a smaller rate")
         run.step += 1
-        run.seconds += time.perf_counter() - started
-        losses.append(float(loss.detach()))
-        on_step(run, losses[-1])
+        run.seconds += seconds
+        losses.append(mean)
+        on_step(run, mean)
         if run.seconds - last_save > 60 * config.checkpoint_minutes or run.progress >= 1:
-            record(run, losses, validation, folder, last_save)
-            run.save(folder / "checkpoint.safetensors")
-            last_save, losses = run.seconds, []
+            record(run, losses, validation, folder, last_save, limit)
+            if distributed.rank() == 0:
+                run.save(folder / "checkpoint.safetensors")
+            last_save, losses, clock = run.seconds, [], time.perf_counter()
 
 
-def record(run: Run, losses: list[float], validation: list[np.ndarray], folder: Path, since: float) -> None:
-    """One line of the curve: the averaged weights, measured in float32."""
-    with averaged(run):
+def prepare(network: nn.Module, compiled: bool) -> nn.Module:
+    """What is called in training in place of the network: its compiled form, its replica among others."""
+    model = network
+    if compiled:
+        for steering in steerings(network):
+            steering.forward = torch.compiler.disable(steering.forward)  # type: ignore[method-assign]  # complex, small
+        model = torch.compile(network)  # type: ignore[assignment]
+    return DistributedDataParallel(model) if distributed.world() > 1 else model
+
+
+def to_device(batch: tuple[Tensor, Tensor, Tensor], device: str) -> list[Tensor]:
+    """This process's share of the batch; on its way to a GPU it holds nothing up."""
+    shares = [distributed.share(t) for t in batch]
+    if torch.device(device).type != "cuda":
+        return shares
+    return [t.pin_memory().to(device, non_blocking=True) for t in shares]
+
+
+def agreed(loss: Tensor, norm: Tensor, elapsed: float) -> list[float]:
+    """Loss and gradient norm, means over the processes, and the seconds by the clock of rank 0.
+
+    The one place in a step where the device is waited for.
+    """
+    first, count = distributed.rank() == 0, distributed.world()
+    numbers = torch.stack([loss.detach() / count, norm.detach() / count, loss.new_tensor(elapsed * first)])
+    return distributed.total(numbers).tolist()
+
+
+def record(
+    run: Run, losses: list[float], validation: list[np.ndarray], folder: Path, since: float, limit: float = 0.0
+) -> None:
+    """One line of the curve: the averaged weights, measured in float32 by rank 0."""
+    with averaged(run):  # by every process: it touches what steers the norms
+        if distributed.rank() > 0:
+            return
         scores = {f"psnr_{s}": round(psnr_on(run.network, validation, s / 255), 3) for s in VALIDATION_LEVELS}
     row = {
         "step": run.step,
@@ -306,14 +340,18 @@ def record(run: Run, losses: list[float], validation: list[np.ndarray], folder: 
         "learning_rate": f"{run.learning_rate():.3e}",
         "loss": f"{float(np.mean(losses)):.6f}",
         "patches_per_second": round(len(losses) * run.config.batch / (run.seconds - since), 1),
+        "convolutions_alone": round(limit, 1),
         **scores,
     }
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "training.csv"
-    new = not path.exists()
+    columns = list(row)
+    if path.exists():  # a curve that was begun keeps its columns
+        with path.open(newline="") as file:
+            columns = next(csv.reader(file))
     with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, list(row))
-        if new:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
+        if file.tell() == 0:
             writer.writeheader()
         writer.writerow(row)
 

@@ -1,11 +1,14 @@
-"""Speed: one 481 x 321 photograph to a residual of 1e-4, beside deepinv's PGD with DnCNN and its TV prior.
+"""Speed: one 481 x 321 photograph to a residual of 1e-4, beside deepinv and scikit-image.
 
     python scripts/benchmark.py --data PATH/bsds500 --kernels PATH/kernels [--threads 2] [--limit 1000] [--repeat 5]
 
 First picture of BSDS500 val (481 x 321), levin09_1, circular, noise 2.55/255, numpy.random.seed(0). All in one run on
-the same threads: seconds and evaluations to ||x - T x|| <= 1e-4 ||x||, the median seconds of an evaluation, and its
-ratio to the bare convolutions that the network needs. deepinv runs its own loop on the same operator with the same
-DnCNN weights. Writes docs/results/speed.{json,md}.
+the same threads: seconds and evaluations to ||x - T x|| <= tol ||x||, tol = 1e-3, 1e-4, 1e-5 as far as it went, and the
+median seconds of an evaluation. What is cheap, one evaluation of each denoiser beside the bare convolutions in it, is
+the median of --repeat, turn by turn; a whole restoration is the median of --runs. deepinv runs its own loop on the same
+operator with the same DnCNN weights; scikit-image's TV denoiser stands behind gradient steps on it, and its
+unsupervised Wiener filter works channel by channel. --only picks methods by a part of their names, --size crops.
+Writes speed.{json,md} into docs/results (or --out).
 """
 
 from __future__ import annotations
@@ -26,46 +29,106 @@ import scipy.ndimage
 import torch
 from deepinv.optim import PnP, TVPrior
 from deepinv.optim.data_fidelity import L2
+from skimage.restoration import denoise_tv_chambolle, unsupervised_wiener
 from torch import Tensor
 
-from pnpkit import images, kernels, registry, restore
+from pnpkit import certificates, hardware, images, kernels, registry, restore
 from pnpkit.fidelity import LeastSquares
 from pnpkit.files import write_whole
 from pnpkit.iterations import Anderson, Iteration, Picard
+from pnpkit.maps import Map
 from pnpkit.metrics import psnr
+from pnpkit.networks.base import Network
 from pnpkit.operators import blur
-from pnpkit.solver import solve
+from pnpkit.precision import solve_in
+from pnpkit.solver import Result, Step, solve
 from pnpkit.splittings import forward_backward, half_quadratic
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
 NOISE, TOLERANCE = 2.55 / 255, 1e-4
+LEVELS = (1e-3, 1e-4, 1e-5)
+REFERENCE = "deepinv PGD, PnP with DnCNN"
 
 
-def ours(name: str, splitting: str, iteration: Iteration, fidelity: LeastSquares, y: Tensor, limit: int) -> dict:
+class Clock:
+    """Notes when each evaluation of a map was over."""
+
+    def __init__(self) -> None:
+        self.times = [time.perf_counter()]
+
+    def __call__(self, step: Step) -> None:
+        self.times.append(time.perf_counter())
+
+    def row(self, run: Result) -> dict[str, Any]:
+        """The run with what it took."""
+        seconds = np.subtract(self.times[1:], self.times[0])
+        return {
+            "x": run.x,
+            "seconds": run.seconds,
+            "steps": run.steps,
+            "residual": run.residuals[-1],
+            "step": float(np.median(np.diff(self.times))),
+            "reached": reached(run.residuals, seconds.tolist()),
+            "guarantee": run.guarantee,
+        }
+
+
+def reached(residuals: tuple[float, ...], seconds: list[float]) -> dict[str, tuple[int, float]]:
+    """Evaluations and seconds to each level that was reached."""
+    found = {}
+    for level in LEVELS:
+        below = [index for index, residual in enumerate(residuals) if residual <= level]
+        if below:
+            found[f"{level:.0e}"] = (below[0] + 1, seconds[below[0]])
+    return found
+
+
+def ours(
+    name: str,
+    splitting: str,
+    iteration: Iteration,
+    fidelity: LeastSquares,
+    y: Tensor,
+    limit: int,
+    precision: str = "float32",
+    tol: float = TOLERANCE,
+) -> dict[str, Any]:
     """A run of pnpkit from y."""
     network, tau = registry.load_denoiser(name), fidelity.default_step()
-    denoiser = network.at(restore.strength_for(NOISE, tau, network))
-    if splitting == "half-quadratic":
-        map = half_quadratic(fidelity, denoiser, tau, (0.0, 1.0))
-    else:
-        map = forward_backward(fidelity, denoiser, tau, (0.0, 1.0))
-    times: list[float] = [time.perf_counter()]
-    run = solve(
-        map,
+    split = half_quadratic if splitting == "half-quadratic" else forward_backward
+    sigma, clock = restore.strength_for(NOISE, tau, network), Clock()
+    run = solve_in(
+        precision,
+        network,
+        sigma,
+        lambda backward: split(fidelity, backward, tau, (0.0, 1.0)),
         y,
         iteration=iteration,
-        tol=TOLERANCE,
+        tol=tol,
         max_steps=limit,
-        callback=lambda step: times.append(time.perf_counter()),
+        callback=clock,
     )
-    return {
-        "x": run.x,
-        "seconds": run.seconds,
-        "steps": run.steps,
-        "residual": run.residuals[-1],
-        "step": float(np.median(np.diff(times))),
-        "guarantee": run.guarantee,
-    }
+    return clock.row(run)
+
+
+def total_variation(fidelity: LeastSquares, y: Tensor, weight: float, limit: int) -> dict[str, Any]:
+    """scikit-image's denoise_tv_chambolle after gradient steps of length 1 (an inexact proximal gradient method)."""
+
+    def denoise(x: Tensor) -> Tensor:
+        return images.to_tensor(denoise_tv_chambolle(images.from_tensor(x), weight=weight, channel_axis=-1)).to(x)
+
+    clock = Clock()
+    backward = Map(denoise, certificates.nothing("denoise_tv_chambolle", "stops by its own rule"))
+    map = forward_backward(fidelity, backward, 1.0)
+    return clock.row(solve(map, y, tol=TOLERANCE, max_steps=limit, callback=clock))
+
+
+def wiener(kernel: np.ndarray, y: Tensor) -> dict[str, Any]:
+    """scikit-image's unsupervised Wiener filter, channel by channel: no fixed point, no residual."""
+    started = time.perf_counter()
+    planes = [unsupervised_wiener(plane, kernel, clip=False, rng=0)[0] for plane in y[0].numpy()]
+    seconds = time.perf_counter() - started
+    return {"x": torch.from_numpy(np.stack(planes))[None].to(y), "seconds": seconds, "guarantee": "none is given"}
 
 
 def theirs(prior: deepinv.optim.Prior, strength: float, weight: float, operator: Any, y: Tensor, limit: int) -> dict:
@@ -84,29 +147,58 @@ def theirs(prior: deepinv.optim.Prior, strength: float, weight: float, operator:
     with torch.no_grad():
         x, metrics = model(y, operator, compute_metrics=True)
     seconds = time.perf_counter() - started
-    residuals = metrics["residual"][0]
+    residuals = tuple(float(residual) for residual in metrics["residual"][0])
+    step = seconds / max(len(residuals), 1)  # its loop tells no times
     return {
         "x": x,
         "seconds": seconds,
         "steps": len(residuals),
-        "residual": float(residuals[-1]),
-        "step": seconds / max(len(residuals), 1),
+        "residual": residuals[-1],
+        "step": step,
+        "reached": reached(residuals, [step * k for k in range(1, len(residuals) + 1)]),
         "guarantee": "none is given",
     }
 
 
-def bare_convolutions(size: tuple[int, int], count: int, repeat: int) -> float:
-    """Median seconds of so many 64 -> 64 3 x 3 convolutions, float32, channels_last."""
-    x = torch.rand(1, 64, *size).contiguous(memory_format=torch.channels_last)
-    kernel = (0.05 * torch.randn(64, 64, 3, 3)).contiguous(memory_format=torch.channels_last)
-    times = []
-    with torch.no_grad():
-        for _ in range(repeat + 1):
-            started = time.perf_counter()
+def evaluations(names: tuple[str, ...], x: Tensor, repeat: int) -> dict[str, dict[str, float]]:
+    """Median seconds of D(x, sigma) and of the bare convolutions in it, float32 ``channels_last``, turn by turn."""
+    found = {}
+    for name in names:
+        network = registry.load_denoiser(name)
+        bare = convolutions(network, x)
+        times: dict[str, list[float]] = {"seconds": [], "bare": []}
+        with torch.no_grad():
+            for _ in range(repeat):
+                times["seconds"].append(hardware.seconds_of(lambda network=network: network(x, 0.05), 1))  # type: ignore[misc]
+                times["bare"].append(hardware.seconds_of(bare, 1))
+        found[name] = {key: float(np.median(values)) for key, values in times.items()}
+        found[name]["ratio"] = found[name]["seconds"] / found[name]["bare"]
+    return found
+
+
+def convolutions(network: Network, x: Tensor) -> Callable[[], Tensor]:
+    """The convolutions of D(x, sigma) and nothing else, on random numbers."""
+    with torch.no_grad(), hardware.Convolutions() as seen:
+        network(x, 0.05)
+    layers = [
+        (torch.rand(shape).contiguous(memory_format=torch.channels_last), torch.rand(kernel), padding)
+        for shape, kernel, padding in dict.fromkeys(seen.found)
+    ]
+    counts = [seen.found.count(key) for key in dict.fromkeys(seen.found)]
+
+    def work() -> Tensor:
+        for (a, w, padding), count in zip(layers, counts, strict=True):
             for _ in range(count):
-                torch.nn.functional.conv2d(x, kernel, padding=1)
-            times.append(time.perf_counter() - started)
-    return float(np.median(times[1:]))
+                out = torch.nn.functional.conv2d(a, w.contiguous(memory_format=torch.channels_last), padding=padding)
+        return out
+
+    return work
+
+
+def median_of(method: Callable[[], dict[str, Any]], runs: int) -> dict[str, Any]:
+    """The run of the median seconds."""
+    found = sorted((method() for _ in range(runs)), key=lambda row: row["seconds"])
+    return {**found[len(found) // 2], "runs": runs}
 
 
 def main() -> None:
@@ -116,66 +208,87 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--limit", type=int, default=1000)
     parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--only", action="append", default=[])
+    parser.add_argument("--size", type=int, default=0, help="crop to so many pixels a side; 0 is the whole picture")
+    parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    clean = imageio.imread(min((args.data / "val").glob("*.jpg"))) / 255
+    clean = imageio.imread(min((args.data / "val").glob("*.jpg")))[: args.size or None, : args.size or None] / 255
     kernel = kernels.load(args.kernels / "levin09_1.npy")
     blurred = np.stack([scipy.ndimage.convolve(clean[..., c], kernel, mode="wrap") for c in range(3)], -1)
     np.random.seed(0)
     y = images.to_tensor(blurred + NOISE * np.random.standard_normal(blurred.shape))
-    operator = blur(kernel, "circular", clean.shape[:2])
-    fidelity = LeastSquares(operator, y)
-    bare = bare_convolutions(clean.shape[:2], 20, args.repeat)
-    print(f"20 bare convolutions: {bare:.3f} s", flush=True)
-
-    dncnn = registry.load_denoiser("dncnn")
-    sigma = restore.strength_for(NOISE, 1.0, dncnn)
-    methods: dict[str, Callable[[], dict]] = {
-        "pnpkit, wavelet, half-quadratic, Anderson": lambda: ours(
-            "wavelet", "half-quadratic", Anderson(), fidelity, y, args.limit
-        ),
-        "pnpkit, wavelet, Anderson": lambda: ours("wavelet", "forward-backward", Anderson(), fidelity, y, args.limit),
-        "pnpkit, euler, half-quadratic, Anderson": lambda: ours(
-            "euler", "half-quadratic", Anderson(), fidelity, y, args.limit
-        ),
-        "pnpkit, euler, Anderson": lambda: ours("euler", "forward-backward", Anderson(), fidelity, y, args.limit),
-        "pnpkit, euler, Picard": lambda: ours("euler", "forward-backward", Picard(), fidelity, y, args.limit),
-        "deepinv PGD, PnP with DnCNN": lambda: theirs(PnP(denoiser=dncnn), sigma, 1.0, operator, y, args.limit),
-        "deepinv PGD, TV prior": lambda: theirs(TVPrior(n_it_max=50), 1.0, 2e-3, operator, y, args.limit),
-    }
+    single = evaluations(("euler", "dncnn"), y, args.repeat)
+    print(single, flush=True)
     rows = {}
-    for name, method in methods.items():
-        found = method()
+    for name, method in methods(kernel, y, args.limit).items():
+        if args.only and not any(part in name for part in args.only):
+            continue
+        found = median_of(method, args.runs)
         rows[name] = {k: v for k, v in found.items() if k != "x"}
         rows[name]["psnr"] = psnr(images.from_tensor(found["x"]).clip(0, 1), clean)
         print(name, rows[name], flush=True)
-    store(args, rows, bare)
+    store(args, rows, single)
 
 
-def store(args: argparse.Namespace, rows: dict[str, dict[str, Any]], bare: float) -> None:
-    reference = rows["deepinv PGD, PnP with DnCNN"]["seconds"]
+def methods(kernel: np.ndarray, y: Tensor, limit: int) -> dict[str, Callable[[], dict[str, Any]]]:
+    """Everything that is compared, by its name in the table."""
+    operator = blur(kernel, "circular", (y.shape[-2], y.shape[-1]))
+    fidelity = LeastSquares(operator, y)
+    dncnn = registry.load_denoiser("dncnn")
+    sigma = restore.strength_for(NOISE, 1.0, dncnn)
+    forward, half = "forward-backward", "half-quadratic"
+    return {
+        "pnpkit, wavelet, half-quadratic, Anderson": lambda: ours("wavelet", half, Anderson(), fidelity, y, limit),
+        "pnpkit, wavelet, Anderson": lambda: ours("wavelet", forward, Anderson(), fidelity, y, limit),
+        "pnpkit, euler, half-quadratic, Anderson": lambda: ours("euler", half, Anderson(), fidelity, y, limit),
+        "pnpkit, euler, Anderson": lambda: ours("euler", forward, Anderson(), fidelity, y, limit),
+        "pnpkit, euler, Anderson, bfloat16 first": lambda: ours(
+            "euler", forward, Anderson(), fidelity, y, limit, "bfloat16"
+        ),
+        "pnpkit, euler, Picard": lambda: ours("euler", forward, Picard(), fidelity, y, limit),
+        REFERENCE: lambda: theirs(PnP(denoiser=dncnn), sigma, 1.0, operator, y, limit),
+        "deepinv PGD, TV prior": lambda: theirs(TVPrior(n_it_max=50), 1.0, 2e-3, operator, y, limit),
+        "scikit-image, denoise_tv_chambolle": lambda: total_variation(fidelity, y, 2e-3, limit),
+        "scikit-image, unsupervised_wiener": lambda: wiener(kernel, y),
+    }
+
+
+def store(args: argparse.Namespace, rows: dict[str, dict[str, Any]], single: dict[str, dict[str, float]]) -> None:
     lines = [
-        f"{args.threads} threads of {processor()}; 20 bare 64 -> 64 convolutions (float32): {bare:.3f} s.",
+        f"{args.threads} threads of {processor()}. Medians of {args.repeat}, turn by turn, float32:",
         "",
-        "| method | seconds | share of deepinv with DnCNN | evaluations | residual | s per evaluation | PSNR (dB) |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| denoiser | s per evaluation | its bare convolutions (s) | ratio |",
+        "| --- | --- | --- | --- |",
+        *(f"| {name} | {r['seconds']:.3f} | {r['bare']:.3f} | {r['ratio']:.2f} |" for name, r in single.items()),
+        "",
+        f"Whole restorations, median of {args.runs}:",
+        "",
+        "| method | seconds | share of deepinv with DnCNN | evaluations | residual | s per evaluation | to 1e-3 | "
+        "PSNR (dB) |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, row in rows.items():
-        lines.append(
-            f"| {name} | {row['seconds']:.1f} | 1/{reference / row['seconds']:.1f} | {row['steps']} | "
-            f"{row['residual']:.1e} | {row['step']:.3f} | {row['psnr']:.2f} |"
-        )
+        share = f"1/{rows[REFERENCE]['seconds'] / row['seconds']:.1f}" if REFERENCE in rows else "-"
+        run = "- | - | -"
+        if "steps" in row:
+            run = f"{row['steps']} | {row['residual']:.1e} | {row['step']:.3f}"
+        first = "{} steps, {:.1f} s".format(*row["reached"]["1e-03"]) if "1e-03" in row.get("reached", {}) else "-"
+        lines.append(f"| {name} | {row['seconds']:.1f} | {share} | {run} | {first} | {row['psnr']:.2f} |")
+    options = f" --size {args.size}" if args.size else ""
+    options += "".join(f" --only '{part}'" for part in args.only)
     record = {
         "command": "python scripts/benchmark.py --data PATH/bsds500 --kernels PATH/kernels "
-        f"--threads {args.threads} --limit {args.limit} --repeat {args.repeat}",
+        f"--threads {args.threads} --limit {args.limit} --repeat {args.repeat} --runs {args.runs}{options}",
         "seed": 0,
         "date": datetime.date.today().isoformat(),
         "machine": f"{processor()}, {args.threads} threads, torch {torch.__version__}, deepinv {deepinv.__version__}",
-        "bare_convolutions": bare,
+        "evaluations": single,
         "runs": rows,
     }
-    write_whole(RESULTS / "speed.json", (json.dumps(record, indent=1) + "\n").encode())
-    write_whole(RESULTS / "speed.md", ("\n".join(lines) + "\n").encode())
+    write_whole(args.out / "speed.json", (json.dumps(record, indent=1) + "\n").encode())
+    write_whole(args.out / "speed.md", ("\n".join(lines) + "\n").encode())
     print("\n".join(lines))
 
 

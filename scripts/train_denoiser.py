@@ -1,7 +1,9 @@
 """Train a denoiser on photographs.
 
     python scripts/train_denoiser.py euler --data PATH/bsds500 --hours 2 --folder runs/euler [--resume]
+    torchrun --nproc_per_node 8 scripts/train_denoiser.py euler --data PATH/bsds500 --batch 128
 
+Under torchrun the batch is shared out over the processes, one GPU each; the curve is that of one process.
 PATH/bsds500 holds train/, test/ and val/ (see data/bsds500/README.md). Trains on train + test and watches val.
 """
 
@@ -17,7 +19,7 @@ import imageio.v3 as imageio
 import torch
 from tqdm import tqdm
 
-from pnpkit import registry, training
+from pnpkit import distributed, hardware, registry, training
 from pnpkit.networks import NETWORKS, build
 
 
@@ -38,25 +40,35 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--precision", default="auto", choices=("auto", "bfloat16", "float32"))
     parser.add_argument("--tensorboard", action="store_true", help="also log there (needs the extra 'train')")
-    parser.add_argument("--compile", action="store_true", help="fuse the activation (needs a C++ compiler)")
+    parser.add_argument("--compile", nargs="?", const="activations", choices=("activations", "network"),
+                        help="fuse the activations, or the whole network (needs a C++ compiler or Triton)")  # fmt: skip
     for field in fields(training.TrainingConfig):
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default)
     args = parser.parse_args()
     if args.data is None:
         parser.error("--data PATH (or PNPKIT_BSDS500) must name the folder of BSDS500")
-    device = args.device if args.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     if args.threads:
         torch.set_num_threads(args.threads)
     torch.set_flush_denormal(True)
     torch.manual_seed(args.seed)
 
+    with distributed.together(args.device) as device:
+        work(args, parser, device)
+
+
+def work(args: argparse.Namespace, parser: argparse.ArgumentParser, device: str) -> None:
+    """The share of one process."""
     config = training.TrainingConfig(**{f.name: getattr(args, f.name) for f in fields(training.TrainingConfig)})
     network = build(args.name, {"top": config.top, **args.arguments}).to(device)
+    half = args.precision == "bfloat16" or (args.precision == "auto" and hardware.prefers_bfloat16(device))
+    half = distributed.gather(half)[0]
+    share = max(1, config.batch // distributed.world())
+    limit = sum(distributed.gather(hardware.convolution_limit(network, share, config.patch, device, half)))
     start = ""
     if args.start:
         training.warm_start(network, registry.load_denoiser(args.start, device=device))
         start = f"{args.start}, sha256 {registry.denoisers()[args.start].sha256}"
-    if args.compile:
+    if args.compile == "activations":
         training.compile_activations(network)
     run = training.Run(network, config, start)
     folder = args.folder or Path("runs") / args.name
@@ -66,23 +78,28 @@ def main() -> None:
     elif checkpoint.exists():
         parser.error(f"{checkpoint} exists: go on with --resume or choose another --folder")
 
-    half = args.precision == "bfloat16" or (args.precision == "auto" and training.prefers_bfloat16(device))
+    first = distributed.rank() == 0
     log = None
-    if args.tensorboard:
+    if args.tensorboard and first:
         from torch.utils.tensorboard import SummaryWriter
 
         log = SummaryWriter(folder / "tensorboard")
     train_set = pictures(args.data / "train", args.data / "test")
-    validation = pictures(args.data / "val")[:8]
-    with tqdm(desc=args.name, initial=run.step, unit="step", mininterval=10) as bar:
+    validation = pictures(args.data / "val")[:8] if first else []
+    begun, before = run.step, run.seconds
+    with tqdm(desc=args.name, initial=run.step, unit="step", mininterval=10, disable=not first) as bar:
 
         def show(run: training.Run, loss: float) -> None:
-            bar.set_postfix(loss=f"{loss:.5f}", done=f"{100 * run.progress:.1f}%", refresh=False)
+            rate = f"{config.batch * (run.step - begun) / (run.seconds - before):.1f} of {limit:.1f}"
+            bar.set_postfix(loss=f"{loss:.5f}", done=f"{100 * run.progress:.1f}%", patches_s=rate, refresh=False)
             bar.update()
             if log is not None:
                 log.add_scalar("loss", loss, run.step)
 
-        training.train(run, train_set, validation, folder, device=device, half=half, on_step=show)
+        training.train(
+            run, train_set, validation, folder,
+            device=device, half=half, compiled=args.compile == "network", limit=limit, on_step=show,
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

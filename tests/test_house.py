@@ -15,12 +15,15 @@ PACKAGE = Path(pnpkit.__file__).parent
 RANKS = {
     "errors": 0,
     "files": 0,
+    "distributed": 0,
+    "startup": 0,
     "certificates": 1,
     "maps": 1,
     "kernels": 1,
     "wavelets": 1,
     "light": 1,
     "total_variation": 1,
+    "hardware": 1,
     "layers": 2,
     "operators": 2,
     "proximal": 2,
@@ -36,6 +39,7 @@ RANKS = {
     "diagnostics": 3,
     "checks": 3,
     "solver": 4,
+    "precision": 4,
     "algorithms": 5,
     "blind": 5,
     "problem": 5,
@@ -50,6 +54,7 @@ RANKS = {
     "report": 6,
     "jobs": 6,
     "cli": 6,
+    "__main__": 7,
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
+import shutil
 from pathlib import Path
 
 import catalogue
@@ -69,6 +71,34 @@ def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path) -> None:
         torch.testing.assert_close(one, two, rtol=0, atol=1e-7)
 
 
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # torch asks, and hides it
+def test_a_compiled_network_trains_as_a_plain_one(tmp_path: Path) -> None:
+    found = []
+    for compiled in (False, True):
+        run, losses = small(), []
+        run.config = dataclasses.replace(CONFIG, steps=3)
+        folder = tmp_path / str(compiled)
+        on_step = lambda run, loss, losses=losses: losses.append(loss)  # noqa: E731
+        train(run, pictures(), pictures(), folder, half=False, compiled=compiled, on_step=on_step)
+        found.append((losses, list(run.network.state_dict())))
+    (plain, names), (fused, other_names) = found
+    np.testing.assert_allclose(fused, plain, rtol=1e-4)
+    assert names == other_names, "the checkpoint does not know that the network was compiled"
+
+
+def test_the_curve_of_an_older_run_keeps_its_columns(tmp_path: Path) -> None:
+    (tmp_path / "training.csv").write_text("step,loss\n1,0.5\n")
+    train(small(), pictures(), pictures(), tmp_path, half=False, limit=7)
+    train(small(), pictures(), pictures(), tmp_path / "new", half=False, limit=7)
+    with (tmp_path / "training.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [list(row) for row in rows] == [["step", "loss"]] * 2 and rows[1]["step"] == "12"
+    with (tmp_path / "new" / "training.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["convolutions_alone"]) == 7 and float(row["patches_per_second"]) > 0
+
+
 def test_a_finished_network_is_plain_and_proven(tmp_path: Path) -> None:
     run = small()
     train(run, pictures(), pictures(), tmp_path, half=False)
@@ -114,10 +144,6 @@ def test_nan_stops_training(tmp_path: Path) -> None:
         next(iter(run.network.parameters())).fill_(float("nan"))
     with pytest.raises(InputError, match="diverged at step 0"):
         train(run, pictures(), pictures(), tmp_path)
-
-
-def test_the_precision_probe_answers() -> None:
-    assert training.prefers_bfloat16("cpu") in (True, False)
 
 
 def test_warm_start_keeps_what_was_learnt() -> None:

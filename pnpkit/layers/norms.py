@@ -104,7 +104,7 @@ class UnitNorm(nn.Module):
         super().__init__()
         self.grid = grid
         self.right: Tensor | None = None  # one vector per frequency, warm from the step before
-        self.peak: tuple[int, int] = (0, 0)
+        self.peak: tuple[Tensor, Tensor] | None = None  # its row and column, (1,) each, on the device
         self.pair: tuple[Tensor, Tensor] | None = None  # u, v at the peak
 
     @torch.no_grad()
@@ -121,14 +121,15 @@ class UnitNorm(nn.Module):
             image = what @ unit
             norms = torch.linalg.vector_norm(image, dim=(-2, -1))
             self.right = what.mH @ image + 1e-12
-        row, column = divmod(int(norms.argmax()), norms.shape[1])
-        self.peak = (row, column)
-        self.pair = (image[row, column, :, 0] / norms[row, column], unit[row, column, :, 0])
+        at = norms.argmax().view(1)  # never read as a number here: a GPU would have to be waited for
+        self.peak = (at // norms.shape[1], at % norms.shape[1])
+        size, left, right = (t.flatten(0, 1).index_select(0, at)[0, ..., 0] for t in (norms[..., None], image, unit))
+        self.pair = (left / size, right)
 
     def forward(self, kernel: Tensor) -> Tensor:
         if self.training or self.pair is None:
             self.refresh(kernel)
-        assert self.pair is not None
+        assert self.pair is not None and self.peak is not None
         u, v = self.pair
         taps = torch.arange(kernel.shape[-1], device=kernel.device)
         phase = -2 * torch.pi * (taps[:, None] * self.peak[0] + taps[None, :] * self.peak[1]) / self.grid

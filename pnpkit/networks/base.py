@@ -52,7 +52,8 @@ class Network(Denoiser):
         if x.ndim != 4 or x.shape[1] not in (1, 3) or not x.is_floating_point():
             raise InputError(f"a denoiser takes a float tensor (B, 1 or 3, H, W), got {x.dtype} {tuple(x.shape)}")
         level = self._handle_sigma(sigma, batch_size=x.shape[0], device=x.device, dtype=x.dtype)
-        if not torch.jit.is_tracing() and not bool(((level >= 0) & (level <= self.top * (1 + 1e-6))).all()):
+        recording = torch.jit.is_tracing() or torch.compiler.is_compiling()  # a check on values would not be recorded
+        if not recording and not bool(((level >= 0) & (level <= self.top * (1 + 1e-6))).all()):
             worst = float(level.min() if float(level.min()) < 0 or math.isnan(float(level.min())) else level.max())
             raise InputError(f"noise level {worst:g} is outside [0, {self.top:.4g}], the range of this denoiser")
         if x.shape[1] == 1:

@@ -13,6 +13,7 @@ from functools import singledispatch
 import torch
 from torch import Tensor
 
+from pnpkit import distributed
 from pnpkit.certificates import Certificate
 from pnpkit.errors import InputError
 from pnpkit.networks.base import Network
@@ -80,6 +81,35 @@ class Tiled(Network):
         return self.network.strength(noise_level, tau)
 
 
+class Shared(Network):
+    """D over the processes of ``distributed.together``: each works on one band of rows, and all get the whole."""
+
+    def __init__(self, network: Network):
+        super().__init__()
+        self.network, self.config, self.top, self.name = network, network.config, network.top, network.name
+        self.width = network.width
+        self.halo, self.unit = receptive_field(network.network if isinstance(network, Tiled) else network)
+        self.halo += -self.halo % self.unit
+        self.remember(network.certificate)
+
+    def denoise(self, x: Tensor, level: Tensor) -> Tensor:
+        rows, count, rank = x.shape[-2], distributed.world(), distributed.rank()
+        cuts = [rows * part // count // self.unit * self.unit for part in range(count)] + [rows]
+        top, bottom = cuts[rank], cuts[rank + 1]
+        out = torch.zeros_like(x)  # the sum over the processes of bands among zeros is exact
+        if top < bottom:
+            y0, y1 = max(0, top - self.halo), min(rows, bottom + self.halo)
+            band = self.network.denoise(x[..., y0:y1, :], level)
+            out[..., top:bottom, :] = band[..., top - y0 : bottom - y0, :]
+        return distributed.total(out)
+
+    def certify(self, grid: int = 64) -> Certificate:
+        return self.network.certify(grid)
+
+    def strength(self, noise_level: float, tau: float) -> float:
+        return self.network.strength(noise_level, tau)
+
+
 def within_memory(
     network: Network, shape: tuple[int, ...], max_memory: float, itemsize: int = 4, history: int = HISTORY
 ) -> Network:
@@ -90,6 +120,8 @@ def within_memory(
     Raises:
         InputError: not even the smallest tile fits.
     """
+    if isinstance(network, Shared):
+        return Shared(within_memory(network.network, shape, max_memory, itemsize, history))
     batch, channels, rows, columns = shape
     kept = (IMAGES + history) * itemsize * math.prod(shape)
     for_network = max_memory - kept

@@ -1,0 +1,73 @@
+"""What this machine can do, by short probes: machines differ, and a table of them would be wrong tomorrow."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+
+def seconds_of(work: Callable[[], Tensor], repeat: int = 3) -> float:
+    """The least wall time of ``work`` over a few runs after a first one; reading a number waits for the device."""
+    times = []
+    for _ in range(repeat + 1):
+        started = time.perf_counter()
+        float(work().flatten()[0])
+        times.append(time.perf_counter() - started)
+    return min(times[1:])
+
+
+def prefers_bfloat16(device: str | torch.device, worth: float = 0.8) -> bool:
+    """Whether a 64 -> 64 convolution takes less than ``worth`` of its float32 time in bfloat16 here."""
+    x = torch.randn(8, 64, 64, 64, device=device).contiguous(memory_format=torch.channels_last)
+    kernel = torch.randn(64, 64, 3, 3, device=device)
+
+    def seconds(dtype: torch.dtype) -> float:
+        a, w = x.to(dtype), kernel.to(dtype).contiguous(memory_format=torch.channels_last)
+        return seconds_of(lambda: nn.functional.conv2d(a, w, padding=1))
+
+    with torch.no_grad():
+        return seconds(torch.bfloat16) < worth * seconds(torch.float32)
+
+
+class Convolutions(TorchFunctionMode):
+    """Notes the shapes of every 2-D convolution that runs inside the block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[tuple[int, ...], tuple[int, ...], Any]] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.conv2d:
+            self.found.append((tuple(args[0].shape), tuple(args[1].shape), kwargs.get("padding", 0)))
+        return func(*args, **kwargs)
+
+
+def convolution_limit(network: nn.Module, batch: int, patch: int, device: str, half: bool, repeat: int = 3) -> float:
+    """Patches a second that training could reach if it were nothing but the network's own convolutions.
+
+    The same convolutions, one after another, forward and backward, in the precision of the training and
+    ``channels_last``. 0 when the network has none.
+    """
+    x = torch.rand(batch, 3, patch, patch, device=device)
+    with torch.no_grad(), Convolutions() as seen:
+        network(x, torch.full((batch,), 0.1, device=device))
+    dtype = torch.bfloat16 if half else torch.float32
+    layers = []
+    for shape, kernel, padding in seen.found:
+        a = torch.rand(shape, device=device).to(dtype).contiguous(memory_format=torch.channels_last)
+        w = torch.rand(kernel, device=device).to(dtype).contiguous(memory_format=torch.channels_last)
+        layers.append((a.requires_grad_(), w.requires_grad_(), padding))
+
+    def work() -> Tensor:
+        for a, w, padding in layers:
+            out = nn.functional.conv2d(a, w, padding=padding)
+            found = torch.autograd.grad(out, (a, w), torch.ones_like(out))
+        return found[0]
+
+    return batch / seconds_of(work, repeat) if layers else 0.0

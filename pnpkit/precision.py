@@ -1,0 +1,136 @@
+r"""The precision of a run: early steps may be cheap, since a convergent map converges from any start.
+
+With ``bfloat16`` the denoiser's convolutions of the early steps run in that type; nothing is claimed of this rough map.
+From where its residual meets ``ROUGH``, or stops falling, the map itself is iterated, and its certificate, its
+residuals and its theorem are those of a run that begins there.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from pnpkit import certificates, hardware
+from pnpkit.errors import UnknownName
+from pnpkit.iterations import Anderson, Iteration
+from pnpkit.maps import Map
+from pnpkit.networks.base import Network
+from pnpkit.solver import Result, Step, solve
+
+PRECISIONS = ("auto", "float32", "bfloat16", "float64")
+ROUGH = 2e-3  # residual at which the rough map has done its part; its own floor is lower, about 6e-4
+PATIENCE = 5  # rough steps without a new smallest residual before it is given up
+
+LARGE = 100_000  # pixels below which a run is over soon and a probe is not worth its time
+WIDE = 32  # channels: narrower networks are not bound by their convolutions
+WORTH = 0.25
+
+
+def convert(y: Tensor, precision: str) -> Tensor:
+    """The picture in the type that the run computes in; ``auto`` leaves it in its own."""
+    if precision not in PRECISIONS:
+        raise UnknownName("precision", precision, PRECISIONS)
+    return y if precision == "auto" else y.to(torch.float64 if precision == "float64" else torch.float32)
+
+
+def decide(precision: str, network: Network, y: Tensor) -> str:
+    """What ``auto`` means here: bfloat16 first where a probe finds it much faster and the picture is worth the probe.
+
+    Much faster is ``WORTH`` of the float32 time or less: the rough steps are a part of all steps, and the start of the
+    second stage costs some of what they saved; measured by ``scripts/benchmark.py``.
+    """
+    if precision != "auto":
+        return precision
+    pays = y.dtype == torch.float32 and y.shape[-2] * y.shape[-1] >= LARGE and network.width >= WIDE
+    return "bfloat16" if pays and hardware.prefers_bfloat16(y.device, WORTH) else str(y.dtype).removeprefix("torch.")
+
+
+def rough(network: Network, sigma: float) -> Map:
+    """D(., sigma) multiplied in bfloat16, added up in the type of its input. Nothing is known about it."""
+
+    def function(x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, torch.bfloat16):
+            return network(x, sigma).to(x.dtype)
+
+    return Map(function, certificates.nothing(f"{network.name}(., sigma)", "rounded to bfloat16: no bound is known"))
+
+
+class _Stalled(Exception):
+    """The rough map has nothing more to give."""
+
+
+def solve_in(
+    precision: str,
+    network: Network,
+    sigma: float,
+    splitting: Callable[[Map], Map],
+    x0: Tensor,
+    *,
+    iteration: Iteration,
+    tol: float,
+    max_steps: int,
+    callback: Callable[[Step], None] | None = None,
+) -> Result:
+    """``solve`` for T = splitting(D(., sigma)), after rough steps when ``precision`` is bfloat16.
+
+    Steps, residuals and seconds of the result are those of both stages, certificate, bounds and status of the second.
+    At most ``max_steps`` - 1 steps are rough: the last word has the map itself.
+    """
+    map = splitting(network.at(sigma))
+    if precision != "bfloat16" or max_steps == 1:
+        return solve(map, x0, iteration=iteration, tol=tol, max_steps=max_steps, callback=callback)
+    started = time.perf_counter()
+    x, past = roughly(splitting(rough(network, sigma)), x0, iteration, max(tol, ROUGH), max_steps - 1, callback)
+    count = len(past)
+
+    def renumbered(step: Step) -> None:
+        if callback is not None:
+            callback(replace(step, number=count + step.number))
+
+    if isinstance(iteration, Anderson):  # its safeguard is in units of the first residual, which is now smaller
+        iteration = replace(iteration, D=iteration.D * max(past[0]) / max(max(past[-1]), 1e-30))
+    run = solve(map, x, iteration=iteration, tol=tol, max_steps=max_steps - count, callback=renumbered)
+    kind = str(x0.dtype).removeprefix("torch.")
+    return replace(
+        run,
+        steps=count + run.steps,
+        residuals=(*worst_of(past), *run.residuals),
+        residuals_per_image=(*past, *run.residuals_per_image),
+        guarantee=f"from step {count + 1} on, in {kind}: {run.guarantee}; the {count} steps before, in bfloat16, prove "
+        "nothing and only chose where it starts",
+        seconds=time.perf_counter() - started,
+        bounds=(math.inf,) * count + run.bounds if run.bounds else (),
+    )
+
+
+def roughly(
+    map: Map, x0: Tensor, iteration: Iteration, tol: float, max_steps: int, callback: Callable[[Step], None] | None
+) -> tuple[Tensor, list[tuple[float, ...]]]:
+    """Iterate until ``tol``, or until the residual stops falling: the last good iterate, and all residuals."""
+    x, past = x0, []
+
+    def watch(step: Step) -> None:
+        nonlocal x
+        x = step.x
+        past.append(step.residual)
+        if callback is not None:
+            callback(step)
+        worst = worst_of(past)
+        if len(worst) > PATIENCE and not min(worst[-PATIENCE:]) < min(worst[:-PATIENCE]):
+            raise _Stalled
+
+    try:
+        solve(map, x0, iteration=iteration, tol=tol, max_steps=max_steps, callback=watch)
+    except _Stalled:
+        pass
+    return x, past
+
+
+def worst_of(past: list[tuple[float, ...]]) -> list[float]:
+    """The residual of the worst image at every step."""
+    return [max(row) for row in past]

@@ -1,0 +1,47 @@
+"""A quicker start of the command line: deepinv without a compiler that no restoration uses.
+
+deepinv imports torchvision, and torchvision's RoIAlign imports torch._dynamo, with sympy behind it, for one function
+that it calls when it is itself called: more than a third of the time to import everything. While deepinv is imported,
+a stand-in gives that function, which fetches the real one at its first call.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import Any
+
+NAME = "torch._dynamo.utils"
+
+
+class StandIn(ModuleType):
+    """The module for those who want that one function; for anyone else the real one takes its place at once."""
+
+    def is_compile_supported(self, device_type: str) -> Any:
+        return self.real().is_compile_supported(device_type)
+
+    def real(self) -> Any:
+        withdraw(self)
+        return importlib.import_module(NAME)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # what the import system asks about any module
+            raise AttributeError(name)
+        return getattr(self.real(), name)
+
+
+def withdraw(stand_in: ModuleType) -> None:
+    if sys.modules.get(NAME) is stand_in:
+        del sys.modules[NAME]
+
+
+def import_deepinv() -> None:
+    """Import deepinv quickly, if nobody has yet."""
+    if "deepinv" in sys.modules or NAME in sys.modules:
+        return
+    stand_in = sys.modules[NAME] = StandIn(NAME)
+    try:
+        importlib.import_module("deepinv")
+    finally:
+        withdraw(stand_in)
