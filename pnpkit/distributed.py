@@ -29,6 +29,11 @@ def rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
+def neighbours() -> int:
+    """How many of them share this machine, and its memory."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 @contextmanager
 def together(device: str = "auto") -> Iterator[str]:
     """Join the others for the block and give the device of this process: its own GPU, where there are any.
@@ -50,7 +55,10 @@ def together(device: str = "auto") -> Iterator[str]:
         name = f"cuda:{local}"
     from torch import distributed
 
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if name.startswith("cuda") else "gloo")
+    try:
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if name.startswith("cuda") else "gloo")
+    except ValueError as error:
+        raise InputError(f"WORLD_SIZE is {world()}, but the others cannot be met ({error}): use torchrun") from None
     try:
         yield name
     finally:

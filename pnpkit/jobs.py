@@ -85,14 +85,18 @@ def over_processes(
     factor: int,
 ) -> int:
     """Under torchrun: every process takes its share of the files, or all work on one; each returns the same code."""
-    with distributed.together(options["device"]):
-        if len(files) == 1:
-            startup.import_deepinv()
-            from pnpkit.networks.tiles import Shared
-            from pnpkit.problem import choose_device, open_denoiser
+    startup.import_deepinv()
+    import torch
 
+    from pnpkit.networks.tiles import Shared
+    from pnpkit.problem import allowed, open_denoiser
+
+    with distributed.together(options["device"]) as device:
+        if options["max_memory"] is None:
+            options["max_memory"] = allowed(None) / 2**30 / distributed.neighbours()
+        if len(files) == 1:
             shown = dict(options)  # what the page shows: the denoiser by its name
-            options["denoiser"] = Shared(open_denoiser(options["denoiser"], choose_device(options["device"])))
+            options["denoiser"] = Shared(open_denoiser(options["denoiser"], torch.device(device)))
             return max(distributed.gather(one(files[0], out, word, restore, shown, factor, distributed.rank() == 0)))
         mine = files[distributed.rank() :: distributed.world()]
         shares = distributed.gather(in_turn(mine, out, word, restore, options, factor))

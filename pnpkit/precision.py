@@ -101,7 +101,7 @@ def solve_in(
         steps=count + run.steps,
         residuals=(*worst_of(past), *run.residuals),
         residuals_per_image=(*past, *run.residuals_per_image),
-        guarantee=f"from step {count + 1} on, in {kind}: {run.guarantee}; the {count} steps before, in bfloat16, prove "
+        guarantee=f"from step {count + 1} on, in {kind}: {run.guarantee}; what came before, in bfloat16, proves "
         "nothing and only chose where it starts",
         seconds=time.perf_counter() - started,
         bounds=(math.inf,) * count + run.bounds if run.bounds else (),

@@ -125,3 +125,12 @@ def test_alone_there_is_nothing_to_share(monkeypatch: pytest.MonkeyPatch) -> Non
     assert distributed.share(torch.arange(8)).tolist() == [2, 3]
     with pytest.raises(InputError, match="batch of 6 cannot be split evenly over 4"):
         distributed.share(x)
+
+
+def test_a_world_that_nobody_can_meet_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    with pytest.raises(InputError, match="WORLD_SIZE is 2, but the others cannot be met"), distributed.together("cpu"):
+        raise AssertionError("nobody is there")
+    assert distributed.neighbours() == 1

@@ -43,7 +43,7 @@ def test_both_stages_end_at_the_fixed_point_of_the_exact_map(network: object) ->
     assert [step.number for step in seen] == list(range(1, rough.steps + 1)) and len(rough.residuals) == rough.steps
     assert rough.certificate == exact.certificate and rough.certificate.averaged
     assert f"from step {1 + next(n for n, r in enumerate(rough.residuals, 1) if r <= precision.ROUGH)} on, in float32: "
-    assert "converges to a fixed point from any start" in rough.guarantee and "prove nothing" in rough.guarantee
+    assert "converges to a fixed point from any start" in rough.guarantee and "proves nothing" in rough.guarantee
     assert 10 * np.abs(rough.image - exact.image).max() < np.abs(photograph() - exact.image).max()
 
 
