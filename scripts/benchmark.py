@@ -219,7 +219,7 @@ def main() -> None:
     blurred = np.stack([scipy.ndimage.convolve(clean[..., c], kernel, mode="wrap") for c in range(3)], -1)
     np.random.seed(0)
     y = images.to_tensor(blurred + NOISE * np.random.standard_normal(blurred.shape))
-    single = evaluations(("euler", "dncnn"), y, args.repeat)
+    single = evaluations(("euler", "euler-fast", "dncnn"), y, args.repeat)
     print(single, flush=True)
     rows = {}
     for name, method in methods(kernel, y, args.limit).items():
@@ -242,6 +242,8 @@ def methods(kernel: np.ndarray, y: Tensor, limit: int) -> dict[str, Callable[[],
     return {
         "pnpkit, wavelet, half-quadratic, Anderson": lambda: ours("wavelet", half, Anderson(), fidelity, y, limit),
         "pnpkit, wavelet, Anderson": lambda: ours("wavelet", forward, Anderson(), fidelity, y, limit),
+        "pnpkit, euler-fast, half-quadratic, Anderson": lambda: ours("euler-fast", half, Anderson(), fidelity, y, limit),
+        "pnpkit, euler-fast, Anderson": lambda: ours("euler-fast", forward, Anderson(), fidelity, y, limit),
         "pnpkit, euler, half-quadratic, Anderson": lambda: ours("euler", half, Anderson(), fidelity, y, limit),
         "pnpkit, euler, Anderson": lambda: ours("euler", forward, Anderson(), fidelity, y, limit),
         "pnpkit, euler, Anderson, bfloat16 first": lambda: ours(

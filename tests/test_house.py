@@ -99,3 +99,26 @@ def test_importing_loads_nothing_heavy(what: str) -> None:
     code = f"{what}; import sys; print([m for m in ('torch', 'deepinv', 'skimage', 'scipy') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_only_what_belongs_there_stands_at_the_top() -> None:
+    """What is tracked, where this is a checkout: a download that slipped into a commit stays in it for ever."""
+    root = PACKAGE.parent
+    found = subprocess.run(["git", "ls-files"], cwd=root, capture_output=True, text=True, check=False)
+    if found.returncode or not (root / ".git").exists():
+        pytest.skip("not a checkout")
+    tops = {line.split("/")[0] for line in found.stdout.splitlines()}
+    given = {
+        "pyproject.toml",
+        "README.md",
+        "pnpkit",
+        "denoisers",
+        "scripts",
+        "tests",
+        "data",
+        "LICENSE",
+        "CHANGELOG.md",
+        "docs",
+    }
+    assert {name for name in tops if not name.startswith(".")} <= given
+    assert not [line for line in found.stdout.splitlines() if line.endswith((".whl", ".pyc", ".pt", ".pkl"))]
