@@ -19,6 +19,7 @@ import json
 import platform
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -239,13 +240,12 @@ def methods(kernel: np.ndarray, y: Tensor, limit: int) -> dict[str, Callable[[],
     dncnn = registry.load_denoiser("dncnn")
     sigma = restore.strength_for(NOISE, 1.0, dncnn)
     forward, half = "forward-backward", "half-quadratic"
-    return {
-        "pnpkit, wavelet, half-quadratic, Anderson": lambda: ours("wavelet", half, Anderson(), fidelity, y, limit),
-        "pnpkit, wavelet, Anderson": lambda: ours("wavelet", forward, Anderson(), fidelity, y, limit),
-        "pnpkit, euler-fast, half-quadratic, Anderson": lambda: ours("euler-fast", half, Anderson(), fidelity, y, limit),
-        "pnpkit, euler-fast, Anderson": lambda: ours("euler-fast", forward, Anderson(), fidelity, y, limit),
-        "pnpkit, euler, half-quadratic, Anderson": lambda: ours("euler", half, Anderson(), fidelity, y, limit),
-        "pnpkit, euler, Anderson": lambda: ours("euler", forward, Anderson(), fidelity, y, limit),
+    accelerated = {
+        f"pnpkit, {name}, {label}": partial(ours, name, splitting, Anderson(), fidelity, y, limit)
+        for name in ("wavelet", "euler-fast", "euler")
+        for label, splitting in (("half-quadratic, Anderson", half), ("Anderson", forward))
+    }
+    return accelerated | {
         "pnpkit, euler, Anderson, bfloat16 first": lambda: ours(
             "euler", forward, Anderson(), fidelity, y, limit, "bfloat16"
         ),
