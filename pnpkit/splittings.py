@@ -44,6 +44,12 @@ def forward_backward(
     return replace(step, objective=_total(fidelity.value, tau, backward))
 
 
+def penalised(fidelity: Fidelity, regulariser: Fidelity, limits: tuple[float, float]) -> Map:
+    """T = proj_box ∘ (id - tau grad (f + R)), tau = 1/L: fixed points minimise f + R over the box."""
+    both = fidelity + regulariser
+    return forward_backward(both, proximal.box(*limits), 1 / both.L)
+
+
 def half_quadratic(fidelity: LeastSquares, backward: Map, tau: float, limits: tuple[float, float] | None = None) -> Map:
     """T = [proj_box] ∘ backward ∘ prox_{tau f}: half-quadratic splitting with a fixed penalty 1/tau."""
     step = backward @ fidelity.prox(tau)
