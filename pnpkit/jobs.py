@@ -191,7 +191,9 @@ def report(name: str, target: Path, picture: Picture, run: Restoration, scores: 
     if run.kernel_note:
         lines.append(f"kernel: {run.kernel_note}" if run.kernel is not None else run.kernel_note)
     line = f"noise level {run.noise_level:.4f}, strength {run.strength:.4f}"
-    if run.tau is not None and run.L is not None:
+    if run.objective and run.tau is not None:
+        line += f", objective f + R / {run.tau:.4g} = " + ", ".join(f"{value:.8g}" for value in run.objective)
+    elif run.tau is not None and run.L is not None:
         line += f" (--strength auto follows the noise), step size tau {run.tau:.4g} in (0, 2/L), L {run.L:.6g}"
     lines.append(line)
     lines += [f"note: {note}" for note in picture.notes]
@@ -211,6 +213,7 @@ def summary(run: Restoration, scores: dict[str, float]) -> dict[str, Any]:
         "steps": run.steps,
         "residual": run.residuals[-1] if run.residuals else None,
         "residuals": list(run.residuals),
+        "objective": list(run.objective),
         "tau": run.tau,
         "L": run.L,
         "noise_level": run.noise_level,

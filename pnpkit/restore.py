@@ -29,7 +29,7 @@ from pnpkit.noise import estimate_noise
 from pnpkit.operators import BOUNDARIES, blur
 from pnpkit.registry import load_denoiser
 from pnpkit.solver import Status, Step, solve
-from pnpkit.splittings import forward_backward
+from pnpkit.splittings import method_step
 
 DOUBTFUL = 0.5  # confidence of an estimated kernel below which the user is warned
 FREE_FORM_STRENGTH = 2 / 255  # least strength with such an estimate: its errors ring, and no noise estimate sees them
@@ -52,6 +52,7 @@ class Restoration:
         kernel: the blur kernel used, None for denoising. kernel_note: where it comes from.
         tau, L: step size, and the proven ||A||^2 that limits it to (0, 2/L); None for denoising.
         seconds: wall time of everything.
+        objective: per picture, f + R / tau at the result where that was minimised (``fista`` with ``ridge``).
     """
 
     image: np.ndarray | Tensor
@@ -67,6 +68,7 @@ class Restoration:
     tau: float | None
     L: float | None
     seconds: float
+    objective: tuple[float, ...] = ()
 
 
 def deblur(
@@ -96,6 +98,7 @@ def deblur(
         strength: sigma of the denoiser; None follows ``strength_for``.
         boundary: ``unknown`` (photographs), ``circular`` or ``zero``.
         method: the iteration: anderson (accelerated, with its proof kept), picard, km or halpern; see ``iterations``.
+            Or fista, which with ``ridge`` minimises f + R / tau, see ``splittings.method_step``.
         tol, max_steps: stop when ||x - T x|| <= tol ||x||, or after so many evaluations.
         device: cpu, cuda, or None for the GPU when there is one.
         max_memory: GiB that the run may take; None is half of the machine's. The network works on tiles when needed.
@@ -119,7 +122,7 @@ def deblur(
     sigma = max(least, strength_for(noise, tau, network))
     sigma = min(sigma, network.top) if strength is None else check_level("strength", strength, network.top)
     network = within_memory(network, operator.A_adjoint(y).shape, allowed(max_memory), y.element_size())
-    step = forward_backward(fidelity, network.at(sigma), tau, limits)
+    step = method_step(method, fidelity, network, sigma, tau, limits)
     x0 = first_guess(y, weights, noise) if boundary == "unknown" else extend(y, operator)
     run = solve(step, x0.clamp(*limits), iteration=iteration, tol=tol, max_steps=max_steps, callback=callback)
     return Restoration(
@@ -136,6 +139,7 @@ def deblur(
         tau=tau,
         L=fidelity.L,
         seconds=time.perf_counter() - started,
+        objective=run.objective,
     )
 
 

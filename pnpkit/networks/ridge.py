@@ -8,6 +8,7 @@ W is a few small convolutions one after the other, psi_c a Huber function whose 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -130,8 +131,9 @@ class Potential:
 
         Accelerated gradient descent in the metric 1 + s (Nesterov 2004, constant momentum). The objective is 1-strongly
         convex, so ||v - exact|| <= ||gradient at v||: it stops when that is at most tolerance * sqrt(number of values).
+        A tolerance that rounding does not allow (below about 1e-6 in float32) is raised to one that it does.
         """
-        goal = tolerance * math.sqrt(x[0].numel())
+        goal = max(tolerance, 10 * torch.finfo(x.dtype).eps) * math.sqrt(x[0].numel())
         metric = 1 + self.smoothness
         root = metric.amax((1, 2, 3), keepdim=True).rsqrt()
         momentum = (1 - root) / (1 + root)
@@ -149,7 +151,7 @@ class Potential:
     def solve(self, z: Tensor, right: Tensor, tolerance: float, max_steps: int) -> Tensor:
         """(I + Hess R(z))^-1 right by conjugate gradients, to ||error|| <= tolerance ||right||."""
         mask = self.mu * self.curvature(z)
-        goal = tolerance * length(right)
+        goal = max(tolerance, 10 * torch.finfo(right.dtype).eps) * length(right)
         x, residual, direction = torch.zeros_like(right), right, right
         square = inner(residual, residual)
         for _ in range(max_steps):
@@ -261,13 +263,21 @@ class Ridge(Network):
         """weight * R(.; sigma) for pictures of one size: the g of ``algorithms.regularised``, min f + g.
 
         Convex and L-smooth, L = weight * mu(sigma) * m, where m is how often a corner is seen mirrored: 4, more in tiny
-        pictures. Of a grey picture x it is R(x, x, x) / 3.
+        pictures. Of a grey picture x it is R(x, x, x) / 3. With the weights as they are now.
         """
         if not (weight > 0 and math.isfinite(weight) and 0 <= sigma <= self.top):
             raise InputError(f"needs a weight > 0 and sigma in [0, {self.top:.4g}], got weight {weight}, sigma {sigma}")
 
+        @functools.cache
+        def potential(count: int, dtype: torch.dtype, device: torch.device) -> Potential:
+            like = torch.zeros(count, 3, *image_size, dtype=dtype, device=device)
+            with torch.no_grad():
+                return self.potential(like.new_full((count,), float(sigma)), like)
+
         def at(z: Tensor) -> Potential:
-            return self.potential(z.new_full((len(z),), float(sigma)), z)
+            if z.shape[2:] != torch.Size(image_size):
+                raise InputError(f"this regulariser is for pictures {image_size}, got {tuple(z.shape[2:])}")
+            return potential(len(z), z.dtype, z.device)
 
         def value(z: Tensor) -> Tensor:
             return weight * z.shape[1] / 3 * at(z).value(z.expand(-1, 3, -1, -1))
@@ -276,8 +286,7 @@ class Ridge(Network):
             slope = weight * at(z).gradient(z.expand(-1, 3, -1, -1))
             return slope if z.shape[1] == 3 else slope.mean(1, keepdim=True)
 
-        with torch.no_grad():
-            L = weight * float(at(self.filters[0].new_zeros(1, 3, *image_size).double()).smoothness.max())
+        L = weight * float(potential(1, torch.float64, self.filters[0].device).smoothness.max())
         method = f"L = {L:.6g} of a ridge potential (||W|| <= 1, slopes in [0, 1], mirrored borders)"
         return Smooth(value, gradient, L, method=method, premises=(EXACT,))
 
