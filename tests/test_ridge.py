@@ -184,6 +184,28 @@ def test_fista_finds_the_global_minimum_of_f_plus_r() -> None:
     torch.testing.assert_close(fast.x, slow.x, rtol=0, atol=1e-5)
 
 
+def test_plug_and_play_and_fista_end_at_one_picture() -> None:
+    """D = prox_R, so the fixed point of D ∘ (id - tau grad f) minimises f + R / tau."""
+    A = pk.blur(np.array([[0.2, 0.6, 0.2]]), "circular", (8, 9), dtype=torch.float64)
+    y, network = A.A(catalogue.image(1, 3, 8, 9)), catalogue.ridge()
+    tau = 1.9 / fidelity.LeastSquares(A, y).L
+    options = {"tol": 1e-7, "limits": (-math.inf, math.inf)}
+    fixed = pk.plug_and_play(A, y, network, strength=0.1, tau=tau, iteration=pk.Anderson(), **options)
+    least = algorithms.regularised(A, y, network.regulariser(0.1, (8, 9), 1 / tau), **options)
+    torch.testing.assert_close(fixed.x, least.x, rtol=0, atol=1e-4)
+    assert float((least.x - y).abs().max()) > 0.01
+
+
+def test_deblur_by_fista_shows_its_objective() -> None:
+    blurred = catalogue.image(1, 3, 16, 18)[0].permute(1, 2, 0).numpy()
+    options = {"denoiser": catalogue.ridge(tolerance=1e-5), "noise_level": 0.02, "tol": 1e-4}
+    run = pk.deblur(blurred, "gaussian:1", method="fista", max_steps=40, **options)
+    assert "FISTA, Chambolle" in run.guarantee and len(run.objective) == 1 and run.objective[0] > 0
+    shorter = pk.deblur(blurred, "gaussian:1", method="fista", max_steps=5, **options)
+    assert shorter.objective[0] > run.objective[0]
+    assert pk.deblur(blurred, "gaussian:1", max_steps=1, **options).objective == ()
+
+
 def test_sums_add_what_is_known() -> None:
     A = pk.blur(catalogue.signed_kernel(), "circular", catalogue.SIZE, dtype=torch.float64)
     f, x = fidelity.LeastSquares(A, catalogue.image()), catalogue.image(seed=4)
