@@ -33,7 +33,8 @@ TRAINING_GRID = 32  # frequencies per axis for the norm that steers steps in tra
 class RidgeConfig:
     """Channels after each convolution and their odd kernel sizes; ``top`` is the largest noise level (0..1 scale).
 
-    ``tolerance``: error of the proximal map, root mean square, see ``Ridge``; ``coarse`` is the one in training.
+    mu(sigma) stays below ``largest``, so that the inner solver stays fast; thresholds begin at ``start`` * sigma.
+    ``tolerance`` is the error of the proximal map, root mean square, ``coarse`` the one in training: see ``Ridge``.
     """
 
     channels: tuple[int, ...] = (4, 8, 32)
@@ -59,8 +60,7 @@ class Analysis:
         reach, device = sum(kernel.shape[-1] // 2 for kernel in kernels), kernels[0].device
         self.rows, self.columns = mirrored(rows, reach, device), mirrored(columns, reach, device)
         self.size = rows, columns
-        counts = [torch.bincount(self.rows).outer(torch.bincount(self.columns))]
-        self.multiplicity = counts[0].to(kernels[0].dtype)
+        self.multiplicity = torch.bincount(self.rows).outer(torch.bincount(self.columns)).to(kernels[0].dtype)
 
     def __call__(self, z: Tensor) -> Tensor:
         """W z: (B, 3, H, W) -> (B, C, H, W)."""
@@ -215,7 +215,7 @@ class Ridge(Network):
             what = symbol(composed(kernels), TRAINING_GRID)
             norm = torch.linalg.eigvalsh(what.mH @ what).max().sqrt()
         else:
-            norm = self.norm
+            norm = self.norm * (1 + 1e-6)  # the rounding of this division, in float32, included
         return [*kernels[:-1], kernels[-1] / norm]
 
     def norm_bound(self, grid: int = 256) -> float:
