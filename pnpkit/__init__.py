@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pnpkit.algorithms import plug_and_play as plug_and_play
     from pnpkit.algorithms import projected_gradient as projected_gradient
     from pnpkit.algorithms import proximal_gradient as proximal_gradient
+    from pnpkit.algorithms import regularised as regularised
     from pnpkit.certificates import Certificate as Certificate
     from pnpkit.certificates import Side as Side
     from pnpkit.certificates import nothing as nothing
@@ -83,6 +84,7 @@ _HOMES = {
     "plug_and_play": "algorithms",
     "projected_gradient": "algorithms",
     "proximal_gradient": "algorithms",
+    "regularised": "algorithms",
     "solve": "solver",
     "upscale": "completion",
 }

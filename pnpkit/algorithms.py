@@ -19,13 +19,13 @@ from torch import Tensor
 from pnpkit import proximal
 from pnpkit.ecosystem import as_map, from_prior
 from pnpkit.errors import InputError
-from pnpkit.fidelity import LeastSquares
+from pnpkit.fidelity import Fidelity, LeastSquares
 from pnpkit.iterations import Fista, Iteration
 from pnpkit.maps import Map
 from pnpkit.networks.base import Network
 from pnpkit.operators import from_matrix
 from pnpkit.solver import Result, Step, solve
-from pnpkit.splittings import forward_backward
+from pnpkit.splittings import forward_backward, penalised
 
 Operator: TypeAlias = Any  # a LinearPhysics, a matrix (numpy or torch) or a scipy LinearOperator
 Callback = Callable[[Step], None]
@@ -78,6 +78,34 @@ def fista(operator: Operator, y: np.ndarray | Tensor, weight: float, **options: 
     options.setdefault("tau", 1 / LeastSquares(physics, data).L)
     options.setdefault("iteration", Fista())
     return back(proximal_gradient(physics, data, lambda tau: proximal.soft_threshold(tau * weight), **options))
+
+
+def regularised(
+    operator: Operator,
+    y: np.ndarray | Tensor,
+    regulariser: Fidelity,
+    *,
+    limits: tuple[float, float] = (0.0, 1.0),
+    x0: Tensor | None = None,
+    iteration: Iteration | None = None,
+    tol: float = 1e-6,
+    max_steps: int = 10_000,
+    callback: Callback | None = None,
+) -> Result:
+    """min 1/2 ||A x - y||^2 + R(x) over a box, R convex and smooth: a global minimum, its value in ``objective``.
+
+    Projected gradient steps tau = 1/L, L of the sum, under FISTA unless another ``iteration`` is given.
+
+    Args:
+        regulariser: R, e.g. ``load_denoiser("ridge").regulariser(sigma, image_size, weight)``, or a ``Smooth``.
+        limits: the box; (-inf, inf) for none.
+        x0: first iterate; default A^T y.
+    """
+    physics, data, back = open_problem(operator, y)
+    fidelity = LeastSquares(physics, data)
+    map = penalised(fidelity, regulariser, limits)
+    start = fidelity.start() if x0 is None else x0
+    return back(solve(map, start, iteration=iteration or Fista(), tol=tol, max_steps=max_steps, callback=callback))
 
 
 def plug_and_play(

@@ -95,7 +95,7 @@ def iterating_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options of commands that iterate to a fixed point."""
     options = [
         click.option("--gif", metavar="FILE", help="Write the iterates as an animation."),
-        click.option("--method", default="anderson", show_default=True, help="anderson, picard, km or halpern."),
+        click.option("--method", default="anderson", show_default=True, help="anderson, picard, km, halpern or fista."),
         click.option(
             "--tol", type=Level(auto=False), default="1e-4", show_default=True, help="Relative residual to stop at."
         ),

@@ -41,6 +41,10 @@ class Fidelity(ABC):
     def gradient(self, x: Tensor) -> Tensor:
         """grad f(x)."""
 
+    def __add__(self, other: Fidelity) -> Fidelity:
+        """f + g, with L and mu added."""
+        return Sum(self, other)
+
     def default_step(self) -> float:
         """1.9 / L, near the end of the legal interval: the fewest iterations at a given proof."""
         return 1.9 / self.L if self.L > 0 else 1.0
@@ -168,3 +172,22 @@ class Smooth(Fidelity):
     def gradient(self, x: Tensor) -> Tensor:
         """grad f(x)."""
         return self._gradient(x)
+
+
+class Sum(Fidelity):
+    """f + g: gradients add, and so do L and mu; PROVEN when both are."""
+
+    def __init__(self, f: Fidelity, g: Fidelity):
+        self.f, self.g = f, g
+        self.L, self.mu = f.L + g.L, f.mu + g.mu
+        self.side = Side.PROVEN if f.side is g.side is Side.PROVEN else Side.MEASURED
+        self.method = f"{f.method} plus {g.method}"
+        self.premises = tuple(dict.fromkeys((*f.premises, *g.premises)))
+
+    def value(self, x: Tensor) -> Tensor:
+        """f(x) + g(x) per image, shape (B,)."""
+        return self.f.value(x) + self.g.value(x)
+
+    def gradient(self, x: Tensor) -> Tensor:
+        """grad f(x) + grad g(x)."""
+        return self.f.gradient(x) + self.g.gradient(x)

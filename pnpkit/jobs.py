@@ -247,6 +247,8 @@ def report(name: str, target: Path, picture: Picture, run: Restoration, scores: 
     line = f"noise level {run.noise_level:.4f}, strength {run.strength:.4f}{' in linear light' if run.linear else ''}"
     if run.tau is not None and run.L is not None:
         line += f" ({run.strength_note}), step size tau {run.tau:.4g} in (0, 2/L), L {run.L:.6g}"
+    if run.objective and run.tau is not None:
+        line += f", objective f + R / {run.tau:.4g} = " + ", ".join(f"{value:.8g}" for value in run.objective)
     lines.append(line)
     lines += [f"note: {note}" for note in picture.notes]
     lines.append(f"guarantee: {run.guarantee}")
@@ -265,6 +267,7 @@ def summary(run: Restoration, scores: dict[str, float]) -> dict[str, Any]:
         "steps": run.steps,
         "residual": run.residuals[-1] if run.residuals else None,
         "residuals": list(run.residuals),
+        "objective": list(run.objective),
         "tau": run.tau,
         "L": run.L,
         "noise_level": run.noise_level,

@@ -24,8 +24,8 @@ from pnpkit.networks.tiles import within_memory
 from pnpkit.noise import estimate_noise
 from pnpkit.precision import convert, decide, solve_in
 from pnpkit.registry import load_denoiser
-from pnpkit.solver import Status, Step
-from pnpkit.splittings import forward_backward
+from pnpkit.solver import Status, Step, solve
+from pnpkit.splittings import forward_backward, method_step
 from pnpkit.strength import RULES, MapAt, by_sure, strength_for
 
 SHORT = "to fit into memory Anderson's method looks back {0.depth} steps only"
@@ -48,6 +48,7 @@ class Restoration:
         tau, L: step size, and the proven ||A||^2 that limits it to (0, 2/L); None for denoising.
         seconds: wall time of everything.
         linear: the light that noise level and strength are measured in: linear, or as stored.
+        objective: per picture, f + R / tau at the result where that was minimised (``fista`` with ``ridge``).
     """
 
     image: np.ndarray | Tensor
@@ -65,6 +66,7 @@ class Restoration:
     seconds: float
     linear: bool = False
     strength_note: str = "given"
+    objective: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,10 @@ class Bench:
         self.y = convert(y, settings.precision)
         self.iteration: Iteration = choose("method", settings.method, ITERATIONS)()
         self.network = open_denoiser(settings.denoiser, self.y.device)
+        if settings.method == "fista" and settings.precision == "bfloat16":
+            raise InputError(
+                "fista has no proof from any start, so no rough first steps: float32 or float64, not bfloat16"
+            )
 
     def noise_level(self, picture: Tensor) -> float:
         """Given, or estimated from the picture."""
@@ -134,21 +140,31 @@ class Bench:
         tau = fidelity.default_step()
 
         def map_at(data: LeastSquares, sigma: float) -> Map:
-            return forward_backward(data, network.at(sigma), tau, settings.limits)
+            return method_step(settings.method, data, network, sigma, tau, settings.limits)
 
         start = problem.guess.clamp(*settings.limits)
         sigma, note, start = self.strength(problem, fidelity, map_at, start)
-        run = solve_in(
-            decide(settings.precision, network, problem.y),
-            network,
-            sigma,
-            lambda backward: forward_backward(fidelity, backward, tau, settings.limits),
-            start,
-            iteration=iteration,
-            tol=settings.tol,
-            max_steps=settings.max_steps,
-            callback=settings.callback,
-        )
+        if settings.method == "fista":
+            run = solve(
+                map_at(fidelity, sigma),
+                start,
+                iteration=iteration,
+                tol=settings.tol,
+                max_steps=settings.max_steps,
+                callback=settings.callback,
+            )
+        else:
+            run = solve_in(
+                decide(settings.precision, network, problem.y),
+                network,
+                sigma,
+                lambda backward: forward_backward(fidelity, backward, tau, settings.limits),
+                start,
+                iteration=iteration,
+                tol=settings.tol,
+                max_steps=settings.max_steps,
+                callback=settings.callback,
+            )
         return Restoration(
             image=problem.picture(run.x),
             status=run.status,
@@ -165,6 +181,7 @@ class Bench:
             seconds=time.perf_counter() - self.started,
             linear=settings.linear,
             strength_note=note,
+            objective=run.objective,
         )
 
     def strength(

@@ -155,6 +155,7 @@ def write_card(card: Card, place: Path) -> None:
 def model_card(card: Card) -> str:
     """The model card: what it is, how it was made, what it does, what is proven, what it is not for."""
     training, low, high = card.training, *card.sigma_range
+    some = f", the first {card.scores['pictures']} pictures" if "pictures" in card.scores else ""
     scores = [
         f"| {level} | {s['psnr']:.2f} | {s['ssim']:.4f} |" for level, s in card.scores.items() if isinstance(s, dict)
     ]
@@ -164,7 +165,7 @@ def model_card(card: Card) -> str:
         f"{255 * low:.0f}/255 to {255 * high:.0f}/255. Source: {card.paper}. Licence: {card.licence}.",
         *(_training(training) if training.get("steps") else ["Nothing is learnt."]),
         "## Scores",
-        f"BSDS500 val, by `{card.scores.get('command', 'not measured yet')}` ({card.scores.get('date', '-')}):",
+        f"BSDS500 val{some}, by `{card.scores.get('command', 'not measured yet')}` ({card.scores.get('date', '-')}):",
         "| sigma (of 255) | PSNR (dB) | SSIM |\n| --- | --- | --- |\n" + "\n".join(scores),
         "## What is proven",
         f"```\n{card.certificate}\n```",

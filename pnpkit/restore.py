@@ -73,6 +73,7 @@ def deblur(
             its unbiased risk, at about twice the cost; see ``strength.by_sure``.
         boundary: ``unknown`` (photographs), ``circular`` or ``zero``.
         method: the iteration: anderson (accelerated, with its proof kept), picard, km or halpern; see ``iterations``.
+            Or fista, which with ``ridge`` minimises f + R / tau, see ``splittings.method_step``.
         tol, max_steps: stop when ||x - T x|| <= tol ||x||, or after so many evaluations.
         device: cpu, cuda, or None for the GPU when there is one.
         max_memory: GiB that the run may take; None is half of the machine's. The network works on tiles when needed.

@@ -27,6 +27,8 @@ PAPERS = {
     "analysis and ODEs, Physica D 463 (2024) 134159",
     "dncnn": "Zhang, Zuo, Chen, Meng, Zhang: Beyond a Gaussian denoiser, IEEE TIP 26(7) (2017) 3142-3155",
     "wavelet": "Coifman, Donoho: Translation-invariant de-noising, Wavelets and Statistics (1995) 125-150",
+    "ridge": "Goujon, Neumayer, Bohra, Ducotterd, Unser: A neural-network-based convex regularizer for inverse "
+    "problems, IEEE TCI 9 (2023) 781-795",
     "total-variation": "Rudin, Osher, Fatemi: Nonlinear total variation based noise removal algorithms, Physica D 60 "
     "(1992) 259-268; solved by Beck, Teboulle, IEEE TIP 18(11) (2009) 2419-2434",
     "identity": "none",

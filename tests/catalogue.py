@@ -75,6 +75,17 @@ def euler(**arguments: object) -> Network:
     return network
 
 
+def ridge(**arguments: object) -> Network:
+    """A small untrained ridge denoiser with lively thresholds, solved to high accuracy."""
+    torch.manual_seed(0)
+    small = {"channels": (2, 4), "kernel_sizes": (3, 3), "start": 0.3, "tolerance": 1e-11, "max_steps": 5000}
+    network = build("ridge", {**small, **arguments}).eval()
+    for parameter in network.parameters():
+        if parameter.ndim == 2:  # level tables
+            parameter.data += 0.5 * torch.randn(parameter.shape, generator=generator(3))
+    return network
+
+
 def dncnn() -> Network:
     torch.manual_seed(0)
     return build("dncnn", {"depth": 3, "channels": 8}).eval()
@@ -91,6 +102,7 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "dncnn": dncnn,
     "wavelet": lambda: build("wavelet", {"levels": 2, "shifts": 2}),
     "tv": lambda: build("total-variation", {"gains": (0.3,) * 6}),
+    "ridge": lambda: ridge(),
     "identity": lambda: build("identity", {}),
 }
 

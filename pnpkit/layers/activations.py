@@ -44,9 +44,13 @@ class Clip(nn.Module):
         self.high = LevelTable(channels, log_start, top, knots)
         self.kernel = clip  # replaced by a compiled one in training
 
-    def forward(self, z: Tensor, level: Tensor) -> Tensor:
+    def thresholds(self, level: Tensor) -> tuple[Tensor, Tensor]:
+        """(-sigma exp(a), sigma exp(c)), each (B, C, 1, 1)."""
         scale = level[:, None, None, None]
-        low, high = -scale * self.low(level).exp(), scale * self.high(level).exp()
+        return -scale * self.low(level).exp(), scale * self.high(level).exp()
+
+    def forward(self, z: Tensor, level: Tensor) -> Tensor:
+        low, high = self.thresholds(level)
         return self.kernel(z, low.to(z.dtype), high.to(z.dtype))
 
 

@@ -16,10 +16,12 @@ from pnpkit.networks.classical import (
 )
 from pnpkit.networks.dncnn import DnCNN, DnCNNConfig
 from pnpkit.networks.euler import Euler, EulerConfig
+from pnpkit.networks.ridge import Ridge, RidgeConfig
 
 NETWORKS: dict[str, tuple[Any, Any]] = {
     "euler": (Euler, EulerConfig),
     "dncnn": (DnCNN, DnCNNConfig),
+    "ridge": (Ridge, RidgeConfig),
     "identity": (Identity, IdentityConfig),
     "total-variation": (TotalVariation, TotalVariationConfig),
     "wavelet": (Wavelet, WaveletConfig),

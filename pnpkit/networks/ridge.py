@@ -1,0 +1,318 @@
+r"""The ridge denoiser: the proximal map of a learned convex potential, and that potential as a regulariser.
+
+    D(x, sigma) = argmin_z 1/2 ||z - x||^2 + R(z; sigma),    R(z; sigma) = mu(sigma) sum_c sum_pixels psi_c((W z)_c)
+
+W is a few small convolutions one after the other, psi_c a Huber function whose thresholds depend on sigma, never on x
+(Goujon et al., IEEE TCI 9, 2023, for grey pictures and splines). Whatever the weights are, R is convex.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pnpkit.certificates import Certificate, Kind, Side
+from pnpkit.errors import InputError
+from pnpkit.fidelity import Smooth
+from pnpkit.layers.activations import Clip, LevelTable, clip
+from pnpkit.layers.gradient_flow import adjoint_kernel
+from pnpkit.layers.norms import conv_norm_bound, symbol
+from pnpkit.networks.base import Network
+
+TRAINING_GRID = 32  # frequencies per axis for the norm that steers steps in training, where nothing is claimed
+
+
+@dataclass(frozen=True)
+class RidgeConfig:
+    """Channels after each convolution and their odd kernel sizes; ``top`` is the largest noise level (0..1 scale).
+
+    mu(sigma) stays below ``largest``, so that the inner solver stays fast; thresholds begin at ``start`` * sigma.
+    ``tolerance`` is the error of the proximal map, root mean square, ``coarse`` the one in training: see ``Ridge``.
+    """
+
+    channels: tuple[int, ...] = (4, 8, 32)
+    kernel_sizes: tuple[int, ...] = (5, 5, 5)
+    knots: int = 6
+    largest: float = 32.0
+    start: float = 0.08
+    tolerance: float = 1e-4
+    coarse: float = 2e-3
+    max_steps: int = 1000
+    top: float = 50 / 255
+
+
+class Analysis:
+    """W: the picture, mirrored at its borders as far as the filters reach, through every kernel; keeps the size.
+
+    Mirroring repeats a pixel up to m times, so W^T W <= B^2 diag(m) with B the norm of the convolution on Z^2.
+    """
+
+    def __init__(self, kernels: Sequence[Tensor], rows: int, columns: int):
+        self.kernels = [kernel.contiguous(memory_format=torch.channels_last) for kernel in kernels]
+        self.adjoints = [adjoint_kernel(k).contiguous(memory_format=torch.channels_last) for k in kernels[::-1]]
+        reach, device = sum(kernel.shape[-1] // 2 for kernel in kernels), kernels[0].device
+        self.rows, self.columns = mirrored(rows, reach, device), mirrored(columns, reach, device)
+        self.size = rows, columns
+        self.multiplicity = torch.bincount(self.rows).outer(torch.bincount(self.columns)).to(kernels[0].dtype)
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """W z: (B, 3, H, W) -> (B, C, H, W)."""
+        z = z[..., self.rows, :][..., self.columns].contiguous(memory_format=torch.channels_last)
+        for kernel in self.kernels:
+            z = F.conv2d(z, kernel)
+        return z
+
+    def adjoint(self, u: Tensor) -> Tensor:
+        """W^T u."""
+        for kernel in self.adjoints:
+            u = F.conv2d(u, kernel, padding=kernel.shape[-1] - 1)
+        folded = u.new_zeros(*u.shape[:2], self.size[0], u.shape[3]).index_add(2, self.rows, u)
+        return folded.new_zeros(*u.shape[:2], *self.size).index_add(3, self.columns, folded)
+
+
+def mirrored(size: int, reach: int, device: torch.device) -> Tensor:
+    """The pixel that stands at -reach ... size + reach - 1 when a row is mirrored at its ends, again and again."""
+    index = torch.arange(-reach, size + reach, device=device) % (2 * size)
+    return torch.where(index < size, index, 2 * size - 1 - index)
+
+
+def centred(after: int, before: int, size: int, width: float = 0.6) -> Tensor:
+    """Random filters near the centre tap, orthonormal as far as possible: their product is nearly flat in frequency."""
+    taps = torch.arange(size) - size // 2
+    window = torch.exp(-0.5 * (taps / width) ** 2)
+    kernel = torch.randn(after, before, size, size) * window[:, None] * window
+    u, _, v = torch.linalg.svd(kernel.flatten(1), full_matrices=False)
+    return (u @ v).view_as(kernel)
+
+
+def composed(kernels: Sequence[Tensor]) -> Tensor:
+    """The one kernel of all the convolutions."""
+    whole = kernels[0]
+    for kernel in kernels[1:]:
+        edge = kernel.shape[-1] - 1
+        whole = F.conv2d(whole.transpose(0, 1), kernel.flip(2, 3), padding=edge).transpose(0, 1)
+    return whole
+
+
+@dataclass(frozen=True)
+class Potential:
+    """R(.; sigma) on pictures of one size; a sigma, and so mu and the thresholds, per picture of the batch."""
+
+    analysis: Analysis
+    mu: Tensor  # (B, 1, 1, 1)
+    low: Tensor  # (B, C, 1, 1)
+    high: Tensor
+    smoothness: Tensor  # (B, 1, H, W), s with 0 <= Hess R <= diag(s)
+
+    def value(self, z: Tensor) -> Tensor:
+        """R(z) per picture: psi(u) = p (u - p / 2), p = clip(u)."""
+        u = self.analysis(z)
+        p = clip(u, self.low, self.high)
+        return self.mu.flatten() * (p * (u - p / 2)).flatten(1).sum(1)
+
+    def gradient(self, z: Tensor) -> Tensor:
+        """mu W^T clip(W z)."""
+        return self.mu * self.analysis.adjoint(clip(self.analysis(z), self.low, self.high))
+
+    def curvature(self, z: Tensor) -> Tensor:
+        """psi''(W z), which is 0 or 1."""
+        u = self.analysis(z)
+        return ((u > self.low) & (u < self.high)).to(u.dtype)
+
+    def proximal_point(self, x: Tensor, tolerance: float, max_steps: int) -> Tensor:
+        r"""argmin_z 1/2 ||z - x||^2 + R(z), picture by picture, from z = x: a function of x alone.
+
+        Accelerated gradient descent in the metric 1 + s (Nesterov 2004, constant momentum). The objective is 1-strongly
+        convex, so ||v - exact|| <= ||gradient at v||: it stops when that is at most tolerance * sqrt(number of values).
+        A tolerance that rounding does not allow (below about 1e-6 in float32) is raised to one that it does.
+        """
+        goal = max(tolerance, 10 * torch.finfo(x.dtype).eps) * math.sqrt(x[0].numel())
+        metric = 1 + self.smoothness
+        root = metric.amax((1, 2, 3), keepdim=True).rsqrt()
+        momentum = (1 - root) / (1 + root)
+        z = v = x
+        for _ in range(max_steps):
+            gradient = v - x + self.gradient(v)
+            going = length(gradient) > goal
+            if not bool(going.any()):
+                break
+            following = v - gradient / metric
+            v = torch.where(going, following + momentum * (following - z), v)
+            z = following
+        return v
+
+    def solve(self, z: Tensor, right: Tensor, tolerance: float, max_steps: int) -> Tensor:
+        """(I + Hess R(z))^-1 right by conjugate gradients, to ||error|| <= tolerance ||right||."""
+        mask = self.mu * self.curvature(z)
+        goal = max(tolerance, 10 * torch.finfo(right.dtype).eps) * length(right)
+        x, residual, direction = torch.zeros_like(right), right, right
+        square = inner(residual, residual)
+        for _ in range(max_steps):
+            going = square.sqrt() > goal
+            if not bool(going.any()):
+                break
+            image = direction + self.analysis.adjoint(mask * self.analysis(direction))
+            step = torch.where(going, square / inner(direction, image), 0)
+            x, residual = x + step * direction, residual - step * image
+            following = inner(residual, residual)
+            direction = residual + torch.where(going, following / square, 0) * direction
+            square = following
+        return x
+
+
+def inner(a: Tensor, b: Tensor) -> Tensor:
+    """<a, b> per picture, (B, 1, 1, 1)."""
+    return (a * b).sum((1, 2, 3), keepdim=True)
+
+
+def length(a: Tensor) -> Tensor:
+    """||a|| per picture, (B, 1, 1, 1)."""
+    return torch.linalg.vector_norm(a, dim=(1, 2, 3), keepdim=True)
+
+
+class Resolvent(torch.autograd.Function):
+    """g -> (I + Hess R(z))^-1 g: linear and symmetric, so it is its own derivative and its own adjoint."""
+
+    @staticmethod
+    def forward(ctx: Any, right: Tensor, potential: Potential, z: Tensor, tolerance: float, max_steps: int) -> Tensor:
+        ctx.rest = potential, z, tolerance, max_steps
+        return potential.solve(z, right, tolerance, max_steps)
+
+    @staticmethod
+    def backward(ctx: Any, right: Tensor) -> tuple[Tensor, None, None, None, None]:
+        return Resolvent.apply(right, *ctx.rest), None, None, None, None
+
+
+class Ridge(Network):
+    """D(x, sigma) = argmin_z 1/2 ||z - x||^2 + R(z; sigma).
+
+    The exact map is firmly nonexpansive. It is evaluated to ``tolerance`` (root mean square), which is proven for every
+    picture by the gradient at the end; the gradient of a training loss comes from the fixed point, by
+    (I + Hess R)^-1, and not from the steps that led there.
+    """
+
+    def __init__(self, config: RidgeConfig):
+        super().__init__()
+        self.config = config
+        self.top, self.width = config.top, config.channels[-1]
+        widths = zip((3, *config.channels), config.channels, config.kernel_sizes, strict=False)
+        self.filters = nn.ParameterList(centred(after, before, size) for before, after, size in widths)
+        self.raw_strength = LevelTable(1, 0.0, config.top, config.knots)
+        self.activation = Clip(config.channels[-1], config.top, config.knots, start=config.start)
+
+    def kernels(self) -> list[Tensor]:
+        """The convolutions of W, ||W|| <= 1: the first has no mean, so R does not see brightness."""
+        first, *others = self.filters
+        kernels = [first - first.mean((2, 3), keepdim=True), *others]
+        if self.training:  # an estimate, in the graph: it steers and claims nothing
+            what = symbol(composed(kernels), TRAINING_GRID)
+            norm = torch.linalg.eigvalsh(what.mH @ what).max().sqrt()
+        else:
+            norm = self.norm * (1 + 1e-6)  # the rounding of this division, in float32, included
+        return [*kernels[:-1], kernels[-1] / norm]
+
+    def norm_bound(self, grid: int = 256) -> float:
+        """Proven bound on the norm of the convolutions together, before they are divided by it."""
+        first, *others = (kernel.double() for kernel in self.filters)
+        return conv_norm_bound(composed([first - first.mean((2, 3), keepdim=True), *others]), grid)
+
+    @property
+    def norm(self) -> float:
+        """``norm_bound`` of the weights as they are now."""
+        state = tuple((id(p), p._version) for p in self.parameters())
+        known = self.__dict__.get("_norm")
+        if known is None or known[0] != state:
+            self.__dict__["_norm"] = known = (state, self.norm_bound())
+        return known[1]
+
+    def potential(self, level: Tensor, like: Tensor) -> Potential:
+        """R(.; level) for pictures of the size, type and place of ``like``."""
+        analysis = Analysis([kernel.to(like) for kernel in self.kernels()], *like.shape[-2:])
+        mu = self.config.largest * torch.sigmoid(self.raw_strength(level)).to(like)
+        low, high = self.activation.thresholds(level)
+        smoothness = mu.detach() * analysis.multiplicity
+        return Potential(analysis, mu, low.to(like), high.to(like), smoothness)
+
+    def denoise(self, x: Tensor, level: Tensor) -> Tensor:
+        tolerance = self.config.coarse if self.training else self.config.tolerance
+        with torch.autocast(x.device.type, enabled=False):  # half precision cannot meet the tolerance
+            potential = self.potential(level, x)
+            with torch.no_grad():
+                z = potential.proximal_point(x, tolerance, self.config.max_steps)
+            if not torch.is_grad_enabled():
+                return z
+            # 0 = z - x + grad R(z): z moves like x - grad R(z) does at fixed z, times (I + Hess R)^-1
+            moving = x - potential.gradient(z)
+            out = z + (moving - moving.detach())
+        if out.requires_grad:
+            out.register_hook(lambda g: Resolvent.apply(g, potential, z, tolerance, self.config.max_steps))
+        return out
+
+    def strength(self, noise_level: float, tau: float) -> float:
+        """2.65 (sqrt(tau / 1.9) * noise level)^1.4, as ``Wavelet.strength``."""
+        return 2.65 * ((tau / 1.9) ** 0.5 * noise_level) ** 1.4
+
+    def regulariser(self, sigma: float, image_size: tuple[int, int], weight: float = 1.0) -> Smooth:
+        """weight * R(.; sigma) for pictures of one size: the g of ``algorithms.regularised``, min f + g.
+
+        Convex and L-smooth, L = weight * mu(sigma) * m, where m is how often a corner is seen mirrored: 4, more in tiny
+        pictures. Of a grey picture x it is R(x, x, x) / 3. With the weights as they are now.
+        """
+        if not (weight > 0 and math.isfinite(weight) and 0 <= sigma <= self.top):
+            raise InputError(f"needs a weight > 0 and sigma in [0, {self.top:.4g}], got weight {weight}, sigma {sigma}")
+
+        @functools.cache
+        def potential(count: int, dtype: torch.dtype, device: torch.device) -> Potential:
+            like = torch.zeros(count, 3, *image_size, dtype=dtype, device=device)
+            with torch.no_grad():
+                return self.potential(like.new_full((count,), float(sigma)), like)
+
+        def at(z: Tensor) -> Potential:
+            if z.shape[2:] != torch.Size(image_size):
+                raise InputError(f"this regulariser is for pictures {image_size}, got {tuple(z.shape[2:])}")
+            return potential(len(z), z.dtype, z.device)
+
+        def value(z: Tensor) -> Tensor:
+            return weight * z.shape[1] / 3 * at(z).value(z.expand(-1, 3, -1, -1))
+
+        def gradient(z: Tensor) -> Tensor:
+            slope = weight * at(z).gradient(z.expand(-1, 3, -1, -1))
+            return slope if z.shape[1] == 3 else slope.mean(1, keepdim=True)
+
+        L = weight * float(potential(1, torch.float64, self.filters[0].device).smoothness.max())
+        method = f"L = {L:.6g} of a ridge potential (||W|| <= 1, slopes in [0, 1], mirrored borders)"
+        return Smooth(value, gradient, L, method=method, premises=(EXACT,))
+
+    def certify(self, grid: int = 256) -> Certificate:
+        """A proximal map, whatever the weights are; the norms say how well it is conditioned."""
+        bound = self.norm_bound(grid)
+        mu = self.config.largest * float(torch.sigmoid(self.raw_strength.values.detach().double()).max())
+        return Certificate(
+            f"{self.name}(., sigma)",
+            1.0,
+            0.5,
+            Side.PROVEN,
+            f"proximal map of a convex function, firmly nonexpansive (Moreau 1965): R = mu sum psi(W z), psi Huber, "
+            f"slopes in [0, 1], mu <= {mu:.6g}; ||W|| <= 1, kernels divided by their proven norm {bound:.6g} (symbol "
+            f"on a {grid} x {grid} grid); every sigma in [0, {self.top:.4g}], every image size",
+            premises=(EXACT, premise(self.config.tolerance, self.config.max_steps)),
+            kind=Kind.PROX,
+        )
+
+
+EXACT = "exact arithmetic: float rounding of the evaluation is not covered"
+
+
+def premise(tolerance: float, max_steps: int) -> str:
+    """What a certificate must say about the inner solver."""
+    return (
+        f"the inner solver of the ridge is exact: it stops when the gradient proves an error (root mean square) of "
+        f"{tolerance:g}, or after {max_steps} steps; so two outputs may be farther apart than proven by twice that"
+    )
