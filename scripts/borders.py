@@ -62,10 +62,10 @@ def scores(picture: np.ndarray, sharp: np.ndarray, width: int) -> dict[str, floa
 
 
 def show(panels: dict[str, np.ndarray], found: dict[str, dict[str, float]]) -> None:
-    """The top left corner of every panel."""
+    """The bottom left corner of every panel."""
     figure, axes = plt.subplots(1, len(panels), figsize=(3.2 * len(panels), 3.7))
     for axis, (title, picture) in zip(axes, panels.items(), strict=True):
-        axis.imshow(picture[:CORNER, :CORNER].clip(0, 1), interpolation="nearest")
+        axis.imshow(picture[-CORNER:, :CORNER].clip(0, 1), interpolation="nearest")
         score = f"\nedges {found[title]['edges']:.2f} dB" if title in found else "\n"
         axis.set_title(title + score, fontsize=10)
         axis.axis("off")
@@ -102,7 +102,7 @@ def main() -> None:
     ways = list(table[SHOWN])
     lines = [
         f"PSNR (dB) within {max(kernel.shape)} pixels of the frame's edges / in the rest, by `{args.denoiser}`, blur "
-        f"of 15 x 15 pixels, noise {NOISE}.",
+        f"of 15 x 15 pixels, noise {NOISE}, at most {args.steps} steps.",
         "",
         "| picture | " + " | ".join(ways) + " |",
         "| --- |" + " --- |" * len(ways),
