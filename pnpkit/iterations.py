@@ -216,13 +216,14 @@ def extrapolate(points: tuple[Tensor, ...], images: tuple[Tensor, ...]) -> Tenso
     """
     flat = [(x.flatten(1), t.flatten(1)) for x, t in zip(points, images, strict=True)]
     parts = [slice(low, low + PART) for low in range(0, flat[0][0].shape[1], PART)]
-    gram, right = 0.0, 0.0
+    batch, past = len(images[-1]), len(images) - 1
+    gram = torch.zeros(batch, past, past, dtype=torch.float64, device=images[-1].device)
+    right = torch.zeros(batch, past, 1, dtype=torch.float64, device=images[-1].device)
     for part in parts:
         gap = torch.stack([x[:, part] - t[:, part] for x, t in flat], -1)  # (B, N, m + 1)
         changes = gap.diff(dim=-1)
         gram = gram + (changes.mT @ changes).double()
         right = right + (changes.mT @ gap[..., -1:]).double()
-    assert isinstance(gram, Tensor) and isinstance(right, Tensor)
     ridge = 1e-10 * gram.diagonal(dim1=-2, dim2=-1).sum(-1)[:, None, None] + 1e-300
     weights = torch.linalg.solve(gram + ridge * torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device), right)
     out = torch.empty_like(flat[-1][1])
