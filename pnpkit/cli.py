@@ -13,7 +13,7 @@ import click
 
 from pnpkit import __version__
 from pnpkit.errors import InputError, PnpError
-from pnpkit.jobs import SOME_FAILED, each, expand, target_for
+from pnpkit.jobs import SOME_FAILED, Job, expand, target_for
 
 if TYPE_CHECKING:
     from pnpkit.images import Picture
@@ -146,7 +146,7 @@ def deblur(inputs: tuple[str, ...], out: str | None, **options: Any) -> int:
             **chosen(picture, options, "kernel", "boundary", *ITERATING),
         )
 
-    return each(expand(inputs), out, "deblurred", restore, options)
+    return Job(out, "deblurred", restore, options).each(expand(inputs))
 
 
 @program.command()
@@ -161,7 +161,7 @@ def denoise(inputs: tuple[str, ...], out: str | None, **options: Any) -> int:
 
         return restore.denoise(picture.pixels, **chosen(picture, options, *RESTORING))
 
-    return each(expand(inputs), out, "denoised", restore, options)
+    return Job(out, "denoised", restore, options).each(expand(inputs))
 
 
 @program.command()
@@ -182,7 +182,7 @@ def inpaint(inputs: tuple[str, ...], out: str | None, mask: str, **options: Any)
             picture.pixels, missing, limits=limits, callback=show, **chosen(picture, options, *ITERATING)
         )
 
-    return each(expand(inputs), out, "inpainted", restore, options)
+    return Job(out, "inpainted", restore, options).each(expand(inputs))
 
 
 @program.command()
@@ -202,7 +202,7 @@ def upscale(inputs: tuple[str, ...], out: str | None, factor: int, **options: An
             picture.pixels, factor, limits=limits, callback=show, **chosen(picture, options, *ITERATING)
         )
 
-    return each(expand(inputs), out, "upscaled", restore, options, factor=factor)
+    return Job(out, "upscaled", restore, options, factor).each(expand(inputs))
 
 
 @program.command()

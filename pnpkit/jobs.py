@@ -7,6 +7,7 @@ import platform
 import shlex
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,71 +57,125 @@ def target_for(name: str, out: str | None, word: str, overwrite: bool) -> Path:
     return target
 
 
-def each(
-    files: list[str],
-    out: str | None,
-    word: str,
-    restore: Callable[[Picture, Callable[[Step], None]], Restoration],
-    options: dict[str, Any],
-    factor: int = 1,
-) -> int:
-    """Restore every file, to ``factor`` times its size; with several, one that fails does not stop the rest."""
-    if len(files) > 1 and out is not None and not Path(out).is_dir():
-        raise InputError(f"several images need an existing folder as output, got {out}")
-    if len(files) > 1 and (options["json_file"] or options["reference"] or options.get("gif")):
-        raise InputError("--json, --reference and --gif take one image")
-    if distributed.world() > 1:
-        return over_processes(files, out, word, restore, options, factor)
-    if len(files) == 1:
-        return one(files[0], out, word, restore, options, factor)
-    return verdict(files, in_turn(files, out, word, restore, options, factor))
+@dataclass(frozen=True)
+class Job:
+    """What is done to every file: ``restore``, with the options of the command line.
 
+    Attributes:
+        out: file or folder for the results, or None: beside the input, ``word`` added to its name.
+        factor: the result is so many times as large as the input.
+    """
 
-def over_processes(
-    files: list[str],
-    out: str | None,
-    word: str,
-    restore: Callable[[Picture, Callable[[Step], None]], Restoration],
-    options: dict[str, Any],
-    factor: int,
-) -> int:
-    """Under torchrun: every process takes its share of the files, or all work on one; each returns the same code."""
-    startup.import_deepinv()
-    import torch
+    out: str | None
+    word: str
+    restore: Callable[[Picture, Callable[[Step], None]], Restoration]
+    options: dict[str, Any]
+    factor: int = 1
 
-    from pnpkit.networks.tiles import Shared
-    from pnpkit.problem import allowed, open_denoiser
-
-    with distributed.together(options["device"]) as device:
-        if options["max_memory"] is None:
-            options["max_memory"] = allowed(None) / 2**30 / distributed.neighbours()
+    def each(self, files: list[str]) -> int:
+        """Restore every file; with several, one that fails does not stop the rest. Returns the exit code."""
+        if len(files) > 1 and self.out is not None and not Path(self.out).is_dir():
+            raise InputError(f"several images need an existing folder as output, got {self.out}")
+        if len(files) > 1 and (self.options["json_file"] or self.options["reference"] or self.options.get("gif")):
+            raise InputError("--json, --reference and --gif take one image")
+        if distributed.world() > 1:
+            return self.over_processes(files)
         if len(files) == 1:
-            shown = dict(options)  # what the page shows: the denoiser by its name
-            options["denoiser"] = Shared(open_denoiser(options["denoiser"], torch.device(device)))
-            return max(distributed.gather(one(files[0], out, word, restore, shown, factor, distributed.rank() == 0)))
-        mine = files[distributed.rank() :: distributed.world()]
-        shares = distributed.gather(in_turn(mine, out, word, restore, options, factor))
-    return verdict(files, [name for share in shares for name in share])
+            return self.one(files[0])
+        return verdict(files, self.in_turn(files))
 
+    def over_processes(self, files: list[str]) -> int:
+        """Under torchrun: every process takes its share of the files, or all work on one; all return the same code."""
+        startup.import_deepinv()
+        import torch
 
-def in_turn(
-    files: list[str],
-    out: str | None,
-    word: str,
-    restore: Callable[[Picture, Callable[[Step], None]], Restoration],
-    options: dict[str, Any],
-    factor: int,
-) -> list[str]:
-    """Restore one file after the other; returns those that failed."""
-    failed = []
-    for name in files:
-        try:
-            if one(name, out, word, restore, options, factor) != 0:
+        from pnpkit.networks.tiles import Shared
+        from pnpkit.problem import allowed, open_denoiser
+
+        with distributed.together(self.options["device"]) as device:
+            if self.options["max_memory"] is None:
+                self.options["max_memory"] = allowed(None) / 2**30 / distributed.neighbours()
+            if len(files) == 1:
+                shown = replace(self, options=dict(self.options))  # its page shows the denoiser by its name
+                self.options["denoiser"] = Shared(open_denoiser(self.options["denoiser"], torch.device(device)))
+                return max(distributed.gather(shown.one(files[0], distributed.rank() == 0)))
+            shares = distributed.gather(self.in_turn(files[distributed.rank() :: distributed.world()]))
+        return verdict(files, [name for share in shares for name in share])
+
+    def in_turn(self, files: list[str]) -> list[str]:
+        """Restore one file after the other; returns those that failed."""
+        failed = []
+        for name in files:
+            try:
+                if self.one(name) != 0:
+                    failed.append(name)
+            except PnpError as error:
                 failed.append(name)
-        except PnpError as error:
-            failed.append(name)
-            click.echo(f"pnpkit: {error}", err=True)
-    return failed
+                click.echo(f"pnpkit: {error}", err=True)
+        return failed
+
+    def one(self, name: str, writes: bool = True) -> int:
+        """Read, restore, write, report. Everything that can be refused is refused before the work begins.
+
+        A process that does not write only helps the one that does.
+        """
+        options, factor = self.options, self.factor
+        from pnpkit import images
+
+        target = target_for(name, self.out, self.word, options["overwrite"])
+        json_path = Path(options["json_file"]) if options["json_file"] else None
+        if json_path is not None and not json_path.parent.is_dir():
+            raise InputError(f"the folder of --json {json_path} does not exist")
+        if json_path is not None and json_path.exists() and (json_path.suffix != ".json" or not options["overwrite"]):
+            raise InputError(f"--json {json_path} exists: choose another name or, for a .json file, add --overwrite")
+        page, gif = places(name, options)
+        picture = images.read(Path(name))
+        reference = sharp(options["reference"], picture, factor) if options["reference"] else None
+
+        startup.import_deepinv()
+        import numpy as np
+        import torch
+
+        torch.manual_seed(options["seed"])
+        from pnpkit import report as pages
+
+        size = (factor * picture.pixels.shape[0], factor * picture.pixels.shape[1])
+        frames = pages.Frames(size, options["linear"])
+        with Progress(options["quiet"] or not writes) as progress:
+
+            def show(step: Step) -> None:
+                progress(step)
+                if gif is not None:
+                    frames(step)
+
+            run = self.restore(picture, show)
+        if not writes:
+            return DIVERGED if run.status.failed else 0
+        images.write(target, images.with_pixels(picture, np.asarray(run.image)))
+
+        scores = {}
+        if reference is not None:
+            from pnpkit.metrics import psnr
+
+            scores = {"psnr": psnr(run.image, reference)}
+            if factor == 1:
+                scores["psnr_input"] = psnr(picture.pixels, reference)
+        if json_path is not None:
+            from pnpkit.files import write_whole
+
+            write_whole(json_path, (json.dumps(summary(run, scores), indent=1) + "\n").encode())
+        if gif is not None:
+            frames.save(gif)
+        if page is not None:
+            command = shlex.join(["pnpkit", *sys.argv[1:]])
+            span = 1.0 if picture.dtype.kind in "ub" else 3.0  # as the box of ``cli.limits_of``
+            pages.write(page, pages.page(name, picture.pixels, run, options, command, scores, span))
+        if not options["quiet"]:
+            click.echo(report(name, target, picture, run, scores))
+        if run.status.failed:
+            click.echo(f"pnpkit: {name}: {run.status.value}", err=True)
+            return DIVERGED
+        return 0
 
 
 def verdict(files: list[str], failed: list[str]) -> int:
@@ -128,77 +183,6 @@ def verdict(files: list[str], failed: list[str]) -> int:
     if failed and distributed.rank() == 0:
         click.echo(f"pnpkit: {len(failed)} of {len(files)} failed: {', '.join(failed)}", err=True)
     return SOME_FAILED if failed else 0
-
-
-def one(
-    name: str,
-    out: str | None,
-    word: str,
-    restore: Callable[[Picture, Callable[[Step], None]], Restoration],
-    options: dict[str, Any],
-    factor: int = 1,
-    writes: bool = True,
-) -> int:
-    """Read, restore, write, report. Everything that can be refused is refused before the work begins.
-
-    A process that does not write only helps the one that does.
-    """
-    from pnpkit import images
-
-    target = target_for(name, out, word, options["overwrite"])
-    json_path = Path(options["json_file"]) if options["json_file"] else None
-    if json_path is not None and not json_path.parent.is_dir():
-        raise InputError(f"the folder of --json {json_path} does not exist")
-    if json_path is not None and json_path.exists() and (json_path.suffix != ".json" or not options["overwrite"]):
-        raise InputError(f"--json {json_path} exists: choose another name or, for a .json file, add --overwrite")
-    page, gif = places(name, options)
-    picture = images.read(Path(name))
-    reference = sharp(options["reference"], picture, factor) if options["reference"] else None
-
-    startup.import_deepinv()
-    import numpy as np
-    import torch
-
-    torch.manual_seed(options["seed"])
-    from pnpkit import report as pages
-
-    size = (factor * picture.pixels.shape[0], factor * picture.pixels.shape[1])
-    frames = pages.Frames(size, options["linear"])
-    with Progress(options["quiet"] or not writes) as progress:
-
-        def show(step: Step) -> None:
-            progress(step)
-            if gif is not None:
-                frames(step)
-
-        run = restore(picture, show)
-    if not writes:
-        return DIVERGED if run.status.failed else 0
-    images.write(target, images.with_pixels(picture, np.asarray(run.image)))
-
-    scores = {}
-    if reference is not None:
-        from pnpkit.metrics import psnr
-
-        scores = {"psnr": psnr(run.image, reference)}
-        if factor == 1:
-            scores["psnr_input"] = psnr(picture.pixels, reference)
-    if json_path is not None:
-        from pnpkit.files import write_whole
-
-        write_whole(json_path, (json.dumps(summary(run, scores), indent=1) + "\n").encode())
-    if gif is not None:
-        frames.save(gif)
-    if page is not None:
-        command = shlex.join(["pnpkit", *sys.argv[1:]])
-        span = 1.0 if picture.dtype.kind in "ub" else 3.0  # as the box of ``cli.limits_of``
-        pages.write(page, pages.page(name, picture.pixels, run, options, command, scores, span))
-    if not options["quiet"]:
-        click.echo(report(name, target, picture, run, scores))
-    if run.status.failed:
-        click.echo(f"pnpkit: {name}: {run.status.value}", err=True)
-        return DIVERGED
-    return 0
 
 
 def places(name: str, options: dict[str, Any]) -> tuple[Path | None, Path | None]:

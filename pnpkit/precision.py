@@ -41,8 +41,8 @@ def convert(y: Tensor, precision: str) -> Tensor:
 def decide(precision: str, network: Network, y: Tensor) -> str:
     """What ``auto`` means here: bfloat16 first where a probe finds it much faster and the picture is worth the probe.
 
-    Much faster is ``WORTH`` of the float32 time or less: the rough steps are a part of all steps, and the start of the
-    second stage costs some of what they saved; measured by ``scripts/benchmark.py``.
+    Much faster is ``WORTH`` of the float32 time or less: a judgement. At half of it the second stage, starting anew,
+    gave back nearly all that the rough steps had saved (docs/lab-book.md).
     """
     if precision != "auto":
         return precision
@@ -50,7 +50,7 @@ def decide(precision: str, network: Network, y: Tensor) -> str:
     return "bfloat16" if pays and hardware.prefers_bfloat16(y.device, WORTH) else str(y.dtype).removeprefix("torch.")
 
 
-def rough(network: Network, sigma: float) -> Map:
+def rough_denoiser(network: Network, sigma: float) -> Map:
     """D(., sigma) multiplied in bfloat16, added up in the type of its input. Nothing is known about it."""
 
     def function(x: Tensor) -> Tensor:
@@ -64,11 +64,9 @@ class _Stalled(Exception):
     """The rough map has nothing more to give."""
 
 
-def solve_in(
-    precision: str,
-    network: Network,
-    sigma: float,
-    splitting: Callable[[Map], Map],
+def solve_from(
+    rough: Map | None,
+    map: Map,
     x0: Tensor,
     *,
     iteration: Iteration,
@@ -76,16 +74,15 @@ def solve_in(
     max_steps: int,
     callback: Callable[[Step], None] | None = None,
 ) -> Result:
-    """``solve`` for T = splitting(D(., sigma)), after rough steps when ``precision`` is bfloat16.
+    """``solve`` for ``map`` = T, from where steps of ``rough`` end, if there is one.
 
     Steps, residuals and seconds of the result are those of both stages, certificate, bounds and status of the second.
     At most ``max_steps`` - 1 steps are rough: the last word has the map itself.
     """
-    map = splitting(network.at(sigma))
-    if precision != "bfloat16" or max_steps == 1:
+    if rough is None or max_steps == 1:
         return solve(map, x0, iteration=iteration, tol=tol, max_steps=max_steps, callback=callback)
     started = time.perf_counter()
-    x, past = roughly(splitting(rough(network, sigma)), x0, iteration, max(tol, ROUGH), max_steps - 1, callback)
+    x, past = roughly(rough, x0, iteration, max(tol, ROUGH), max_steps - 1, callback)
     count = len(past)
 
     def renumbered(step: Step) -> None:

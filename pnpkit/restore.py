@@ -73,7 +73,7 @@ def deblur(
             its unbiased risk, at about twice the cost; see ``strength.by_sure``.
         boundary: ``unknown`` (photographs), ``circular`` or ``zero``.
         method: the iteration: anderson (accelerated, with its proof kept), picard, km or halpern; see ``iterations``.
-            Or fista, which with ``ridge`` minimises f + R / tau, see ``splittings.method_step``.
+            Or fista, which with ``ridge`` minimises f + R / tau, see ``problem.method_step``.
         tol, max_steps: stop when ||x - T x|| <= tol ||x||, or after so many evaluations.
         device: cpu, cuda, or None for the GPU when there is one.
         max_memory: GiB that the run may take; None is half of the machine's. The network works on tiles when needed.
@@ -127,7 +127,7 @@ def denoise(
     network = open_denoiser(denoiser, y.device)
     noise = noise_of(y) if noise_level is None else check_level("noise level", noise_level)
     sigma = min(noise, network.top) if strength is None else check_level("strength", strength, network.top)
-    network = within_memory(network, y.shape, allowed(max_memory), y.element_size())
+    network = within_memory(network, y.shape, allowed(max_memory), 0, y.element_size())
     with torch.no_grad():
         out = network(y, sigma)
     finite = bool(torch.isfinite(out).all())

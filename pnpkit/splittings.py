@@ -18,8 +18,6 @@ from pnpkit import certificates, proximal
 from pnpkit.certificates import Certificate, Kind, Side
 from pnpkit.fidelity import Fidelity, LeastSquares
 from pnpkit.maps import Map
-from pnpkit.networks.base import Network
-from pnpkit.networks.ridge import Ridge
 
 Penalty = Callable[[Tensor], Tensor]
 
@@ -50,20 +48,6 @@ def penalised(fidelity: Fidelity, regulariser: Fidelity, limits: tuple[float, fl
     """T = proj_box ∘ (id - tau grad (f + R)), tau = 1/L: fixed points minimise f + R over the box."""
     both = fidelity + regulariser
     return forward_backward(both, proximal.box(*limits), 1 / both.L)
-
-
-def method_step(
-    method: str, fidelity: LeastSquares, network: Network, sigma: float, tau: float, limits: tuple[float, float]
-) -> Map:
-    """T of a method by name: Plug-and-Play with D_sigma, or for ``fista`` with a ridge denoiser ``penalised``.
-
-    The latter minimises f + R / tau over the box. Without the box that is the fixed point of Plug-and-Play with
-    D_sigma = prox_R. Its steps are tau L times shorter, L that of the sum: the same picture needs a smaller tolerance.
-    """
-    if method == "fista" and isinstance(network, Ridge):
-        rows, columns = fidelity.start().shape[-2:]
-        return penalised(fidelity, network.regulariser(sigma, (rows, columns), 1 / tau), limits)
-    return forward_backward(fidelity, network.at(sigma), tau, limits)
 
 
 def half_quadratic(fidelity: LeastSquares, backward: Map, tau: float, limits: tuple[float, float] | None = None) -> Map:

@@ -41,7 +41,7 @@ from pnpkit.maps import Map
 from pnpkit.metrics import psnr
 from pnpkit.networks.base import Network
 from pnpkit.operators import blur
-from pnpkit.precision import solve_in
+from pnpkit.precision import rough_denoiser, solve_from
 from pnpkit.solver import Result, Step, solve
 from pnpkit.splittings import forward_backward, half_quadratic
 
@@ -98,11 +98,10 @@ def ours(
     network, tau = registry.load_denoiser(name), fidelity.default_step()
     split = half_quadratic if splitting == "half-quadratic" else forward_backward
     sigma, clock = restore.strength_for(NOISE, tau, network), Clock()
-    run = solve_in(
-        precision,
-        network,
-        sigma,
-        lambda backward: split(fidelity, backward, tau, (0.0, 1.0)),
+    half = split(fidelity, rough_denoiser(network, sigma), tau, (0.0, 1.0)) if precision == "bfloat16" else None
+    run = solve_from(
+        half,
+        split(fidelity, network.at(sigma), tau, (0.0, 1.0)),
         y,
         iteration=iteration,
         tol=tol,

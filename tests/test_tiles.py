@@ -64,11 +64,11 @@ def test_the_receptive_field_is_no_smaller_than_what_gradients_reach(name: str) 
 
 def test_memory_decides() -> None:
     network = make("euler")
-    assert within_memory(network, (1, 3, 60, 60), 2**30) is network
-    tiled = within_memory(network, (1, 3, 3000, 3000), 3.0 * 2**30)
+    assert within_memory(network, (1, 3, 60, 60), 2**30, 12) is network
+    tiled = within_memory(network, (1, 3, 3000, 3000), 3.0 * 2**30, 12)
     assert isinstance(tiled, Tiled) and SMALLEST <= tiled.side < 3000
     with pytest.raises(InputError, match="GiB of memory, allowed are 0.1"):
-        within_memory(network, (1, 3, 3000, 3000), 0.1 * 2**30)
+        within_memory(network, (1, 3, 3000, 3000), 0.1 * 2**30, 12)
     with pytest.raises(InputError, match="circular padding"):
         receptive_field(Euler(EulerConfig(blocks=1, channels=4, hidden=4, padding="circular")))
 
@@ -78,7 +78,7 @@ def test_a_run_in_tiles_is_the_same_run() -> None:
 
     image = np.random.default_rng(0).random((90, 80, 3))
     network = NETWORKS["euler"]()
-    assert isinstance(within_memory(network, (1, 3, 92, 82), 0.0026 * 2**30), Tiled)
+    assert isinstance(within_memory(network, (1, 3, 92, 82), 0.0026 * 2**30, 12), Tiled)
     whole, tiled = (
         restore.deblur(image, "box:3", denoiser=network, noise_level=0.05, max_steps=3, max_memory=memory)
         for memory in (1.0, 0.0026)

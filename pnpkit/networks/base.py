@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from deepinv.models import Denoiser
@@ -13,6 +14,8 @@ from torch import Tensor
 from pnpkit.certificates import Certificate
 from pnpkit.errors import InputError
 from pnpkit.maps import Map
+
+T = TypeVar("T")
 
 
 class Network(Denoiser):
@@ -62,17 +65,21 @@ class Network(Denoiser):
 
     @property
     def certificate(self) -> Certificate:
-        """What is proven about the weights as they are now; derived again when they have changed."""
-        state = tuple((id(p), p._version) for p in self.parameters())
-        known = self.__dict__.get("_known")
-        if known is None or known[0] != state:
-            self.__dict__["_known"] = known = (state, self.certify())
-        return known[1]
+        """What is proven about the weights as they are now."""
+        return self.derived("certificate", self.certify)
 
     def remember(self, certificate: Certificate) -> None:
         """Accept a certificate that was derived earlier from the same bytes (the registry checks their hash)."""
+        self.__dict__.setdefault("_derived", {}).pop("certificate", None)
+        self.derived("certificate", lambda: certificate)
+
+    def derived(self, what: str, derive: Callable[[], T]) -> T:
+        """What ``derive`` makes of the weights as they are now; called again when they have changed."""
         state = tuple((id(p), p._version) for p in self.parameters())
-        self.__dict__["_known"] = (state, certificate)
+        known = self.__dict__.setdefault("_derived", {})
+        if what not in known or known[what][0] != state:
+            known[what] = (state, derive())
+        return known[what][1]
 
     def at(self, sigma: float | Tensor) -> Map:
         """The map x -> D(x, sigma) with its certificate."""

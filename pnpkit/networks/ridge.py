@@ -226,11 +226,7 @@ class Ridge(Network):
     @property
     def norm(self) -> float:
         """``norm_bound`` of the weights as they are now."""
-        state = tuple((id(p), p._version) for p in self.parameters())
-        known = self.__dict__.get("_norm")
-        if known is None or known[0] != state:
-            self.__dict__["_norm"] = known = (state, self.norm_bound())
-        return known[1]
+        return self.derived("norm", self.norm_bound)
 
     def potential(self, level: Tensor, like: Tensor) -> Potential:
         """R(.; level) for pictures of the size, type and place of ``like``."""

@@ -22,7 +22,6 @@ from pnpkit.networks.euler import Euler
 
 SMALLEST = 32  # pixels: side of a tile below which nearly all work would be halo
 IMAGES = 8  # copies of the picture that a run keeps beside the past of its iteration: measurement, transforms ...
-HISTORY = 12  # of these, what Anderson's method keeps with its default depth
 STATES = 6  # copies of its widest layer that a network keeps while it works
 
 
@@ -50,17 +49,35 @@ def _(network: DnCNN) -> tuple[int, int]:
     return network.config.depth * (network.config.kernel_size // 2), 1
 
 
-class Tiled(Network):
-    """D on tiles of about ``side`` x ``side`` pixels; everything else is D's."""
+class Cut(Network):
+    """D in pieces, with the pixels around each that it depends on; everything but ``denoise`` is D's."""
 
-    def __init__(self, network: Network, side: int):
+    def __init__(self, network: Network):
         super().__init__()
         self.network, self.config, self.top, self.name = network, network.config, network.top, network.name
         self.width = network.width
-        self.halo, unit = receptive_field(network)
-        self.halo += -self.halo % unit
-        self.side = max(SMALLEST, side) // unit * unit
+        reach, self.unit = receptive_field(network)
+        self.halo = reach + -reach % self.unit
         self.remember(network.certificate)
+
+    def certify(self, grid: int = 64) -> Certificate:
+        return self.network.certify(grid)
+
+    def strength(self, noise_level: float, tau: float) -> float:
+        return self.network.strength(noise_level, tau)
+
+
+@receptive_field.register
+def _(network: Cut) -> tuple[int, int]:
+    return receptive_field(network.network)
+
+
+class Tiled(Cut):
+    """D on tiles of about ``side`` x ``side`` pixels."""
+
+    def __init__(self, network: Network, side: int):
+        super().__init__(network)
+        self.side = max(SMALLEST, side) // self.unit * self.unit
 
     def denoise(self, x: Tensor, level: Tensor) -> Tensor:
         out = torch.empty_like(x)
@@ -74,23 +91,9 @@ class Tiled(Network):
                 out[..., top:bottom, left:right] = tile[..., top - y0 : bottom - y0, left - x0 : right - x0]
         return out
 
-    def certify(self, grid: int = 64) -> Certificate:
-        return self.network.certify(grid)
 
-    def strength(self, noise_level: float, tau: float) -> float:
-        return self.network.strength(noise_level, tau)
-
-
-class Shared(Network):
+class Shared(Cut):
     """D over the processes of ``distributed.together``: each works on one band of rows, and all get the whole."""
-
-    def __init__(self, network: Network):
-        super().__init__()
-        self.network, self.config, self.top, self.name = network, network.config, network.top, network.name
-        self.width = network.width
-        self.halo, self.unit = receptive_field(network.network if isinstance(network, Tiled) else network)
-        self.halo += -self.halo % self.unit
-        self.remember(network.certificate)
 
     def denoise(self, x: Tensor, level: Tensor) -> Tensor:
         rows, count, rank = x.shape[-2], distributed.world(), distributed.rank()
@@ -103,25 +106,20 @@ class Shared(Network):
             out[..., top:bottom, :] = band[..., top - y0 : bottom - y0, :]
         return distributed.total(out)
 
-    def certify(self, grid: int = 64) -> Certificate:
-        return self.network.certify(grid)
-
-    def strength(self, noise_level: float, tau: float) -> float:
-        return self.network.strength(noise_level, tau)
-
 
 def within_memory(
-    network: Network, shape: tuple[int, ...], max_memory: float, itemsize: int = 4, history: int = HISTORY
+    network: Network, shape: tuple[int, ...], max_memory: float, history: int, itemsize: int = 4
 ) -> Network:
     """The network itself when a run on pictures (B, C, H, W) fits into ``max_memory`` bytes, otherwise tiled to fit.
 
-    Estimated as ``IMAGES`` + ``history`` copies of the picture and ``STATES`` copies of the network's widest layer.
+    Estimated as ``IMAGES`` + ``history`` (the iteration's past) copies of the picture, and ``STATES`` copies
+    of the network's widest layer.
 
     Raises:
         InputError: not even the smallest tile fits.
     """
     if isinstance(network, Shared):
-        return Shared(within_memory(network.network, shape, max_memory, itemsize, history))
+        return Shared(within_memory(network.network, shape, max_memory, history, itemsize))
     batch, channels, rows, columns = shape
     kept = (IMAGES + history) * itemsize * math.prod(shape)
     for_network = max_memory - kept
