@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 BAD_INPUT = 2
 RESTORING = ("denoiser", "noise_level", "strength", "device", "max_memory", "precision", "linear")
-ITERATING = (*RESTORING, "method", "tol", "max_steps")
+ITERATING = (*RESTORING, "splitting", "tau", "method", "tol", "max_steps")
 
 
 class Level(click.ParamType):
@@ -95,6 +95,13 @@ def iterating_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options of commands that iterate to a fixed point."""
     options = [
         click.option("--gif", metavar="FILE", help="Write the iterates as an animation."),
+        click.option(
+            "--splitting",
+            default="auto",
+            show_default=True,
+            help="half-quadratic or forward-backward; auto is the first for deblurring, else the second.",
+        ),
+        click.option("--tau", type=Level(), default="auto", help="Step size; forward-backward needs it in (0, 2/L)."),
         click.option("--method", default="anderson", show_default=True, help="anderson, picard, km, halpern or fista."),
         click.option(
             "--tol", type=Level(auto=False), default="1e-4", show_default=True, help="Relative residual to stop at."

@@ -28,6 +28,8 @@ def inpaint(
     denoiser: str | Network = "euler",
     noise_level: float | None = None,
     strength: float | str | None = None,
+    splitting: str = "auto",
+    tau: float | None = None,
     method: str = "anderson",
     tol: float = 1e-4,
     max_steps: int = 500,
@@ -43,8 +45,8 @@ def inpaint(
     Outside of the holes the picture comes back as it was; what is inside of them is not looked at.
 
     Args:
-        image, denoiser, noise_level, method, tol, max_steps, device, max_memory, precision, limits,
-            callback, linear: as in ``deblur``.
+        image, denoiser, noise_level, splitting, tau, method, tol, max_steps, device, max_memory, precision, limits,
+            callback, linear: as in ``deblur``, but ``auto`` splits forward-backward.
         mask: (H, W), true or not 0 where a pixel is MISSING (as in skimage and OpenCV, not as in deepinv).
         strength: sigma of the denoiser; None is 10/255, or more when the noise asks for it. Smoother when larger.
 
@@ -52,7 +54,20 @@ def inpaint(
         InputError: a mask of another size, or one that leaves nothing known; and what ``deblur`` refuses.
     """
     settings = Settings(
-        denoiser, noise_level, strength, method, tol, max_steps, device, max_memory, precision, limits, callback, linear
+        denoiser,
+        noise_level,
+        strength,
+        method,
+        tol,
+        max_steps,
+        device,
+        max_memory,
+        precision,
+        limits,
+        callback,
+        linear,
+        splitting,
+        tau,
     )
     bench = Bench(image, settings)
     y, missing = bench.y, open_mask(mask, bench.y)
@@ -64,7 +79,9 @@ def inpaint(
     def picture(x: Tensor) -> np.ndarray | Tensor:
         return bench.back(torch.where(missing, x, y))
 
-    return bench.restore(Problem(operator, guess * known, guess, picture, bench.noise_level(guess), FILLING, note))
+    return bench.restore(
+        Problem(operator, guess * known, guess, picture, bench.noise_level(guess), note, least=FILLING)
+    )
 
 
 def upscale(
@@ -74,6 +91,8 @@ def upscale(
     denoiser: str | Network = "euler",
     noise_level: float | None = None,
     strength: float | str | None = None,
+    splitting: str = "auto",
+    tau: float | None = None,
     method: str = "anderson",
     tol: float = 1e-4,
     max_steps: int = 500,
@@ -89,8 +108,8 @@ def upscale(
     Each pixel of y is taken for the mean of factor x factor pixels of the scene, as a sensor measures them.
 
     Args:
-        image, denoiser, noise_level, method, tol, max_steps, device, max_memory, precision, limits,
-            callback, linear: as in ``deblur``.
+        image, denoiser, noise_level, splitting, tau, method, tol, max_steps, device, max_memory, precision, limits,
+            callback, linear: as in ``deblur``, but ``auto`` splits forward-backward.
         factor: a whole number from 2 to 8; the result is (factor H, factor W).
         strength: sigma of the denoiser; None is 2/255, or more when the noise asks for it.
 
@@ -101,13 +120,26 @@ def upscale(
         raise InputError(f"a factor is a whole number from 2 to {LARGEST_FACTOR}, got {factor}")
     factor = int(factor)
     settings = Settings(
-        denoiser, noise_level, strength, method, tol, max_steps, device, max_memory, precision, limits, callback, linear
+        denoiser,
+        noise_level,
+        strength,
+        method,
+        tol,
+        max_steps,
+        device,
+        max_memory,
+        precision,
+        limits,
+        callback,
+        linear,
+        splitting,
+        tau,
     )
     bench = Bench(image, settings)
     y, operator = bench.y, area_downsampling(bench.y, factor)
     guess = F.interpolate(y, scale_factor=factor, mode="bicubic")
     note = f"enlarged {factor} times, from {y.shape[-1]}x{y.shape[-2]} pixels"
-    return bench.restore(Problem(operator, y, guess, bench.back, bench.noise_level(y), SHARPENING, note))
+    return bench.restore(Problem(operator, y, guess, bench.back, bench.noise_level(y), note, least=SHARPENING))
 
 
 def open_mask(mask: np.ndarray | Tensor, y: Tensor) -> Tensor:

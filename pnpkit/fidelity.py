@@ -14,6 +14,7 @@ from pnpkit import certificates
 from pnpkit.certificates import Certificate, Kind, Side
 from pnpkit.errors import InputError, StepSizeError
 from pnpkit.maps import Map
+from pnpkit.operators import normal
 from pnpkit.operators.matrix import MatrixPhysics
 from pnpkit.operators.norms import NormBound, norm_bound, smallest_singular_value
 
@@ -119,21 +120,29 @@ class LeastSquares(Fidelity):
         return self.operator.A_adjoint(self.operator.A(x) - self.y)
 
     def prox(self, tau: float) -> Map:
-        """prox_{tau f}(x) = argmin_u f(u) + 1/(2 tau) ||u - x||^2, by deepinv: firmly nonexpansive.
+        """prox_{tau f}(x) = argmin_u f(u) + 1/(2 tau) ||u - x||^2, for any tau > 0: firmly nonexpansive.
 
-        In closed form where the physics has a singular value decomposition; by its iterative solver otherwise, and
-        then the solver's exactness is a premise.
+        In closed form where the physics has a singular value decomposition; otherwise by conjugate gradients to a
+        proven error, which is named as a premise; see ``operators.normal``. No norm of A is needed.
         """
         if not (tau > 0 and math.isfinite(tau)):
             raise InputError(f"a proximal map needs a finite tau > 0, got {tau}")
         closed = isinstance(self.operator, (DecomposablePhysics, MatrixPhysics))
-        premises = () if closed else (f"deepinv's solver for prox f is exact (its tolerance: {self.operator.tol:g})",)
         method = f"proximal map of a convex function, tau = {tau:.6g}, " + ("closed form" if closed else "iterative")
+        premises = () if closed else (normal.premise(),)
         certificate = Certificate("prox tau f", 1.0, 0.5, Side.PROVEN, method, premises, kind=Kind.PROX)
-        gamma = torch.as_tensor(tau, dtype=self.y.dtype, device=self.y.device)
         return Map(
-            lambda x: self.operator.prox_l2(x, self.y, gamma), certificate, objective=lambda x: tau * self.value(x)
+            self._closed(tau) if closed else self._solved(tau), certificate, objective=lambda x: tau * self.value(x)
         )
+
+    def _closed(self, tau: float) -> Callable[[Tensor], Tensor]:
+        gamma = torch.as_tensor(tau, dtype=self.y.dtype, device=self.y.device)
+        return lambda x: self.operator.prox_l2(x, self.y, gamma)
+
+    def _solved(self, tau: float) -> Callable[[Tensor], Tensor]:
+        data = self.operator.A_adjoint(self.y)
+        inverse = normal.normal_solver(self.operator, data, tau)
+        return lambda x: inverse(x + tau * data)
 
 
 class Smooth(Fidelity):

@@ -230,7 +230,7 @@ def report(name: str, target: Path, picture: Picture, run: Restoration, scores: 
         lines.append(f"kernel: {run.kernel_note}" if run.kernel is not None else run.kernel_note)
     line = f"noise level {run.noise_level:.4f}, strength {run.strength:.4f}{' in linear light' if run.linear else ''}"
     if run.tau is not None and run.L is not None:
-        line += f" ({run.strength_note}), step size tau {run.tau:.4g} in (0, 2/L), L {run.L:.6g}"
+        line += f" ({run.strength_note}), {run.step_note}"
     if run.objective and run.tau is not None:
         line += f", objective f + R / {run.tau:.4g} = " + ", ".join(f"{value:.8g}" for value in run.objective)
     lines.append(line)
@@ -252,6 +252,7 @@ def summary(run: Restoration, scores: dict[str, float]) -> dict[str, Any]:
         "residual": run.residuals[-1] if run.residuals else None,
         "residuals": list(run.residuals),
         "objective": list(run.objective),
+        "splitting": run.splitting or None,
         "tau": run.tau,
         "L": run.L,
         "noise_level": run.noise_level,

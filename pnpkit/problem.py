@@ -26,8 +26,17 @@ from pnpkit.noise import estimate_noise
 from pnpkit.precision import convert, decide, rough_denoiser, solve_from
 from pnpkit.registry import load_denoiser
 from pnpkit.solver import Status, Step
-from pnpkit.splittings import forward_backward, penalised
-from pnpkit.strength import RULES, MapAt, by_sure, strength_for
+from pnpkit.splittings import forward_backward, half_quadratic, penalised
+from pnpkit.strength import (
+    FORWARD_BACKWARD,
+    HALF_QUADRATIC,
+    RULES,
+    SPLITTINGS,
+    MapAt,
+    by_sure,
+    penalty_for,
+    strength_for,
+)
 
 SHORT = "to fit into memory Anderson's method looks back {0.depth} steps only"
 Back = Callable[[Tensor], np.ndarray | Tensor]
@@ -46,7 +55,8 @@ class Restoration:
         noise_level, strength: given or estimated, 0..1 scale; strength is the sigma of the denoiser, ``strength_note``
             how it was found.
         kernel: the blur kernel used, None for denoising. kernel_note: where it comes from.
-        tau, L: step size, and the proven ||A||^2 that limits it to (0, 2/L); None for denoising.
+        splitting, tau: what T was built by, and its step or penalty; empty and None for denoising.
+        L: the bound on ||A||^2, which limits the tau of forward-backward splitting to (0, 2/L); None for denoising.
         seconds: wall time of everything.
         linear: the light that noise level and strength are measured in: linear, or as stored.
         objective: per picture, f + R / tau at the result where that was minimised (``fista`` with ``ridge``).
@@ -68,6 +78,16 @@ class Restoration:
     linear: bool = False
     strength_note: str = "given"
     objective: tuple[float, ...] = ()
+    splitting: str = ""
+
+    @property
+    def step_note(self) -> str:
+        """The splitting, tau, and where tau must lie, in words; nothing for denoising."""
+        if self.tau is None or self.L is None:
+            return ""
+        if self.splitting == HALF_QUADRATIC:
+            return f"{self.splitting} splitting with tau {self.tau:.4g}, for which any tau > 0 will do"
+        return f"{self.splitting} splitting, tau {self.tau:.4g} in (0, 2/L), L {self.L:.6g}"
 
 
 @dataclass(frozen=True)
@@ -86,6 +106,8 @@ class Settings:
     limits: tuple[float, float]
     callback: Callable[[Step], None] | None
     linear: bool
+    splitting: str
+    tau: float | None
 
 
 @dataclass(frozen=True)
@@ -96,8 +118,9 @@ class Problem:
         operator, y: A, and the measurement (B, C, H, W).
         guess: the first iterate, brought into the box by the run.
         picture: from the fixed point to the image of the Restoration.
-        noise_level: 0..1 scale. least: the least strength that this kind of problem needs, unless one is given.
-        note, kernel: of the Restoration.
+        noise_level: 0..1 scale. error: the level of the noise that an inexact A acts like;
+            half-quadratic splitting goes by the larger. least: the least strength of the problem, unless one is given.
+        splitting: the usual one. note, kernel: of the Restoration.
     """
 
     operator: LinearPhysics
@@ -105,9 +128,11 @@ class Problem:
     guess: Tensor
     picture: Back
     noise_level: float
-    least: float
     note: str
     kernel: np.ndarray | None = None
+    splitting: str = FORWARD_BACKWARD
+    error: float = 0.0
+    least: float = 0.0
 
 
 class Bench:
@@ -123,6 +148,7 @@ class Bench:
         self.y = convert(y, settings.precision)
         self.iteration: Iteration = choose("method", settings.method, ITERATIONS)()
         self.network = open_denoiser(settings.denoiser, self.y.device)
+        check_splitting(settings.splitting, settings.method)
         if settings.method == "fista" and settings.precision == "bfloat16":
             raise InputError(
                 "fista has no proof from any start, so no rough first steps: float32 or float64, not bfloat16"
@@ -134,20 +160,26 @@ class Bench:
         return noise_of(picture) if given is None else check_level("noise level", given)
 
     def restore(self, problem: Problem) -> Restoration:
-        """A fixed point of T = proj ∘ D_strength ∘ (id - tau grad 1/2 ||A x - y||^2)."""
+        """A fixed point of T = proj ∘ D_strength ∘ G, G the data's half of the splitting."""
         settings, fidelity = self.settings, LeastSquares(problem.operator, problem.y)
         shape, itemsize = problem.guess.shape, problem.y.element_size()
         iteration, network = fit(self.iteration, self.network, shape, allowed(settings.max_memory), itemsize)
-        tau = fidelity.default_step()
+        splitting = usual_or_set(settings, problem)
+        level = max(problem.noise_level, problem.error if splitting == HALF_QUADRATIC else 0.0)
+        tau = step_size(settings.tau, splitting, level, network, fidelity)
+        split = half_quadratic if splitting == HALF_QUADRATIC else forward_backward
 
         def map_at(data: LeastSquares, sigma: float) -> Map:
-            return method_step(settings.method, data, network, sigma, tau, settings.limits)
+            if settings.method == "fista" and isinstance(network, Ridge):
+                return penalised_ridge(data, network, sigma, tau, settings.limits)
+            return split(data, network.at(sigma), tau, settings.limits)
 
+        closed = min(max(problem.least, strength_for(level, tau, network, splitting)), network.top)
         start = problem.guess.clamp(*settings.limits)
-        sigma, note, start = self.strength(problem, fidelity, map_at, start)
+        sigma, note, start = self.strength(problem, fidelity, closed, map_at, start)
         rough = None
         if settings.method != "fista" and decide(settings.precision, network, problem.y) == "bfloat16":
-            rough = forward_backward(fidelity, rough_denoiser(network, sigma), tau, settings.limits)
+            rough = split(fidelity, rough_denoiser(network, sigma), tau, settings.limits)
         run = solve_from(
             rough,
             map_at(fidelity, sigma),
@@ -174,19 +206,18 @@ class Bench:
             linear=settings.linear,
             strength_note=note,
             objective=run.objective,
+            splitting=splitting,
         )
 
     def strength(
-        self, problem: Problem, fidelity: LeastSquares, map_at: MapAt, start: Tensor
+        self, problem: Problem, fidelity: LeastSquares, closed: float, map_at: MapAt, start: Tensor
     ) -> tuple[float, str, Tensor]:
-        """The sigma of the denoiser, the rule that it comes from in words, and where the run starts."""
+        """The sigma of the denoiser, where it comes from, and where the run starts. ``closed`` is that of the rule."""
         given, top = self.settings.strength, self.network.top
         if isinstance(given, str) and given not in RULES:
             raise UnknownName("rule for the strength", given, RULES)
         if not (given is None or isinstance(given, str)):
             return check_level("strength", given, top), "given", start
-        closed = strength_for(problem.noise_level, fidelity.default_step(), self.network)
-        closed = min(max(problem.least, closed), top)
         if given != "sure":
             return closed, "--strength auto follows the noise", start
         found = by_sure(fidelity, map_at, start, problem.noise_level, closed, top)
@@ -194,18 +225,40 @@ class Bench:
         return max(problem.least, found.strength), words, found.start
 
 
-def method_step(
-    method: str, fidelity: LeastSquares, network: Network, sigma: float, tau: float, limits: tuple[float, float]
-) -> Map:
-    """T of a method by name: Plug-and-Play with D_sigma, or for ``fista`` with a ridge denoiser ``penalised``.
+def check_splitting(name: str, method: str) -> None:
+    """A splitting that there is, and that goes with the method."""
+    if name not in ("auto", *SPLITTINGS):
+        raise UnknownName("splitting", name, ("auto", *SPLITTINGS))
+    if method == "fista" and name == HALF_QUADRATIC:
+        raise InputError("fista accelerates forward-backward splitting: choose that one, or another method")
 
-    The latter minimises f + R / tau over the box. Without the box that is the fixed point of Plug-and-Play with
-    D_sigma = prox_R. Its steps are tau L times shorter, L that of the sum: the same picture needs a smaller tolerance.
+
+def usual_or_set(settings: Settings, problem: Problem) -> str:
+    """auto: the usual one of the problem; forward-backward for ``fista``, which has no other."""
+    if settings.splitting != "auto":
+        return settings.splitting
+    return FORWARD_BACKWARD if settings.method == "fista" else problem.splitting
+
+
+def step_size(given: float | None, splitting: str, level: float, network: Network, fidelity: LeastSquares) -> float:
+    """tau: given, or by the rule of the splitting."""
+    if given is not None:
+        if not (given > 0 and math.isfinite(given)):
+            raise InputError(f"tau must be a positive number, got {given}")
+        return float(given)
+    return penalty_for(level, network) if splitting == HALF_QUADRATIC else fidelity.default_step()
+
+
+def penalised_ridge(
+    fidelity: LeastSquares, network: Ridge, sigma: float, tau: float, limits: tuple[float, float]
+) -> Map:
+    """Minimises f + R / tau over the box: without the box that is the fixed point of forward-backward splitting with
+    D_sigma = prox_R.
+
+    Its steps are tau L times shorter, L that of the sum: the same picture needs a smaller tolerance.
     """
-    if method == "fista" and isinstance(network, Ridge):
-        rows, columns = fidelity.start().shape[-2:]
-        return penalised(fidelity, network.regulariser(sigma, (rows, columns), 1 / tau), limits)
-    return forward_backward(fidelity, network.at(sigma), tau, limits)
+    rows, columns = fidelity.start().shape[-2:]
+    return penalised(fidelity, network.regulariser(sigma, (rows, columns), 1 / tau), limits)
 
 
 def open_image(image: np.ndarray | Tensor, device: str | None, linear: bool = False) -> tuple[Tensor, Back]:

@@ -77,7 +77,7 @@ def page(
         "noise level": f"{run.noise_level:.4f} of 1 ({255 * run.noise_level:.2f} of 255)",
         "strength": f"{run.strength:.4f} ({run.strength_note})",
         "light": "linear: noise level and strength are of it" if run.linear else "",
-        "step size": f"{run.tau:.4g} in (0, {2 / run.L:.4g})" if run.tau and run.L else "",
+        "splitting": run.step_note,
     }
     if not scores:
         del facts["PSNR"]

@@ -35,10 +35,13 @@ from pnpkit.problem import (
 )
 from pnpkit.registry import load_denoiser
 from pnpkit.solver import Status, Step
+from pnpkit.strength import FORWARD_BACKWARD, HALF_QUADRATIC
 from pnpkit.strength import strength_for as strength_for
 
 DOUBTFUL = 0.5  # confidence of an estimated kernel below which the user is warned
-FREE_FORM_STRENGTH = 2 / 255  # least strength with such an estimate: its errors ring, and no noise estimate sees them
+# Errors of a kernel act like noise that no estimate sees; measured on real blurs (docs/lab-book.md).
+KERNEL_ERROR, FREE_FORM_ERROR = 2 / 255, 4.5 / 255  # given or of a known form, and estimated as a free form
+FREE_FORM_STRENGTH = 2 / 255  # least strength of forward-backward splitting with a free form
 ROUGH = 2e-3  # least weight of the sparse gradients in the first guess
 LARGEST_GUESS = 4_000_000  # pixels: above, the first guess would take longer than it saves
 
@@ -51,6 +54,8 @@ def deblur(
     noise_level: float | None = None,
     strength: float | str | None = None,
     boundary: str = "unknown",
+    splitting: str = "auto",
+    tau: float | None = None,
     method: str = "anderson",
     tol: float = 1e-4,
     max_steps: int = 500,
@@ -61,7 +66,7 @@ def deblur(
     callback: Callable[[Step], None] | None = None,
     linear: bool = False,
 ) -> Restoration:
-    """Remove a blur: a fixed point of T = proj ∘ D_strength ∘ (id - tau grad 1/2 ||K x - y||^2).
+    """Remove a blur: a fixed point of T = proj ∘ D_strength ∘ prox_{tau f}, f = 1/2 ||K x - y||^2.
 
     Args:
         image: ndarray (H, W) or (H, W, 3), float in 0..1 or uint8 or uint16; or a float tensor (B, C, H, W).
@@ -72,8 +77,12 @@ def deblur(
         strength: sigma of the denoiser; None or "auto" follows ``strength_for``, "sure" is chosen for this picture by
             its unbiased risk, at about twice the cost; see ``strength.by_sure``.
         boundary: ``unknown`` (photographs), ``circular`` or ``zero``.
+        splitting: how T meets the data: half-quadratic, by prox_{tau f}, or forward-backward, by id - tau grad f. auto:
+            the first, which restores better (docs/lab-book.md), but the second for fista.
+        tau: any positive number for half-quadratic, in (0, 2/L) for forward-backward; None follows ``penalty_for``,
+            or is 1.9/L.
         method: the iteration: anderson (accelerated, with its proof kept), picard, km or halpern; see ``iterations``.
-            Or fista, which with ``ridge`` minimises f + R / tau, see ``problem.method_step``.
+            Or fista, which with ``ridge`` minimises f + R / tau, see ``problem.penalised_ridge``.
         tol, max_steps: stop when ||x - T x|| <= tol ||x||, or after so many evaluations.
         device: cpu, cuda, or None for the GPU when there is one.
         max_memory: GiB that the run may take; None is half of the machine's. The network works on tiles when needed.
@@ -88,20 +97,46 @@ def deblur(
         InputError: anything that cannot be used, in one sentence.
     """
     settings = Settings(
-        denoiser, noise_level, strength, method, tol, max_steps, device, max_memory, precision, limits, callback, linear
+        denoiser,
+        noise_level,
+        strength,
+        method,
+        tol,
+        max_steps,
+        device,
+        max_memory,
+        precision,
+        limits,
+        callback,
+        linear,
+        splitting,
+        tau,
     )
     bench = Bench(image, settings)
     if boundary not in BOUNDARIES:
         raise UnknownName("boundary", boundary, BOUNDARIES)
     y, noise = bench.y, bench.noise_level(bench.y)
-    weights, note, least = open_kernel(kernel, y, noise)
+    weights, note, free = open_kernel(kernel, y, noise)
     operator = blur(weights, boundary, (y.shape[-2], y.shape[-1]), dtype=y.dtype, device=y.device)
     guess = first_guess(y, weights, noise) if boundary == "unknown" else extend(y, operator)
 
     def picture(x: Tensor) -> np.ndarray | Tensor:
         return bench.back(crop(x, y))
 
-    return bench.restore(Problem(operator, y, guess, picture, noise, least, note, weights))
+    half = weights.size > 1  # where there is no blur, what is left is the denoiser's alone
+    problem = Problem(
+        operator,
+        y,
+        guess,
+        picture,
+        noise,
+        note,
+        weights,
+        HALF_QUADRATIC if half else FORWARD_BACKWARD,
+        error=FREE_FORM_ERROR if free else KERNEL_ERROR,
+        least=FREE_FORM_STRENGTH if free else 0.0,
+    )
+    return bench.restore(problem)
 
 
 def denoise(
@@ -181,15 +216,15 @@ def crop(x: Tensor, y: Tensor) -> Tensor:
     return x[..., top : top + y.shape[-2], left : left + y.shape[-1]]
 
 
-def open_kernel(kernel: str | np.ndarray | Tensor, y: Tensor, noise: float) -> tuple[np.ndarray, str, float]:
-    """The kernel, a sentence on where it comes from, and the least strength that it asks for."""
+def open_kernel(kernel: str | np.ndarray | Tensor, y: Tensor, noise: float) -> tuple[np.ndarray, str, bool]:
+    """The kernel, a sentence on where it comes from, and whether it was estimated as a free form."""
     if isinstance(kernel, str) and kernel == "auto":
         estimate = estimate_kernel(images.from_tensor(y[:1].cpu().double()), noise)
-        return estimate.kernel, describe(estimate), FREE_FORM_STRENGTH if estimate.spec == "free-form" else 0.0
+        return estimate.kernel, describe(estimate), estimate.spec == "free-form"
     if isinstance(kernel, str):
-        return kernels.parse(kernel), f"given: {kernel}", 0.0
+        return kernels.parse(kernel), f"given: {kernel}", False
     array = kernel.detach().cpu().numpy() if isinstance(kernel, Tensor) else np.asarray(kernel)
-    return kernels.normalise(array), f"given: {'x'.join(map(str, array.shape))} array", 0.0
+    return kernels.normalise(array), f"given: {'x'.join(map(str, array.shape))} array", False
 
 
 def estimate_kernel_of(image: np.ndarray, noise_level: float | None = None) -> KernelEstimate:

@@ -1,5 +1,10 @@
 r"""How strong the denoiser should be: a closed rule, or for those who can wait the unbiased risk of the picture.
 
+The rule of half-quadratic splitting: prox_{tau f} of data with noise s stands before a prox_{tau s^2 R}, and a denoiser
+at sigma for a prox_{sigma^2 R}; so sigma = c sqrt(tau) s with c = ``coupling``, measured. Along this line the result
+hardly depends on tau, as long as sigma is one that the denoiser is good at: ``working``. Forward-backward splitting has
+no such choice, since tau < 2 / L.
+
 SURE: with y = A x + s n, n white, and any estimate u(y) of x (Stein 1981; for A u as here Deledalle et al. 2014),
 
     E ||A u(y) - A x||^2 = E [ ||A u(y) - y||^2 + 2 s^2 div_y (A u) - N s^2 ],   N the number of measurements.
@@ -26,6 +31,8 @@ from pnpkit.solver import solve
 
 SMALLEST_STRENGTH = 0.1 / 255  # also for pictures without noise: something must regularise
 RULES = ("auto", "sure")
+HALF_QUADRATIC, FORWARD_BACKWARD = "half-quadratic", "forward-backward"
+SPLITTINGS = (HALF_QUADRATIC, FORWARD_BACKWARD)
 MapAt = Callable[[LeastSquares, float], Map]  # the map to iterate, for these data and this strength
 
 
@@ -61,9 +68,20 @@ class Choice:
     tried: tuple[tuple[float, float], ...]
 
 
-def strength_for(noise_level: float, tau: float, denoiser: Network) -> float:
-    """The rule of ``strength="auto"``: what the denoiser asks for, inside its range; see ``Network.strength``."""
-    return float(min(max(denoiser.strength(noise_level, tau), SMALLEST_STRENGTH), denoiser.top))
+def penalty_for(level: float, denoiser: Network) -> float:
+    """The tau of half-quadratic splitting for noise of that level: the one whose strength is ``working``, in 1..1000.
+
+    Where noise is strong, tau = 1 and more strength; above 1000 float32 would lose what is gained.
+    """
+    return min(max((denoiser.working / (denoiser.coupling * max(level, 1e-9))) ** 2, 1.0), 1000.0)
+
+
+def strength_for(level: float, tau: float, denoiser: Network, splitting: str = FORWARD_BACKWARD) -> float:
+    """The rule of ``strength="auto"``, inside the range of the denoiser: ``coupling`` sqrt(tau) level for
+    half-quadratic splitting, what ``Network.strength`` says for forward-backward."""
+    half = splitting == HALF_QUADRATIC
+    rule = denoiser.coupling * math.sqrt(tau) * level if half else denoiser.strength(level, tau)
+    return float(min(max(rule, SMALLEST_STRENGTH), denoiser.top))
 
 
 def by_sure(

@@ -1,7 +1,7 @@
 """Synthetic deblurring of Hurault et al. (ICLR 2022): Wiener filters, total variation, denoisers of the registry.
 
     python scripts/deblurring_table.py --data PATH/bsds500 --kernels PATH/kernels [--track crop128] [--pictures 10]
-        [--noises 2.55 7.65] [--names euler dncnn tv] [--steps 300]
+        [--noises 2.55 7.65] [--names euler dncnn wavelet:forward-backward] [--steps 300]
 
 Track crop128: centre crops of 128 x 128 of the first pictures of BSDS500 val; levin09 1 and 5, box 9 x 9, Gaussian
 25 x 25 sigma 1.6. Track whole: whole pictures, all eight levin09 kernels. Circular boundary (scipy.ndimage.convolve,
@@ -28,7 +28,7 @@ import torch
 from skimage.restoration import unsupervised_wiener, wiener
 from tqdm import tqdm
 
-from pnpkit import images, kernels, proximal, registry, restore
+from pnpkit import images, kernels, proximal, registry, strength
 from pnpkit.fidelity import LeastSquares
 from pnpkit.files import write_whole
 from pnpkit.iterations import Anderson, Fista, Iteration, Picard
@@ -36,7 +36,7 @@ from pnpkit.maps import Map
 from pnpkit.metrics import psnr
 from pnpkit.operators import blur
 from pnpkit.solver import Step, solve
-from pnpkit.splittings import forward_backward
+from pnpkit.splittings import forward_backward, half_quadratic
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
 TV_WEIGHTS = {2.55: (1e-3, 2e-3, 4e-3), 7.65: (5e-3, 1e-2, 2e-2), 12.75: (1e-2, 2e-2, 4e-2)}
@@ -70,12 +70,18 @@ def total_variation(weight: float, y: np.ndarray, fidelity: LeastSquares, clean:
 
 
 def with_denoiser(name: str, iteration: Iteration, steps: int) -> Callable[..., dict[str, float]]:
-    network = registry.load_denoiser(name)
+    """NAME, half-quadratic splitting as ``pnpkit deblur`` has it, or NAME:forward-backward."""
+    denoiser, _, other = name.partition(":")
+    network, splitting = registry.load_denoiser(denoiser), other or strength.HALF_QUADRATIC
+    if splitting not in strength.SPLITTINGS:
+        raise SystemExit(f"unknown splitting {splitting}: {', '.join(strength.SPLITTINGS)}")
 
     def method(y: np.ndarray, fidelity: LeastSquares, clean: np.ndarray, kernel: np.ndarray, noise: float) -> dict:
-        tau = fidelity.default_step()
-        sigma = restore.strength_for(noise / 255, tau, network)
-        return run(forward_backward(fidelity, network.at(sigma), tau, (0.0, 1.0)), y, clean, iteration, 1e-4, steps)
+        half, level = splitting == strength.HALF_QUADRATIC, noise / 255
+        tau = strength.penalty_for(level, network) if half else fidelity.default_step()
+        backward = network.at(strength.strength_for(level, tau, network, splitting))
+        split = half_quadratic if half else forward_backward
+        return run(split(fidelity, backward, tau, (0.0, 1.0)), y, clean, iteration, 1e-4, steps)
 
     return method
 
@@ -141,7 +147,9 @@ def main() -> None:
     cleans = pictures(args.data / "val", args.pictures, args.track)
     training = pictures(args.data / "train", 2, "crop128")
     iterations: dict[str, Iteration] = {"dncnn": Picard()}
-    methods = {name: with_denoiser(name, iterations.get(name, Anderson()), args.steps) for name in args.names}
+    methods = {
+        name: with_denoiser(name, iterations.get(name.split(":")[0], Anderson()), args.steps) for name in args.names
+    }
     rows: dict[str, dict[str, list]] = {}
     weights = {}
     for noise in args.noises:

@@ -24,6 +24,7 @@ RANKS = {
     "light": 1,
     "total_variation": 1,
     "hardware": 1,
+    "conjugate_gradients": 1,
     "layers": 2,
     "operators": 2,
     "proximal": 2,

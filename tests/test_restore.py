@@ -34,7 +34,7 @@ def test_deblurring_gains_and_is_proven(boundary: str, network: object) -> None:
     run = pnpkit.deblur(blurred, KERNEL, denoiser=network, noise_level=0.01, boundary=boundary, max_steps=40)
     assert psnr(run.image, reference) > psnr(blurred, reference) + 2.5
     assert run.certificate.averaged and "converges to" in run.guarantee
-    assert run.L == pytest.approx(1) and run.tau is not None and 0 < run.tau < 2 / run.L
+    assert run.L == pytest.approx(1) and run.splitting == "half-quadratic" and "any tau > 0" in run.step_note
     assert run.image.shape == blurred.shape and run.image.dtype == blurred.dtype
     assert all(b <= a * (1 + 1e-3) for a, b in zip(run.residuals, run.residuals[1:], strict=False))
 
@@ -73,12 +73,43 @@ def test_denoising_gains_and_estimates_the_level(network: object) -> None:
     assert "distances never grow" in run.guarantee
 
 
-def test_strength_follows_the_rule(network: object) -> None:
-    run = pnpkit.deblur(photograph(), KERNEL, denoiser=network, noise_level=0.02, max_steps=1)
-    assert run.tau is not None and run.strength == pytest.approx(6.5 * 0.02 ** (5 / 3))
-    other = pnpkit.deblur(photograph(), KERNEL, denoiser="dncnn", noise_level=0.02, max_steps=1)
-    assert other.strength == pytest.approx(0.02 * run.tau**0.5)
-    assert pnpkit.deblur(photograph(), KERNEL, denoiser=network, strength=0.03, max_steps=1).strength == 0.03
+def test_strength_and_tau_follow_the_rules(network: object) -> None:
+    def settings(**options: object) -> tuple[float, float]:
+        run = pnpkit.deblur(photograph(), KERNEL, max_steps=1, **{"denoiser": network, "noise_level": 0.02, **options})  # type: ignore[arg-type]
+        assert run.tau is not None
+        return run.tau, run.strength
+
+    tau, strength = settings()
+    assert strength == pytest.approx(7 / 255) and tau == pytest.approx((7 / 255 / (0.5 * 0.02)) ** 2)
+    assert settings(noise_level=0.0) == settings(noise_level=restore.KERNEL_ERROR), "no kernel is exact"
+    assert settings(tau=4.0) == (4.0, pytest.approx(0.5 * 2 * 0.02))
+    assert settings(strength=0.03) == (tau, 0.03)
+    assert settings(noise_level=0.1) == (1.0, pytest.approx(0.05)), "where noise is strong the strength grows"
+    forward = {"splitting": "forward-backward"}
+    assert settings(**forward) == (pytest.approx(1.9), pytest.approx(6.5 * 0.02 ** (5 / 3)))
+    assert settings(denoiser="dncnn", **forward) == (pytest.approx(1.9), pytest.approx(0.02 * 1.9**0.5))
+    assert settings(tau=1.0, **forward)[0] == 1.0
+    assert settings(method="fista")[0] == pytest.approx(1.9), "fista accelerates forward-backward splitting"
+
+
+def test_half_quadratic_splitting_restores_better(network: object) -> None:
+    sharp = skimage.data.chelsea()[80:144, 110:190] / 255
+    kernel = kernels.motion(9, 30)
+    blurred = restore.simulate(sharp, kernel, 0.01, boundary="circular")
+    scores = {}
+    for splitting in ("half-quadratic", "forward-backward"):
+        run = pnpkit.deblur(
+            blurred, kernel, denoiser=network, noise_level=0.01, boundary="circular", splitting=splitting, tol=1e-3
+        )
+        assert run.status is Status.CONVERGED and run.certificate.averaged and run.splitting == splitting
+        scores[splitting] = psnr(run.image, sharp)
+    assert scores["half-quadratic"] > scores["forward-backward"] + 0.5
+
+
+def test_without_a_blur_the_denoiser_is_not_asked_for_more_than_the_noise(network: object) -> None:
+    sharp = photograph()
+    run = pnpkit.deblur(sharp, np.ones((1, 1)), denoiser=network, noise_level=0.002)
+    assert run.splitting == "forward-backward" and psnr(run.image, sharp) > 45
 
 
 def test_an_estimated_kernel_is_called_an_estimate(network: object) -> None:
@@ -113,6 +144,11 @@ def test_seeded_simulation_is_exact() -> None:
         ({"max_steps": 0}, "max_steps"),
         ({"denoiser": 3}, "denoiser is a name"),
         ({"limits": (1.0, 0.0)}, "low <= high"),
+        ({"splitting": "half"}, "unknown splitting 'half'"),
+        ({"splitting": "half-quadratic", "method": "fista"}, "fista accelerates forward-backward"),
+        ({"splitting": "forward-backward", "tau": 2.1}, "choose tau below 2"),
+        ({"tau": 0.0}, "tau must be a positive number"),
+        ({"tau": float("inf")}, "tau must be a positive number"),
     ],
 )
 def test_bad_arguments_are_refused_in_one_sentence(arguments: dict[str, object], message: str) -> None:

@@ -84,7 +84,7 @@ def test_the_option_is_honoured_seeded_and_named() -> None:
     assert "auto" in closed.strength_note and 0.4 <= one.strength / closed.strength <= 2.5
     assert one.certificate.averaged and "converges to" in one.guarantee
     clean = pnpkit.deblur(blurred, "gaussian:1.5", strength="sure", **{**settings, "noise_level": 0.0})  # type: ignore[arg-type]
-    assert clean.strength == strength.SMALLEST_STRENGTH, "without noise there is no risk to estimate"
+    assert clean.strength_note.endswith("after 0 evaluations"), "without noise there is no risk to estimate"
 
 
 def test_holes_and_batches_are_no_exception() -> None:
@@ -106,3 +106,15 @@ def test_what_cannot_be_honoured_is_refused() -> None:
         pnpkit.deblur(blurred, "box:3", denoiser="wavelet", strength="sur")
     with pytest.raises(InputError, match="strength must be a number here, got 'sure'"):
         pnpkit.denoise(blurred, 0.02, denoiser="wavelet", strength="sure")  # type: ignore[arg-type]
+
+
+def test_half_quadratic_splitting_keeps_the_strength_where_the_denoiser_is_good() -> None:
+    network = pnpkit.load_denoiser("wavelet")
+    for level in (1e-3, 0.004, 0.01, 0.02):
+        tau = strength.penalty_for(level, network)
+        found = strength.strength_for(level, tau, network, strength.HALF_QUADRATIC)
+        assert found == pytest.approx(network.coupling * math.sqrt(tau) * level)
+        assert found == pytest.approx(network.working) or tau == 1000
+    taus = [strength.penalty_for(level, network) for level in (0.0, 1e-3, 0.01, 0.05, 0.5)]
+    assert taus == sorted(taus, reverse=True) and taus[0] == 1000 and taus[-1] == 1
+    assert strength.strength_for(1.0, 1.0, network, strength.HALF_QUADRATIC) == network.top

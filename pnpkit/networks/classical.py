@@ -62,6 +62,8 @@ class Wavelet(Network):
     S_t is the soft threshold, t = sigma exp(table), one table for each scale and colour. Coifman & Donoho (1995).
     """
 
+    coupling = 0.6
+
     def __init__(self, config: WaveletConfig, start: float = 0.0):
         super().__init__()
         self.config, self.top, self.width = config, config.top, 2  # measured: four copies of a colour picture
@@ -118,6 +120,8 @@ class TotalVariationConfig:
 
 class TotalVariation(Network):
     """argmin_u 1/2 ||u - x||^2 + w TV(u), w = sigma * gain(sigma); see ``pnpkit.total_variation``."""
+
+    coupling = 0.6
 
     def __init__(self, config: TotalVariationConfig):
         super().__init__()

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pnpkit.certificates import Certificate, Kind, Side
+from pnpkit.conjugate_gradients import conjugate_gradients, length
 from pnpkit.errors import InputError
 from pnpkit.fidelity import Smooth
 from pnpkit.layers.activations import Clip, LevelTable, clip
@@ -152,29 +153,11 @@ class Potential:
         """(I + Hess R(z))^-1 right by conjugate gradients, to ||error|| <= tolerance ||right||."""
         mask = self.mu * self.curvature(z)
         goal = max(tolerance, 10 * torch.finfo(right.dtype).eps) * length(right)
-        x, residual, direction = torch.zeros_like(right), right, right
-        square = inner(residual, residual)
-        for _ in range(max_steps):
-            going = square.sqrt() > goal
-            if not bool(going.any()):
-                break
-            image = direction + self.analysis.adjoint(mask * self.analysis(direction))
-            step = torch.where(going, square / inner(direction, image), 0)
-            x, residual = x + step * direction, residual - step * image
-            following = inner(residual, residual)
-            direction = residual + torch.where(going, following / square, 0) * direction
-            square = following
-        return x
 
+        def system(direction: Tensor) -> Tensor:
+            return direction + self.analysis.adjoint(mask * self.analysis(direction))
 
-def inner(a: Tensor, b: Tensor) -> Tensor:
-    """<a, b> per picture, (B, 1, 1, 1)."""
-    return (a * b).sum((1, 2, 3), keepdim=True)
-
-
-def length(a: Tensor) -> Tensor:
-    """||a|| per picture, (B, 1, 1, 1)."""
-    return torch.linalg.vector_norm(a, dim=(1, 2, 3), keepdim=True)
+        return conjugate_gradients(system, right, goal, max_steps)
 
 
 class Resolvent(torch.autograd.Function):

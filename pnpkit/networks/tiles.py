@@ -55,7 +55,7 @@ class Cut(Network):
     def __init__(self, network: Network):
         super().__init__()
         self.network, self.config, self.top, self.name = network, network.config, network.top, network.name
-        self.width = network.width
+        self.width, self.working, self.coupling = network.width, network.working, network.coupling
         reach, self.unit = receptive_field(network)
         self.halo = reach + -reach % self.unit
         self.remember(network.certificate)

@@ -1,0 +1,54 @@
+"""Conjugate gradients for a batch of symmetric positive definite systems, preconditioned (Hestenes & Stiefel 1952)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def conjugate_gradients(
+    apply: Callable[[Tensor], Tensor],
+    right: Tensor,
+    goal: Tensor,
+    max_steps: int,
+    precondition: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    """u with ||M u - right|| <= goal for each item of the batch, from zero, or from P right: a function of ``right``.
+
+    An item that is finished is left alone, so what it becomes does not depend on its neighbours. For M >= id the
+    residual bounds the error: ||u - M^-1 right|| <= ||M u - right||.
+
+    Args:
+        apply: M, symmetric and positive definite on each item of (B, ...).
+        goal: lengths, (B, 1, ..., 1).
+        precondition: P, positive definite and close to M^-1.
+    """
+    start = right if precondition is None else precondition(right)
+    x = torch.zeros_like(right) if precondition is None else start
+    residual = right if precondition is None else right - apply(x)
+    towards = residual if precondition is None else precondition(residual)
+    direction, square = towards, inner(residual, towards)
+    for _ in range(max_steps):
+        going = length(residual) > goal
+        if not bool(going.any()):
+            break
+        image = apply(direction)
+        step = torch.where(going, square / inner(direction, image), 0)
+        x, residual = x + step * direction, residual - step * image
+        towards = residual if precondition is None else precondition(residual)
+        following = inner(residual, towards)
+        direction = towards + torch.where(going, following / square, 0) * direction
+        square = following
+    return x
+
+
+def inner(a: Tensor, b: Tensor) -> Tensor:
+    """<a, b> per item, (B, 1, ..., 1)."""
+    return (a * b).sum(tuple(range(1, a.ndim)), keepdim=True)
+
+
+def length(a: Tensor) -> Tensor:
+    """||a|| per item, (B, 1, ..., 1)."""
+    return torch.linalg.vector_norm(a, dim=tuple(range(1, a.ndim)), keepdim=True)

@@ -1,0 +1,107 @@
+r"""The normal equations (id + tau A^T A) u = b of the proximal map of 1/2 ||A u - y||^2, solved to a proven error.
+
+Since id + tau A^T A >= id, the error is at most the residual: ||u - exact|| <= ||b - (id + tau A^T A) u||. So conjugate
+gradients know when they are done, whatever A is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import singledispatch
+
+import scipy.fft
+import torch
+from deepinv.physics import Blur, LinearPhysics
+from torch import Tensor
+
+from pnpkit.conjugate_gradients import conjugate_gradients, length
+
+TOLERANCE = 2e-5  # root mean square, on the 0..1 scale
+MAX_STEPS = 500
+
+Linear = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What is known of A.
+
+    Attributes:
+        gram: A^T A.
+        inverse: positive definite and near (id + tau A^T A)^-1, the preconditioner; None where nothing is known.
+        planes: A works on each plane (H, W) by itself: then the equations are solved plane by plane, in less memory.
+    """
+
+    gram: Linear
+    inverse: Linear | None = None
+    planes: bool = False
+
+
+def normal_solver(operator: LinearPhysics, example: Tensor, tau: float, tolerance: float = TOLERANCE) -> Linear:
+    """b -> (id + tau A^T A)^-1 b on pictures like ``example``, each to an error of ``tolerance`` (root mean square).
+
+    A tolerance that the rounding of b does not allow is raised to one that it does.
+    """
+    known = structure(operator, example, tau)
+
+    def solve(right: Tensor) -> Tensor:
+        rounding = 5 * torch.finfo(right.dtype).eps * length(right)
+        goal = rounding.clamp_min(tolerance * math.sqrt(right[0].numel()))
+        return conjugate_gradients(lambda u: u + tau * known.gram(u), right, goal, MAX_STEPS, known.inverse)
+
+    def solve_planes(right: Tensor) -> Tensor:
+        out = torch.empty_like(right)
+        for plane, found in zip(right.flatten(0, 1), out.flatten(0, 1), strict=True):
+            found.copy_(solve(plane[None, None])[0, 0])
+        return out
+
+    return solve_planes if known.planes else solve
+
+
+@singledispatch
+def structure(operator: LinearPhysics, example: Tensor, tau: float) -> Structure:
+    """What helps to solve the equations on pictures like ``example``."""
+    return Structure(lambda u: operator.A_adjoint(operator.A(u)))
+
+
+@structure.register
+def _(operator: Blur, example: Tensor, tau: float) -> Structure:
+    """A frame of the convolution of the picture with zeros around it: A = M C E, C periodic with a period wide enough.
+
+    So A^T A = E^T C^T M C E with C diagonal in frequency; and without the frame M the inverse is diagonal, too.
+    """
+    sides, taps = example.shape[-2:], operator.filter.shape[-2:]
+    if operator.filter.shape[:2] != (1, 1) or any(
+        tap % 2 == 0 or tap > side for side, tap in zip(sides, taps, strict=True)
+    ):
+        return Structure(lambda u: operator.A_adjoint(operator.A(u)))
+    if operator.padding == "valid":
+        frame = [slice(tap - 1, side) for side, tap in zip(sides, taps, strict=True)]
+    elif operator.padding == "constant":
+        frame = [slice(tap // 2, tap // 2 + side) for side, tap in zip(sides, taps, strict=True)]
+    else:
+        return Structure(lambda u: operator.A_adjoint(operator.A(u)))
+    period = tuple(scipy.fft.next_fast_len(side + tap - 1, real=True) for side, tap in zip(sides, taps, strict=True))
+    gains = torch.fft.rfft2(operator.filter.to(example), s=period)
+    damped = 1 / (1 + tau * gains.abs().square())
+
+    def gram(u: Tensor) -> Tensor:
+        blurred = torch.fft.irfft2(gains * torch.fft.rfft2(u, s=period), s=period)
+        framed = torch.zeros_like(blurred)
+        framed[..., frame[0], frame[1]] = blurred[..., frame[0], frame[1]]
+        return torch.fft.irfft2(gains.conj() * torch.fft.rfft2(framed), s=period)[..., : sides[0], : sides[1]]
+
+    def inverse(u: Tensor) -> Tensor:
+        return torch.fft.irfft2(damped * torch.fft.rfft2(u, s=period), s=period)[..., : sides[0], : sides[1]]
+
+    return Structure(gram, inverse, planes=True)
+
+
+def premise(tolerance: float = TOLERANCE) -> str:
+    """What a certificate must say about a proximal map that is solved for."""
+    return (
+        f"the inner solver of prox f is exact: it stops when its residual proves an error (root mean square) of "
+        f"{tolerance:g}, or what float rounding allows, or after {MAX_STEPS} steps"
+    )
