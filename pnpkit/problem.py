@@ -165,7 +165,9 @@ class Bench:
         shape, itemsize = problem.guess.shape, problem.y.element_size()
         iteration, network = fit(self.iteration, self.network, shape, allowed(settings.max_memory), itemsize)
         splitting = usual_or_set(settings, problem)
-        level = max(problem.noise_level, problem.error if splitting == HALF_QUADRATIC else 0.0)
+        level, cause = problem.noise_level, "the noise"
+        if splitting == HALF_QUADRATIC and problem.error > level:
+            level, cause = problem.error, f"what is wrong with the kernel, taken for noise of {problem.error:.4f}"
         tau = step_size(settings.tau, splitting, level, network, fidelity)
         split = half_quadratic if splitting == HALF_QUADRATIC else forward_backward
 
@@ -176,7 +178,7 @@ class Bench:
 
         closed = min(max(problem.least, strength_for(level, tau, network, splitting)), network.top)
         start = problem.guess.clamp(*settings.limits)
-        sigma, note, start = self.strength(problem, fidelity, closed, map_at, start)
+        sigma, note, start = self.strength(problem, fidelity, closed, cause, map_at, start)
         rough = None
         if settings.method != "fista" and decide(settings.precision, network, problem.y) == "bfloat16":
             rough = split(fidelity, rough_denoiser(network, sigma), tau, settings.limits)
@@ -210,16 +212,19 @@ class Bench:
         )
 
     def strength(
-        self, problem: Problem, fidelity: LeastSquares, closed: float, map_at: MapAt, start: Tensor
+        self, problem: Problem, fidelity: LeastSquares, closed: float, cause: str, map_at: MapAt, start: Tensor
     ) -> tuple[float, str, Tensor]:
-        """The sigma of the denoiser, where it comes from, and where the run starts. ``closed`` is that of the rule."""
+        """The sigma of the denoiser, where it comes from, and where the run starts.
+
+        ``closed`` is that of the rule, which follows the ``cause``.
+        """
         given, top = self.settings.strength, self.network.top
         if isinstance(given, str) and given not in RULES:
             raise UnknownName("rule for the strength", given, RULES)
         if not (given is None or isinstance(given, str)):
             return check_level("strength", given, top), "given", start
         if given != "sure":
-            return closed, "--strength auto follows the noise", start
+            return closed, f"--strength auto follows {cause}", start
         found = by_sure(fidelity, map_at, start, problem.noise_level, closed, top)
         words = f"--strength sure: {found.strength / closed:.2f} times auto, after {found.evaluations} evaluations"
         return max(problem.least, found.strength), words, found.start

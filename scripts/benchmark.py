@@ -4,7 +4,8 @@
 
 First picture of BSDS500 val (481 x 321), levin09_1, circular, noise 2.55/255, numpy.random.seed(0). All in one run on
 the same threads: seconds and evaluations to ||x - T x|| <= tol ||x||, tol = 1e-3, 1e-4, 1e-5 as far as it went, and the
-median seconds of an evaluation. What is cheap, one evaluation of each denoiser beside the bare convolutions in it, is
+median seconds of an evaluation. pnpkit splits half-quadratically, as its command does, unless a name says otherwise.
+What is cheap, one evaluation of each denoiser beside the bare convolutions in it, is
 the median of --repeat, turn by turn; a whole restoration is the median of --runs. deepinv runs its own loop on the same
 operator with the same DnCNN weights; scikit-image's TV denoiser stands behind gradient steps on it, and its
 unsupervised Wiener filter works channel by channel. --only picks methods by a part of their names, --size crops.
@@ -33,7 +34,7 @@ from deepinv.optim.data_fidelity import L2
 from skimage.restoration import denoise_tv_chambolle, unsupervised_wiener
 from torch import Tensor
 
-from pnpkit import certificates, hardware, images, kernels, registry, restore
+from pnpkit import certificates, hardware, images, kernels, registry, strength
 from pnpkit.fidelity import LeastSquares
 from pnpkit.files import write_whole
 from pnpkit.iterations import Anderson, Iteration, Picard
@@ -95,12 +96,13 @@ def ours(
     tol: float = TOLERANCE,
 ) -> dict[str, Any]:
     """A run of pnpkit from y."""
-    network, tau = registry.load_denoiser(name), fidelity.default_step()
-    split = half_quadratic if splitting == "half-quadratic" else forward_backward
-    sigma, clock = restore.strength_for(NOISE, tau, network), Clock()
-    half = split(fidelity, rough_denoiser(network, sigma), tau, (0.0, 1.0)) if precision == "bfloat16" else None
+    network, half = registry.load_denoiser(name), splitting == strength.HALF_QUADRATIC
+    split = half_quadratic if half else forward_backward
+    tau = strength.penalty_for(NOISE, network) if half else fidelity.default_step()
+    sigma, clock = strength.strength_for(NOISE, tau, network, splitting), Clock()
+    rough = split(fidelity, rough_denoiser(network, sigma), tau, (0.0, 1.0)) if precision == "bfloat16" else None
     run = solve_from(
-        half,
+        rough,
         split(fidelity, network.at(sigma), tau, (0.0, 1.0)),
         y,
         iteration=iteration,
@@ -237,18 +239,18 @@ def methods(kernel: np.ndarray, y: Tensor, limit: int) -> dict[str, Callable[[],
     operator = blur(kernel, "circular", (y.shape[-2], y.shape[-1]))
     fidelity = LeastSquares(operator, y)
     dncnn = registry.load_denoiser("dncnn")
-    sigma = restore.strength_for(NOISE, 1.0, dncnn)
-    forward, half = "forward-backward", "half-quadratic"
+    sigma = strength.strength_for(NOISE, 1.0, dncnn)
+    forward, half = strength.FORWARD_BACKWARD, strength.HALF_QUADRATIC
     accelerated = {
         f"pnpkit, {name}, {label}": partial(ours, name, splitting, Anderson(), fidelity, y, limit)
         for name in ("wavelet", "euler-fast", "euler")
-        for label, splitting in (("half-quadratic, Anderson", half), ("Anderson", forward))
+        for label, splitting in (("Anderson", half), ("forward-backward, Anderson", forward))
     }
     return accelerated | {
         "pnpkit, euler, Anderson, bfloat16 first": lambda: ours(
-            "euler", forward, Anderson(), fidelity, y, limit, "bfloat16"
+            "euler", half, Anderson(), fidelity, y, limit, "bfloat16"
         ),
-        "pnpkit, euler, Picard": lambda: ours("euler", forward, Picard(), fidelity, y, limit),
+        "pnpkit, euler, Picard": lambda: ours("euler", half, Picard(), fidelity, y, limit),
         REFERENCE: lambda: theirs(PnP(denoiser=dncnn), sigma, 1.0, operator, y, limit),
         "deepinv PGD, TV prior": lambda: theirs(TVPrior(n_it_max=50), 1.0, 2e-3, operator, y, limit),
         "scikit-image, denoise_tv_chambolle": lambda: total_variation(fidelity, y, 2e-3, limit),

@@ -37,7 +37,7 @@ from pnpkit.metrics import psnr
 from pnpkit.networks.base import Network
 from pnpkit.operators import blur
 from pnpkit.solver import Result, solve
-from pnpkit.splittings import forward_backward
+from pnpkit.splittings import half_quadratic
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
 FACTORS = (0.5, 0.7, 1.0, 1.4, 2.0)
@@ -50,15 +50,15 @@ def case(network: Network, clean: np.ndarray, kernel: np.ndarray, noise: float) 
     """One degraded picture under every rule."""
     y, level = images.to_tensor(degrade(clean, kernel, noise)), noise / 255
     fidelity = LeastSquares(blur(kernel, "circular", clean.shape[:2]), y)
-    tau = fidelity.default_step()
+    tau = strength.penalty_for(level, network)
 
     def map_at(data: LeastSquares, sigma: float) -> Map:
-        return forward_backward(data, network.at(sigma), tau, (0.0, 1.0))
+        return half_quadratic(data, network.at(sigma), tau, (0.0, 1.0))
 
     def run(sigma: float, start: torch.Tensor) -> Result:
         return solve(map_at(fidelity, sigma), start, iteration=Anderson(), tol=TOL, max_steps=STEPS)
 
-    closed, start = strength.strength_for(level, tau, network), y.clamp(0, 1)
+    closed, start = strength.strength_for(level, tau, network, strength.HALF_QUADRATIC), y.clamp(0, 1)
     runs = {1.0: run(closed, start)}
     for factor in (1.4, 2.0, 0.7, 0.5):  # a fixed point is where it is: each goes on from its neighbour
         neighbour = {1.4: 1.0, 2.0: 1.4, 0.7: 1.0, 0.5: 0.7}[factor]

@@ -1,10 +1,12 @@
 """How strong should the denoiser be? PSNR gain over strength = factor * rule(noise), by denoiser and noise level.
 
     python scripts/tune_strength.py --data PATH/bsds500 --kernels PATH/kernels [--pictures 3]
+        [--names euler dncnn] [--splitting half-quadratic]
 
 Centre crops of 128 x 128 of the first pictures of BSDS500 *train* (not val), circular blurs (levin09 1 and 5, box 9,
-Gaussian 1.6), noise 2.55, 7.65, 12.75 of 255. Writes docs/results/strength.{json,md}; the ``strength`` methods of the
-networks hold what it found.
+Gaussian 1.6), noise 2.55, 7.65, 12.75 of 255. Writes docs/results/strength.{json,md}. The
+``strength`` methods of the networks hold what it found for forward-backward splitting, ``coupling`` and ``working``
+what it found for half-quadratic splitting.
 """
 
 from __future__ import annotations
@@ -19,31 +21,36 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from pnpkit import kernels, registry, restore
+from pnpkit import kernels, registry, restore, strength
 from pnpkit.files import write_whole
 from pnpkit.metrics import psnr
 
 FACTORS = (0.6, 1.0, 1.7)
 NOISES = (2.55, 7.65, 12.75)
+COMMAND = "python scripts/tune_strength.py --data PATH/bsds500 --kernels PATH/kernels"
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
 
 
-def gains(name: str, noise: float, crops: list[np.ndarray], blurs: list[np.ndarray]) -> list[float]:
-    """Mean gain in PSNR (dB) for each factor."""
+def gains(name: str, splitting: str, level: float, crops: list[np.ndarray], blurs: list[np.ndarray]) -> list[float]:
+    """Mean gain in PSNR (dB) for each factor; tau by the rule of the splitting."""
     network = registry.load_denoiser(name)
-    rule = network.strength(noise, 1.9)
+    half = splitting == strength.HALF_QUADRATIC
+    tau = strength.penalty_for(level, network) if half else 1.9
+    rule = strength.strength_for(level, tau, network, splitting)
     means = []
     for factor in FACTORS:
         found = []
         for crop in crops:
             for kernel in blurs:
-                blurred = restore.simulate(crop, kernel, noise, boundary="circular")
+                blurred = restore.simulate(crop, kernel, level, boundary="circular")
                 run = restore.deblur(
                     blurred,
                     kernel,
                     denoiser=network,
-                    noise_level=noise,
+                    noise_level=level,
                     strength=min(factor * rule, network.top),
+                    splitting=splitting,
+                    tau=tau,
                     boundary="circular",
                     tol=3e-4,
                     max_steps=60,
@@ -59,6 +66,7 @@ def main() -> None:
     parser.add_argument("--kernels", type=Path, required=True, help="folder with levin09_1.npy and levin09_5.npy")
     parser.add_argument("--pictures", type=int, default=3)
     parser.add_argument("--names", nargs="*", default=["euler", "dncnn"])
+    parser.add_argument("--splitting", choices=strength.SPLITTINGS, default=strength.HALF_QUADRATIC)
     args = parser.parse_args()
     crops = []
     for path in sorted((args.data / "train").glob("*.jpg"))[: args.pictures]:
@@ -69,30 +77,29 @@ def main() -> None:
     blurs += [kernels.box(9), kernels.gaussian(1.6)]
 
     store = RESULTS / "strength.json"
-    known = json.loads(store.read_text()) if store.exists() else {}
-    same = known.get("pictures") == args.pictures
-    table: dict[str, dict[str, list[float]]] = known["gain_dB"] if same else {}
+    sections = json.loads(store.read_text())["sections"] if store.exists() else {}
     for name in args.names:
-        table[name] = {str(noise): gains(name, noise / 255, crops, blurs) for noise in tqdm(NOISES, desc=name)}
-        print(name, table[name], flush=True)
-    record = {
-        "command": "python scripts/tune_strength.py --data PATH/bsds500 --kernels PATH/kernels "
-        f"--pictures {args.pictures}",
-        "pictures": args.pictures,
-        "date": datetime.date.today().isoformat(),
-        "seed": 0,
-        "torch": torch.__version__,
-        "factors": FACTORS,
-        "gain_dB": table,
-    }
+        table = {
+            str(noise): gains(name, args.splitting, noise / 255, crops, blurs) for noise in tqdm(NOISES, desc=name)
+        }
+        sections[f"{name}, {args.splitting}"] = {
+            "command": f"{COMMAND} --pictures {args.pictures} --names {name} --splitting {args.splitting}",
+            "pictures": args.pictures,
+            "date": datetime.date.today().isoformat(),
+            "torch": torch.__version__,
+            "gain_dB": table,
+        }
+        print(name, table, flush=True)
+    record = {"command": COMMAND, "date": datetime.date.today().isoformat(), "seed": 0, "factors": FACTORS}
+    record |= {"sections": sections}
     lines = [
-        "| denoiser | noise | " + " | ".join(f"x {f:g}" for f in FACTORS) + " |",
-        "| --- |" + " --- |" * (1 + len(FACTORS)),
+        "| denoiser, splitting | crops | noise | " + " | ".join(f"x {f:g}" for f in FACTORS) + " |",
+        "| --- |" + " --- |" * (2 + len(FACTORS)),
     ]
     lines += [
-        f"| {name} | {noise} | " + " | ".join(f"{g:.2f}" for g in row) + " |"
-        for name, rows in table.items()
-        for noise, row in rows.items()
+        f"| {name} | {entry['pictures']} | {noise} | " + " | ".join(f"{g:.2f}" for g in row) + " |"
+        for name, entry in sections.items()
+        for noise, row in entry["gain_dB"].items()
     ]
     text = "Gain in PSNR (dB) at factor times the rule, mean over pictures and blurs.\n\n" + "\n".join(lines) + "\n"
     RESULTS.mkdir(parents=True, exist_ok=True)

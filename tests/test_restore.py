@@ -92,6 +92,12 @@ def test_strength_and_tau_follow_the_rules(network: object) -> None:
     assert settings(method="fista")[0] == pytest.approx(1.9), "fista accelerates forward-backward splitting"
 
 
+def test_the_rule_says_what_it_followed(network: object) -> None:
+    for noise, words in ((0.001, "taken for noise of 0.0078"), (0.02, "follows the noise")):
+        run = pnpkit.deblur(photograph(), KERNEL, denoiser=network, noise_level=noise, max_steps=1)
+        assert words in run.strength_note
+
+
 def test_half_quadratic_splitting_restores_better(network: object) -> None:
     sharp = skimage.data.chelsea()[80:144, 110:190] / 255
     kernel = kernels.motion(9, 30)
