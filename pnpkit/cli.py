@@ -28,8 +28,8 @@ ITERATING = (*RESTORING, "splitting", "tau", "method", "tol", "max_steps")
 class Level(click.ParamType):
     """A finite number of at least zero, the word auto (None), or one of some other words."""
 
-    def __init__(self, auto: bool = True, words: tuple[str, ...] = ()):
-        self.auto, self.words = auto, words
+    def __init__(self, auto: bool = True, words: tuple[str, ...] = (), scale: str = " on the 0..1 scale"):
+        self.auto, self.words, self.scale = auto, words, scale
         self.name = "|".join((*("auto",) * auto, *words, "NUMBER"))
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str | None:
@@ -43,7 +43,7 @@ class Level(click.ParamType):
             number = math.nan
         if not (math.isfinite(number) and number >= 0):
             words = "".join(f"'{word}' or " for word in (*("auto",) * self.auto, *self.words))
-            self.fail(f"expected {words}a number >= 0 on the 0..1 scale, got '{value}'", param, ctx)
+            self.fail(f"expected {words}a number >= 0{self.scale}, got '{value}'", param, ctx)
         return number
 
 
@@ -74,7 +74,9 @@ def restoring_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Sigma of the denoiser, 0..1 scale; auto follows the noise, sure is chosen by this picture's risk.",
         ),
         click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
-        click.option("--max-memory", type=Level(), default="auto", metavar="GIB", help="auto: half of the machine's."),
+        click.option(
+            "--max-memory", type=Level(scale=""), default="auto", metavar="GIB", help="auto: half of the machine's."
+        ),
         click.option(
             "--precision",
             default="auto",
@@ -101,10 +103,16 @@ def iterating_options(command: Callable[..., Any]) -> Callable[..., Any]:
             show_default=True,
             help="half-quadratic or forward-backward; auto is the first for deblurring, else the second.",
         ),
-        click.option("--tau", type=Level(), default="auto", help="Step size; forward-backward needs it in (0, 2/L)."),
+        click.option(
+            "--tau", type=Level(scale=""), default="auto", help="Step size; forward-backward needs it in (0, 2/L)."
+        ),
         click.option("--method", default="anderson", show_default=True, help="anderson, picard, km, halpern or fista."),
         click.option(
-            "--tol", type=Level(auto=False), default="1e-4", show_default=True, help="Relative residual to stop at."
+            "--tol",
+            type=Level(auto=False, scale=""),
+            default="1e-4",
+            show_default=True,
+            help="Relative residual to stop at.",
         ),
         click.option("--max-steps", type=click.IntRange(min=1), default=500, show_default=True),
     ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 CODE = """
 import sys
 from pnpkit import startup
@@ -31,3 +33,28 @@ def test_deepinv_comes_without_the_compiler() -> None:
     out = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True)
     assert out.returncode == 0, out.stderr
     assert out.stdout.strip() == "4.0"
+
+
+FAULTS = """
+import resource, sys
+from pnpkit import startup
+kept = sys.argv[1] == "keep" and startup.keep_memory()
+import torch
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    torch.zeros(40_000_000).add_(1)
+print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")
+def test_memory_is_used_again() -> None:
+    def faults(word: str) -> tuple[str, int]:
+        out = subprocess.run([sys.executable, "-c", FAULTS, word], capture_output=True, text=True, check=True)
+        kept, count = out.stdout.split()
+        return kept, int(count)
+
+    kept, count = faults("keep")
+    if kept == "False":
+        pytest.skip("this C library gives memory back")
+    assert count < 0.3 * faults("leave")[1]
