@@ -18,7 +18,8 @@ def conjugate_gradients(
     """u with ||M u - right|| <= goal for each item of the batch, from zero, or from P right: a function of ``right``.
 
     An item that is finished is left alone, so what it becomes does not depend on its neighbours. For M >= id the
-    residual bounds the error: ||u - M^-1 right|| <= ||M u - right||.
+    residual bounds the error: ||u - M^-1 right|| <= ||M u - right||. It is followed by its recurrence, which in exact
+    arithmetic is the residual.
 
     Args:
         apply: M, symmetric and positive definite on each item of (B, ...).

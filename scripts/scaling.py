@@ -1,6 +1,6 @@
 """Memory and time of ``pnpkit deblur`` on colour pictures of 1, 4 and 24 megapixels, each in a process of its own.
 
-    python scripts/scaling.py [--denoiser wavelet] [--method picard] [--max-memory 4] [--steps 2] [--sizes 1 4 24]
+    python scripts/scaling.py [--denoiser wavelet] [--method picard] [--max-memory 7] [--steps 2] [--sizes 1 4 24]
 
 data/images/astronaut.png, mirrored until it is large enough (24: 6000 x 4000), blurred by motion:9,30, noise 0.01, as a
 TIFF of 8 bits. The peak is the resident set that the system reports for the process (wait4), Python and torch (about
@@ -84,7 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--denoiser", default="wavelet")
     parser.add_argument("--method", default="picard")
-    parser.add_argument("--max-memory", type=float, default=4)
+    parser.add_argument("--max-memory", type=float, default=7)
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--sizes", type=int, nargs="+", choices=sorted(SHAPES), default=sorted(SHAPES))
     args = parser.parse_args()
