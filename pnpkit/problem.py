@@ -32,6 +32,7 @@ from pnpkit.strength import (
     HALF_QUADRATIC,
     RULES,
     SPLITTINGS,
+    SURE,
     MapAt,
     by_sure,
     penalty_for,
@@ -225,7 +226,9 @@ class Bench:
             return check_level("strength", given, top), "given", start
         if given != "sure":
             return closed, f"--strength auto follows {cause}", start
-        found = by_sure(fidelity, map_at, start, problem.noise_level, closed, top)
+        found = by_sure(
+            fidelity, map_at, start, problem.noise_level, closed, top, SURE[usual_or_set(self.settings, problem)]
+        )
         words = f"--strength sure: {found.strength / closed:.2f} times auto, after {found.evaluations} evaluations"
         return max(problem.least, found.strength), words, found.start
 

@@ -63,7 +63,8 @@ def case(network: Network, clean: np.ndarray, kernel: np.ndarray, noise: float) 
     for factor in (1.4, 2.0, 0.7, 0.5):  # a fixed point is where it is: each goes on from its neighbour
         neighbour = {1.4: 1.0, 2.0: 1.4, 0.7: 1.0, 0.5: 0.7}[factor]
         runs[factor] = run(factor * closed, runs[neighbour].x)
-    choice = strength.by_sure(fidelity, map_at, start, level, closed, network.top)
+    how = strength.SURE[strength.HALF_QUADRATIC]
+    choice = strength.by_sure(fidelity, map_at, start, level, closed, network.top, how)
     end = run(choice.strength, choice.start)
     least = strength.least_of_parabola([t[0] for t in choice.tried], [t[1] for t in choice.tried])
     return {
@@ -148,7 +149,7 @@ def store(name: str, args: argparse.Namespace, cases: dict[str, list[dict[str, A
         "seed": 0,
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
         "factors": FACTORS,
-        "rule": vars(strength.Sure()),
+        "rule": vars(strength.SURE[strength.HALF_QUADRATIC]),
         "implied_shrink": implied_shrink([c for some in cases.values() for c in some]),
         "rules": {noise: compare(some) for noise, some in cases.items()},
         "cases": cases,

@@ -17,7 +17,7 @@ from pnpkit.maps import Map
 from pnpkit.metrics import psnr
 from pnpkit.operators import blur
 from pnpkit.solver import solve
-from pnpkit.splittings import forward_backward
+from pnpkit.splittings import forward_backward, half_quadratic
 
 NOISE = 0.05
 
@@ -55,23 +55,27 @@ def blurred_photograph() -> tuple[np.ndarray, np.ndarray]:
     return sharp, restore.simulate(sharp, "gaussian:1.5", 0.02, boundary="circular")
 
 
-def test_sure_mends_a_closed_rule_that_is_far_off() -> None:
+@pytest.mark.parametrize("splitting", strength.SPLITTINGS)
+def test_sure_mends_a_closed_rule_that_is_far_off(splitting: str) -> None:
     sharp, blurred = blurred_photograph()
     network = pnpkit.load_denoiser("wavelet")
     y = images.to_tensor(blurred)
     fidelity = LeastSquares(blur(pnpkit.kernels.gaussian(1.5), "circular", y.shape[-2:]), y)  # type: ignore[attr-defined]
 
+    half = splitting == strength.HALF_QUADRATIC
+    tau, split = (strength.penalty_for(0.02, network), half_quadratic) if half else (1.9, forward_backward)
+
     def map_at(data: LeastSquares, sigma: float) -> Map:
-        return forward_backward(data, network.at(sigma), 1.9, (0.0, 1.0))
+        return split(data, network.at(sigma), tau, (0.0, 1.0))
 
     def score(sigma: float) -> float:
         run = solve(map_at(fidelity, sigma), y, iteration=pnpkit.Anderson(), max_steps=12)
         return psnr(images.from_tensor(run.x), sharp)
 
-    rule = strength.strength_for(0.02, 1.9, network)
+    rule = strength.strength_for(0.02, tau, network, splitting)
     for factor in (0.3, 3.0):
-        found = strength.by_sure(fidelity, map_at, y, 0.02, factor * rule, network.top)
-        assert abs(math.log(found.strength / rule)) < abs(math.log(factor)) - 0.3
+        found = strength.by_sure(fidelity, map_at, y, 0.02, factor * rule, network.top, strength.SURE[splitting])
+        assert abs(math.log(found.strength / rule)) < abs(math.log(factor)) - 0.25
         assert score(found.strength) > score(factor * rule) + 0.1
 
 
