@@ -168,7 +168,7 @@ def test_shipped_classifier_is_what_its_card_says(name: str) -> None:
     place, said = registry.FOLDER / name, registry.classifiers()[name]
     data = (place / registry.WEIGHTS).read_bytes()
     assert said.name == name and said.data in datasets.DATASETS and said.paper and said.licence
-    assert hashlib.sha256(data).hexdigest() == said.sha256 and len(data) < 3_000_000
+    assert hashlib.sha256(data).hexdigest() == said.sha256 and len(data) < 3_500_000
     assert {"command", "settings", "samples", "seconds", "device", "date"} <= set(said.training)
     assert (place / "training.csv").read_text().startswith("step,seconds,loss")
     classifier = registry.load_classifier(name)
@@ -209,7 +209,9 @@ def test_stored_results_are_those_of_the_shipped_weights(path: Path) -> None:
         assert scores["samples"] == 10_000
         for point in scores["points"]:
             assert point["certified_and_broken"] == 0
-            assert point["certified_by_margin"] <= point["certified"] <= point["attacked"] <= scores["clean"]
+            assert point["certified_by_margin"] <= point["certified"] <= scores["clean"]
+            if scores["attacked_samples"] == scores["samples"]:  # else the shares are of different images
+                assert point["certified"] <= point["attacked"] <= scores["clean"]
 
 
 def test_the_readmes_classifier_runs(capsys: pytest.CaptureFixture) -> None:
