@@ -53,23 +53,7 @@ def inpaint(
     Raises:
         InputError: a mask of another size, or one that leaves nothing known; and what ``deblur`` refuses.
     """
-    settings = Settings(
-        denoiser,
-        noise_level,
-        strength,
-        method,
-        tol,
-        max_steps,
-        device,
-        max_memory,
-        precision,
-        limits,
-        callback,
-        linear,
-        splitting,
-        tau,
-    )
-    bench = Bench(image, settings)
+    bench = Bench(image, Settings.among(locals()))
     y, missing = bench.y, open_mask(mask, bench.y)
     guess = nearest_known(y, missing)
     known = (~missing).to(y.dtype)
@@ -119,23 +103,7 @@ def upscale(
     if factor != int(factor) or not 2 <= factor <= LARGEST_FACTOR:
         raise InputError(f"a factor is a whole number from 2 to {LARGEST_FACTOR}, got {factor}")
     factor = int(factor)
-    settings = Settings(
-        denoiser,
-        noise_level,
-        strength,
-        method,
-        tol,
-        max_steps,
-        device,
-        max_memory,
-        precision,
-        limits,
-        callback,
-        linear,
-        splitting,
-        tau,
-    )
-    bench = Bench(image, settings)
+    bench = Bench(image, Settings.among(locals()))
     y, operator = bench.y, area_downsampling(bench.y, factor)
     guess = F.interpolate(y, scale_factor=factor, mode="bicubic")
     note = f"enlarged {factor} times, from {y.shape[-1]}x{y.shape[-2]} pixels"

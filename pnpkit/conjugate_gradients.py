@@ -13,9 +13,9 @@ def conjugate_gradients(
     right: Tensor,
     goal: Tensor,
     max_steps: int,
-    precondition: Callable[[Tensor], Tensor] | None = None,
+    precondition: Callable[[Tensor], Tensor] = lambda residual: residual,
 ) -> Tensor:
-    """u with ||M u - right|| <= goal for each item of the batch, from zero, or from P right: a function of ``right``.
+    """u with ||M u - right|| <= goal for each item of the batch, from zero: a function of ``right``.
 
     An item that is finished is left alone, so what it becomes does not depend on its neighbours. For M >= id the
     residual bounds the error: ||u - M^-1 right|| <= ||M u - right||. It is followed by its recurrence, which in exact
@@ -26,11 +26,8 @@ def conjugate_gradients(
         goal: lengths, (B, 1, ..., 1).
         precondition: P, positive definite and close to M^-1.
     """
-    start = right if precondition is None else precondition(right)
-    x = torch.zeros_like(right) if precondition is None else start
-    residual = right if precondition is None else right - apply(x)
-    towards = residual if precondition is None else precondition(residual)
-    direction, square = towards, inner(residual, towards)
+    x, residual, direction = torch.zeros_like(right), right, precondition(right)
+    square = inner(residual, direction)
     for _ in range(max_steps):
         going = length(residual) > goal
         if not bool(going.any()):
@@ -38,7 +35,7 @@ def conjugate_gradients(
         image = apply(direction)
         step = torch.where(going, square / inner(direction, image), 0)
         x, residual = x + step * direction, residual - step * image
-        towards = residual if precondition is None else precondition(residual)
+        towards = precondition(residual)
         following = inner(residual, towards)
         direction = towards + torch.where(going, following / square, 0) * direction
         square = following

@@ -86,8 +86,7 @@ class Job:
 
     def over_processes(self, files: list[str]) -> int:
         """Under torchrun: every process takes its share of the files, or all work on one; all return the same code."""
-        startup.keep_memory()
-        startup.import_deepinv()
+        startup.begin()
         import torch
 
         from pnpkit.networks.tiles import Shared
@@ -133,8 +132,7 @@ class Job:
         picture = images.read(Path(name))
         reference = sharp(options["reference"], picture, factor) if options["reference"] else None
 
-        startup.keep_memory()
-        startup.import_deepinv()
+        startup.begin()
         import numpy as np
         import torch
 

@@ -6,7 +6,8 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,18 +27,8 @@ from pnpkit.noise import estimate_noise
 from pnpkit.precision import convert, decide, rough_denoiser, solve_from
 from pnpkit.registry import load_denoiser
 from pnpkit.solver import Status, Step
-from pnpkit.splittings import forward_backward, half_quadratic, penalised
-from pnpkit.strength import (
-    FORWARD_BACKWARD,
-    HALF_QUADRATIC,
-    RULES,
-    SPLITTINGS,
-    SURE,
-    MapAt,
-    by_sure,
-    penalty_for,
-    strength_for,
-)
+from pnpkit.splittings import FORWARD_BACKWARD, HALF_QUADRATIC, SPLITTINGS, penalised
+from pnpkit.strength import RULES, SURE, MapAt, by_sure, step_for, strength_for
 
 SHORT = "to fit into memory Anderson's method looks back {0.depth} steps only"
 Back = Callable[[Tensor], np.ndarray | Tensor]
@@ -110,6 +101,21 @@ class Settings:
     splitting: str
     tau: float | None
 
+    @classmethod
+    def among(cls, arguments: dict[str, Any]) -> Settings:
+        """Those of a function's arguments, ``locals()`` at its beginning, that are settings."""
+        return cls(**{field.name: arguments[field.name] for field in fields(cls)})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the rules say: the splitting, its tau, a strength inside the denoiser's range, and what they followed."""
+
+    splitting: str
+    tau: float
+    strength: float
+    cause: str
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -149,7 +155,7 @@ class Bench:
         self.y = convert(y, settings.precision)
         self.iteration: Iteration = choose("method", settings.method, ITERATIONS)()
         self.network = open_denoiser(settings.denoiser, self.y.device)
-        check_splitting(settings.splitting, settings.method)
+        check_splitting(settings)
         if settings.method == "fista" and settings.precision == "bfloat16":
             raise InputError(
                 "fista has no proof from any start, so no rough first steps: float32 or float64, not bfloat16"
@@ -165,24 +171,19 @@ class Bench:
         settings, fidelity = self.settings, LeastSquares(problem.operator, problem.y)
         shape, itemsize = problem.guess.shape, problem.y.element_size()
         iteration, network = fit(self.iteration, self.network, shape, allowed(settings.max_memory), itemsize)
-        splitting = usual_or_set(settings, problem)
-        level, cause = problem.noise_level, "the noise"
-        if splitting == HALF_QUADRATIC and problem.error > level:
-            level, cause = problem.error, f"what is wrong with the kernel, taken for noise of {problem.error:.4f}"
-        tau = step_size(settings.tau, splitting, level, network, fidelity)
-        split = half_quadratic if splitting == HALF_QUADRATIC else forward_backward
+        plan = self.plan(problem, network, fidelity)
+        split = SPLITTINGS[plan.splitting]
 
         def map_at(data: LeastSquares, sigma: float) -> Map:
             if settings.method == "fista" and isinstance(network, Ridge):
-                return penalised_ridge(data, network, sigma, tau, settings.limits)
-            return split(data, network.at(sigma), tau, settings.limits)
+                return penalised_ridge(data, network, sigma, plan.tau, settings.limits)
+            return split(data, network.at(sigma), plan.tau, settings.limits)
 
-        closed = min(max(problem.least, strength_for(level, tau, network, splitting)), network.top)
         start = problem.guess.clamp(*settings.limits)
-        sigma, note, start = self.strength(problem, fidelity, closed, cause, map_at, start)
+        sigma, note, start = self.strength(problem, fidelity, plan, map_at, start)
         rough = None
         if settings.method != "fista" and decide(settings.precision, network, problem.y) == "bfloat16":
-            rough = split(fidelity, rough_denoiser(network, sigma), tau, settings.limits)
+            rough = split(fidelity, rough_denoiser(network, sigma), plan.tau, settings.limits)
         run = solve_from(
             rough,
             map_at(fidelity, sigma),
@@ -203,58 +204,54 @@ class Bench:
             strength=sigma,
             kernel=problem.kernel,
             kernel_note=problem.note + ("" if iteration == self.iteration else f"; {SHORT.format(iteration)}"),
-            tau=tau,
+            tau=plan.tau,
             L=fidelity.L,
             seconds=time.perf_counter() - self.started,
             linear=settings.linear,
             strength_note=note,
             objective=run.objective,
-            splitting=splitting,
+            splitting=plan.splitting,
         )
 
-    def strength(
-        self, problem: Problem, fidelity: LeastSquares, closed: float, cause: str, map_at: MapAt, start: Tensor
-    ) -> tuple[float, str, Tensor]:
-        """The sigma of the denoiser, where it comes from, and where the run starts.
+    def plan(self, problem: Problem, network: Network, fidelity: LeastSquares) -> Plan:
+        """What is set, and by the rules what is not."""
+        settings, splitting = self.settings, self.settings.splitting
+        if splitting == "auto":  # fista has no other than forward-backward
+            splitting = FORWARD_BACKWARD if settings.method == "fista" else problem.splitting
+        level, cause = problem.noise_level, "the noise"
+        if splitting == HALF_QUADRATIC and problem.error > level:
+            level, cause = problem.error, f"what is wrong with the kernel, taken for noise of {problem.error:.4f}"
+        tau = step_for(splitting, level, network, fidelity) if settings.tau is None else float(settings.tau)
+        strength = min(max(problem.least, strength_for(level, tau, network, splitting)), network.top)
+        return Plan(splitting, tau, strength, cause)
 
-        ``closed`` is that of the rule, which follows the ``cause``.
-        """
+    def strength(
+        self, problem: Problem, fidelity: LeastSquares, plan: Plan, map_at: MapAt, start: Tensor
+    ) -> tuple[float, str, Tensor]:
+        """The sigma of the denoiser, where it comes from, and where the run starts."""
         given, top = self.settings.strength, self.network.top
         if isinstance(given, str) and given not in RULES:
             raise UnknownName("rule for the strength", given, RULES)
         if not (given is None or isinstance(given, str)):
             return check_level("strength", given, top), "given", start
         if given != "sure":
-            return closed, f"--strength auto follows {cause}", start
-        found = by_sure(
-            fidelity, map_at, start, problem.noise_level, closed, top, SURE[usual_or_set(self.settings, problem)]
-        )
-        words = f"--strength sure: {found.strength / closed:.2f} times auto, after {found.evaluations} evaluations"
+            return plan.strength, f"--strength auto follows {plan.cause}", start
+        how = SURE[plan.splitting]
+        found = by_sure(fidelity, map_at, start, problem.noise_level, plan.strength, top, how)
+        times = found.strength / plan.strength
+        words = f"--strength sure: {times:.2f} times auto, after {found.evaluations} evaluations"
         return max(problem.least, found.strength), words, found.start
 
 
-def check_splitting(name: str, method: str) -> None:
-    """A splitting that there is, and that goes with the method."""
-    if name not in ("auto", *SPLITTINGS):
-        raise UnknownName("splitting", name, ("auto", *SPLITTINGS))
-    if method == "fista" and name == HALF_QUADRATIC:
+def check_splitting(settings: Settings) -> None:
+    """A splitting that there is and that goes with the method, and a tau that could be one."""
+    known = ("auto", *SPLITTINGS)
+    if settings.splitting not in known:
+        raise UnknownName("splitting", settings.splitting, known)
+    if settings.method == "fista" and settings.splitting == HALF_QUADRATIC:
         raise InputError("fista accelerates forward-backward splitting: choose that one, or another method")
-
-
-def usual_or_set(settings: Settings, problem: Problem) -> str:
-    """auto: the usual one of the problem; forward-backward for ``fista``, which has no other."""
-    if settings.splitting != "auto":
-        return settings.splitting
-    return FORWARD_BACKWARD if settings.method == "fista" else problem.splitting
-
-
-def step_size(given: float | None, splitting: str, level: float, network: Network, fidelity: LeastSquares) -> float:
-    """tau: given, or by the rule of the splitting."""
-    if given is not None:
-        if not (given > 0 and math.isfinite(given)):
-            raise InputError(f"tau must be a positive number, got {given}")
-        return float(given)
-    return penalty_for(level, network) if splitting == HALF_QUADRATIC else fidelity.default_step()
+    if settings.tau is not None and not (settings.tau > 0 and math.isfinite(settings.tau)):
+        raise InputError(f"tau must be a positive number, got {settings.tau}")
 
 
 def penalised_ridge(

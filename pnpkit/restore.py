@@ -35,8 +35,7 @@ from pnpkit.problem import (
 )
 from pnpkit.registry import load_denoiser
 from pnpkit.solver import Status, Step
-from pnpkit.strength import FORWARD_BACKWARD, HALF_QUADRATIC
-from pnpkit.strength import strength_for as strength_for
+from pnpkit.splittings import FORWARD_BACKWARD, HALF_QUADRATIC
 
 DOUBTFUL = 0.5  # confidence of an estimated kernel below which the user is warned
 # Errors of a kernel act like noise that no estimate sees; measured on real blurs (docs/lab-book.md).
@@ -74,13 +73,13 @@ def deblur(
             free form is estimated, and the certificate then speaks of the estimated kernel.
         denoiser: a name of the registry, or a network. With ``dncnn`` nothing is guaranteed.
         noise_level: standard deviation of the noise, 0..1 scale; None estimates it.
-        strength: sigma of the denoiser; None or "auto" follows ``strength_for``, "sure" is chosen for this picture by
-            its unbiased risk, at about twice the cost; see ``strength.by_sure``.
+        strength: sigma of the denoiser; None or "auto" follows ``strength.strength_for``, "sure" is chosen for this
+            picture by its unbiased risk, at two to three times the cost; see ``strength.by_sure``.
         boundary: ``unknown`` (photographs), ``circular`` or ``zero``.
         splitting: how T meets the data: half-quadratic, by prox_{tau f}, or forward-backward, by id - tau grad f. auto:
             the first, which restores better (docs/lab-book.md), but the second for fista.
-        tau: any positive number for half-quadratic, in (0, 2/L) for forward-backward; None follows ``penalty_for``,
-            or is 1.9/L.
+        tau: any positive number for half-quadratic, in (0, 2/L) for forward-backward; None follows
+            ``strength.step_for``.
         method: the iteration: anderson (accelerated, with its proof kept), picard, km or halpern; see ``iterations``.
             Or fista, which with ``ridge`` minimises f + R / tau, see ``problem.penalised_ridge``.
         tol, max_steps: stop when ||x - T x|| <= tol ||x||, or after so many evaluations.
@@ -96,23 +95,7 @@ def deblur(
     Raises:
         InputError: anything that cannot be used, in one sentence.
     """
-    settings = Settings(
-        denoiser,
-        noise_level,
-        strength,
-        method,
-        tol,
-        max_steps,
-        device,
-        max_memory,
-        precision,
-        limits,
-        callback,
-        linear,
-        splitting,
-        tau,
-    )
-    bench = Bench(image, settings)
+    bench = Bench(image, Settings.among(locals()))
     if boundary not in BOUNDARIES:
         raise UnknownName("boundary", boundary, BOUNDARIES)
     y, noise = bench.y, bench.noise_level(bench.y)

@@ -123,3 +123,11 @@ def _total(value: Penalty, tau: float, *maps: Map) -> Penalty | None:
 
 def _all_firm(parts: tuple[Certificate, ...]) -> bool:
     return all(p.averaged and p.averagedness is not None and p.averagedness <= 0.5 for p in parts)
+
+
+HALF_QUADRATIC, FORWARD_BACKWARD = "half-quadratic", "forward-backward"
+# What has a fidelity, a backward map, a tau and a box: the splittings that a restoration can choose from.
+SPLITTINGS: dict[str, Callable[[LeastSquares, Map, float, tuple[float, float]], Map]] = {
+    HALF_QUADRATIC: half_quadratic,
+    FORWARD_BACKWARD: forward_backward,
+}

@@ -5,7 +5,7 @@ that it calls when it is itself called: more than a third of the time to import 
 a stand-in gives that function, which fetches the real one at its first call.
 
 glibc hands memory of large tensors back to the system at once, which clears every page of it when it is asked for
-again: half of the processor time of a picture of 24 megapixels (docs/results/scaling.md).
+again: more than half of the processor time of a picture of 24 megapixels (docs/lab-book.md).
 """
 
 from __future__ import annotations
@@ -59,3 +59,9 @@ def keep_memory() -> bool:
     except (OSError, AttributeError, TypeError):  # another C library, or none that can be opened
         return False
     return bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
+
+
+def begin() -> None:
+    """Both, before torch is imported."""
+    keep_memory()
+    import_deepinv()

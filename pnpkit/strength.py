@@ -28,11 +28,10 @@ from pnpkit.iterations import Anderson
 from pnpkit.maps import Map
 from pnpkit.networks.base import Network
 from pnpkit.solver import solve
+from pnpkit.splittings import FORWARD_BACKWARD, HALF_QUADRATIC
 
 SMALLEST_STRENGTH = 0.1 / 255  # also for pictures without noise: something must regularise
 RULES = ("auto", "sure")
-HALF_QUADRATIC, FORWARD_BACKWARD = "half-quadratic", "forward-backward"
-SPLITTINGS = (HALF_QUADRATIC, FORWARD_BACKWARD)
 MapAt = Callable[[LeastSquares, float], Map]  # the map to iterate, for these data and this strength
 
 
@@ -78,6 +77,11 @@ def penalty_for(level: float, denoiser: Network) -> float:
     Where noise is strong, tau = 1 and more strength; above 1000 float32 would lose what is gained.
     """
     return min(max((denoiser.working / (denoiser.coupling * max(level, 1e-9))) ** 2, 1.0), 1000.0)
+
+
+def step_for(splitting: str, level: float, denoiser: Network, fidelity: LeastSquares) -> float:
+    """The rule for tau: ``penalty_for`` in half-quadratic splitting, 1.9 / L in forward-backward."""
+    return penalty_for(level, denoiser) if splitting == HALF_QUADRATIC else fidelity.default_step()
 
 
 def strength_for(level: float, tau: float, denoiser: Network, splitting: str = FORWARD_BACKWARD) -> float:

@@ -44,7 +44,7 @@ from pnpkit.networks.base import Network
 from pnpkit.operators import blur
 from pnpkit.precision import rough_denoiser, solve_from
 from pnpkit.solver import Result, Step, solve
-from pnpkit.splittings import forward_backward, half_quadratic
+from pnpkit.splittings import FORWARD_BACKWARD, HALF_QUADRATIC, SPLITTINGS, forward_backward
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
 NOISE, TOLERANCE = 2.55 / 255, 1e-4
@@ -96,9 +96,8 @@ def ours(
     tol: float = TOLERANCE,
 ) -> dict[str, Any]:
     """A run of pnpkit from y."""
-    network, half = registry.load_denoiser(name), splitting == strength.HALF_QUADRATIC
-    split = half_quadratic if half else forward_backward
-    tau = strength.penalty_for(NOISE, network) if half else fidelity.default_step()
+    network, split = registry.load_denoiser(name), SPLITTINGS[splitting]
+    tau = strength.step_for(splitting, NOISE, network, fidelity)
     sigma, clock = strength.strength_for(NOISE, tau, network, splitting), Clock()
     rough = split(fidelity, rough_denoiser(network, sigma), tau, (0.0, 1.0)) if precision == "bfloat16" else None
     run = solve_from(
@@ -240,7 +239,7 @@ def methods(kernel: np.ndarray, y: Tensor, limit: int) -> dict[str, Callable[[],
     fidelity = LeastSquares(operator, y)
     dncnn = registry.load_denoiser("dncnn")
     sigma = strength.strength_for(NOISE, 1.0, dncnn)
-    forward, half = strength.FORWARD_BACKWARD, strength.HALF_QUADRATIC
+    forward, half = FORWARD_BACKWARD, HALF_QUADRATIC
     accelerated = {
         f"pnpkit, {name}, {label}": partial(ours, name, splitting, Anderson(), fidelity, y, limit)
         for name in ("wavelet", "euler-fast", "euler")

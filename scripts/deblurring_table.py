@@ -36,7 +36,7 @@ from pnpkit.maps import Map
 from pnpkit.metrics import psnr
 from pnpkit.operators import blur
 from pnpkit.solver import Step, solve
-from pnpkit.splittings import forward_backward, half_quadratic
+from pnpkit.splittings import HALF_QUADRATIC, SPLITTINGS, forward_backward
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
 TV_WEIGHTS = {2.55: (1e-3, 2e-3, 4e-3), 7.65: (5e-3, 1e-2, 2e-2), 12.75: (1e-2, 2e-2, 4e-2)}
@@ -72,16 +72,15 @@ def total_variation(weight: float, y: np.ndarray, fidelity: LeastSquares, clean:
 def with_denoiser(name: str, iteration: Iteration, steps: int) -> Callable[..., dict[str, float]]:
     """NAME, half-quadratic splitting as ``pnpkit deblur`` has it, or NAME:forward-backward."""
     denoiser, _, other = name.partition(":")
-    network, splitting = registry.load_denoiser(denoiser), other or strength.HALF_QUADRATIC
-    if splitting not in strength.SPLITTINGS:
-        raise SystemExit(f"unknown splitting {splitting}: {', '.join(strength.SPLITTINGS)}")
+    network, splitting = registry.load_denoiser(denoiser), other or HALF_QUADRATIC
+    if splitting not in SPLITTINGS:
+        raise SystemExit(f"unknown splitting {splitting}: {', '.join(SPLITTINGS)}")
 
     def method(y: np.ndarray, fidelity: LeastSquares, clean: np.ndarray, kernel: np.ndarray, noise: float) -> dict:
-        half, level = splitting == strength.HALF_QUADRATIC, noise / 255
-        tau = strength.penalty_for(level, network) if half else fidelity.default_step()
-        backward = network.at(strength.strength_for(level, tau, network, splitting))
-        split = half_quadratic if half else forward_backward
-        return run(split(fidelity, backward, tau, (0.0, 1.0)), y, clean, iteration, 1e-4, steps)
+        tau = strength.step_for(splitting, noise / 255, network, fidelity)
+        backward = network.at(strength.strength_for(noise / 255, tau, network, splitting))
+        map = SPLITTINGS[splitting](fidelity, backward, tau, (0.0, 1.0))
+        return run(map, y, clean, iteration, 1e-4, steps)
 
     return method
 

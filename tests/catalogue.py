@@ -64,6 +64,12 @@ def operator(name: str) -> tuple[LinearPhysics, Tensor, Tensor]:
     return physics, x, y
 
 
+def dense(physics: LinearPhysics, x: Tensor) -> Tensor:
+    """The matrix of the operator on one channel."""
+    basis = torch.eye(x[0, 0].numel(), dtype=x.dtype).view(-1, 1, *x.shape[2:])
+    return physics.A(basis).flatten(1).T
+
+
 def euler(**arguments: object) -> Network:
     """A small untrained Euler network with lively thresholds."""
     torch.manual_seed(0)

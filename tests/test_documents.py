@@ -20,6 +20,13 @@ def test_the_table_of_denoisers_is_the_stored_one() -> None:
     assert (ROOT / "docs" / "results" / "denoising.md").read_text().strip() in README
 
 
+def test_the_table_of_speed_is_the_stored_one_with_its_command() -> None:
+    results = ROOT / "docs" / "results"
+    table = (results / "speed.md").read_text().split("\n\n")[-1].strip()
+    assert table.startswith("| method |") and table in README
+    assert json.loads((results / "speed.json").read_text())["command"] in README
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "docs" / "results").glob("*.json")), ids=lambda p: p.name)
 def test_every_result_carries_command_and_date(path: Path) -> None:
     record = json.loads(path.read_text())

@@ -28,12 +28,6 @@ from pnpkit.errors import InputError, UnknownName
 from pnpkit.operators import blur, norm_bound, smallest_singular_value
 
 
-def dense(physics: LinearPhysics, x: Tensor) -> Tensor:
-    """The matrix of the operator on one channel."""
-    basis = torch.eye(x[0, 0].numel(), dtype=x.dtype).view(-1, 1, *x.shape[2:])
-    return physics.A(basis).flatten(1).T
-
-
 @pytest.mark.parametrize("name", catalogue.OPERATORS)
 def test_linear_with_an_exact_adjoint(name: str) -> None:
     physics, x, y = catalogue.operator(name)
@@ -45,7 +39,7 @@ def test_linear_with_an_exact_adjoint(name: str) -> None:
 @pytest.mark.parametrize("name", catalogue.OPERATORS)
 def test_norm_bound_is_sound_and_tight(name: str) -> None:
     physics, x, _ = catalogue.operator(name)
-    values = torch.linalg.svdvals(dense(physics, x))
+    values = torch.linalg.svdvals(catalogue.dense(physics, x))
     bound = norm_bound(physics)
     assert bound.side is Side.PROVEN
     assert float(values[0]) <= bound.value * (1 + 1e-12)
@@ -56,7 +50,7 @@ def test_norm_bound_is_sound_and_tight(name: str) -> None:
 def test_smallest_singular_value_of_a_circular_blur_is_found() -> None:
     physics, x, _ = catalogue.operator("gaussian circular")
     assert smallest_singular_value(physics) == pytest.approx(
-        float(torch.linalg.svdvals(dense(physics, x))[-1]), rel=1e-6
+        float(torch.linalg.svdvals(catalogue.dense(physics, x))[-1]), rel=1e-6
     )
 
 
@@ -110,14 +104,14 @@ MORE: dict[str, Callable[[], LinearPhysics]] = {
 @pytest.mark.parametrize("name", MORE)
 def test_norms_of_more_deepinv_physics_are_sound(name: str) -> None:
     physics, x = MORE[name](), catalogue.image(1, 1, 8, 10)
-    truth = float(torch.linalg.svdvals(dense(physics, x))[0])
+    truth = float(torch.linalg.svdvals(catalogue.dense(physics, x))[0])
     bound = norm_bound(physics, x)
     assert bound.side is Side.PROVEN and truth <= bound.value * (1 + 1e-12) and bound.value <= 2.2 * truth
 
 
 def test_reflecting_borders_push_a_unit_sum_blur_above_one() -> None:
     physics, x = MORE["reflect"](), catalogue.image(1, 1, 8, 10)
-    assert float(torch.linalg.svdvals(dense(physics, x))[0]) > 1.01
+    assert float(torch.linalg.svdvals(catalogue.dense(physics, x))[0]) > 1.01
 
 
 def test_norms_of_decolorize_and_stacks() -> None:

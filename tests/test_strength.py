@@ -17,7 +17,7 @@ from pnpkit.maps import Map
 from pnpkit.metrics import psnr
 from pnpkit.operators import blur
 from pnpkit.solver import solve
-from pnpkit.splittings import forward_backward, half_quadratic
+from pnpkit.splittings import FORWARD_BACKWARD, HALF_QUADRATIC, SPLITTINGS
 
 NOISE = 0.05
 
@@ -55,18 +55,17 @@ def blurred_photograph() -> tuple[np.ndarray, np.ndarray]:
     return sharp, restore.simulate(sharp, "gaussian:1.5", 0.02, boundary="circular")
 
 
-@pytest.mark.parametrize("splitting", strength.SPLITTINGS)
-def test_sure_mends_a_closed_rule_that_is_far_off(splitting: str) -> None:
+@pytest.mark.parametrize(("splitting", "nearer"), [(HALF_QUADRATIC, 0.25), (FORWARD_BACKWARD, 0.3)])
+def test_sure_mends_a_closed_rule_that_is_far_off(splitting: str, nearer: float) -> None:
     sharp, blurred = blurred_photograph()
     network = pnpkit.load_denoiser("wavelet")
     y = images.to_tensor(blurred)
     fidelity = LeastSquares(blur(pnpkit.kernels.gaussian(1.5), "circular", y.shape[-2:]), y)  # type: ignore[attr-defined]
 
-    half = splitting == strength.HALF_QUADRATIC
-    tau, split = (strength.penalty_for(0.02, network), half_quadratic) if half else (1.9, forward_backward)
+    tau = strength.step_for(splitting, 0.02, network, fidelity)
 
     def map_at(data: LeastSquares, sigma: float) -> Map:
-        return split(data, network.at(sigma), tau, (0.0, 1.0))
+        return SPLITTINGS[splitting](data, network.at(sigma), tau, (0.0, 1.0))
 
     def score(sigma: float) -> float:
         run = solve(map_at(fidelity, sigma), y, iteration=pnpkit.Anderson(), max_steps=12)
@@ -75,7 +74,7 @@ def test_sure_mends_a_closed_rule_that_is_far_off(splitting: str) -> None:
     rule = strength.strength_for(0.02, tau, network, splitting)
     for factor in (0.3, 3.0):
         found = strength.by_sure(fidelity, map_at, y, 0.02, factor * rule, network.top, strength.SURE[splitting])
-        assert abs(math.log(found.strength / rule)) < abs(math.log(factor)) - 0.25
+        assert abs(math.log(found.strength / rule)) < abs(math.log(factor)) - nearer
         assert score(found.strength) > score(factor * rule) + 0.1
 
 
@@ -87,8 +86,10 @@ def test_the_option_is_honoured_seeded_and_named() -> None:
     closed = pnpkit.deblur(blurred, "gaussian:1.5", **settings)  # type: ignore[arg-type]
     assert "auto" in closed.strength_note and 0.4 <= one.strength / closed.strength <= 2.5
     assert one.certificate.averaged and "converges to" in one.guarantee
-    clean = pnpkit.deblur(blurred, "gaussian:1.5", strength="sure", **{**settings, "noise_level": 0.0})  # type: ignore[arg-type]
-    assert clean.strength_note.endswith("after 0 evaluations"), "without noise there is no risk to estimate"
+    settings["noise_level"] = 0.0
+    clean, rule = (pnpkit.deblur(blurred, "gaussian:1.5", strength=s, **settings) for s in ("sure", "auto"))  # type: ignore[arg-type]
+    assert clean.strength == rule.strength, "without noise there is no risk to estimate"
+    assert clean.strength_note.endswith("after 0 evaluations")
 
 
 def test_holes_and_batches_are_no_exception() -> None:
@@ -116,9 +117,9 @@ def test_half_quadratic_splitting_keeps_the_strength_where_the_denoiser_is_good(
     network = pnpkit.load_denoiser("wavelet")
     for level in (1e-3, 0.004, 0.01, 0.02):
         tau = strength.penalty_for(level, network)
-        found = strength.strength_for(level, tau, network, strength.HALF_QUADRATIC)
+        found = strength.strength_for(level, tau, network, HALF_QUADRATIC)
         assert found == pytest.approx(network.coupling * math.sqrt(tau) * level)
         assert found == pytest.approx(network.working) or tau == 1000
     taus = [strength.penalty_for(level, network) for level in (0.0, 1e-3, 0.01, 0.05, 0.5)]
     assert taus == sorted(taus, reverse=True) and taus[0] == 1000 and taus[-1] == 1
-    assert strength.strength_for(1.0, 1.0, network, strength.HALF_QUADRATIC) == network.top
+    assert strength.strength_for(1.0, 1.0, network, HALF_QUADRATIC) == network.top

@@ -21,9 +21,7 @@ from pnpkit.networks.dncnn import DnCNN
 from pnpkit.networks.euler import Euler
 
 SMALLEST = 32  # pixels: side of a tile below which nearly all work would be halo
-IMAGES = (
-    14  # copies of the picture that a run keeps beside the past of its iteration: measurement, transforms ...; measured
-)
+IMAGES = 14  # copies of the picture that a run keeps beside the past of its iteration: transforms ...; measured
 STATES = 6  # copies of its widest layer that a network keeps while it works
 
 

@@ -1,7 +1,7 @@
 r"""The normal equations (id + tau A^T A) u = b of the proximal map of 1/2 ||A u - y||^2, solved to a proven error.
 
 Since id + tau A^T A >= id, the error is at most the residual: ||u - exact|| <= ||b - (id + tau A^T A) u||. So conjugate
-gradients know when they are done, whatever A is.
+gradients know when they are done, for every linear A that comes with its adjoint.
 """
 
 from __future__ import annotations
@@ -24,31 +24,35 @@ MAX_STEPS = 500
 Linear = Callable[[Tensor], Tensor]
 
 
+def _same(u: Tensor) -> Tensor:
+    return u
+
+
 @dataclass(frozen=True)
 class Structure:
     """What is known of A.
 
     Attributes:
         gram: A^T A.
-        inverse: positive definite and near (id + tau A^T A)^-1, the preconditioner; None where nothing is known.
+        inverse: positive definite and near (id + tau A^T A)^-1, the preconditioner; id where nothing is known.
         planes: A works on each plane (H, W) by itself: then the equations are solved plane by plane, in less memory.
     """
 
     gram: Linear
-    inverse: Linear | None = None
+    inverse: Linear = _same
     planes: bool = False
 
 
-def normal_solver(operator: LinearPhysics, example: Tensor, tau: float, tolerance: float = TOLERANCE) -> Linear:
-    """b -> (id + tau A^T A)^-1 b on pictures like ``example``, each to an error of ``tolerance`` (root mean square).
+def normal_solver(operator: LinearPhysics, example: Tensor, tau: float) -> Linear:
+    """b -> (id + tau A^T A)^-1 b on pictures like ``example``, each to an error of ``TOLERANCE`` (root mean square).
 
-    A tolerance that the rounding of b does not allow is raised to one that it does.
+    Where the rounding of b does not allow that, to what it allows.
     """
     known = structure(operator, example, tau)
 
     def solve(right: Tensor) -> Tensor:
         rounding = 5 * torch.finfo(right.dtype).eps * length(right)
-        goal = rounding.clamp_min(tolerance * math.sqrt(right[0].numel()))
+        goal = rounding.clamp_min(TOLERANCE * math.sqrt(right[0].numel()))
         return conjugate_gradients(lambda u: u + tau * known.gram(u), right, goal, MAX_STEPS, known.inverse)
 
     def solve_planes(right: Tensor) -> Tensor:
@@ -63,6 +67,11 @@ def normal_solver(operator: LinearPhysics, example: Tensor, tau: float, toleranc
 @singledispatch
 def structure(operator: LinearPhysics, example: Tensor, tau: float) -> Structure:
     """What helps to solve the equations on pictures like ``example``."""
+    return nothing_known(operator)
+
+
+def nothing_known(operator: LinearPhysics) -> Structure:
+    """A^T A by the operator itself."""
     return Structure(lambda u: operator.A_adjoint(operator.A(u)))
 
 
@@ -72,18 +81,11 @@ def _(operator: Blur, example: Tensor, tau: float) -> Structure:
 
     So A^T A = E^T C^T M C E with C diagonal in frequency; and without the frame M the inverse is diagonal, too.
     """
-    sides, taps = example.shape[-2:], operator.filter.shape[-2:]
-    if operator.filter.shape[:2] != (1, 1) or any(
-        tap % 2 == 0 or tap > side for side, tap in zip(sides, taps, strict=True)
-    ):
-        return Structure(lambda u: operator.A_adjoint(operator.A(u)))
-    if operator.padding == "valid":
-        frame = [slice(tap - 1, side) for side, tap in zip(sides, taps, strict=True)]
-    elif operator.padding == "constant":
-        frame = [slice(tap // 2, tap // 2 + side) for side, tap in zip(sides, taps, strict=True)]
-    else:
-        return Structure(lambda u: operator.A_adjoint(operator.A(u)))
-    period = tuple(scipy.fft.next_fast_len(side + tap - 1, real=True) for side, tap in zip(sides, taps, strict=True))
+    sides, frame = example.shape[-2:], frame_of(operator, example)
+    if frame is None:
+        return nothing_known(operator)
+    reach = zip(sides, operator.filter.shape[-2:], strict=True)
+    period = tuple(scipy.fft.next_fast_len(side + taps - 1, real=True) for side, taps in reach)
     gains = torch.fft.rfft2(operator.filter.to(example), s=period)
     damped = 1 / (1 + tau * gains.abs().square())
 
@@ -99,9 +101,21 @@ def _(operator: Blur, example: Tensor, tau: float) -> Structure:
     return Structure(gram, inverse, planes=True)
 
 
-def premise(tolerance: float = TOLERANCE) -> str:
+def frame_of(operator: Blur, example: Tensor) -> tuple[slice, ...] | None:
+    """Rows and columns of the whole convolution that the blur keeps; None where it is no such frame."""
+    pairs = list(zip(example.shape[-2:], operator.filter.shape[-2:], strict=True))
+    if operator.filter.shape[:2] != (1, 1) or any(taps % 2 == 0 or taps > side for side, taps in pairs):
+        return None
+    if operator.padding == "valid":
+        return tuple(slice(taps - 1, side) for side, taps in pairs)
+    if operator.padding == "constant":
+        return tuple(slice(taps // 2, taps // 2 + side) for side, taps in pairs)
+    return None
+
+
+def premise() -> str:
     """What a certificate must say about a proximal map that is solved for."""
     return (
-        f"the inner solver of prox f is exact: it stops when its residual proves an error (root mean square) of "
-        f"{tolerance:g}, or what float rounding allows, or after {MAX_STEPS} steps"
+        "the inner solver of prox f is exact: it stops when its residual, A linear and A_adjoint its adjoint, proves "
+        f"an error (root mean square) of {TOLERANCE:g}, or what float rounding allows, or after {MAX_STEPS} steps"
     )

@@ -15,7 +15,7 @@ from torch import Tensor
 
 import pnpkit
 from lecture_studies.sheet import Sheet, Verdict, number
-from pnpkit import images, kernels, proximal, restore
+from pnpkit import images, kernels, proximal, restore, strength
 from pnpkit.iterations import Halpern, Picard
 from pnpkit.metrics import psnr
 from pnpkit.operators import blur
@@ -224,7 +224,7 @@ def deblurring_study(fast: bool, seed: int) -> Sheet:
     steps, runs = (30, {}) if fast else (400, {})
     for name in DENOISERS:
         network = pnpkit.load_denoiser(name)
-        sigma = restore.strength_for(noise, 1.9, network)
+        sigma = strength.strength_for(noise, 1.9, network)
         runs[name] = pnpkit.plug_and_play(
             operator, y, network, strength=sigma, x0=y, iteration=Picard(), tol=0, max_steps=steps
         )
@@ -234,7 +234,7 @@ def deblurring_study(fast: bool, seed: int) -> Sheet:
         operator,
         y,
         denoiser,
-        strength=restore.strength_for(noise, 1.9, denoiser),
+        strength=strength.strength_for(noise, 1.9, denoiser),
         x0=y,
         iteration=Halpern(),
         tol=0,
