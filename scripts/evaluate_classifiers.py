@@ -184,7 +184,7 @@ def gallery(
     if not chosen:
         return
     height = 1 + len(nets)
-    figure, axes = plt.subplots(height, len(chosen), figsize=(1.15 * len(chosen) + 1.2, 1.45 * height), squeeze=False)
+    figure, axes = plt.subplots(height, len(chosen), figsize=(1.15 * len(chosen) + 1.2, 1.8 * height), squeeze=False)
     clean = test.pixels()
     for column, index in enumerate(chosen):
         panels = [(clean[index], classes[int(test.labels[index])])]
