@@ -1,6 +1,6 @@
 """The experiments of the lecture, made again: every figure, every number, one command each.
 
-    python scripts/lecture.py all                  # everything
+    python scripts/lecture.py all --jobs 2         # everything, two studies at a time
     python scripts/lecture.py sympnet-kepler       # one study
     python scripts/lecture.py all --fast           # a few seconds each, to see that it works; writes to runs/lecture
     python scripts/lecture.py page                 # the results page again, from the stored records
@@ -14,9 +14,11 @@ import argparse
 import datetime
 import io
 import json
+import multiprocessing
 import platform
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +161,18 @@ def page(folder: Path) -> str:
     return "\n\n".join([head, overview(records), *(section(n, record) for n, record in records.items())]) + "\n"
 
 
+def perform(name: str, fast: bool, seed: int, folder: Path, threads: int) -> float:
+    """One study from its seed to its files; seconds that it took."""
+    torch.set_num_threads(threads)
+    started = time.perf_counter()
+    command = f"python scripts/lecture.py {name}{' --fast' if fast else ''} --seed {seed}"
+    with plt.style.context(STYLE), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        sheet = STUDIES[name](fast, seed)
+        write(name, sheet, folder, command, seed, time.perf_counter() - started)
+    return time.perf_counter() - started
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="study", required=True, metavar="STUDY")
@@ -166,21 +180,22 @@ def main(arguments: list[str] | None = None) -> None:
         options = commands.add_parser(name)
         options.add_argument("--fast", action="store_true", help="tiny settings, results to runs/lecture")
         options.add_argument("--seed", type=int, default=0)
+        options.add_argument("--jobs", type=int, default=1, help="studies at a time, each in a process (default: 1)")
         options.add_argument("--out", type=Path, help="default: docs/lecture, or runs/lecture with --fast")
     args = parser.parse_args(arguments)
     folder = args.out or ROOT / ("runs" if args.fast else "docs") / "lecture"
     chosen = {"all": list(STUDIES), "page": []}.get(args.study, [args.study])
-    for name in chosen:
-        started = time.perf_counter()
-        command = f"python scripts/lecture.py {name}{' --fast' if args.fast else ''} --seed {args.seed}"
-        with plt.style.context(STYLE), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(args.seed)
-            sheet = STUDIES[name](args.fast, args.seed)
-            write(name, sheet, folder, command, args.seed, time.perf_counter() - started)
-        print(f"{name}: {time.perf_counter() - started:.1f} s -> {folder}")
-        write_whole(folder / "RESULTS.md", page(folder).encode())
-    if not chosen:
-        write_whole(folder / "RESULTS.md", page(folder).encode())
+    jobs = min(max(args.jobs, 1), max(len(chosen), 1))
+    settings = (args.fast, args.seed, folder, max(1, torch.get_num_threads() // jobs))
+    if jobs == 1:
+        for name in chosen:
+            print(f"{name}: {perform(name, *settings):.1f} s -> {folder}", flush=True)
+    else:
+        with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+            names = {pool.submit(perform, name, *settings): name for name in chosen}
+            for done in as_completed(names):
+                print(f"{names[done]}: {done.result():.1f} s -> {folder}", flush=True)
+    write_whole(folder / "RESULTS.md", page(folder).encode())
 
 
 if __name__ == "__main__":

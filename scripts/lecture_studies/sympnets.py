@@ -21,8 +21,8 @@ SETTINGS: dict[str, tuple[tuple[str, ...], StudyConfig]] = {
     "pendulum": (SMALL, StudyConfig(seeds=5, adam=1000, polish=60)),
     "henon-heiles": (LARGE, StudyConfig(pairs=800, seeds=3, adam=500, polish=60)),
     "kepler": (LARGE, StudyConfig(pairs=800, seeds=3, adam=500, polish=70)),
-    "double-pendulum": (LARGE, StudyConfig(pairs=400, seeds=1, adam=400, polish=40)),
-    "three-bodies": (LARGE, StudyConfig(pairs=600, seeds=1, adam=600, polish=12)),
+    "double-pendulum": (LARGE, StudyConfig(pairs=400, seeds=3, adam=400, polish=40)),
+    "three-bodies": (LARGE, StudyConfig(pairs=600, seeds=3, adam=600, polish=12)),
 }
 FAST = StudyConfig(pairs=100, seeds=1, adam=30, polish=8, horizon=5.0, probes=8)
 PORTRAITS = {"three-bodies": [(0, 1), (2, 3), (4, 5)], "double-pendulum": [(0, 1)], "kepler": [(0, 1)]}
