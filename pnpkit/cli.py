@@ -66,7 +66,7 @@ def restoring_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options of commands that restore."""
     options = [
         click.option("--noise-level", type=Level(), default="auto", help="Noise, 0..1 scale; auto estimates it."),
-        click.option("--denoiser", default="euler", show_default=True, help="A name from `pnpkit denoisers`."),
+        click.option("--denoiser", default="euler-fast", show_default=True, help="A name from `pnpkit denoisers`."),
         click.option(
             "--strength",
             type=Level(words=("sure",)),

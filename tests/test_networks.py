@@ -45,6 +45,15 @@ def test_each_image_of_a_batch_has_its_own_level(name: str) -> None:
     torch.testing.assert_close(both[1:2], network(x[1:2], 0.15))
 
 
+@pytest.mark.parametrize("name", catalogue.NETWORKS)
+def test_without_gradients_results_take_the_place_of_others_but_never_of_the_input(name: str) -> None:
+    network, x = catalogue.NETWORKS[name](), catalogue.image(2, 3, 8, 9)
+    before, recorded = x.clone(), network(x, 0.1)
+    with torch.no_grad():
+        torch.testing.assert_close(network(x, 0.1), recorded.detach(), rtol=1e-12, atol=1e-14)
+    assert torch.equal(x, before)
+
+
 def test_grey_is_the_average_of_three_equal_channels() -> None:
     network = catalogue.euler()
     x = catalogue.image(1, 1, 8, 8)

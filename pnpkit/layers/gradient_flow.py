@@ -97,6 +97,8 @@ class GradientFlowConv2d(nn.Module):
         kernel = self.kernel
         back = (-self.step * adjoint_kernel(kernel)).to(x.dtype)
         seen = x if self.scale == 1 else F.pixel_unshuffle(x, self.scale)
-        z = self.activation(convolve(seen, kernel.to(x.dtype), self.padding), level)
+        z = convolve(seen, kernel.to(x.dtype), self.padding)
+        z = self.activation(z, level, overwrite=not torch.is_grad_enabled())
         change = convolve(z, back, self.padding)
-        return x + (change if self.scale == 1 else F.pixel_shuffle(change, self.scale))
+        change = change if self.scale == 1 else F.pixel_shuffle(change, self.scale)
+        return change.add_(x) if change.dtype == x.dtype else x + change

@@ -62,7 +62,7 @@ class Wavelet(Network):
     S_t is the soft threshold, t = sigma exp(table), one table for each scale and colour. Coifman & Donoho (1995).
     """
 
-    coupling = 0.6
+    working, coupling = 10 / 255, 0.55
 
     def __init__(self, config: WaveletConfig, start: float = 0.0):
         super().__init__()

@@ -49,7 +49,7 @@ class DnCNN(Network):
         plane = level.to(x.dtype)[:, None, None, None].expand(-1, 1, *x.shape[2:])
         hidden = torch.cat([x, plane], 1).contiguous(memory_format=torch.channels_last)
         for layer in self.layers[:-1]:
-            hidden = torch.relu(_convolve(layer, hidden))
+            hidden = _convolve(layer, hidden).relu_()
         return x - _convolve(self.layers[-1], hidden).contiguous()
 
     def strength(self, noise_level: float, tau: float) -> float:

@@ -84,8 +84,8 @@ class Euler(Network):
         unit = squares * math.lcm(*self.config.scales)  # zeros right and below make sides multiples of it: isometric
         seen = F.pad(x, (0, -columns % unit, 0, -rows % unit))
         seen = F.pixel_unshuffle(seen, squares) if squares > 1 else seen
+        seen = seen.contiguous(memory_format=torch.channels_last)  # while it is small: padding keeps the format
         state = F.pad(seen, (0, 0, 0, 0, 0, self.config.channels - seen.shape[1]))
-        state = state.contiguous(memory_format=torch.channels_last)
         for block in self.steps():
             state = block(state, level)
         out = state[:, : seen.shape[1]]
