@@ -42,14 +42,20 @@ def proximal_gradient(
     max_steps: int = 10_000,
     callback: Callback | None = None,
 ) -> Result:
-    """x+ = prox_{tau g}(x - tau A^T (A x - y)).
+    """x+ = prox_{tau g}(x - tau A^T (A x - y)) (Combettes & Wajs 2005).
 
     Args:
+        operator: A, a deepinv LinearPhysics, a matrix (m, n), numpy or torch, or a scipy LinearOperator.
+        y: what A gives, floats: (m,) for a matrix, (B, C, H, W) for physics; the result has the type of y.
         prox: tau -> the proximal map of tau g, e.g. ``lambda tau: proximal.soft_threshold(tau * 0.1)``; or a deepinv
             prior g (``ecosystem.from_prior``).
         tau: step in (0, 2/L); default 1.9/L.
         iteration: default Picard.
         tol, max_steps, callback: see ``solve``.
+
+    Raises:
+        StepSizeError: tau outside (0, 2/L).
+        InputError: y that is not of finite floats, or does not fit A.
     """
     physics, data, back = open_problem(operator, y)
     fidelity = LeastSquares(physics, data)
@@ -62,18 +68,27 @@ def proximal_gradient(
 def projected_gradient(
     operator: Operator, y: np.ndarray | Tensor, limits: tuple[float, float] | Map, **options: Any
 ) -> Result:
-    """min 1/2 ||A x - y||^2 over a box (low, high) or any convex set given by its projection. Options as above."""
+    """min 1/2 ||A x - y||^2 over a box (low, high) or any convex set given by its projection.
+
+    Options, types and errors are those of ``proximal_gradient``.
+    """
     projection = limits if isinstance(limits, Map) else proximal.box(*limits)
     return proximal_gradient(operator, y, lambda tau: projection, **options)
 
 
 def ista(operator: Operator, y: np.ndarray | Tensor, weight: float, **options: Any) -> Result:
-    """min 1/2 ||A x - y||^2 + weight ||x||_1 by proximal gradient (Daubechies et al. 2004). Options as above."""
+    """min 1/2 ||A x - y||^2 + weight ||x||_1 by proximal gradient (Daubechies et al. 2004).
+
+    Options, types and errors are those of ``proximal_gradient``.
+    """
     return proximal_gradient(operator, y, lambda tau: proximal.soft_threshold(tau * weight), **options)
 
 
 def fista(operator: Operator, y: np.ndarray | Tensor, weight: float, **options: Any) -> Result:
-    """``ista`` with the momentum of Chambolle & Dossal (2015), tau = 1/L unless given. Options as above."""
+    """``ista`` with the momentum of Chambolle & Dossal (2015), tau = 1/L unless given.
+
+    Options, types and errors are those of ``proximal_gradient``.
+    """
     physics, data, back = open_problem(operator, y)
     options.setdefault("tau", 1 / LeastSquares(physics, data).L)
     options.setdefault("iteration", Fista())
@@ -122,13 +137,20 @@ def plug_and_play(
     max_steps: int = 1000,
     callback: Callback | None = None,
 ) -> Result:
-    """x+ = proj(D_strength(x - tau A^T (A x - y))).
+    """x+ = proj(D_strength(x - tau A^T (A x - y))) (Venkatakrishnan et al. 2013; Ryu et al. 2019).
 
     Args:
+        operator, y: as those of ``proximal_gradient``; pictures are (B, C, H, W), 0..1 scale.
+        strength: sigma of the denoiser on the same scale.
         denoiser: a pnpkit network, a Map (then ``strength`` is its scaling D(s x)/s), or any callable D(x, sigma), a
             deepinv denoiser for instance: it runs, and nothing is guaranteed.
         limits: box of the final projection; None leaves it out, and the existence of a fixed point is then assumed.
+        tau: step in (0, 2/L); default 1.9/L.
         x0: first iterate; default A^T y.
+
+    Raises:
+        StepSizeError: tau outside (0, 2/L).
+        InputError: y that is not of finite floats, or a strength outside the denoiser's range.
     """
     physics, data, back = open_problem(operator, y)
     fidelity = LeastSquares(physics, data)

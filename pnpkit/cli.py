@@ -50,7 +50,7 @@ class Level(click.ParamType):
 def image_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options that every command from image to image has."""
     options = [
-        click.option("-o", "--output", "out", metavar="OUT", help="Output file, or folder for several images."),
+        click.option("-o", "--output", "out", metavar="OUT", help="Output file, or a folder, which is made."),
         click.option("--overwrite", is_flag=True, help="Replace an existing output."),
         click.option("--quiet", is_flag=True, help="Print nothing but errors."),
         click.option(
@@ -67,21 +67,9 @@ def restoring_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = [
         click.option("--noise-level", type=Level(), default="auto", help="Noise, 0..1 scale; auto estimates it."),
         click.option("--denoiser", default="euler-fast", show_default=True, help="A name from `pnpkit denoisers`."),
-        click.option(
-            "--strength",
-            type=Level(words=("sure",)),
-            default="auto",
-            help="Sigma of the denoiser, 0..1 scale; auto follows the noise, sure is chosen by this picture's risk.",
-        ),
         click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
         click.option(
             "--max-memory", type=Level(scale=""), default="auto", metavar="GIB", help="auto: half of the machine's."
-        ),
-        click.option(
-            "--precision",
-            default="auto",
-            show_default=True,
-            help="auto, float32, float64, or bfloat16: early steps in that, then float32.",
         ),
         click.option("--linear", is_flag=True, help="Work in linear light (sRGB curve); levels are then of light."),
         click.option("--reference", metavar="IMAGE", help="The sharp picture, to report PSNR."),
@@ -96,15 +84,27 @@ def restoring_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def iterating_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options of commands that iterate to a fixed point."""
     options = [
+        click.option(
+            "--strength",
+            type=Level(words=("sure",)),
+            default="auto",
+            help="Sigma of the denoiser, 0..1 scale; auto follows the noise, sure is chosen by this picture's risk.",
+        ),
+        click.option(
+            "--precision",
+            default="auto",
+            show_default=True,
+            help="auto, float32, float64, or bfloat16: early steps in that, then float32.",
+        ),
         click.option("--gif", metavar="FILE", help="Write the iterates as an animation."),
         click.option(
             "--splitting",
             default="auto",
             show_default=True,
-            help="half-quadratic or forward-backward; auto is the first for deblurring, else the second.",
+            help="half-quadratic or forward-backward; auto is the first for blurs, the second else and for fista.",
         ),
         click.option(
-            "--tau", type=Level(scale=""), default="auto", help="Step size; forward-backward needs it in (0, 2/L)."
+            "--tau", type=Level(scale=""), default="auto", help="Step size, > 0; forward-backward needs it in (0, 2/L)."
         ),
         click.option("--method", default="anderson", show_default=True, help="anderson, picard, km, halpern or fista."),
         click.option(
@@ -166,6 +166,8 @@ def deblur(inputs: tuple[str, ...], out: str | None, **options: Any) -> int:
 
 @program.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="IMAGE...")
+@click.option("--strength", type=Level(), default="auto", help="Sigma of the denoiser, 0..1 scale; auto: the noise.")
+@click.option("--precision", default="auto", show_default=True, help="auto, float32 or float64.")
 @restoring_options
 @image_options
 def denoise(inputs: tuple[str, ...], out: str | None, **options: Any) -> int:

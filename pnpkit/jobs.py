@@ -42,6 +42,18 @@ def expand(inputs: tuple[str, ...]) -> list[str]:
     return files
 
 
+def make_folder(out: str | None, several: bool) -> None:
+    """The folder for results, if ``out`` must be one: by a slash at its end, or for want of any other place."""
+    if out is None or Path(out).is_dir() or not (several or out.endswith("/")):
+        return
+    if Path(out).suffix and not out.endswith("/"):
+        raise InputError(f"several images need a folder as output, got {out}")
+    try:
+        Path(out).mkdir(exist_ok=True)
+    except OSError as error:
+        raise InputError(f"the folder {out} cannot be made: {error.strerror}") from None
+
+
 def target_for(name: str, out: str | None, word: str, overwrite: bool) -> Path:
     """Where the result goes; refuses what must not be written."""
     from pnpkit import images
@@ -74,10 +86,9 @@ class Job:
 
     def each(self, files: list[str]) -> int:
         """Restore every file; with several, one that fails does not stop the rest. Returns the exit code."""
-        if len(files) > 1 and self.out is not None and not Path(self.out).is_dir():
-            raise InputError(f"several images need an existing folder as output, got {self.out}")
         if len(files) > 1 and (self.options["json_file"] or self.options["reference"] or self.options.get("gif")):
             raise InputError("--json, --reference and --gif take one image")
+        make_folder(self.out, len(files) > 1)
         if distributed.world() > 1:
             return self.over_processes(files)
         if len(files) == 1:

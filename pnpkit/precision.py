@@ -15,11 +15,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from pnpkit import certificates, hardware
+from pnpkit import certificates, distributed, hardware
 from pnpkit.errors import UnknownName
 from pnpkit.iterations import Anderson, Iteration
 from pnpkit.maps import Map
 from pnpkit.networks.base import Network
+from pnpkit.networks.tiles import Shared
 from pnpkit.solver import Result, Step, solve
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float64")
@@ -27,7 +28,6 @@ ROUGH = 2e-3  # residual at which the rough map has done its part; its own floor
 PATIENCE = 5  # rough steps without a new smallest residual before it is given up
 
 LARGE = 100_000  # pixels below which a run is over soon and a probe is not worth its time
-WIDE = 32  # channels: narrower networks are not bound by their convolutions
 WORTH = 0.25
 
 
@@ -46,8 +46,13 @@ def decide(precision: str, network: Network, y: Tensor) -> str:
     """
     if precision != "auto":
         return precision
-    pays = y.dtype == torch.float32 and y.shape[-2] * y.shape[-1] >= LARGE and network.width >= WIDE
-    return "bfloat16" if pays and hardware.prefers_bfloat16(y.device, WORTH) else str(y.dtype).removeprefix("torch.")
+    if y.dtype == torch.float32 and y.shape[-2] * y.shape[-1] >= LARGE and network.convolutional:
+        faster = hardware.prefers_bfloat16(y.device, WORTH)
+        if isinstance(network, Shared):  # processes that disagreed would wait for each other for ever
+            faster = distributed.gather(faster)[0]
+        if faster:
+            return "bfloat16"
+    return str(y.dtype).removeprefix("torch.")
 
 
 def rough_denoiser(network: Network, sigma: float) -> Map:

@@ -156,6 +156,8 @@ class Bench:
         self.iteration: Iteration = choose("method", settings.method, ITERATIONS)()
         self.network = open_denoiser(settings.denoiser, self.y.device)
         check_splitting(settings)
+        if settings.precision == "bfloat16" and not self.network.convolutional:
+            raise InputError(f"bfloat16 makes convolutions cheaper, and {self.network.name} has none: use float32")
         if settings.method == "fista" and settings.precision == "bfloat16":
             raise InputError(
                 "fista has no proof from any start, so no rough first steps: float32 or float64, not bfloat16"
@@ -341,7 +343,7 @@ def noise_of(y: Tensor) -> float:
     return float(np.mean([estimate_noise(images.from_tensor(x[None].cpu().double())) for x in y]))
 
 
-def check_level(what: str, value: float, top: float = 1.0) -> float:
+def check_level(what: str, value: float | str, top: float = 1.0) -> float:
     """A level on the 0..1 scale: a number in [0, top]."""
     if isinstance(value, str):
         raise InputError(f"{what} must be a number here, got '{value}'")

@@ -158,6 +158,9 @@ def solve(
         tol: relative fixed-point residual, >= 0.
         max_steps: >= 1.
         callback: called with a ``Step`` after each evaluation.
+
+    Raises:
+        InputError: a first iterate that is not finite, or tol or max_steps outside their ranges.
     """
     iteration = Picard() if iteration is None else iteration
     if not (tol >= 0 and max_steps >= 1):

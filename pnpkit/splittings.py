@@ -51,7 +51,19 @@ def penalised(fidelity: Fidelity, regulariser: Fidelity, limits: tuple[float, fl
 
 
 def half_quadratic(fidelity: LeastSquares, backward: Map, tau: float, limits: tuple[float, float] | None = None) -> Map:
-    """T = [proj_box] ∘ backward ∘ prox_{tau f}: half-quadratic splitting with a fixed penalty 1/tau."""
+    """T = [proj_box] ∘ backward ∘ prox_{tau f}: half-quadratic splitting with a fixed penalty 1/tau.
+
+    Geman & Yang, IEEE TIP 4(7), 1995, with the penalty sent to infinity; here it stays, so T is one map.
+
+    Args:
+        fidelity: f; its proximal map is closed or solved to a proven error, see ``LeastSquares.prox``.
+        backward: a denoiser or a proximal map, averaged if T is to be.
+        tau: any number > 0: unlike a gradient step, a proximal map is firmly nonexpansive for all of them.
+        limits: as those of ``forward_backward``.
+
+    Raises:
+        InputError: tau is not a finite number > 0.
+    """
     step = backward @ fidelity.prox(tau)
     return step if limits is None else proximal.box(*limits) @ step
 
@@ -67,14 +79,17 @@ def firm(map: Map) -> Map:
 def douglas_rachford(fidelity: LeastSquares, backward: Map, tau: float) -> Map:
     """T z = z + B(2 P z - z) - P z with P = prox_{tau f} and B firm(backward); the image is P z (Lions & Mercier 1979).
 
-    Firmly nonexpansive when P and B are.
+    Firmly nonexpansive when P and B are. Any tau > 0; InputError for others.
     """
     map = _reflected(fidelity.prox(tau), firm(backward), "Douglas-Rachford")
     return replace(map, objective=_total(fidelity.value, tau, backward))
 
 
 def admm(fidelity: LeastSquares, backward: Map, tau: float) -> Map:
-    """ADMM in the variable z = x + u: Douglas-Rachford with the two maps exchanged; the image is B z (Gabay 1983)."""
+    """ADMM in the variable z = x + u: Douglas-Rachford with the two maps exchanged; the image is B z (Gabay 1983).
+
+    Any tau > 0; InputError for others.
+    """
     map = _reflected(firm(backward), fidelity.prox(tau), "ADMM")
     return replace(map, objective=_total(fidelity.value, tau, backward))
 

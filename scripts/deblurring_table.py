@@ -21,6 +21,7 @@ import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import imageio.v3 as imageio
 import numpy as np
@@ -88,28 +89,28 @@ def total_variation(weight: float, y: np.ndarray, kernel: np.ndarray, clean: np.
     return {"psnr": scores[-1], "peak": max(scores), "steps": len(scores), "residual": change}
 
 
-def with_denoiser(name: str, iteration: Iteration, steps: int) -> Callable[..., dict[str, float]]:
+def with_denoiser(name: str, steps: int, watched: int) -> Callable[..., dict[str, float]]:
     """NAME, half-quadratic splitting as ``pnpkit deblur`` has it, or NAME:forward-backward."""
-    denoiser, _, other = name.partition(":")
-    network, splitting = registry.load_denoiser(denoiser), other or HALF_QUADRATIC
-    if splitting not in SPLITTINGS:
-        raise SystemExit(f"unknown splitting {splitting}: {', '.join(SPLITTINGS)}")
+    head, _, tail = name.rpartition(":")
+    network = registry.load_denoiser(head if tail in SPLITTINGS else name)
+    splitting = tail if tail in SPLITTINGS else HALF_QUADRATIC
+    proven = network.certificate.averaged
 
     def method(y: np.ndarray, fidelity: LeastSquares, clean: np.ndarray, kernel: np.ndarray, noise: float) -> dict:
         tau = strength.step_for(splitting, noise / 255, network, fidelity)
         backward = network.at(strength.strength_for(noise / 255, tau, network, splitting))
         map = SPLITTINGS[splitting](fidelity, backward, tau, (0.0, 1.0))
-        return run(map, y, clean, iteration, 1e-4, steps)
+        return run(map, y, clean, Anderson() if proven else Picard(), 1e-4, steps if proven else watched)
 
     return method
 
 
-def by_channel(filter: Callable[[np.ndarray], np.ndarray], y: np.ndarray, clean: np.ndarray) -> dict[str, float]:
+def by_channel(filter: Callable[[np.ndarray], np.ndarray], y: np.ndarray, clean: np.ndarray) -> dict[str, Any]:
     score = psnr(np.stack([filter(y[..., c]) for c in range(3)], -1).clip(0, 1), clean)
-    return {"psnr": score, "peak": score, "steps": 0, "residual": float("nan")}
+    return {"psnr": score, "peak": score, "steps": 0, "residual": None}
 
 
-def filters(y: np.ndarray, clean: np.ndarray, kernel: np.ndarray, balance: float) -> dict[str, dict[str, float]]:
+def filters(y: np.ndarray, clean: np.ndarray, kernel: np.ndarray, balance: float) -> dict[str, dict[str, Any]]:
     """What needs no iteration."""
 
     def supervised(channel: np.ndarray) -> np.ndarray:
@@ -152,7 +153,7 @@ def main() -> None:
     parser.add_argument("--kernels", type=Path, required=True)
     parser.add_argument("--track", choices=("crop128", "whole"), default="crop128")
     parser.add_argument("--pictures", type=int, default=10)
-    parser.add_argument("--noises", type=float, nargs="+", default=[2.55, 7.65, 12.75])
+    parser.add_argument("--noises", type=float, nargs="+", choices=tuple(TV_WEIGHTS), default=list(TV_WEIGHTS))
     parser.add_argument("--names", nargs="*", default=["euler-fast", "dncnn"])
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--watched", type=int, default=60)
@@ -162,12 +163,7 @@ def main() -> None:
     blurs |= {"box 9": kernels.box(9), "gaussian 1.6": kernels.normalise(np.outer(taps, taps))}
     cleans = pictures(args.data / "val", args.pictures, args.track)
     training = pictures(args.data / "train", 2, "crop128")
-    methods = {
-        name: with_denoiser(name, Picard(), args.watched)
-        if name.split(":")[0] == "dncnn"
-        else with_denoiser(name, Anderson(), args.steps)
-        for name in args.names
-    }
+    methods = {name: with_denoiser(name, args.steps, args.watched) for name in args.names}
     rows: dict[str, dict[str, list]] = {}
     weights = {}
     for noise in args.noises:
@@ -210,7 +206,7 @@ def store(args: argparse.Namespace, rows: dict[str, dict[str, list]], weights: d
     done = list(weights)
     lines = [
         f"Track {args.track}: PSNR (dB) at the end / at its peak, mean over {args.pictures} pictures and ten kernels; "
-        "evaluations of the map; largest relative residual at the end.",
+        "evaluations of the map, largest relative residual at the end (total variation: sweeps of ADMM, last change).",
         "",
         *table(rows, done),
         "",

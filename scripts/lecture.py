@@ -185,7 +185,9 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     folder = args.out or ROOT / ("runs" if args.fast else "docs") / "lecture"
     chosen = {"all": list(STUDIES), "page": []}.get(args.study, [args.study])
-    jobs = min(max(args.jobs, 1), max(len(chosen), 1))
+    if args.jobs < 1:
+        parser.error(f"--jobs must be at least 1, got {args.jobs}")
+    jobs = min(args.jobs, max(len(chosen), 1))
     settings = (args.fast, args.seed, folder, max(1, torch.get_num_threads() // jobs))
     if jobs == 1:
         for name in chosen:
@@ -194,6 +196,9 @@ def main(arguments: list[str] | None = None) -> None:
         with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
             names = {pool.submit(perform, name, *settings): name for name in chosen}
             for done in as_completed(names):
+                if done.exception() is not None:
+                    pool.shutdown(cancel_futures=True)
+                    raise SystemExit(f"{names[done]} failed: {done.exception()!r}") from done.exception()
                 print(f"{names[done]}: {done.result():.1f} s -> {folder}", flush=True)
     write_whole(folder / "RESULTS.md", page(folder).encode())
 

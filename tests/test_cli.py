@@ -115,7 +115,6 @@ def test_depth_alpha_and_grey_are_kept(cli, tmp_path: Path, kind: str) -> None: 
 
 def test_several_images_one_bad(cli, small: Path, blurred: Path) -> None:  # type: ignore[no-untyped-def]
     out = small.parent / "out"
-    out.mkdir()
     bad = small.with_name("bad.png")
     bad.write_bytes(b"not an image")
     arguments = ("--kernel", "gaussian:1", "--max-steps", 1, "-o", out, "--quiet")
@@ -173,6 +172,13 @@ BAD: dict[str, tuple[list[str], str]] = {
     "no steps": (["deblur", "sharp.png", "--max-steps", "0"], "max-steps"),
     "strength out of range": (["deblur", "sharp.png", "--kernel", "box:3", "--strength", "0.5"], "strength"),
     "output folder absent": (["deblur", "sharp.png", "-o", "nowhere/out.png"], "nowhere"),
+    "several into a file": (["deblur", "sharp.png", "there.png", "-o", "out.png"], "folder"),
+    "folder that cannot be": (["deblur", "sharp.png", "-o", "nowhere/out/"], "nowhere"),
+    "bfloat16 without convolutions": (
+        ["deblur", "sharp.png", "--kernel", "box:3", "--denoiser", "tv", "--precision", "bfloat16"],
+        "tv has none",
+    ),
+    "denoise by its risk": (["denoise", "sharp.png", "--strength", "sure"], "strength"),
     "unknown output type": (["deblur", "sharp.png", "-o", "out.xyz"], ".xyz"),
     "output is the input": (["deblur", "sharp.png", "-o", "./sharp.png", "--overwrite"], "output is the input"),
     "output exists": (["deblur", "sharp.png", "-o", "there.png"], "--overwrite"),
@@ -187,6 +193,12 @@ BAD: dict[str, tuple[list[str], str]] = {
     "blur without kernel": (["blur", "sharp.png"], "--kernel"),
     "blur auto": (["blur", "sharp.png", "--kernel", "auto"], "auto"),
 }
+
+
+def test_one_image_into_a_new_folder(cli, small: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    code, _, error = cli("denoise", small, "--denoiser", "identity", "-o", f"{tmp_path}/made/", "--quiet")
+    assert code == 0 and error == ""
+    assert (tmp_path / "made" / small.name).exists()
 
 
 @pytest.mark.parametrize("case", BAD)

@@ -72,6 +72,12 @@ def test_the_page_says_what_was_missed(lecture: ModuleType) -> None:
     assert "**missed**" in lecture.section(STORED[0].stem, record | {"verdicts": [verdict]})
 
 
+def test_no_jobs_are_refused(lecture: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        lecture.main(["all", "--jobs", "0"])
+    assert "at least 1" in capsys.readouterr().err
+
+
 def test_unknown_studies_are_refused(lecture: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         lecture.main(["sympnet-keppler"])

@@ -51,6 +51,7 @@ class Clip(nn.Module):
         return -scale * self.low(level).exp(), scale * self.high(level).exp()
 
     def forward(self, z: Tensor, level: Tensor, overwrite: bool = False) -> Tensor:
+        """(B, C, H, W), levels (B,) -> (B, C, H, W)."""
         low, high = (bound.to(z.dtype) for bound in self.thresholds(level))
         return z.clamp_(low, high) if overwrite else self.kernel(z, low, high)
 
@@ -63,6 +64,7 @@ class ReLU(nn.Module):
         self.bias = LevelTable(channels, 0.0, top, knots)
 
     def forward(self, z: Tensor, level: Tensor, overwrite: bool = False) -> Tensor:
+        """(B, C, H, W), levels (B,) -> (B, C, H, W)."""
         bias = self.bias(level).to(z.dtype)
         return z.add_(bias).relu_() if overwrite else torch.relu(z + bias)
 

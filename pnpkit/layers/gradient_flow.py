@@ -53,7 +53,8 @@ class GradientFlowConv2d(nn.Module):
 
     ``kernel`` is kept near unit norm by the training (see ``networks.euler``) and tau is a sigmoid below
     ``LARGEST_STEP``; the certificate uses neither belief but measures both: ``step * norm_bound()**2 / 2``.
-    Computes in the dtype of its input, or in the autocast dtype.
+    Computes in the dtype of its input, or in the autocast dtype. ``activation`` is one of ``layers.activations``: where
+    no gradient is recorded it is told to overwrite, and so is the result of the second convolution; x never is.
     """
 
     def __init__(

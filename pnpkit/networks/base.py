@@ -28,6 +28,7 @@ class Network(Denoiser):
     top: float  # the largest noise level, on the 0..1 scale
     name: str = "D"
     width: int = 12  # channels of the widest layer, per pixel: what a run's memory is reckoned from
+    convolutional: bool = False  # whether its time goes into convolutions, which bfloat16 may make cheaper
     working: float = 7 / 255  # the sigma at which half-quadratic splitting does well with it, and
     coupling: float = 0.5  # sigma / (sqrt(tau) * noise level) there; both measured, see ``strength.penalty_for``
     config: Any  # the frozen dataclass it was built from

@@ -35,7 +35,7 @@ class Identity(Network):
         self.config, self.top = config, config.top
 
     def denoise(self, x: Tensor, level: Tensor) -> Tensor:
-        return x
+        return x.clone()
 
     def strength(self, noise_level: float, tau: float) -> float:
         """Of no effect: the noise level itself."""

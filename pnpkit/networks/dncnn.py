@@ -29,6 +29,8 @@ class DnCNN(Network):
     Lipschitz constant.
     """
 
+    convolutional = True
+
     def __init__(self, config: DnCNNConfig):
         super().__init__()
         self.config = config

@@ -50,6 +50,8 @@ class Euler(Network):
     Thresholds depend on sigma and never on x.
     """
 
+    convolutional = True
+
     def __init__(self, config: EulerConfig):
         super().__init__()
         if config.channels < 3 * config.unshuffle**2:

@@ -14,6 +14,8 @@ from pnpkit.networks.base import Network
 class Foreign(Network):
     """D(x, sigma) of a deepinv denoiser for colour pictures."""
 
+    convolutional = True  # as most are
+
     def __init__(self, model: Denoiser, name: str):
         super().__init__()
         self.model, self.name, self.top, self.config = model, name, 1.0, None

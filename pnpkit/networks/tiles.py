@@ -56,6 +56,7 @@ class Cut(Network):
         super().__init__()
         self.network, self.config, self.top, self.name = network, network.config, network.top, network.name
         self.width, self.working, self.coupling = network.width, network.working, network.coupling
+        self.convolutional = network.convolutional
         reach, self.unit = receptive_field(network)
         self.halo = reach + -reach % self.unit
         self.remember(network.certificate)
