@@ -75,7 +75,7 @@ def deblur(
             as ``euler`` in a quarter of the time. With ``dncnn`` nothing is guaranteed.
         noise_level: standard deviation of the noise, 0..1 scale; None estimates it.
         strength: sigma of the denoiser; None or "auto" follows ``strength.strength_for``, "sure" is chosen for this
-            picture by its unbiased risk, at two to three times the cost; see ``strength.by_sure``.
+            picture by its unbiased risk, at two to four times the cost; see ``strength.by_sure``.
         boundary: ``unknown`` (photographs), ``circular`` or ``zero``.
         splitting: how T meets the data: half-quadratic, by prox_{tau f}, or forward-backward, by id - tau grad f. auto:
             the first, which restores better (docs/lab-book.md), but the second for fista.
