@@ -101,7 +101,7 @@ def iterating_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--splitting",
             default="auto",
             show_default=True,
-            help="half-quadratic or forward-backward; auto is the first for blurs, the second else and for fista.",
+            help="half-quadratic or forward-backward; auto: the first for a blur, unless by fista.",
         ),
         click.option(
             "--tau", type=Level(scale=""), default="auto", help="Step size, > 0; forward-backward needs it in (0, 2/L)."
@@ -145,8 +145,8 @@ def program() -> None:
 @click.option("--kernel", default="auto", show_default=True, metavar="SPEC", help="FILE | gaussian:SIGMA | "
               "motion:LENGTH,ANGLE | disk:RADIUS | box:SIZE | auto (an estimate).")  # fmt: skip
 @click.option("--boundary", default="unknown", show_default=True, help="unknown, circular or zero.")
-@iterating_options
 @restoring_options
+@iterating_options
 @image_options
 def deblur(inputs: tuple[str, ...], out: str | None, **options: Any) -> int:
     """Remove blur and noise from photographs."""
@@ -166,9 +166,9 @@ def deblur(inputs: tuple[str, ...], out: str | None, **options: Any) -> int:
 
 @program.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="IMAGE...")
+@restoring_options
 @click.option("--strength", type=Level(), default="auto", help="Sigma of the denoiser, 0..1 scale; auto: the noise.")
 @click.option("--precision", default="auto", show_default=True, help="auto, float32 or float64.")
-@restoring_options
 @image_options
 def denoise(inputs: tuple[str, ...], out: str | None, **options: Any) -> int:
     """Remove noise: one application of the denoiser."""
@@ -184,8 +184,8 @@ def denoise(inputs: tuple[str, ...], out: str | None, **options: Any) -> int:
 @program.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="IMAGE...")
 @click.option("--mask", required=True, metavar="MASK", help="An image of the same size, not black where to fill in.")
-@iterating_options
 @restoring_options
+@iterating_options
 @image_options
 def inpaint(inputs: tuple[str, ...], out: str | None, mask: str, **options: Any) -> int:
     """Fill in scratches, dates, holes; what is outside of the mask stays as it is."""
@@ -205,8 +205,8 @@ def inpaint(inputs: tuple[str, ...], out: str | None, mask: str, **options: Any)
 @program.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="IMAGE...")
 @click.option("--factor", type=click.IntRange(2, 8), default=2, show_default=True, help="Pixels per pixel and side.")
-@iterating_options
 @restoring_options
+@iterating_options
 @image_options
 def upscale(inputs: tuple[str, ...], out: str | None, factor: int, **options: Any) -> int:
     """Enlarge a picture whose pixels are means over squares, as those of a sensor are."""
