@@ -53,7 +53,7 @@ def penalised(fidelity: Fidelity, regulariser: Fidelity, limits: tuple[float, fl
 def half_quadratic(fidelity: LeastSquares, backward: Map, tau: float, limits: tuple[float, float] | None = None) -> Map:
     """T = [proj_box] ∘ backward ∘ prox_{tau f}: half-quadratic splitting with a fixed penalty 1/tau.
 
-    Geman & Yang, IEEE TIP 4(7), 1995, with the penalty sent to infinity; here it stays, so T is one map.
+    After Geman & Yang, IEEE TIP 4(7), 1995; the penalty stays the same all the time, so T is one map.
 
     Args:
         fidelity: f; its proximal map is closed or solved to a proven error, see ``LeastSquares.prox``.

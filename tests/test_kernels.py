@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import runpy
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -374,3 +375,12 @@ def test_every_bad_file_is_refused_by_name(tmp_path: Path) -> None:
             kernels.parse(str(tmp_path / name))
         message = str(caught.value)
         assert name in message and word in message and "\n" not in message, message
+
+
+def test_copies_of_the_measured_kernels_are_checked(tmp_path: Path) -> None:
+    prepare = runpy.run_path(str(Path(__file__).parent.parent / "data" / "levin" / "prepare.py"))
+    assert len(prepare["problems"](tmp_path, tmp_path)) == 2 + 8 + 16 + 8  # sharp, measured, blurred, floating point
+    for number in range(1, 9):
+        np.save(tmp_path / f"levin09_{number}.npy", np.full((3, 3), (1 + (number == 8)) / 9))
+    found = prepare["problems"](tmp_path, tmp_path)
+    assert len(found) == 2 + 8 + 16 + 1 and "levin09_8.npy: expected a sum of 1" in found[-1]

@@ -53,8 +53,10 @@ def test_without_gradients_results_take_the_place_of_others_but_never_of_the_inp
         torch.testing.assert_close(network(x, 0.1), recorded.detach(), rtol=1e-12, atol=1e-14)
         with torch.inference_mode():
             torch.testing.assert_close(network(x, 0.1), recorded.detach(), rtol=1e-12, atol=1e-14)
+        single = x.float()
         with torch.autocast("cpu", torch.bfloat16):
-            network(x.float(), 0.1)
+            network(single, 0.1)
+        assert torch.equal(single, before.float())
         network(x, 0.1).add_(1)  # the result is never the caller's picture, not even of the identity
     assert torch.equal(x, before)
 

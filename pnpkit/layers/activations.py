@@ -77,6 +77,7 @@ class Rectifier(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, z: Tensor, level: Tensor, overwrite: bool = False) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W), whatever the level."""
         bias = self.bias.to(z.dtype)[:, None, None]
         return z.add_(bias).relu_() if overwrite else torch.relu(z + bias)
 
