@@ -95,10 +95,23 @@ def settings(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def test_split(data: str, places: Sequence[Path]) -> Split:
+def repeatable(words: Sequence[str]) -> str:
+    """The command as others can give it: PATH for where the data are, results to their usual place."""
+    kept, option = ["python scripts/evaluate_classifiers.py"], ""
+    for word in words:
+        option = word if word.startswith("--") else option
+        if option == "--data":
+            kept += ["--data PATH"] if word == option else []
+        elif option != "--out":
+            kept.append(word)
+    return " ".join(kept)
+
+
+def place_of(data: str, places: Sequence[Path]) -> Path:
+    """The one among the places that has the data set, or is it."""
     for place in places:
         if (place / datasets.DATASETS[data].file).exists() or place.name == datasets.DATASETS[data].file:
-            return datasets.load(data, place)[1]
+            return place
     raise SystemExit(f"no {datasets.DATASETS[data].file} under {', '.join(map(str, places))}")
 
 
@@ -294,9 +307,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_flush_denormal(True)
     args.out.mkdir(parents=True, exist_ok=True)
     attack = Attack(args.steps, args.step_size, args.restarts, args.loss)
-    words = list(argv) if argv is not None else sys.argv[1:]
-    command = "python scripts/evaluate_classifiers.py " + " ".join(w for w in words if not Path(w).is_absolute())
-    command = command.replace("--data", "--data PATH")
+    command = repeatable(sys.argv[1:] if argv is None else argv)
     groups: dict[str, dict[str, Classifier]] = {}
     if args.fast:
         groups["synthetic"], split = tiny()
@@ -305,7 +316,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             net = registry.load_classifier(name, device=args.device)
             groups.setdefault(registry.card_of(name).data, {})[net.name] = net
     for data, nets in groups.items():
-        test = split if args.fast else test_split(data, args.data)
+        test = split if args.fast else datasets.load(data, place_of(data, args.data))[1]
         images, reports, seconds, protocol = test.pixels(), {}, {}, {}
         for name, net in nets.items():
             started, proven = time.perf_counter(), net.certify().side is Side.PROVEN
@@ -325,9 +336,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             if data in ("fashion-mnist", "synthetic"):  # the lecture's own set
                 protocol[name] = lecture_protocol(net, test, LEVELS[data])
             seconds[name] = round(time.perf_counter() - started, 1)
-        measured = {name: scores(report, attack, command.strip()) for name, report in reports.items()}
+        measured = {name: scores(report, attack, command) for name, report in reports.items()}
         record = {
-            "command": command.strip(),
+            "command": command,
             "data": data,
             "seed": attack.seed,
             "date": datetime.date.today().isoformat(),
@@ -350,7 +361,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             for name in set(nets) & set(registry.classifiers()):
                 registry.set_scores(name, measured[name])
     write_whole(args.out / "robust.md", table(args.out).encode())
-    print(table(args.out))
+    print(f"-> {args.out / 'robust.md'}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """The experiments of the lecture, made again: every figure, every number, one command each.
 
-    python scripts/lecture.py all --jobs 2         # everything, two studies at a time
-    python scripts/lecture.py sympnet-kepler       # one study
-    python scripts/lecture.py all --fast           # a few seconds each, to see that it works; writes to runs/lecture
-    python scripts/lecture.py page                 # the results page again, from the stored records
+    python scripts/lecture.py all --jobs 2 --data PATH ...  # everything, two studies at a time
+    python scripts/lecture.py robust --data PATH ...        # item 6 on its data sets: see evaluate_classifiers.py
+    python scripts/lecture.py sympnet-kepler                # one study
+    python scripts/lecture.py all --fast                    # a few seconds each, into runs/lecture; needs no data
+    python scripts/lecture.py page                          # the results page again, from the stored records
 
-Writes PNG, GIF, CSV and JSON to docs/lecture, and the page docs/lecture/RESULTS.md anew from all JSON there.
+Writes PNG, GIF, CSV and JSON to docs/lecture, and the pages RESULTS.md and robust.md there anew from all JSON.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import datetime
 import io
 import json
 import multiprocessing
+import os
 import platform
 import time
 from collections.abc import Callable
@@ -26,7 +28,8 @@ import matplotlib
 import torch
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402  (the backend is chosen first)
+import evaluate_classifiers  # noqa: E402  (the backend is chosen first)
+import matplotlib.pyplot as plt  # noqa: E402
 from lecture_studies import flows, gradients, restoration, structures, sympnets  # noqa: E402
 from lecture_studies.sheet import Sheet, comma_separated, markdown  # noqa: E402
 
@@ -52,6 +55,11 @@ STUDIES: dict[str, Callable[[bool, int], Sheet]] = {
     "deblurring": restoration.deblurring_study,
 }
 
+CLASSIFIERS = {  # item 6: for every data set, what evaluate_classifiers.py is asked for
+    "robust-fashion-mnist": "--names fashion-certified fashion-plain --spare-after 1000",
+    "robust-cifar10": "--names cifar10-certified --attacked 1000 --spare-after 1000",
+    "robust-mnist": "--names mnist-certified mnist-accurate mnist-plain --spare-after 1000 --plain 1000",
+}
 
 ITEMS = {
     1: "a ResNet as Euler steps",
@@ -161,10 +169,14 @@ def page(folder: Path) -> str:
     return "\n\n".join([head, overview(records), *(section(n, record) for n, record in records.items())]) + "\n"
 
 
-def perform(name: str, fast: bool, seed: int, folder: Path, threads: int) -> float:
+def perform(name: str, fast: bool, seed: int, folder: Path, threads: int, data: list[Path]) -> float:
     """One study from its seed to its files; seconds that it took."""
     torch.set_num_threads(threads)
     started = time.perf_counter()
+    if name not in STUDIES:
+        what = ["--fast"] if fast else ["--data", *map(str, data), *CLASSIFIERS[name].split()]
+        evaluate_classifiers.main([*what, "--threads", str(threads), "--out", str(folder)])
+        return time.perf_counter() - started
     command = f"python scripts/lecture.py {name}{' --fast' if fast else ''} --seed {seed}"
     with plt.style.context(STYLE), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -173,34 +185,56 @@ def perform(name: str, fast: bool, seed: int, folder: Path, threads: int) -> flo
     return time.perf_counter() - started
 
 
+def chosen(words: list[str], fast: bool, data: list[Path]) -> list[str]:
+    """The studies behind the words of the command line; the long ones first, so that the last job has no long wait."""
+    classifiers = ["robust-synthetic"] if fast else [name for name in CLASSIFIERS if data]
+    everything = "all" in words
+    return [
+        *(classifiers if everything or "robust" in words else []),
+        *(name for name in STUDIES if everything or name in words),
+    ]
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="study", required=True, metavar="STUDY")
-    for name in ("all", "page", *STUDIES):
-        options = commands.add_parser(name)
-        options.add_argument("--fast", action="store_true", help="tiny settings, results to runs/lecture")
-        options.add_argument("--seed", type=int, default=0)
-        options.add_argument("--jobs", type=int, default=1, help="studies at a time, each in a process (default: 1)")
-        options.add_argument("--out", type=Path, help="default: docs/lecture, or runs/lecture with --fast")
+    known = os.environ.get("PNPKIT_CLASSIFY")
+    parser.add_argument("studies", nargs="+", choices=("all", "page", "robust", *STUDIES), metavar="STUDY",
+                        help=f"all, page, or of: robust, {', '.join(STUDIES)}")  # fmt: skip
+    parser.add_argument("--fast", action="store_true", help="tiny settings, results to runs/lecture")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1, help="studies at a time, each in a process (default: 1)")
+    parser.add_argument("--data", type=Path, nargs="+", default=[Path(known)] if known else [],
+                        help="for item 6: where mnist.npz, fashion-mnist/ and cifar10.npz are")  # fmt: skip
+    parser.add_argument("--out", type=Path, help="default: docs/lecture, or runs/lecture with --fast")
     args = parser.parse_args(arguments)
     folder = args.out or ROOT / ("runs" if args.fast else "docs") / "lecture"
-    chosen = {"all": list(STUDIES), "page": []}.get(args.study, [args.study])
     if args.jobs < 1:
         parser.error(f"--jobs must be at least 1, got {args.jobs}")
-    jobs = min(args.jobs, max(len(chosen), 1))
-    settings = (args.fast, args.seed, folder, max(1, torch.get_num_threads() // jobs))
+    studies = chosen(args.studies, args.fast, args.data)
+    if {"all", "robust"} & set(args.studies) and not args.fast:
+        if args.data:
+            for name in CLASSIFIERS:  # now, not after an hour
+                evaluate_classifiers.place_of(name.removeprefix("robust-"), args.data)
+        elif "robust" in args.studies:
+            parser.error("robust needs --data PATH ... (or PNPKIT_CLASSIFY): where the data sets are")
+        else:
+            print("item 6 is left out: --data PATH ... says where its data sets are", flush=True)
+    jobs = min(args.jobs, max(len(studies), 1))
+    settings = (args.fast, args.seed, folder, max(1, torch.get_num_threads() // jobs), args.data)
     if jobs == 1:
-        for name in chosen:
+        for name in studies:
             print(f"{name}: {perform(name, *settings):.1f} s -> {folder}", flush=True)
     else:
         with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-            names = {pool.submit(perform, name, *settings): name for name in chosen}
+            names = {pool.submit(perform, name, *settings): name for name in studies}
             for done in as_completed(names):
                 if done.exception() is not None:
                     pool.shutdown(cancel_futures=True)
                     raise SystemExit(f"{names[done]} failed: {done.exception()!r}") from done.exception()
                 print(f"{names[done]}: {done.result():.1f} s -> {folder}", flush=True)
     write_whole(folder / "RESULTS.md", page(folder).encode())
+    if any(folder.glob("robust-*.json")):
+        write_whole(folder / "robust.md", evaluate_classifiers.table(folder).encode())
 
 
 if __name__ == "__main__":

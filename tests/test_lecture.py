@@ -6,6 +6,7 @@ import csv
 import importlib
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -27,7 +28,7 @@ def lecture() -> ModuleType:
 
 def names() -> list[str]:
     text = (ROOT / "scripts" / "lecture.py").read_text()
-    found = re.findall(r'^    "([a-z-]+)": ', text, re.M)
+    found = re.findall(r'^    "([a-z-]+)": [a-z]', text, re.M)
     return [*found, "sympnet-oscillator", "sympnet-kepler", "gradients-12"]
 
 
@@ -43,6 +44,37 @@ def test_fast_mode_leaves_pictures_numbers_and_a_page(name: str, lecture: Module
         assert rows and all(None not in row.values() for row in rows)
     page = (tmp_path / "RESULTS.md").read_text()
     assert record["title"] in page and record["command"] in page
+
+
+def test_item_6_on_tiny_data_leaves_its_page(lecture: ModuleType, tmp_path: Path) -> None:
+    lecture.main(["robust", "--fast", "--out", str(tmp_path)])
+    record = json.loads((tmp_path / "robust-synthetic.json").read_text())
+    assert (
+        record["command"] == "python scripts/evaluate_classifiers.py --fast --threads " + record["command"].split()[-1]
+    )
+    assert "## synthetic" in (tmp_path / "robust.md").read_text()
+    assert (tmp_path / "robust-synthetic.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_all_makes_item_6_where_its_data_are(lecture: ModuleType, tmp_path: Path) -> None:
+    assert lecture.chosen(["all"], False, [tmp_path]) == [*lecture.CLASSIFIERS, *lecture.STUDIES]
+    assert lecture.chosen(["all"], False, []) == list(lecture.STUDIES)
+    assert lecture.chosen(["all"], True, []) == ["robust-synthetic", *lecture.STUDIES]
+    for name, options in lecture.CLASSIFIERS.items():
+        stored = json.loads((ROOT / "docs" / "lecture" / f"{name}.json").read_text())["command"]
+        assert f"--data PATH {options} --threads" in stored, "the page was made by what `robust` does"
+
+
+def test_item_6_without_its_data_is_refused_at_once(
+    lecture: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PNPKIT_CLASSIFY", raising=False)
+    with pytest.raises(SystemExit, match="no fashion-mnist under"):
+        lecture.main(["all", "--data", str(tmp_path), "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit):
+        lecture.main(["robust"])
+    assert "--data PATH" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("path", STORED, ids=lambda p: p.stem)
@@ -70,6 +102,17 @@ def test_the_page_says_what_was_missed(lecture: ModuleType) -> None:
     record = json.loads(STORED[0].read_text())
     verdict = {"what": "a", "authors": "1", "ours": "2", "met": False}
     assert "**missed**" in lecture.section(STORED[0].stem, record | {"verdicts": [verdict]})
+
+
+def test_two_studies_at_a_time_leave_what_one_after_the_other_would(lecture: ModuleType, tmp_path: Path) -> None:
+    words = ["gradient-flow", "proximal", "--fast", "--seed", "3", "--out"]
+    lecture.main([*words, str(tmp_path / "1")])
+    command = [sys.executable, str(ROOT / "scripts" / "lecture.py"), *words, str(tmp_path / "2"), "--jobs", "2"]
+    subprocess.run(command, check=True, timeout=300)
+    tables = [sorted((tmp_path / jobs).glob("*.csv")) for jobs in ("1", "2")]
+    assert [p.name for p in tables[0]] == [p.name for p in tables[1]] and len(tables[0]) >= 2
+    assert [p.read_bytes() for p in tables[0]] == [p.read_bytes() for p in tables[1]]
+    assert (tmp_path / "2" / "RESULTS.md").is_file()
 
 
 def test_no_jobs_are_refused(lecture: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
