@@ -27,6 +27,7 @@ from pnpkit.layers.norms import UnitNorm
 from pnpkit.networks import Euler, Network
 
 VALIDATION_LEVELS = (5, 15, 25, 50)  # out of 255
+FEATURES = 16  # channels in and out from which a kernel maps features to features
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class TrainingConfig:
     patch: int = 64
     learning_rate: float = 5e-4
     table_rate: float = 20.0  # thresholds and steps learn this much faster
+    kernel_rate: float = 0.0  # where positive: kernels from features to features learn by Muon, this much faster
     warmup: int = 200
     gradient_limit: float = 0.1
     ema: float = 0.999
@@ -85,7 +87,7 @@ class Batches:
 
 
 def parameter_groups(network: nn.Module, config: TrainingConfig) -> list[dict]:
-    """Level tables and step sizes apart from the kernels: they learn faster."""
+    """Level tables and step sizes apart from the kernels: they learn faster. Kernels for Muon, if it is wanted."""
     fast: list[Tensor] = []
     for module in network.modules():
         if isinstance(module, LevelTable):
@@ -94,8 +96,53 @@ def parameter_groups(network: nn.Module, config: TrainingConfig) -> list[dict]:
             fast.append(module.raw_step)
     identities = {id(p) for p in fast}
     slow = [p for p in network.parameters() if id(p) not in identities]
-    groups = [{"params": slow, "scale": 1.0}, {"params": fast, "scale": config.table_rate}]
+    inner = [p for p in slow if config.kernel_rate and p.ndim == 4 and min(p.shape[:2]) >= FEATURES]
+    identities = {id(p) for p in inner}
+    groups = [
+        {"params": [p for p in slow if id(p) not in identities], "scale": 1.0},
+        {"params": fast, "scale": config.table_rate},
+        {"params": inner, "scale": config.kernel_rate, "orthogonal": True},
+    ]
     return [group for group in groups if group["params"]]
+
+
+class Muon(torch.optim.Adam):
+    """Muon for the groups marked ``orthogonal``, Adam for all others (Jordan et al. 2024).
+
+    A kernel, as a matrix with a row for each output channel, moves by lr times its momentum with all singular values
+    brought near 1 (0.7 to 1.2, by five steps of a quintic Newton-Schulz iteration): directions with small gradients
+    learn as fast as those with large ones.
+    """
+
+    MOMENTUM = 0.95
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # no closures here
+        for group in self.param_groups:
+            for parameter in group["params"] if group.get("orthogonal") else ():
+                if parameter.grad is None:
+                    continue
+                momentum = self.state[parameter].setdefault("exp_avg", torch.zeros_like(parameter))
+                momentum.lerp_(parameter.grad, 1 - self.MOMENTUM)
+                direction = parameter.grad.lerp(momentum, self.MOMENTUM)
+                parameter.sub_(orthogonalised(direction.flatten(1)).view_as(parameter), alpha=group["lr"])
+                parameter.grad = None  # nothing is left for Adam
+        super().step()
+
+
+def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:
+    """U V^T, about, of a matrix U S V^T: its singular values brought to 0.7 to 1.2, but for those near 0.
+
+    Odd polynomials of the matrix act on its singular values alone; a x + b x^3 + c x^5 with these coefficients (Jordan
+    et al. 2024) drives all of (0, 1] towards 1, fast and not further than needed.
+    """
+    if matrix.shape[0] > matrix.shape[1]:
+        return orthogonalised(matrix.mT, steps).mT
+    x = matrix / (matrix.norm() + 1e-12)
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    return x
 
 
 def steer_norms(network: nn.Module) -> None:
@@ -177,7 +224,7 @@ class Run:
         self.network, self.config, self.start = network, config, start
         steer_norms(network)
         self.average = {name: p.detach().clone() for name, p in network.named_parameters()}
-        self.optimizer = torch.optim.Adam(parameter_groups(network, config), lr=config.learning_rate)
+        self.optimizer = Muon(parameter_groups(network, config), lr=config.learning_rate)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.randomness = self.generator.get_state()  # before the next batch, though that may be drawn ahead
         self.step, self.seconds = 0, 0.0

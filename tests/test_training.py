@@ -48,7 +48,45 @@ def test_both_networks_learn_under_one_protocol(name: str, half: bool, tmp_path:
     assert int(row["step"]) == 200 and float(row["psnr_25"]) > 20.2  # the noisy picture: 20.17
 
 
-def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shape", [(16, 144), (40, 20), (32, 32)])
+def test_muon_moves_a_kernel_along_all_its_singular_directions(shape: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    u, _, vt = torch.linalg.svd(torch.randn(shape, generator=generator), full_matrices=False)
+    spread = torch.logspace(0, -1.5, min(shape))
+    moved = training.orthogonalised(u @ torch.diag(spread) @ vt)
+    torch.testing.assert_close(u.mT @ moved @ vt.mT, torch.diag((u.mT @ moved @ vt.mT).diag()), atol=1e-4, rtol=0)
+    found = torch.linalg.svdvals(moved)
+    assert 0.65 < float(found.min()) and float(found.max()) < 1.25
+
+
+def test_muon_takes_the_inner_kernels_and_adam_the_rest() -> None:
+    torch.manual_seed(0)
+    network = build("dncnn", {"depth": 4, "channels": 16})
+    config = dataclasses.replace(CONFIG, kernel_rate=10.0)
+    run, before = Run(network, config), {name: p.detach().clone() for name, p in network.named_parameters()}
+    inner = {"layers.1.weight", "layers.2.weight"}
+    for parameter in network.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    run.optimizer.step()
+    for name, parameter in network.named_parameters():
+        moved = (parameter.detach() - before[name]) / config.learning_rate
+        if name in inner:
+            values = torch.linalg.svdvals(moved.flatten(1))
+            assert 0.65 < float(values.min()) and float(values.max()) < 1.25
+        else:
+            torch.testing.assert_close(moved.abs(), torch.ones_like(moved), atol=1e-2, rtol=0)  # Adam's first step
+    assert [group["scale"] for group in run.optimizer.param_groups] == [1, 10], "the loop multiplies the rate by it"
+    assert len(training.parameter_groups(network, CONFIG)) == 1
+
+
+@pytest.mark.parametrize("kernel_rate", [0.0, 10.0])
+def test_an_interrupted_run_ends_with_the_same_weights(kernel_rate: float, tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, kernel_rate=kernel_rate)
+
+    def small() -> Run:
+        torch.manual_seed(0)
+        return Run(build("euler", {"blocks": 2, "channels": 16, "hidden": 16}), config)
+
     whole = small()
     train(whole, pictures(), pictures(), tmp_path / "whole", half=False)
 
