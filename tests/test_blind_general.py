@@ -113,6 +113,17 @@ def test_both_deconvolutions_undo_a_known_blur() -> None:
         assert after < before / 2
 
 
+@pytest.mark.parametrize("judged, side", [((10.1, 10.0, 12.0), 3), ((10.3, 10.14, 10.0), 5), ((12.0, 11.0, 10.0), 7)])
+def test_of_kernels_as_good_as_the_best_the_smallest_support_wins(
+    judged: tuple[float, ...], side: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = dict(zip((3, 5, 7), judged, strict=True))
+    monkeypatch.setattr(general, "descend", lambda y, search: np.full((search.size,) * 2, 1 / search.size**2))
+    monkeypatch.setattr(general, "sparsity", lambda y, kernel: values[len(kernel)])
+    found = general.estimate_general(np.zeros((40, 50)), sizes=(7, 3, 5))
+    assert found.kernel.shape == (side, side) and 0 < found.agreement < 1
+
+
 def test_too_small_a_picture_is_refused() -> None:
     with pytest.raises(InputError, match="at least 32x32"):
         general.estimate_general(np.zeros((20, 50)))

@@ -7,7 +7,8 @@ From coarse to fine over a pyramid of pictures, kernel and picture take turns:
 
 with d the row and column differences of the edges stronger than a threshold that falls from turn to turn. After each
 turn, islands of little mass are removed from k; after each level it is centred. The search ends in different places
-for different supports, so several are tried, and the kernel wins whose picture has the fewest and strongest gradients.
+for different supports, so several are tried. The kernel wins whose picture has the fewest and strongest gradients; of
+those as good as that, up to ``EQUAL``, the one with the smallest support: more room makes any kernel look better.
 
 Sources: Cho & Lee 2009 (thresholded gradients), Xu, Zheng & Jia 2013 (L0 prior), Pan et al. 2014 (alternation and
 clean-up), Krishnan, Tay & Fergus 2011 (sparsity relative to strength).
@@ -36,6 +37,7 @@ LARGEST = 512  # pixels: of a larger picture the middle is enough
 SMALLEST = 32  # pixels: below there are too few edges
 SIZES = (15, 21, 27, 35)  # supports that are tried, pixels
 JUDGED = 2e-3  # weight of the sparse gradients in the picture that judges a kernel
+EQUAL = 0.015  # sparsities that differ by no more than this share do not tell kernels apart
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,8 @@ class Search:
     ridge: float = 8.0
     turns: int = 5
     ratio: float = math.sqrt(0.5)
-    island: float = 0.1
-    floor: float = 0.05
+    island: float = 0.03
+    floor: float = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,9 +91,12 @@ def estimate_general(image: np.ndarray, sizes: tuple[int, ...] = SIZES) -> FreeF
     top, left = (max(0, size - LARGEST) // 2 for size in image.shape)
     y = image[top : top + LARGEST, left : left + LARGEST]
     usable = [size for size in sizes if size <= min(y.shape) / 3] or [min(sizes)]
-    found = sorted((descend(y, Search(size)) for size in usable), key=lambda kernel: sparsity(y, kernel))
-    agreement = max((likeness(found[0], other) for other in found[1:]), default=0.0)
-    return FreeForm(trimmed(found[0]), agreement)
+    found = [descend(y, Search(size)) for size in sorted(usable)]
+    judged = [sparsity(y, kernel) for kernel in found]
+    winner = next(index for index, value in enumerate(judged) if value <= (1 + EQUAL) * min(judged))
+    others = found[:winner] + found[winner + 1 :]
+    agreement = max((likeness(found[winner], other) for other in others), default=0.0)
+    return FreeForm(trimmed(found[winner]), agreement)
 
 
 def sparsity(y: np.ndarray, kernel: np.ndarray) -> float:
