@@ -74,7 +74,7 @@ def draw(lines: list[dict], levels: Sequence[float], epochs: int, data: str, pat
     axis.set(
         xlabel="clean accuracy (%)",
         ylabel="certified accuracy (%)",
-        title=f"{data} after {epochs} epochs: radii asked for, other losses",
+        title=f"{data} after {epochs} epoch{'s' * (epochs > 1)}: radii asked for, other losses",
     )
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)
@@ -134,7 +134,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         "variants": lines,
     }
     write_whole(results / f"robust-tradeoff-{data}.json", (json.dumps(record, indent=1) + "\n").encode())
-    draw(lines, levels, args.epochs, data, pictures / f"robust-tradeoff-{data}.png")
+    with plt.style.context(Path(__file__).parent / "lecture.mplstyle"):
+        draw(lines, levels, args.epochs, data, pictures / f"robust-tradeoff-{data}.png")
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ from pnpkit.robust.fitting import FitConfig, fit  # noqa: E402
 from pnpkit.robust.pgd import Attack  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
+STYLE = Path(__file__).parent / "lecture.mplstyle"
 LEVELS = {
     "mnist": (0.5, 1.0, 1.58, 2.0),
     "fashion-mnist": (0.3, 0.5, 1.0, 1.5),
@@ -354,7 +355,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         writer.writeheader()
         writer.writerows(lines)
         write_whole(args.out / f"robust-{data}.csv", text.getvalue().encode())
-        curves(lines, record, args.out / f"robust-{data}.png")
+        with plt.style.context(STYLE):
+            curves(lines, record, args.out / f"robust-{data}.png")
         classes = datasets.DATASETS[data].classes if data in datasets.DATASETS else list("0123456789")
         gallery(nets, reports, test, classes, args.out / f"robust-{data}-examples.png")
         if not args.fast:

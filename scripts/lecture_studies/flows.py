@@ -146,7 +146,7 @@ def portrait_study(fast: bool, seed: int) -> Sheet:
     rest = np.linalg.norm(field, axis=-1) == 0
     axes[0].plot(x[rest], y[rest], ".", color="C1", markersize=3, label="equilibria")
     axes[0].set(title="x' = -W^T relu(W x)", aspect="equal", xlim=(-2, 2), ylim=(-2, 2))
-    axes[0].legend(loc="lower left")
+    axes[0].legend(loc="lower left", frameon=True, framealpha=1)
     axes[1].plot(steps, euler, label="Euler map, tau")
     axes[1].plot(steps, flow, label="exact flow, t = tau")
     axes[1].plot(steps, np.maximum(1, np.abs(1 - steps)), "k:", label="max(1, |1 - tau|)")
@@ -249,6 +249,6 @@ def draw_critics(critics: dict[str, wasserstein.Critic], count: int, seed: int) 
                 axis.scatter(*p.numpy().T, s=3, c="C1", marker="o", label="P")
                 axis.scatter(*q.numpy().T, s=3, c="C2", marker="^", label="Q")
                 axis.set_aspect("equal")
-                axis.legend(loc="upper right")
+                axis.legend(loc="upper right", frameon=True, framealpha=1, markerscale=3)
         axis.set_title(name.replace(", d", "\nd"), fontsize=8.5)
     return figure

@@ -131,19 +131,16 @@ def draw(found: Study) -> Figure:
     name, shown = found.system.name, [kind for kind in found.kinds() if kind in SHOWN]
     times = found.times.numpy()
     columns = PORTRAITS.get(name, [(0, found.system.dimension)])
-    for number_, kind in enumerate(k for k in shown if k in ("G-SympNet", "LA-SympNet", "ResNet")):
+    for kind in (k for k in shown if k in ("G-SympNet", "LA-SympNet", "ResNet")):
         worst = max(found.of(kind), key=lambda r: np.nan_to_num(r.error, nan=np.inf)).states.numpy()
-        for which, (a, b) in enumerate(columns):
-            label = f"{kind} (worst seed)" if which == 0 else None
-            axes[0].plot(worst[:, a], worst[:, b], f"C{number_}", linestyle="-", linewidth=0.7, alpha=0.8, label=label)
-    for which, (a, b) in enumerate(columns):
+        for a, b in columns:
+            axes[0].plot(worst[:, a], worst[:, b], f"C{shown.index(kind)}", linestyle="-", linewidth=0.7, alpha=0.8)
+    for a, b in columns:
         reference = found.reference.numpy()
-        axes[0].plot(reference[:, a], reference[:, b], "k:", linewidth=0.9, label=None if which else "reference")
+        axes[0].plot(reference[:, a], reference[:, b], "k:", linewidth=0.9)
     reach = np.abs(found.reference.numpy()[:, [c for pair in columns for c in pair]]).max() * 1.6
-    axes[0].set(
-        xlim=(-reach, reach), ylim=(-reach, reach), title="phase portrait" if name not in PORTRAITS else "orbit"
-    )
-    axes[0].legend(fontsize=6.5, loc="upper right")
+    what = "orbit" if name in PORTRAITS else "phase portrait"
+    axes[0].set(xlim=(-reach, reach), ylim=(-reach, reach), title=f"{what}, worst seed (dotted: reference)")
     for kind in shown:
         middles, worst_of = windows(times, energies(found, kind))
         band(axes[1], middles, worst_of, kind)
