@@ -63,6 +63,27 @@ def test_named_blurs_keep_their_names_and_cost_no_search(monkeypatch: pytest.Mon
     assert sharp.spec == "sharp" and sharp.kernel.shape == (1, 1)
 
 
+@pytest.mark.parametrize("gain, spec", [(9.0, "sharp"), (16.0, "free-form")])
+def test_a_free_form_must_explain_much_more_than_none(gain: float, spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    misfits = iter([50.0, 50.0 - gain])
+    monkeypatch.setattr(
+        choose,
+        "estimate_parametric",
+        lambda *_: choose.KernelEstimate(np.ones((1, 1)), "sharp", 0.3, (("sharp", 0.0),)),
+    )
+    monkeypatch.setattr(choose, "estimate_general", lambda _: general.FreeForm(shake(), 0.9))
+    monkeypatch.setattr(choose, "fit", lambda *_: (next(misfits), 0.4))
+    estimate = estimate_kernel(photograph(), 0.01)
+    assert estimate.spec == spec and estimate.confidence == (0.3 if spec == "sharp" else 0.9)
+
+
+def test_blurs_that_sharp_texture_looks_like_count_as_none() -> None:
+    from pnpkit.blind.parametric import hardly_blurred
+
+    assert hardly_blurred("sharp") and hardly_blurred("gaussian:0.63")
+    assert not hardly_blurred("gaussian:0.7") and not hardly_blurred("disk:1.3")
+
+
 def test_a_sharp_picture_loses_less_than_half_a_decibel() -> None:
     from pnpkit.metrics import psnr
 

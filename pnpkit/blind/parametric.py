@@ -28,7 +28,7 @@ Blur = tuple[str, tuple[float, ...]]  # family and parameters, e.g. ("motion", (
 SIGMAS = np.geomspace(0.3, 6, 24)
 LENGTHS = (3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 21, 23, 26, 29, 32, 35, 38, 41)
 RADII = np.geomspace(1.25, 16, 24)
-HARDLY = 0.6  # pixels: below, a Gaussian blurs no more than a camera does, and counts as sharp
+HARDLY = 0.65  # pixels: sharp pictures with fine texture look like Gaussians below it, which count as none
 
 BLOCK = 128  # pixels: the side of the blocks whose periodograms are averaged
 SMALLEST = 32  # pixels: below, a spectrum has too few frequencies to tell a blur
