@@ -63,18 +63,22 @@ def test_named_blurs_keep_their_names_and_cost_no_search(monkeypatch: pytest.Mon
     assert sharp.spec == "sharp" and sharp.kernel.shape == (1, 1)
 
 
-@pytest.mark.parametrize("gain, spec", [(9.0, "sharp"), (16.0, "free-form")])
-def test_a_free_form_must_explain_much_more_than_none(gain: float, spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    misfits = iter([50.0, 50.0 - gain])
-    monkeypatch.setattr(
-        choose,
-        "estimate_parametric",
-        lambda *_: choose.KernelEstimate(np.ones((1, 1)), "sharp", 0.3, (("sharp", 0.0),)),
-    )
+@pytest.mark.parametrize(
+    "over_named, over_none, spec",
+    [(9.0, 9.0, "named"), (16.0, 16.0, "free-form"), (4.0, 25.0, "free-form"), (0.5, 25.0, "named")],
+)
+def test_a_free_form_explains_more_than_a_named_blur_and_much_more_than_none(
+    over_named: float, over_none: float, spec: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gaussian = kernels.gaussian(0.7)
+    named = choose.KernelEstimate(gaussian, "named", 0.3, (("named", 0.0),))
+    misfits = {1: 50.0, len(gaussian): 50.0 - over_none + over_named, len(shake()): 50.0 - over_none}
+    monkeypatch.setattr(choose, "hardly_blurred", lambda spec: False)
+    monkeypatch.setattr(choose, "estimate_parametric", lambda *_: named)
     monkeypatch.setattr(choose, "estimate_general", lambda _: general.FreeForm(shake(), 0.9))
-    monkeypatch.setattr(choose, "fit", lambda *_: (next(misfits), 0.4))
+    monkeypatch.setattr(choose, "fit", lambda _, kernel: (misfits[len(kernel)], 0.4))
     estimate = estimate_kernel(photograph(), 0.01)
-    assert estimate.spec == spec and estimate.confidence == (0.3 if spec == "sharp" else 0.9)
+    assert estimate.spec == spec and estimate.confidence == (0.3 if spec == "named" else 0.9)
 
 
 def test_blurs_that_sharp_texture_looks_like_count_as_none() -> None:

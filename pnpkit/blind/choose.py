@@ -2,7 +2,7 @@ r"""Sharp, parametric or free-form? The kernel whose residual spectrum is whites
 
 Dividing the measured spectrum by what a kernel K and a usual photograph behind it predict leaves noise, white, when K
 is right; what is left is ``parametric.fit``'s misfit (Whittle 1953). A free form has many more parameters than a named
-blur, so it must leave less by ``MARGIN``.
+blur, so it must leave less by ``MARGIN``, and less than no blur by ``EVIDENCE``: a wrong kernel ruins a sharp picture.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import numpy as np
 from pnpkit.blind.general import SMALLEST, estimate_general
 from pnpkit.blind.parametric import KernelEstimate, estimate_parametric, fit, hardly_blurred, luminance_of, measure
 
-MARGIN = 10.0  # in log likelihood, as the misfits are: real shakes gain 15 to 50, a sharp picture of a facade gained 8
+MARGIN = 1.0  # over a named blur, in log likelihood, as the misfits are
+EVIDENCE = 10.0  # over no blur at all: real shakes gain 25 to 50, a sharp picture of a facade gained 8
 TRUSTED = 0.5  # confidence in a named blur above which no free form is searched: it would take its name's place badly
 
 
@@ -39,7 +40,9 @@ def estimate_kernel(image: np.ndarray, noise_level: float) -> KernelEstimate:
         return named
     spectrum = measure(luminance, noise)
     free = estimate_general(luminance)
-    gain = fit(spectrum, named.kernel)[0] - fit(spectrum, free.kernel)[0] - MARGIN
+    left = fit(spectrum, free.kernel)[0]
+    over_named, over_none = (fit(spectrum, kernel)[0] - left for kernel in (named.kernel, np.ones((1, 1))))
+    gain = min(over_named - MARGIN, over_none - EVIDENCE)
     if gain <= 0:
         return KernelEstimate(named.kernel, named.spec, named.confidence, (*named.candidates, ("free-form", gain)))
     others = tuple((spec, score - gain) for spec, score in named.candidates)
