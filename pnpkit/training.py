@@ -23,6 +23,7 @@ from pnpkit.errors import InputError
 from pnpkit.files import write_whole
 from pnpkit.layers.activations import Clip, LevelTable, clip
 from pnpkit.layers.gradient_flow import LARGEST_STEP, GradientFlowConv2d
+from pnpkit.layers.muon import Muon
 from pnpkit.layers.norms import UnitNorm
 from pnpkit.networks import Euler, Network
 
@@ -104,45 +105,6 @@ def parameter_groups(network: nn.Module, config: TrainingConfig) -> list[dict]:
         {"params": inner, "scale": config.kernel_rate, "orthogonal": True},
     ]
     return [group for group in groups if group["params"]]
-
-
-class Muon(torch.optim.Adam):
-    """Muon for the groups marked ``orthogonal``, Adam for all others (Jordan et al. 2024).
-
-    A kernel, as a matrix with a row for each output channel, moves by lr times its momentum with all singular values
-    brought near 1 (0.7 to 1.2, by five steps of a quintic Newton-Schulz iteration): directions with small gradients
-    learn as fast as those with large ones.
-    """
-
-    MOMENTUM = 0.95
-
-    @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]  # no closures here
-        for group in self.param_groups:
-            for parameter in group["params"] if group.get("orthogonal") else ():
-                if parameter.grad is None:
-                    continue
-                momentum = self.state[parameter].setdefault("exp_avg", torch.zeros_like(parameter))
-                momentum.lerp_(parameter.grad, 1 - self.MOMENTUM)
-                direction = parameter.grad.lerp(momentum, self.MOMENTUM)
-                parameter.sub_(orthogonalised(direction.flatten(1)).view_as(parameter), alpha=group["lr"])
-                parameter.grad = None  # nothing is left for Adam
-        super().step()
-
-
-def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:
-    """U V^T, about, of a matrix U S V^T: its singular values brought to 0.7 to 1.2, but for those near 0.
-
-    Odd polynomials of the matrix act on its singular values alone; a x + b x^3 + c x^5 with these coefficients (Jordan
-    et al. 2024) drives all of (0, 1] towards 1, fast and not further than needed.
-    """
-    if matrix.shape[0] > matrix.shape[1]:
-        return orthogonalised(matrix.mT, steps).mT
-    x = matrix / (matrix.norm() + 1e-12)
-    for _ in range(steps):
-        gram = x @ x.mT
-        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
-    return x
 
 
 def steer_norms(network: nn.Module) -> None:

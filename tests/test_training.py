@@ -14,6 +14,7 @@ import torch
 
 from pnpkit import training
 from pnpkit.errors import InputError
+from pnpkit.layers.muon import orthogonalised
 from pnpkit.networks import Euler, build
 from pnpkit.training import Run, TrainingConfig, train
 
@@ -53,7 +54,7 @@ def test_muon_moves_a_kernel_along_all_its_singular_directions(shape: tuple[int,
     generator = torch.Generator().manual_seed(0)
     u, _, vt = torch.linalg.svd(torch.randn(shape, generator=generator), full_matrices=False)
     spread = torch.logspace(0, -1.5, min(shape))
-    moved = training.orthogonalised(u @ torch.diag(spread) @ vt)
+    moved = orthogonalised(u @ torch.diag(spread) @ vt)
     torch.testing.assert_close(u.mT @ moved @ vt.mT, torch.diag((u.mT @ moved @ vt.mT).diag()), atol=1e-4, rtol=0)
     found = torch.linalg.svdvals(moved)
     assert 0.65 < float(found.min()) and float(found.max()) < 1.25
