@@ -1,4 +1,4 @@
-"""Muon: kernels move along all their singular directions alike (K. Jordan et al. 2024, github.com/KellerJordan/Muon)."""
+"""Muon: kernels move along all their singular directions alike (Jordan et al. 2024, github.com/KellerJordan/Muon)."""
 
 from __future__ import annotations
 
