@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import skimage.data
@@ -47,6 +49,19 @@ def test_the_choice_is_free_form_for_a_shake(monkeypatch: pytest.MonkeyPatch) ->
     assert general.likeness(estimate.kernel, shake()) > 0.85
     assert estimate.candidates[0] == ("free-form", 0.0) and all(score < 0 for _, score in estimate.candidates[1:])
     assert "free form" in restore.describe(estimate) and "ESTIMATED" in restore.describe(estimate)
+
+
+def test_what_is_judged_are_the_frequencies_that_compression_leaves() -> None:
+    from pnpkit.blind.parametric import below, fit, measure
+
+    spectrum = measure(blurred(), 0.003)
+    part = below(spectrum, 0.35)
+    rows, columns = np.fft.fftfreq(part.block)[:, None], np.fft.rfftfreq(part.block)[None, :]
+    assert np.hypot(rows, columns)[part.used].max() <= 0.35 < np.hypot(rows, columns)[spectrum.used].max()
+    assert len(part.log_power) == len(part.design) == part.used.sum() < len(spectrum.log_power)
+    np.testing.assert_array_equal(below(spectrum, 1.0).log_power, spectrum.log_power)
+    high = replace(spectrum, log_power=np.where(part.used[spectrum.used], spectrum.log_power, -30.0))
+    assert fit(below(high, 0.35), shake())[0] == fit(part, shake())[0] < fit(high, shake())[0]
 
 
 def test_named_blurs_keep_their_names_and_cost_no_search(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@ r"""Sharp, parametric or free-form? The kernel whose residual spectrum is whites
 Dividing the measured spectrum by what a kernel K and a usual photograph behind it predict leaves noise, white, when K
 is right; what is left is ``parametric.fit``'s misfit (Whittle 1953). A free form has many more parameters than a named
 blur, so it must leave less by ``MARGIN``, and less than no blur by ``EVIDENCE``: a wrong kernel ruins a sharp picture.
+Both on frequencies up to ``TOLD``.
 """
 
 from __future__ import annotations
@@ -10,10 +11,19 @@ from __future__ import annotations
 import numpy as np
 
 from pnpkit.blind.general import SMALLEST, estimate_general
-from pnpkit.blind.parametric import KernelEstimate, estimate_parametric, fit, hardly_blurred, luminance_of, measure
+from pnpkit.blind.parametric import (
+    KernelEstimate,
+    below,
+    estimate_parametric,
+    fit,
+    hardly_blurred,
+    luminance_of,
+    measure,
+)
 
 MARGIN = 1.0  # over a named blur, in log likelihood, as the misfits are
-EVIDENCE = 10.0  # over no blur at all: real shakes gain 25 to 50, a sharp picture of a facade gained 8
+EVIDENCE = 10.0  # over no blur at all: shakes gain 15 to 50, sharp pictures up to 2
+TOLD = 0.35  # cycles per pixel: a JPEG empties what is higher, and a shake shows below
 TRUSTED = 0.5  # confidence in a named blur above which no free form is searched: it would take its name's place badly
 
 
@@ -38,7 +48,7 @@ def estimate_kernel(image: np.ndarray, noise_level: float) -> KernelEstimate:
     luminance, noise = luminance_of(image, noise_level)
     if named.confidence > TRUSTED or min(luminance.shape) < SMALLEST or np.ptp(luminance) == 0:
         return named
-    spectrum = measure(luminance, noise)
+    spectrum = below(measure(luminance, noise), TOLD)
     free = estimate_general(luminance)
     left = fit(spectrum, free.kernel)[0]
     over_named, over_none = (fit(spectrum, kernel)[0] - left for kernel in (named.kernel, np.ones((1, 1))))

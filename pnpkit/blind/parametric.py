@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import fft, optimize, special
@@ -193,6 +193,13 @@ def measure(luminance: np.ndarray, noise: float) -> Spectrum:
     chance = float(special.polygamma(1, m) + (special.digamma(m) - math.log(m)) ** 2)
     noise_power = max(noise, QUANTISATION) ** 2
     return Spectrum(block, used, np.log(power[used] + 1e-12), chance, design, noise_power, wide[np.ix_(lags, lags)])
+
+
+def below(spectrum: Spectrum, highest: float) -> Spectrum:
+    """What it says of frequencies up to ``highest``, in cycles per pixel along an axis."""
+    f = np.hypot(fft.fftfreq(spectrum.block)[:, None], fft.rfftfreq(spectrum.block)[None, :])
+    kept, used = (f <= highest)[spectrum.used], spectrum.used & (f <= highest)
+    return replace(spectrum, used=used, log_power=spectrum.log_power[kept], design=spectrum.design[kept])
 
 
 def _starts(size: int, block: int) -> np.ndarray:
