@@ -11,13 +11,13 @@ class Muon(torch.optim.Adam):
 
     A kernel, as a matrix with a row for each output channel, moves by lr times its momentum with all singular values
     brought near 1 (0.7 to 1.2, by five steps of a quintic Newton-Schulz iteration): directions with small gradients
-    learn as fast as those with large ones.
+    learn as fast as those with large ones. (torch.optim.Muon, of torch 2.9 and later, takes matrices only.)
     """
 
     MOMENTUM = 0.95
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]  # no closures here
+    def step(self) -> None:  # type: ignore[override]  # no closures here
         for group in self.param_groups:
             for parameter in group["params"] if group.get("orthogonal") else ():
                 if parameter.grad is None:
