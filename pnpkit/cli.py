@@ -131,7 +131,7 @@ def chosen(picture: Picture, options: dict[str, Any], *names: str) -> dict[str, 
     if options["linear"] and (picture.low, picture.high) not in ((0.0, 1.0), (0.0, 255.0), (0.0, 65535.0)):
         came = f"floats from {picture.low:.6g} to {picture.high:.6g}"
         raise InputError(f"--linear undoes the sRGB curve of values on the 0..1 scale, got {came}: leave it out")
-    return {name: options[name] for name in names}
+    return {"compression": picture.compression, **{name: options[name] for name in names}}
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
@@ -265,7 +265,8 @@ def estimate_kernel(image: str, noise_level: float | None, out: str | None, **op
         raise InputError(f"the folder of {target} does not exist")
     if target.exists() and (not options["overwrite"] or target.samefile(source)):
         raise InputError(f"{target}: exists already: choose another name, or --overwrite what is not the input")
-    estimate = restore.estimate_kernel_of(images.read(source).pixels, noise_level)
+    picture = images.read(source)
+    estimate = restore.estimate_kernel_of(picture.pixels, noise_level, compression=picture.compression)
     kernels.save(target, estimate.kernel)
     if not options["quiet"]:
         click.echo(f"{image} -> {target}: {restore.describe(estimate)}")

@@ -39,6 +39,7 @@ def inpaint(
     limits: tuple[float, float] = (0.0, 1.0),
     callback: Callable[[Step], None] | None = None,
     linear: bool = False,
+    compression: float = 0.0,
 ) -> Restoration:
     """Fill holes: a fixed point of T = proj ∘ D_strength ∘ (id - tau grad 1/2 ||M x - y||^2), M = 1 where y is known.
 
@@ -46,7 +47,7 @@ def inpaint(
 
     Args:
         image, denoiser, noise_level, splitting, tau, method, tol, max_steps, device, max_memory, precision, limits,
-            callback, linear: as in ``deblur``, but ``auto`` splits forward-backward.
+            callback, linear, compression: as in ``deblur``, but ``auto`` splits forward-backward.
         mask: (H, W), true or not 0 where a pixel is MISSING (as in skimage and OpenCV, not as in deepinv).
         strength: sigma of the denoiser; None is 10/255, or more when the noise asks for it. Smoother when larger.
 
@@ -86,6 +87,7 @@ def upscale(
     limits: tuple[float, float] = (0.0, 1.0),
     callback: Callable[[Step], None] | None = None,
     linear: bool = False,
+    compression: float = 0.0,
 ) -> Restoration:
     """Enlarge: a fixed point of T = proj ∘ D_strength ∘ (id - tau grad 1/2 ||S x - y||^2), S the mean over squares.
 
@@ -93,7 +95,7 @@ def upscale(
 
     Args:
         image, denoiser, noise_level, splitting, tau, method, tol, max_steps, device, max_memory, precision, limits,
-            callback, linear: as in ``deblur``, but ``auto`` splits forward-backward.
+            callback, linear, compression: as in ``deblur``, but ``auto`` splits forward-backward.
         factor: a whole number from 2 to 8; the result is (factor H, factor W).
         strength: sigma of the denoiser; None is 2/255, or more when the noise asks for it.
 

@@ -23,6 +23,7 @@ from PIL.ImageFile import ImageFile
 
 from pnpkit.errors import InputError
 from pnpkit.files import replacing
+from pnpkit.jpeg import compression_error
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,7 +55,8 @@ class Picture:
 
     pixels: float32 or float64, (H, W) or (H, W, 3), on the 0..1 scale, without alpha. alpha: (H, W), the file's own
     values, or None. dtype: of the file, uint8, uint16 or a float. notes: sentences on what reading had to change.
-    exif, icc: raw bytes or None.
+    exif, icc: raw bytes or None. compression: root mean square error of the pixels that a JPEG's tables tell of, on
+    the 0..1 scale; 0 for all others.
     """
 
     pixels: np.ndarray
@@ -65,6 +67,7 @@ class Picture:
     notes: tuple[str, ...] = ()
     exif: bytes | None = None
     icc: bytes | None = None
+    compression: float = 0.0
 
 
 def read(path: str | os.PathLike[str]) -> Picture:
@@ -245,7 +248,10 @@ def _read_pillow(path: Path, opener: Callable[[Path], ImageFile], head: bytes) -
             exif, remark = tags.tobytes() if len(tags) else None, ""
         except Exception:  # damaged metadata must not cost the picture
             orientation, exif, remark = 1, None, "damaged EXIF left out"
-        return _picture(path, samples, (note, remark), orientation, icc, exif)
+        picture = _picture(path, samples, (note, remark), orientation, icc, exif)
+        if isinstance(image, JpegImagePlugin.JpegImageFile):
+            picture = replace(picture, compression=compression_error(image))
+        return picture
 
 
 def _read_pypng(path: Path) -> np.ndarray:

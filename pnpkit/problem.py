@@ -100,6 +100,7 @@ class Settings:
     linear: bool
     splitting: str
     tau: float | None
+    compression: float
 
     @classmethod
     def among(cls, arguments: dict[str, Any]) -> Settings:
@@ -165,8 +166,8 @@ class Bench:
 
     def noise_level(self, picture: Tensor) -> float:
         """Given, or estimated from the picture."""
-        given = self.settings.noise_level
-        return noise_of(picture) if given is None else check_level("noise level", given)
+        settings = self.settings
+        return noise_level_of(picture, settings.noise_level, settings.compression, settings.linear)
 
     def restore(self, problem: Problem) -> Restoration:
         """A fixed point of T = proj ∘ D_strength ∘ G, G the data's half of the splitting."""
@@ -338,9 +339,16 @@ def open_denoiser(denoiser: str | Network, device: torch.device) -> Network:
     raise InputError(f"a denoiser is a name or a pnpkit network, got {type(denoiser).__name__}: see plug_and_play")
 
 
-def noise_of(y: Tensor) -> float:
-    """Estimated noise level, mean over the batch."""
-    return float(np.mean([estimate_noise(images.from_tensor(x[None].cpu().double())) for x in y]))
+def noise_level_of(y: Tensor, given: float | None, compression: float, linear: bool) -> float:
+    """As given, or the mean of the estimates over the batch, but at least what compression lost: its error is no white
+    noise, yet it is what a restoration must not enlarge. Of linear light, where y is."""
+    lost = check_level("compression", compression)
+    if given is not None:
+        return check_level("noise level", given)
+    if linear and lost:
+        lost = float((light.decode(light.encode(y) + lost) - y).square().mean().sqrt())
+    estimates = [estimate_noise(images.from_tensor(x[None].cpu().double())) for x in y]
+    return max(float(np.mean(estimates)), lost)
 
 
 def check_level(what: str, value: float | str, top: float = 1.0) -> float:

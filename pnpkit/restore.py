@@ -19,7 +19,6 @@ from pnpkit.diagnostics import Audit, audit
 from pnpkit.errors import InputError, UnknownName
 from pnpkit.networks.base import Network
 from pnpkit.networks.tiles import within_memory
-from pnpkit.noise import estimate_noise
 from pnpkit.operators import BOUNDARIES, blur
 from pnpkit.precision import convert
 from pnpkit.problem import (
@@ -29,7 +28,7 @@ from pnpkit.problem import (
     Settings,
     allowed,
     check_level,
-    noise_of,
+    noise_level_of,
     open_denoiser,
     open_image,
 )
@@ -64,6 +63,7 @@ def deblur(
     limits: tuple[float, float] = (0.0, 1.0),
     callback: Callable[[Step], None] | None = None,
     linear: bool = False,
+    compression: float = 0.0,
 ) -> Restoration:
     """Remove a blur: a fixed point of T = proj ∘ D_strength ∘ prox_{tau f}, f = 1/2 ||K x - y||^2.
 
@@ -92,6 +92,8 @@ def deblur(
         callback: called with a ``Step`` after every evaluation.
         linear: undo the sRGB curve before and apply it after: blur and noise happen in light, files hold about its
             1/2.4th power. Noise level, strength, limits and the callback's iterates are then of linear light.
+        compression: root mean square error that lossy compression left, 0..1 scale, as ``images.read`` tells it of a
+            JPEG. The estimated noise level is at least that: compression removes noise and puts its own error there.
 
     Raises:
         InputError: anything that cannot be used, in one sentence.
@@ -133,11 +135,12 @@ def denoise(
     max_memory: float | None = None,
     precision: str = "auto",
     linear: bool = False,
+    compression: float = 0.0,
 ) -> Restoration:
     """Remove noise: one application of D(., strength).
 
     Args:
-        image, noise_level, denoiser, device, max_memory, linear: as those of ``deblur``.
+        image, noise_level, denoiser, device, max_memory, linear, compression: as those of ``deblur``.
         strength: sigma of the denoiser, 0..1 scale; None or "auto" is the noise level.
         precision: auto, float32 or float64; not bfloat16, for no later step would make good what it rounds.
 
@@ -150,7 +153,7 @@ def denoise(
     y, back = open_image(image, device, linear)
     y = convert(y, precision)
     network = open_denoiser(denoiser, y.device)
-    noise = noise_of(y) if noise_level is None else check_level("noise level", noise_level)
+    noise = noise_level_of(y, noise_level, compression, linear)
     if strength is None or strength == "auto":
         sigma = min(noise, network.top)
     else:
@@ -220,11 +223,12 @@ def open_kernel(kernel: str | np.ndarray | Tensor, y: Tensor, noise: float) -> t
     return kernels.normalise(array), f"given: {'x'.join(map(str, array.shape))} array", False
 
 
-def estimate_kernel_of(image: np.ndarray, noise_level: float | None = None) -> KernelEstimate:
+def estimate_kernel_of(
+    image: np.ndarray, noise_level: float | None = None, *, compression: float = 0.0
+) -> KernelEstimate:
     """The blur of a picture, as ``deblur`` with ``kernel="auto"`` would take it. Arguments as there."""
     pixels, _ = images.as_float(image)
-    noise = estimate_noise(pixels) if noise_level is None else check_level("noise level", noise_level)
-    return estimate_kernel(pixels, noise)
+    return estimate_kernel(pixels, noise_level_of(images.to_tensor(pixels), noise_level, compression, linear=False))
 
 
 def describe(estimate: KernelEstimate) -> str:

@@ -22,6 +22,7 @@ RANKS = {
     "kernels": 1,
     "wavelets": 1,
     "light": 1,
+    "jpeg": 1,
     "total_variation": 1,
     "hardware": 1,
     "conjugate_gradients": 1,

@@ -1,0 +1,78 @@
+"""What a JPEG lost is read off its tables, and counts as noise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import skimage.data
+from PIL import Image
+
+from pnpkit import deblur, images, restore
+from pnpkit.jpeg import laplace_error
+from pnpkit.metrics import psnr
+
+PHOTOGRAPHS = {"astronaut": skimage.data.astronaut, "chelsea": skimage.data.chelsea, "camera": skimage.data.camera}
+
+
+def jpeg(path, pixels: np.ndarray, **options) -> images.Picture:
+    Image.fromarray(pixels).save(path, "JPEG", **options)
+    return images.read(path)
+
+
+@pytest.mark.parametrize("quality", [50, 75, 90])
+@pytest.mark.parametrize("subsampling", [0, 2])
+@pytest.mark.parametrize("name", PHOTOGRAPHS)
+def test_the_error_is_told_within_a_half(tmp_path, name, quality, subsampling):
+    original = PHOTOGRAPHS[name]()
+    picture = jpeg(tmp_path / "a.jpg", original, quality=quality, subsampling=subsampling)
+    true = np.sqrt(np.mean((picture.pixels - original / 255) ** 2))
+    assert 2 / 3 < picture.compression / true < 3 / 2
+
+
+def test_coefficients_that_are_laplace_are_told():
+    scales = np.geomspace(0.1, 20, 30)
+    numbers = np.random.default_rng(0).laplace(scale=scales, size=(100_000, 30))
+    rounded = np.round(numbers)
+    true = ((rounded - numbers) ** 2).mean(0)
+    np.testing.assert_allclose(laplace_error((rounded == 0).mean(0), np.ones(30)), true, rtol=0.1)
+    assert laplace_error(np.array(1.0), np.array(9.0)) == 0
+
+
+def test_nothing_is_lost_where_nothing_is_told(tmp_path):
+    pixels = skimage.data.chelsea()
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    assert images.read(tmp_path / "a.png").compression == 0
+    assert jpeg(tmp_path / "tiny.jpg", pixels[:7, :5], quality=50).compression == 0
+    Image.fromarray(pixels).convert("CMYK").save(tmp_path / "cmyk.jpg")
+    assert images.read(tmp_path / "cmyk.jpg").compression == 0
+    assert jpeg(tmp_path / "grey.jpg", np.full((64, 64), 128, np.uint8), quality=50).compression < 1e-6
+
+
+def test_a_picture_that_lies_on_its_side_lost_the_same(tmp_path):
+    pixels = skimage.data.chelsea()
+    upright = jpeg(tmp_path / "a.jpg", pixels, quality=60)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = jpeg(tmp_path / "b.jpg", pixels, quality=60, exif=exif)
+    assert turned.pixels.shape[:2] == upright.pixels.shape[1::-1]
+    assert turned.compression == upright.compression
+
+
+def test_deblurring_goes_by_what_compression_lost(tmp_path):
+    sharp = skimage.data.chelsea()[60:220, 100:260] / 255
+    blurred = restore.simulate(sharp, "motion:9,30", 0.005, seed=1)
+    rows, columns = ((n - m) // 2 for n, m in zip(sharp.shape[:2], blurred.shape[:2], strict=True))
+    frame = sharp[rows : rows + blurred.shape[0], columns : columns + blurred.shape[1]]
+    picture = jpeg(tmp_path / "a.jpg", (255 * blurred.clip(0, 1)).round().astype(np.uint8), quality=60)
+    settings = {"denoiser": "wavelet", "max_steps": 20}
+    run = deblur(picture.pixels, "motion:9,30", compression=picture.compression, **settings)
+    unaware = deblur(picture.pixels, "motion:9,30", **settings)
+    assert run.noise_level == picture.compression > 2 * unaware.noise_level
+    assert psnr(run.image, frame) > psnr(unaware.image, frame) + 0.3
+    assert deblur(picture.pixels, "motion:9,30", compression=0.5, noise_level=0.01, **settings).noise_level == 0.01
+
+
+def test_in_linear_light_the_loss_is_that_of_light(tmp_path):
+    flat = [np.full((40, 40, 3), value) for value in (0.05, 0.9)]
+    levels = [restore.denoise(p, denoiser="identity", linear=True, compression=0.02).noise_level for p in flat]
+    assert levels[0] < 0.02 / 5 and 0.03 < levels[1] < 0.05  # the curve is flat in the dark, steep in the light
