@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 
 import pnpkit
-from pnpkit import registry
+from pnpkit import registry, restore
 from pnpkit.certificates import Certificate, Side
 from pnpkit.errors import CardError, InputError, UnknownName
 from pnpkit.registry import Card
@@ -155,7 +155,7 @@ def test_deepinvs_denoisers_come_by_name_and_claim_nothing() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_denoiser_deblurs_and_says_what_is_proven(name: str) -> None:
     rows, columns = np.mgrid[:24, :28]
-    blurred = pnpkit.restore.simulate(0.5 + 0.4 * np.sin(rows / 3) * np.cos(columns / 4), "gaussian:1", 0.01)
+    blurred = restore.simulate(0.5 + 0.4 * np.sin(rows / 3) * np.cos(columns / 4), "gaussian:1", 0.01)
     run = pnpkit.deblur(blurred, "gaussian:1", denoiser=name, noise_level=0.01, max_steps=3)
     assert run.image.shape == blurred.shape and np.isfinite(run.image).all()
     assert run.certificate.averaged == (name in PROVEN)
