@@ -127,7 +127,7 @@ def limits_of(picture: Picture) -> tuple[float, float]:
 
 
 def chosen(picture: Picture, options: dict[str, Any], *names: str) -> dict[str, Any]:
-    """The options that a restoration is called with."""
+    """What a restoration is called with: options, and what the file tells of itself."""
     if options["linear"] and (picture.low, picture.high) not in ((0.0, 1.0), (0.0, 255.0), (0.0, 65535.0)):
         came = f"floats from {picture.low:.6g} to {picture.high:.6g}"
         raise InputError(f"--linear undoes the sRGB curve of values on the 0..1 scale, got {came}: leave it out")

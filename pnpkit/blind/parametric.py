@@ -196,7 +196,7 @@ def measure(luminance: np.ndarray, noise: float) -> Spectrum:
 
 
 def below(spectrum: Spectrum, highest: float) -> Spectrum:
-    """What it says of frequencies up to ``highest``, in cycles per pixel along an axis."""
+    """What it says of frequencies up to ``highest``, in cycles per pixel (of the length of (fy, fx))."""
     f = np.hypot(fft.fftfreq(spectrum.block)[:, None], fft.rfftfreq(spectrum.block)[None, :])
     kept, used = (f <= highest)[spectrum.used], spectrum.used & (f <= highest)
     return replace(spectrum, used=used, log_power=spectrum.log_power[kept], design=spectrum.design[kept])
