@@ -1,0 +1,107 @@
+"""What compression hides: the blur that is found in pictures as PNG and as JPEG, and what becomes of sharp ones.
+
+    python scripts/compressed.py --data PATH [--denoiser euler-fast] [--steps 12]
+
+PATH holds bsds500/val and kernels. Pictures of val, shaken, blurred by name, or sharp, noise 0.005, 8 bits; JPEGs by
+Pillow with halved chroma. Each is read again and its kernel estimated, as `pnpkit deblur` does. Sharp ones are restored
+with the estimate, too: PSNR against what they were made of, before and after. The constants of the choice were found
+with some of these pictures (docs/lab-book.md). Writes docs/results/compressed.{json,md}.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import platform
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from pnpkit import images, kernels, restore
+from pnpkit.blind.general import likeness
+from pnpkit.files import write_whole
+from pnpkit.metrics import psnr
+
+RESULTS = Path(__file__).parent.parent / "docs" / "results"
+NOISE = 0.005
+FORMATS: dict[str, dict[str, Any]] = {
+    "png": {},
+    **{f"jpeg {q}": {"quality": q, "subsampling": 2} for q in (95, 80, 60)},
+}
+SHAKEN = {"101085": (7, 3), "208001": (5,), "296059": (1,), "42049": (7,)}  # picture: kernels of Levin et al.
+NAMED = {"106024": "gaussian:1.6", "42012": "motion:15,30", "143090": "disk:4"}
+SHARP = ("302008", "102061", "42012", "143090", "58060", "8023")
+
+
+def cases(data: Path) -> list[tuple[str, str, np.ndarray | None]]:
+    """(picture, what was done to it, the kernel or None)."""
+    shakes = [(name, f"levin09_{n}") for name, numbers in SHAKEN.items() for n in numbers]
+    return [
+        *((name, shake, np.load(data / "kernels" / f"{shake}.npy")) for name, shake in shakes),
+        *((name, spec, kernels.parse(spec)) for name, spec in NAMED.items()),
+        *((name, "sharp", None) for name in SHARP),
+    ]
+
+
+def saved(pixels: np.ndarray, path: Path, options: dict[str, Any]) -> images.Picture:
+    """Written in 8 bits and read again."""
+    Image.fromarray((255 * pixels.clip(0, 1)).round().astype(np.uint8)).save(path, **options)
+    return images.read(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--denoiser", default="euler-fast")
+    parser.add_argument("--steps", type=int, default=12)
+    args = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    for name, what, kernel in tqdm(cases(args.data)):
+        scene = images.read(args.data / "bsds500" / "val" / f"{name}.jpg").pixels
+        blurred = restore.simulate(scene, np.ones((1, 1)) if kernel is None else kernel, NOISE)
+        for form, options in FORMATS.items():
+            with tempfile.TemporaryDirectory() as folder:
+                picture = saved(blurred, Path(folder) / f"a.{form[:4].strip()}", options)
+            found = restore.estimate_kernel_of(picture.pixels, compression=picture.compression)
+            row: dict[str, Any] = {"picture": name, "made": what, "format": form, "found": found.spec}
+            row |= {"confidence": found.confidence, "compression": picture.compression}
+            if kernel is not None:
+                row["likeness"] = likeness(found.kernel, kernel)
+            else:
+                run = restore.deblur(picture.pixels, found.kernel, denoiser=args.denoiser, max_steps=args.steps,
+                                     compression=picture.compression)  # fmt: skip
+                row |= {"before": psnr(picture.pixels, scene), "after": psnr(run.image, scene)}
+            rows.append(row)
+    command = f"python scripts/compressed.py --data PATH --denoiser {args.denoiser} --steps {args.steps}"
+    record = {"rows": rows, "command": command, "seed": 0, "date": datetime.date.today().isoformat()}
+    write_whole(
+        RESULTS / "compressed.json", (json.dumps(record | {"machine": platform.machine()}, indent=1) + "\n").encode()
+    )
+    write_whole(RESULTS / "compressed.md", table(rows).encode())
+    print(table(rows))
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """A line for each picture, a column for each format."""
+    lines = [
+        "The blur that is found (its likeness to the true one, at most 1; for sharp ones PSNR before -> after, dB).",
+        "",
+    ]
+    lines += ["| picture | made | " + " | ".join(FORMATS) + " |", "| --- " * (2 + len(FORMATS)) + "|"]
+    for first in rows[:: len(FORMATS)]:
+        same = [row for row in rows if (row["picture"], row["made"]) == (first["picture"], first["made"])]
+        cells = []
+        for row in same:
+            score = f"{row['likeness']:.2f}" if "likeness" in row else f"{row['before']:.2f} -> {row['after']:.2f}"
+            cells.append(f"{row['found']} ({score})")
+        lines.append(f"| {first['picture']} | {first['made']} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
