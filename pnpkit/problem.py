@@ -30,6 +30,7 @@ from pnpkit.solver import Status, Step
 from pnpkit.splittings import FORWARD_BACKWARD, HALF_QUADRATIC, SPLITTINGS, penalised
 from pnpkit.strength import RULES, SURE, MapAt, by_sure, step_for, strength_for
 
+COMPRESSED = 1.5  # the level that restores JPEGs best, times their error, and shows their blurs (lab book)
 SHORT = "to fit into memory Anderson's method looks back {0.depth} steps only"
 Back = Callable[[Tensor], np.ndarray | Tensor]
 
@@ -340,9 +341,9 @@ def open_denoiser(denoiser: str | Network, device: torch.device) -> Network:
 
 
 def noise_level_of(y: Tensor, given: float | None, compression: float, linear: bool) -> float:
-    """As given, or the mean of the estimates over the batch, but at least what compression lost: its error is no white
-    noise, yet it is what a restoration must not enlarge. Of linear light, where y is."""
-    lost = check_level("compression", compression)
+    """As given, or the mean of the estimates over the batch, but at least ``COMPRESSED`` times what compression lost:
+    its error is no white noise, yet it is what a restoration must not enlarge. Of linear light, where y is."""
+    lost = COMPRESSED * check_level("compression", compression)
     if given is not None:
         return check_level("noise level", given)
     if linear and lost:

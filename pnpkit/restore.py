@@ -93,7 +93,7 @@ def deblur(
         linear: undo the sRGB curve before and apply it after: blur and noise happen in light, files hold about its
             1/2.4th power. Noise level, strength, limits and the callback's iterates are then of linear light.
         compression: root mean square error that lossy compression left, 0..1 scale, as ``images.read`` tells it of a
-            JPEG. The estimated noise level is at least that: compression removes noise and puts its own error there.
+            JPEG. The estimated noise level is at least 1.5 times that: compression hides noise behind its own error.
 
     Raises:
         InputError: anything that cannot be used, in one sentence.

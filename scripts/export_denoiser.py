@@ -44,13 +44,15 @@ def trained(name: str, architecture: str, args: argparse.Namespace) -> tuple[Net
     run = training.Run(build(architecture, meta["arguments"]), config)
     run.load(checkpoint)
     training.finish(run)
+    network = training.without_small_steps(run.network, args.least_step) if args.least_step else run.network
     shutil.copy(args.folder / "training.csv", registry.folder() / name / "training.csv")
-    return run.network, {
+    return network, {
         "data": "BSDS500 train + test (400 photographs; Arbelaez et al. 2011), Gaussian noise",
         "command": args.command,
         "config": meta["config"],
         "start": meta["start"],
         "steps": run.step,
+        **({"least_step": args.least_step} if args.least_step else {}),
         "hours": round(run.seconds / 3600, 3),
         "device": args.device,
         "date": datetime.date.today().isoformat(),
@@ -64,6 +66,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="of the training run; none where nothing is learnt")
     parser.add_argument("--command", help="the training command, for the card")
     parser.add_argument("--device", help="what it was trained on, for the card")
+    parser.add_argument("--least-step", type=float, default=0.0, help="leave out Euler steps whose tau is below this")
     args = parser.parse_args()
     if args.folder and not (args.command and args.device):
         parser.error("a training run needs --command and --device for its card")

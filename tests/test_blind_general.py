@@ -12,6 +12,7 @@ from scipy import ndimage, signal
 from pnpkit import images, kernels, restore
 from pnpkit.blind import choose, general, latent
 from pnpkit.blind.choose import estimate_kernel
+from pnpkit.blind.parametric import below, fit, hardly_blurred, measure
 from pnpkit.cli import program
 from pnpkit.errors import InputError
 
@@ -52,8 +53,6 @@ def test_the_choice_is_free_form_for_a_shake(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_what_is_judged_are_the_frequencies_that_compression_leaves() -> None:
-    from pnpkit.blind.parametric import below, fit, measure
-
     spectrum = measure(blurred(), 0.003)
     part = below(spectrum, 0.35)
     rows, columns = np.fft.fftfreq(part.block)[:, None], np.fft.rfftfreq(part.block)[None, :]
@@ -80,9 +79,15 @@ def test_named_blurs_keep_their_names_and_cost_no_search(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize(
     "over_named, over_none, spec",
-    [(9.0, 9.0, "named"), (16.0, 16.0, "free-form"), (4.0, 25.0, "free-form"), (0.5, 25.0, "named")],
+    [
+        (7.0, 9.5, "sharp"),
+        (6.0, 9.5, "named"),
+        (16.0, 16.0, "free-form"),
+        (4.0, 25.0, "free-form"),
+        (0.5, 25.0, "named"),
+    ],
 )
-def test_a_free_form_explains_more_than_a_named_blur_and_much_more_than_none(
+def test_a_named_blur_explains_more_than_none_and_a_free_form_more_than_both(
     over_named: float, over_none: float, spec: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gaussian = kernels.gaussian(0.7)
@@ -93,12 +98,21 @@ def test_a_free_form_explains_more_than_a_named_blur_and_much_more_than_none(
     monkeypatch.setattr(choose, "estimate_general", lambda _: general.FreeForm(shake(), 0.9))
     monkeypatch.setattr(choose, "fit", lambda _, kernel: (misfits[len(kernel)], 0.4))
     estimate = estimate_kernel(photograph(), 0.01)
-    assert estimate.spec == spec and estimate.confidence == (0.3 if spec == "named" else 0.9)
+    assert estimate.spec == spec
+    assert estimate.confidence == {"named": 0.3, "sharp": 1 - 0.3, "free-form": 0.9}[spec]
+
+
+def test_a_blur_that_only_what_compression_emptied_tells_of_is_none() -> None:
+    """Frequencies above 0.35 cycles per pixel at the noise level: as a JPEG leaves them, and as a Gaussian would."""
+    sharp = photograph()
+    f = np.hypot(np.fft.fftfreq(sharp.shape[0])[:, None], np.fft.rfftfreq(sharp.shape[1]))
+    emptied = np.fft.irfft2(np.fft.rfft2(sharp) * np.exp(-((f.clip(0.35) - 0.35) ** 2) / 0.003), sharp.shape)
+    noisy = emptied + 0.005 * np.random.default_rng(0).standard_normal(sharp.shape)
+    assert not hardly_blurred(choose.estimate_parametric(noisy, 0.005).spec)
+    assert estimate_kernel(noisy, 0.005).spec == "sharp"
 
 
 def test_blurs_that_sharp_texture_looks_like_count_as_none() -> None:
-    from pnpkit.blind.parametric import hardly_blurred
-
     assert hardly_blurred("sharp") and hardly_blurred("gaussian:0.63")
     assert not hardly_blurred("gaussian:0.7") and not hardly_blurred("disk:1.3")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import math
 import shutil
 from pathlib import Path
 
@@ -193,6 +194,24 @@ def test_warm_start_keeps_what_was_learnt() -> None:
     training.warm_start(larger, source, small=1e-6)
     x = catalogue.image(1, 3, 10, 12)
     torch.testing.assert_close(larger(x, 0.1), source(x, 0.1), atol=1e-5, rtol=0)
+    deeper = catalogue.euler(blocks=5)
+    training.warm_start(deeper, source, small=1e-6)
+    torch.testing.assert_close(deeper(x, 0.1), source(x, 0.1), atol=1e-5, rtol=0)
+    new = [float(block.activation.high.values.detach().max()) < math.log(1e-5) for block in deeper.steps()]
+    assert new == [False, True, True, False, True]  # the old ones are spread out
     dncnn, other = catalogue.dncnn(), build("dncnn", {"depth": 3, "channels": 8})
     training.warm_start(other, dncnn)
     assert torch.equal(other(x, 0.1), dncnn(x, 0.1))
+
+
+def test_steps_that_do_next_to_nothing_can_be_left_out() -> None:
+    network = catalogue.euler(blocks=3)
+    with torch.no_grad():
+        network.steps()[1].raw_step.fill_(-12.0)
+    smaller = training.without_small_steps(network, 0.2)
+    x = catalogue.image(1, 3, 10, 12)
+    assert smaller.config.blocks == len(smaller.steps()) == 2
+    torch.testing.assert_close(smaller(x, 0.1), network(x, 0.1), atol=1e-4, rtol=0)
+    assert smaller.certify().averaged
+    with pytest.raises(InputError, match="same scale"):
+        training.without_small_steps(catalogue.euler(blocks=2, scales=(1, 2)), 0.2)

@@ -1,9 +1,9 @@
 r"""Sharp, parametric or free-form? The kernel whose residual spectrum is whitest.
 
 Dividing the measured spectrum by what a kernel K and a usual photograph behind it predict leaves noise, white, when K
-is right; what is left is ``parametric.fit``'s misfit (Whittle 1953). A free form has many more parameters than a named
-blur, so it must leave less by ``MARGIN``, and less than no blur by ``EVIDENCE``: a wrong kernel ruins a sharp picture.
-Both on frequencies up to ``TOLD``.
+is right; what is left is ``parametric.fit``'s misfit (Whittle 1953). A wrong kernel ruins a sharp picture, so a named
+blur must leave less than no blur by ``NAMED``, and a free form, which has many more parameters, less than that by
+``MARGIN`` and less than no blur by ``EVIDENCE``. All on frequencies up to ``TOLD``.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from pnpkit.blind.parametric import (
 )
 
 MARGIN = 1.0  # over a named blur, in log likelihood, as the misfits are
+NAMED = (
+    3.0  # over no blur: Gaussians from 0.8, disks and motions gained 4 and more, sharp pictures lost 1 to 5 (lab book)
+)
 EVIDENCE = 10.0  # over no blur at all: shakes that were seen gained 12 to 51, sharp pictures up to 5 (lab book)
 TOLD = 0.35  # cycles per pixel: a JPEG empties what is higher, and a shake shows below
 TRUSTED = 0.5  # confidence in a named blur above which no free form is searched: it would take its name's place badly
@@ -42,13 +45,18 @@ def estimate_kernel(image: np.ndarray, noise_level: float) -> KernelEstimate:
         InputError: an image of another shape or not finite; a noise level that is negative or not finite.
     """
     named = estimate_parametric(image, noise_level)
-    if hardly_blurred(named.spec):
-        candidates = (("sharp", 0.0), *(pair for pair in named.candidates if pair[0] != "sharp"))
-        named = KernelEstimate(np.ones((1, 1)), "sharp", named.confidence, candidates)
     luminance, noise = luminance_of(image, noise_level)
-    if named.confidence > TRUSTED or min(luminance.shape) < SMALLEST or np.ptp(luminance) == 0:
+    if min(luminance.shape) < SMALLEST or np.ptp(luminance) == 0:
         return named
     spectrum = below(measure(luminance, noise), TOLD)
+    gain = fit(spectrum, np.ones((1, 1)))[0] - fit(spectrum, named.kernel)[0]
+    trusted = named.confidence > TRUSTED
+    if hardly_blurred(named.spec):
+        named = _as_sharp(named, named.confidence)
+    elif gain < NAMED:
+        named, trusted = _as_sharp(named, 1 - named.confidence), False
+    if trusted:
+        return named
     free = estimate_general(luminance)
     left = fit(spectrum, free.kernel)[0]
     over_named, over_none = (fit(spectrum, kernel)[0] - left for kernel in (named.kernel, np.ones((1, 1))))
@@ -57,3 +65,9 @@ def estimate_kernel(image: np.ndarray, noise_level: float) -> KernelEstimate:
         return KernelEstimate(named.kernel, named.spec, named.confidence, (*named.candidates, ("free-form", gain)))
     others = tuple((spec, score - gain) for spec, score in named.candidates)
     return KernelEstimate(free.kernel, "free-form", free.agreement, (("free-form", 0.0), *others))
+
+
+def _as_sharp(named: KernelEstimate, confidence: float) -> KernelEstimate:
+    """No blur, in place of one that is hardly there or that nothing but missing detail tells of."""
+    candidates = (("sharp", 0.0), *(pair for pair in named.candidates if pair[0] != "sharp"))
+    return KernelEstimate(np.ones((1, 1)), "sharp", confidence, candidates)
