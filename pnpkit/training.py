@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -156,45 +156,6 @@ def compile_activations(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, Clip):
             module.kernel = fused
-
-
-@torch.no_grad()
-def warm_start(network: Network, source: Network, small: float = 0.01) -> None:
-    """Begin where ``source`` ended. The steps of an Euler network go, in order and spread out evenly, to steps of the
-    same scale and shape; steps that ``source`` does not have begin near the identity, by thresholds of ``small`` sigma
-    and not by a small tau, which would keep them from learning: it was seen to fall, never to rise."""
-    if not (isinstance(network, Euler) and isinstance(source, Euler)):
-        network.load_state_dict(source.state_dict())
-        return
-    left, steps = source.steps(), network.steps()
-    for number, block in enumerate(steps):
-        due = number * len(source.steps()) // len(steps) + len(left) >= len(source.steps())
-        same = [old for old in left if old.scale == block.scale and old.kernel.shape == block.kernel.shape]
-        if due and same:
-            block.load_state_dict(same[0].state_dict())
-            left.remove(same[0])
-        else:
-            for table in (module for module in block.modules() if isinstance(module, LevelTable)):
-                table.values.fill_(math.log(small))
-    if len(source.frames) == len(network.frames):
-        network.frames.load_state_dict(source.frames.state_dict())
-    if left:
-        raise InputError(f"{len(left)} steps of the source find no place in the network")
-
-
-@torch.no_grad()
-def without_small_steps(network: Euler, least: float) -> Euler:
-    """The Euler network whose steps are those of ``network`` with tau of at least ``least``: others do next to
-    nothing and cost as much."""
-    kept = [block for block in network.steps() if float(block.step) >= least]
-    config = replace(network.config, blocks=len(kept))
-    if len(config.scales) > 1:
-        raise InputError("steps can be left out where all look at the same scale")
-    smaller = Euler(config)
-    for block, old in zip(smaller.steps(), kept, strict=True):
-        block.load_state_dict(old.state_dict())
-    smaller.frames.load_state_dict(network.frames.state_dict())
-    return smaller
 
 
 class Run:

@@ -20,7 +20,7 @@ from typing import Any
 from safetensors import safe_open
 
 from pnpkit import registry, training
-from pnpkit.networks import NETWORKS, Network, build
+from pnpkit.networks import NETWORKS, Euler, Network, build, growth
 
 PAPERS = {
     "euler": "Sherry, Celledoni, Ehrhardt, Murari, Owren, Schoenlieb: Designing stable neural networks using convex "
@@ -44,7 +44,9 @@ def trained(name: str, architecture: str, args: argparse.Namespace) -> tuple[Net
     run = training.Run(build(architecture, meta["arguments"]), config)
     run.load(checkpoint)
     training.finish(run)
-    network = training.without_small_steps(run.network, args.least_step) if args.least_step else run.network
+    network = run.network
+    if args.least_step and isinstance(network, Euler):
+        network = growth.without_small_steps(network, args.least_step)
     shutil.copy(args.folder / "training.csv", registry.folder() / name / "training.csv")
     return network, {
         "data": "BSDS500 train + test (400 photographs; Arbelaez et al. 2011), Gaussian noise",

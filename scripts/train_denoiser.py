@@ -20,7 +20,7 @@ import torch
 from tqdm import tqdm
 
 from pnpkit import distributed, hardware, registry, training
-from pnpkit.networks import NETWORKS, build
+from pnpkit.networks import NETWORKS, build, growth
 
 
 def pictures(*folders: Path) -> list:
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=os.environ.get("PNPKIT_BSDS500"), required=False)
     parser.add_argument("--folder", type=Path, help="where checkpoint and curve go (default: runs/NAME)")
     parser.add_argument("--arguments", type=json.loads, default={}, help='fields of the config, {"blocks": 12}')
-    parser.add_argument("--start", help="begin from this denoiser of the registry; new Euler steps begin near id")
+    parser.add_argument("--start", help="begin from this denoiser; an Euler network may be deeper or wider")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in the folder")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--threads", type=int, default=0)
@@ -66,7 +66,7 @@ def work(args: argparse.Namespace, parser: argparse.ArgumentParser, device: str)
     limit = sum(distributed.gather(hardware.convolution_limit(network, share, config.patch, device, half)))
     start = ""
     if args.start:
-        training.warm_start(network, registry.load_denoiser(args.start, device=device))
+        growth.warm_start(network, registry.load_denoiser(args.start, device=device))
         start = f"{args.start}, sha256 {registry.denoisers()[args.start].sha256}"
     if args.compile == "activations":
         training.compile_activations(network)

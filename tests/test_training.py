@@ -16,7 +16,7 @@ import torch
 from pnpkit import training
 from pnpkit.errors import InputError
 from pnpkit.layers.muon import orthogonalised
-from pnpkit.networks import Euler, build
+from pnpkit.networks import Euler, build, growth
 from pnpkit.training import Run, TrainingConfig, train
 
 CONFIG = TrainingConfig(steps=12, batch=4, patch=16, warmup=2, checkpoint_minutes=1e9)
@@ -189,18 +189,27 @@ def test_nan_stops_training(tmp_path: Path) -> None:
 def test_warm_start_keeps_what_was_learnt() -> None:
     source = catalogue.euler(blocks=2)
     with pytest.raises(InputError, match="1 steps of the source find no place"):
-        training.warm_start(catalogue.euler(blocks=1), source)
+        growth.warm_start(catalogue.euler(blocks=1), source)
     larger = catalogue.euler(blocks=4, scales=(1, 2))
-    training.warm_start(larger, source, small=1e-6)
+    growth.warm_start(larger, source, small=1e-6)
     x = catalogue.image(1, 3, 10, 12)
     torch.testing.assert_close(larger(x, 0.1), source(x, 0.1), atol=1e-5, rtol=0)
     deeper = catalogue.euler(blocks=5)
-    training.warm_start(deeper, source, small=1e-6)
+    growth.warm_start(deeper, source, small=1e-6)
     torch.testing.assert_close(deeper(x, 0.1), source(x, 0.1), atol=1e-5, rtol=0)
     new = [float(block.activation.high.values.detach().max()) < math.log(1e-5) for block in deeper.steps()]
     assert new == [False, True, True, False, True]  # the old ones are spread out
+    wider = catalogue.euler(blocks=2, hidden=2 * source.config.hidden)
+    growth.warm_start(wider, source)
+    torch.testing.assert_close(wider(x, 0.1), source(x, 0.1), atol=0.03, rtol=0)
+    assert (wider(x, 0.1) - source(x, 0.1)).abs().max() > 1e-4
+    count = source.config.hidden
+    for block, old in zip(wider.steps(), source.steps(), strict=True):
+        assert torch.equal(block.kernel[:count], old.kernel) and torch.equal(block.raw_step, old.raw_step)
+        norms = block.kernel.flatten(1).norm(dim=1)
+        assert 0.01 < norms[count:].mean() < 0.5 * norms[:count].mean()
     dncnn, other = catalogue.dncnn(), build("dncnn", {"depth": 3, "channels": 8})
-    training.warm_start(other, dncnn)
+    growth.warm_start(other, dncnn)
     assert torch.equal(other(x, 0.1), dncnn(x, 0.1))
 
 
@@ -208,10 +217,10 @@ def test_steps_that_do_next_to_nothing_can_be_left_out() -> None:
     network = catalogue.euler(blocks=3)
     with torch.no_grad():
         network.steps()[1].raw_step.fill_(-12.0)
-    smaller = training.without_small_steps(network, 0.2)
+    smaller = growth.without_small_steps(network, 0.2)
     x = catalogue.image(1, 3, 10, 12)
     assert smaller.config.blocks == len(smaller.steps()) == 2
     torch.testing.assert_close(smaller(x, 0.1), network(x, 0.1), atol=1e-4, rtol=0)
     assert smaller.certify().averaged
     with pytest.raises(InputError, match="same scale"):
-        training.without_small_steps(catalogue.euler(blocks=2, scales=(1, 2)), 0.2)
+        growth.without_small_steps(catalogue.euler(blocks=2, scales=(1, 2)), 0.2)
