@@ -55,14 +55,19 @@ def decide(precision: str, network: Network, y: Tensor) -> str:
     return str(y.dtype).removeprefix("torch.")
 
 
-def rough_denoiser(network: Network, sigma: float) -> Map:
-    """D(., sigma) multiplied in bfloat16, added up in the type of its input. Nothing is known about it."""
+def rough_denoisers(network: Network) -> Callable[[float], Map]:
+    """sigma -> D(., sigma), or at the largest sigma that it has, multiplied in bfloat16 and added up in the type of its
+    input. Nothing is known about it."""
+    nothing = certificates.nothing(f"{network.name}(., sigma)", "rounded to bfloat16: no bound is known")
 
-    def function(x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, torch.bfloat16):
-            return network(x, sigma).to(x.dtype)
+    def at(sigma: float) -> Map:
+        def function(x: Tensor) -> Tensor:
+            with torch.autocast(x.device.type, torch.bfloat16):
+                return network(x, min(sigma, network.top)).to(x.dtype)
 
-    return Map(function, certificates.nothing(f"{network.name}(., sigma)", "rounded to bfloat16: no bound is known"))
+        return Map(function, nothing)
+
+    return at
 
 
 class _Stalled(Exception):

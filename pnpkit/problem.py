@@ -24,11 +24,11 @@ from pnpkit.networks.base import Network
 from pnpkit.networks.ridge import Ridge
 from pnpkit.networks.tiles import within_memory
 from pnpkit.noise import estimate_noise
-from pnpkit.precision import convert, decide, rough_denoiser, solve_from
+from pnpkit.precision import convert, decide, rough_denoisers, solve_from
 from pnpkit.registry import load_denoiser
 from pnpkit.solver import Status, Step
-from pnpkit.splittings import FORWARD_BACKWARD, HALF_QUADRATIC, SPLITTINGS, penalised
-from pnpkit.strength import RULES, SURE, MapAt, by_sure, step_for, strength_for
+from pnpkit.splittings import CONTINUATION, FORWARD_BACKWARD, SPLITTINGS, penalised
+from pnpkit.strength import RULES, SURE, MapAt, by_sure, inside, step_for, strength_for
 
 COMPRESSED = 1.5  # the level that restores JPEGs best, times their error, and shows their blurs (lab book)
 SHORT = "to fit into memory Anderson's method looks back {0.depth} steps only"
@@ -78,9 +78,10 @@ class Restoration:
         """The splitting, tau, and where tau must lie, in words; nothing for denoising."""
         if self.tau is None or self.L is None:
             return ""
-        if self.splitting == HALF_QUADRATIC:
-            return f"{self.splitting} splitting with tau {self.tau:.4g}, for which any tau > 0 will do"
-        return f"{self.splitting} splitting, tau {self.tau:.4g} in (0, 2/L), L {self.L:.6g}"
+        if self.splitting == FORWARD_BACKWARD:
+            return f"{self.splitting} splitting, tau {self.tau:.4g} in (0, 2/L), L {self.L:.6g}"
+        how = " by continuation" if self.splitting == CONTINUATION else ""
+        return f"half-quadratic splitting{how} with tau {self.tau:.4g}, for which any tau > 0 will do"
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,8 @@ class Problem:
         guess: the first iterate, brought into the box by the run.
         picture: from the fixed point to the image of the Restoration.
         noise_level: 0..1 scale. error: the level of the noise that an inexact A acts like;
-            half-quadratic splitting goes by the larger. least: the least strength of the problem, unless one is given.
+            splittings other than forward-backward go by the larger. least: the least strength of the problem, unless
+            one is given.
         splitting: the usual one. note, kernel: of the Restoration.
     """
 
@@ -181,13 +183,13 @@ class Bench:
         def map_at(data: LeastSquares, sigma: float) -> Map:
             if settings.method == "fista" and isinstance(network, Ridge):
                 return penalised_ridge(data, network, sigma, plan.tau, settings.limits)
-            return split(data, network.at(sigma), plan.tau, settings.limits)
+            return split(data, inside(network), plan.tau, sigma, settings.limits)
 
         start = problem.guess.clamp(*settings.limits)
         sigma, note, start = self.strength(problem, fidelity, plan, map_at, start)
         rough = None
         if settings.method != "fista" and decide(settings.precision, network, problem.y) == "bfloat16":
-            rough = split(fidelity, rough_denoiser(network, sigma), plan.tau, settings.limits)
+            rough = split(fidelity, rough_denoisers(network), plan.tau, sigma, settings.limits)
         run = solve_from(
             rough,
             map_at(fidelity, sigma),
@@ -223,7 +225,7 @@ class Bench:
         if splitting == "auto":  # fista has no other than forward-backward
             splitting = FORWARD_BACKWARD if settings.method == "fista" else problem.splitting
         level, cause = problem.noise_level, "the noise"
-        if splitting == HALF_QUADRATIC and problem.error > level:
+        if splitting != FORWARD_BACKWARD and problem.error > level:
             level, cause = problem.error, f"what is wrong with the kernel, taken for noise of {problem.error:.4f}"
         tau = step_for(splitting, level, network, fidelity) if settings.tau is None else float(settings.tau)
         strength = min(max(problem.least, strength_for(level, tau, network, splitting)), network.top)
@@ -252,7 +254,7 @@ def check_splitting(settings: Settings) -> None:
     known = ("auto", *SPLITTINGS)
     if settings.splitting not in known:
         raise UnknownName("splitting", settings.splitting, known)
-    if settings.method == "fista" and settings.splitting == HALF_QUADRATIC:
+    if settings.method == "fista" and settings.splitting not in ("auto", FORWARD_BACKWARD):
         raise InputError("fista accelerates forward-backward splitting: choose that one, or another method")
     if settings.tau is not None and not (settings.tau > 0 and math.isfinite(settings.tau)):
         raise InputError(f"tau must be a positive number, got {settings.tau}")

@@ -34,7 +34,7 @@ from pnpkit.problem import (
 )
 from pnpkit.registry import load_denoiser
 from pnpkit.solver import Status, Step
-from pnpkit.splittings import FORWARD_BACKWARD, HALF_QUADRATIC
+from pnpkit.splittings import CONTINUATION, FORWARD_BACKWARD
 
 DOUBTFUL = 0.5  # confidence of an estimated kernel below which the user is warned
 # Errors of a kernel act like noise that no estimate sees; measured on real blurs (docs/lab-book.md).
@@ -109,7 +109,7 @@ def deblur(
     def picture(x: Tensor) -> np.ndarray | Tensor:
         return bench.back(crop(x, y))
 
-    half = weights.size > 1  # where there is no blur, what is left is the denoiser's alone
+    blurred = weights.size > 1  # where there is no blur, what is left is the denoiser's alone
     problem = Problem(
         operator,
         y,
@@ -118,7 +118,7 @@ def deblur(
         noise,
         note,
         weights,
-        HALF_QUADRATIC if half else FORWARD_BACKWARD,
+        CONTINUATION if blurred else FORWARD_BACKWARD,
         error=FREE_FORM_ERROR if free else KERNEL_ERROR,
         least=FREE_FORM_STRENGTH if free else 0.0,
     )

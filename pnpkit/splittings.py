@@ -16,10 +16,13 @@ from torch import Tensor
 
 from pnpkit import certificates, proximal
 from pnpkit.certificates import Certificate, Kind, Side
+from pnpkit.errors import InputError
 from pnpkit.fidelity import Fidelity, LeastSquares
 from pnpkit.maps import Map
 
 Penalty = Callable[[Tensor], Tensor]
+At = Callable[[float], Map]  # a denoiser at a strength sigma: ``network.at``
+FACTORS = (8.0, 1.0)  # of tau, in turn, in ``continuation``: measured (docs/lab-book.md)
 
 
 def forward_backward(
@@ -65,6 +68,41 @@ def half_quadratic(fidelity: LeastSquares, backward: Map, tau: float, limits: tu
         InputError: tau is not a finite number > 0.
     """
     step = backward @ fidelity.prox(tau)
+    return step if limits is None else proximal.box(*limits) @ step
+
+
+def continuation(
+    fidelity: LeastSquares,
+    denoiser: At,
+    tau: float,
+    sigma: float,
+    limits: tuple[float, float] | None = None,
+    factors: tuple[float, ...] = FACTORS,
+) -> Map:
+    r"""T = [proj_box] ∘ D(., s_m) ∘ prox_{t_m f} ∘ ... ∘ D(., s_1) ∘ prox_{t_1 f}: half-quadratic splitting at several
+    penalties in turn, t_j = c_j tau and s_j = sqrt(c_j) sigma.
+
+    Continuation (Wang, Yang, Yin & Zhang, SIAM J. Imaging Sci. 1(3), 2008) lets the penalty 1/tau grow from step to
+    step and stops somewhere. Here its few steps are one map, which is repeated: a composition of averaged maps, so it
+    has the fixed points and the proof that a schedule has not. Strong steps tell structure from noise, weak ones keep
+    texture.
+
+    Args:
+        fidelity, limits: as those of ``half_quadratic``.
+        denoiser: sigma -> the denoiser at that strength, such as ``network.at``.
+        tau, sigma: those of the factor 1; any tau > 0.
+        factors: c_1, ..., c_m, the first applied first.
+
+    Raises:
+        InputError: no factors, or a c_j tau that is not a finite number > 0.
+    """
+    if not factors:
+        raise InputError("continuation needs at least one factor")
+    step = None
+    for factor in factors:
+        one = half_quadratic(fidelity, denoiser(math.sqrt(max(factor, 0.0)) * sigma), factor * tau)
+        step = one if step is None else one @ step
+    assert step is not None
     return step if limits is None else proximal.box(*limits) @ step
 
 
@@ -140,9 +178,10 @@ def _all_firm(parts: tuple[Certificate, ...]) -> bool:
     return all(p.averaged and p.averagedness is not None and p.averagedness <= 0.5 for p in parts)
 
 
-HALF_QUADRATIC, FORWARD_BACKWARD = "half-quadratic", "forward-backward"
-# What has a fidelity, a backward map, a tau and a box: the splittings that a restoration can choose from.
-SPLITTINGS: dict[str, Callable[[LeastSquares, Map, float, tuple[float, float]], Map]] = {
-    HALF_QUADRATIC: half_quadratic,
-    FORWARD_BACKWARD: forward_backward,
+CONTINUATION, HALF_QUADRATIC, FORWARD_BACKWARD = "continuation", "half-quadratic", "forward-backward"
+# The splittings that a restoration can choose from: (f, the denoiser, tau, sigma, the box) -> T.
+SPLITTINGS: dict[str, Callable[[LeastSquares, At, float, float, tuple[float, float]], Map]] = {
+    CONTINUATION: continuation,
+    HALF_QUADRATIC: lambda f, denoiser, tau, sigma, limits: half_quadratic(f, denoiser(sigma), tau, limits),
+    FORWARD_BACKWARD: lambda f, denoiser, tau, sigma, limits: forward_backward(f, denoiser(sigma), tau, limits),
 }

@@ -28,7 +28,7 @@ from pnpkit.iterations import Anderson
 from pnpkit.maps import Map
 from pnpkit.networks.base import Network
 from pnpkit.solver import solve
-from pnpkit.splittings import FORWARD_BACKWARD, HALF_QUADRATIC
+from pnpkit.splittings import CONTINUATION, FORWARD_BACKWARD, HALF_QUADRATIC, At
 
 SMALLEST_STRENGTH = 0.1 / 255  # also for pictures without noise: something must regularise
 RULES = ("auto", "sure")
@@ -58,7 +58,7 @@ class Sure:
 
 
 # Forward-backward splitting is slower: its trials need more steps.
-SURE = {HALF_QUADRATIC: Sure(), FORWARD_BACKWARD: Sure(shrink=0.66, first=8, further=4)}
+SURE = {CONTINUATION: Sure(), HALF_QUADRATIC: Sure(), FORWARD_BACKWARD: Sure(shrink=0.66, first=8, further=4)}
 
 
 @dataclass(frozen=True)
@@ -80,16 +80,21 @@ def penalty_for(level: float, denoiser: Network) -> float:
 
 
 def step_for(splitting: str, level: float, denoiser: Network, fidelity: LeastSquares) -> float:
-    """The rule for tau: ``penalty_for`` in half-quadratic splitting, 1.9 / L in forward-backward."""
-    return penalty_for(level, denoiser) if splitting == HALF_QUADRATIC else fidelity.default_step()
+    """The rule for tau: 1.9 / L in forward-backward splitting, ``penalty_for`` in the others."""
+    return fidelity.default_step() if splitting == FORWARD_BACKWARD else penalty_for(level, denoiser)
 
 
 def strength_for(level: float, tau: float, denoiser: Network, splitting: str = FORWARD_BACKWARD) -> float:
-    """The rule of ``strength="auto"``, inside the range of the denoiser: ``coupling`` sqrt(tau) level for
-    half-quadratic splitting, what ``Network.strength`` says for forward-backward."""
-    half = splitting == HALF_QUADRATIC
-    rule = denoiser.coupling * math.sqrt(tau) * level if half else denoiser.strength(level, tau)
+    """The rule of ``strength="auto"``, inside the range of the denoiser: what ``Network.strength`` says for
+    forward-backward splitting, ``coupling`` sqrt(tau) level for the others."""
+    forward = splitting == FORWARD_BACKWARD
+    rule = denoiser.strength(level, tau) if forward else denoiser.coupling * math.sqrt(tau) * level
     return float(min(max(rule, SMALLEST_STRENGTH), denoiser.top))
+
+
+def inside(denoiser: Network) -> At:
+    """sigma -> the denoiser at that strength, or at the largest that it has."""
+    return lambda sigma: denoiser.at(min(sigma, denoiser.top))
 
 
 def by_sure(

@@ -4,9 +4,9 @@
 
 First picture of BSDS500 val (481 x 321), levin09_1, circular, noise 2.55/255, numpy.random.seed(0). All in one run on
 the same threads: seconds and evaluations to ||x - T x|| <= tol ||x||, tol = 1e-3, 1e-4, 1e-5 as far as it went, and the
-median seconds of an evaluation. pnpkit splits half-quadratically, as its command does, unless a name says otherwise.
-What is cheap, one evaluation of each denoiser beside the bare convolutions in it, is
-the median of --repeat, turn by turn; a whole restoration is the median of --runs. deepinv runs its own loop on the same
+median seconds of an evaluation. pnpkit splits by continuation, as its command does, unless a name says otherwise: T
+then calls the denoiser twice. What is cheap, one evaluation of each denoiser beside the bare convolutions in it, is the
+median of --repeat, turn by turn; a whole restoration is the median of --runs. deepinv runs its own loop on the same
 operator with the same DnCNN weights; scikit-image's TV denoiser stands behind gradient steps on it, and its
 unsupervised Wiener filter works channel by channel. --only picks methods by a part of their names, --size crops.
 Writes speed.{json,md} into docs/results (or --out).
@@ -42,9 +42,9 @@ from pnpkit.maps import Map
 from pnpkit.metrics import psnr
 from pnpkit.networks.base import Network
 from pnpkit.operators import blur
-from pnpkit.precision import rough_denoiser, solve_from
+from pnpkit.precision import rough_denoisers, solve_from
 from pnpkit.solver import Result, Step, solve
-from pnpkit.splittings import FORWARD_BACKWARD, HALF_QUADRATIC, SPLITTINGS, forward_backward
+from pnpkit.splittings import CONTINUATION, FORWARD_BACKWARD, HALF_QUADRATIC, SPLITTINGS, forward_backward
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
 NOISE, TOLERANCE = 2.55 / 255, 1e-4
@@ -99,10 +99,11 @@ def ours(
     network, split = registry.load_denoiser(name), SPLITTINGS[splitting]
     tau = strength.step_for(splitting, NOISE, network, fidelity)
     sigma, clock = strength.strength_for(NOISE, tau, network, splitting), Clock()
-    rough = split(fidelity, rough_denoiser(network, sigma), tau, (0.0, 1.0)) if precision == "bfloat16" else None
+    box = (0.0, 1.0)
+    rough = split(fidelity, rough_denoisers(network), tau, sigma, box) if precision == "bfloat16" else None
     run = solve_from(
         rough,
-        split(fidelity, network.at(sigma), tau, (0.0, 1.0)),
+        split(fidelity, strength.inside(network), tau, sigma, box),
         y,
         iteration=iteration,
         tol=tol,
@@ -239,17 +240,18 @@ def methods(kernel: np.ndarray, y: Tensor, limit: int) -> dict[str, Callable[[],
     fidelity = LeastSquares(operator, y)
     dncnn = registry.load_denoiser("dncnn")
     sigma = strength.strength_for(NOISE, 1.0, dncnn)
-    forward, half = FORWARD_BACKWARD, HALF_QUADRATIC
+    both, half = CONTINUATION, HALF_QUADRATIC
+    splittings = {"": both, "half-quadratic, ": half, "forward-backward, ": FORWARD_BACKWARD}
     accelerated = {
-        f"pnpkit, {name}, {label}": partial(ours, name, splitting, Anderson(), fidelity, y, limit)
+        f"pnpkit, {name}, {label}Anderson": partial(ours, name, splitting, Anderson(), fidelity, y, limit)
         for name in ("wavelet", "euler-fast", "euler")
-        for label, splitting in (("Anderson", half), ("forward-backward, Anderson", forward))
+        for label, splitting in splittings.items()
     }
     return accelerated | {
         "pnpkit, euler, Anderson, bfloat16 first": lambda: ours(
-            "euler", half, Anderson(), fidelity, y, limit, "bfloat16"
+            "euler", both, Anderson(), fidelity, y, limit, "bfloat16"
         ),
-        "pnpkit, euler, Picard": lambda: ours("euler", half, Picard(), fidelity, y, limit),
+        "pnpkit, euler, Picard": lambda: ours("euler", both, Picard(), fidelity, y, limit),
         REFERENCE: lambda: theirs(PnP(denoiser=dncnn), sigma, 1.0, operator, y, limit),
         "deepinv PGD, TV prior": lambda: theirs(TVPrior(n_it_max=50), 1.0, 2e-3, operator, y, limit),
         "scikit-image, denoise_tv_chambolle": lambda: total_variation(fidelity, y, 2e-3, limit),

@@ -39,7 +39,7 @@ from pnpkit.maps import Map
 from pnpkit.metrics import psnr
 from pnpkit.operators import blur
 from pnpkit.solver import Step, solve
-from pnpkit.splittings import HALF_QUADRATIC, SPLITTINGS
+from pnpkit.splittings import CONTINUATION, SPLITTINGS
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
 TV_STEPS = 500
@@ -90,16 +90,16 @@ def total_variation(weight: float, y: np.ndarray, kernel: np.ndarray, clean: np.
 
 
 def with_denoiser(name: str, steps: int, watched: int) -> Callable[..., dict[str, float]]:
-    """NAME, half-quadratic splitting as ``pnpkit deblur`` has it, or NAME:forward-backward."""
+    """NAME, continuation as ``pnpkit deblur`` has it, or NAME:SPLITTING."""
     head, _, tail = name.rpartition(":")
     network = registry.load_denoiser(head if tail in SPLITTINGS else name)
-    splitting = tail if tail in SPLITTINGS else HALF_QUADRATIC
+    splitting = tail if tail in SPLITTINGS else CONTINUATION
     proven = network.certificate.averaged
 
     def method(y: np.ndarray, fidelity: LeastSquares, clean: np.ndarray, kernel: np.ndarray, noise: float) -> dict:
         tau = strength.step_for(splitting, noise / 255, network, fidelity)
-        backward = network.at(strength.strength_for(noise / 255, tau, network, splitting))
-        map = SPLITTINGS[splitting](fidelity, backward, tau, (0.0, 1.0))
+        sigma = strength.strength_for(noise / 255, tau, network, splitting)
+        map = SPLITTINGS[splitting](fidelity, strength.inside(network), tau, sigma, (0.0, 1.0))
         return run(map, y, clean, Anderson() if proven else Picard(), 1e-4, steps if proven else watched)
 
     return method

@@ -37,7 +37,7 @@ from pnpkit.metrics import psnr
 from pnpkit.networks.base import Network
 from pnpkit.operators import blur
 from pnpkit.solver import Result, solve
-from pnpkit.splittings import HALF_QUADRATIC, half_quadratic
+from pnpkit.splittings import CONTINUATION, continuation
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
 FACTORS = (0.5, 0.7, 1.0, 1.4, 2.0)
@@ -53,17 +53,17 @@ def case(network: Network, clean: np.ndarray, kernel: np.ndarray, noise: float) 
     tau = strength.penalty_for(level, network)
 
     def map_at(data: LeastSquares, sigma: float) -> Map:
-        return half_quadratic(data, network.at(sigma), tau, (0.0, 1.0))
+        return continuation(data, strength.inside(network), tau, sigma, (0.0, 1.0))
 
     def run(sigma: float, start: torch.Tensor) -> Result:
         return solve(map_at(fidelity, sigma), start, iteration=Anderson(), tol=TOL, max_steps=STEPS)
 
-    closed, start = strength.strength_for(level, tau, network, HALF_QUADRATIC), y.clamp(0, 1)
+    closed, start = strength.strength_for(level, tau, network, CONTINUATION), y.clamp(0, 1)
     runs = {1.0: run(closed, start)}
     for factor in (1.4, 2.0, 0.7, 0.5):  # a fixed point is where it is: each goes on from its neighbour
         neighbour = {1.4: 1.0, 2.0: 1.4, 0.7: 1.0, 0.5: 0.7}[factor]
         runs[factor] = run(factor * closed, runs[neighbour].x)
-    how = strength.SURE[HALF_QUADRATIC]
+    how = strength.SURE[CONTINUATION]
     choice = strength.by_sure(fidelity, map_at, start, level, closed, network.top, how)
     end = run(choice.strength, choice.start)
     least = strength.least_of_parabola([t[0] for t in choice.tried], [t[1] for t in choice.tried])
@@ -149,7 +149,7 @@ def store(name: str, args: argparse.Namespace, cases: dict[str, list[dict[str, A
         "seed": 0,
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
         "factors": FACTORS,
-        "rule": vars(strength.SURE[HALF_QUADRATIC]),
+        "rule": vars(strength.SURE[CONTINUATION]),
         "implied_shrink": implied_shrink([c for some in cases.values() for c in some]),
         "rules": {noise: compare(some) for noise, some in cases.items()},
         "cases": cases,

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from pnpkit import kernels, registry, restore, strength
 from pnpkit.files import write_whole
 from pnpkit.metrics import psnr
-from pnpkit.splittings import HALF_QUADRATIC, SPLITTINGS
+from pnpkit.splittings import CONTINUATION, FORWARD_BACKWARD, SPLITTINGS
 
 FACTORS = (0.6, 1.0, 1.7)
 NOISES = (2.55, 7.65, 12.75)
@@ -35,7 +35,7 @@ RESULTS = Path(__file__).parent.parent / "docs" / "results"
 def gains(name: str, splitting: str, level: float, crops: list[np.ndarray], blurs: list[np.ndarray]) -> list[float]:
     """Mean gain in PSNR (dB) for each factor; tau by the rule of the splitting."""
     network = registry.load_denoiser(name)
-    tau = strength.penalty_for(level, network) if splitting == HALF_QUADRATIC else 1.9
+    tau = 1.9 if splitting == FORWARD_BACKWARD else strength.penalty_for(level, network)
     rule = strength.strength_for(level, tau, network, splitting)
     means = []
     for factor in FACTORS:
@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--kernels", type=Path, required=True, help="folder with levin09_1.npy and levin09_5.npy")
     parser.add_argument("--pictures", type=int, default=3)
     parser.add_argument("--names", nargs="*", default=["euler", "dncnn"])
-    parser.add_argument("--splitting", choices=tuple(SPLITTINGS), default=HALF_QUADRATIC)
+    parser.add_argument("--splitting", choices=tuple(SPLITTINGS), default=CONTINUATION)
     args = parser.parse_args()
     crops = []
     for path in sorted((args.data / "train").glob("*.jpg"))[: args.pictures]:

@@ -57,7 +57,7 @@ def test_the_last_residual_is_that_of_the_exact_map(network: pnpkit.networks.bas
 
     exact = forward_backward(fidelity, network.at(0.02), 1.9, (0.0, 1.0))
     watched = Map(lambda x: (points.append(x), exact(x))[1], exact.certificate, box=exact.box)
-    rough = forward_backward(fidelity, precision.rough_denoiser(network, 0.02), 1.9, (0.0, 1.0))
+    rough = forward_backward(fidelity, precision.rough_denoisers(network)(0.02), 1.9, (0.0, 1.0))
     found = precision.solve_from(rough, watched, y.clamp(0, 1), iteration=Picard(), tol=1e-3, max_steps=60)
     x = points[-1]
     residual = float(torch.linalg.vector_norm(x - exact(x)) / torch.linalg.vector_norm(x))

@@ -19,7 +19,7 @@ from pnpkit.fidelity import LeastSquares
 from pnpkit.maps import Map
 from pnpkit.operators import from_matrix
 from pnpkit.solver import Status, solve
-from pnpkit.splittings import admm, davis_yin, douglas_rachford, firm, half_quadratic
+from pnpkit.splittings import admm, continuation, davis_yin, douglas_rachford, firm, half_quadratic
 
 FIDELITY = LeastSquares(from_matrix(MATRIX), torch.from_numpy(Y)[None])
 START = torch.zeros(1, 12, dtype=torch.float64)
@@ -67,10 +67,34 @@ def test_half_quadratic_is_a_linear_system() -> None:
     assert np.abs(run.x[0].numpy() - truth).max() <= 1e-6
 
 
+def test_continuation_is_the_penalties_in_turn() -> None:
+    """x_1 = B(s_1) prox_{c_1 tau f}(x), x = B(s_2) prox_{c_2 tau f}(x_1) with B(s) = 1 / (1 + s): solved directly."""
+    tau, sigma, factors = 0.1, 0.3, (4.0, 1.0)
+    map = continuation(FIDELITY, proximal.ridge, tau, sigma, factors=factors)
+    run = solve(map, START, tol=1e-14, max_steps=20_000)
+    normal, data = MATRIX.T @ MATRIX, MATRIX.T @ Y
+    step, offset = np.eye(12), np.zeros(12)
+    for factor in factors:
+        inverse = np.linalg.inv(np.eye(12) + factor * tau * normal) / (1 + factor**0.5 * sigma)
+        step, offset = inverse @ step, inverse @ (offset + factor * tau * data)
+    truth = np.linalg.solve(np.eye(12) - step, offset)
+    assert np.abs(run.x[0].numpy() - truth).max() <= 1e-6
+    alone = half_quadratic(FIDELITY, proximal.ridge(sigma), tau, (0, 1))
+    same = continuation(FIDELITY, proximal.ridge, tau, sigma, (0, 1), factors=(1.0,))
+    assert torch.equal(alone(START), same(START)) and same.certificate.averagedness == alone.certificate.averagedness
+
+
+@pytest.mark.parametrize("factors", [(), (0.0,), (1.0, -2.0), (float("inf"),)])
+def test_continuation_needs_positive_factors(factors: tuple[float, ...]) -> None:
+    with pytest.raises(InputError):
+        continuation(FIDELITY, proximal.ridge, 0.1, 0.3, factors=factors)
+
+
 SPLITTINGS: dict[str, Callable[[LeastSquares, Map], Map]] = {
     "douglas-rachford": lambda f, d: douglas_rachford(f, d, 0.8),
     "admm": lambda f, d: admm(f, d, 0.8),
     "half quadratic": lambda f, d: half_quadratic(f, d, 0.8, (0, 1)),
+    "continuation": lambda f, d: continuation(f, lambda _: d, 0.8, 0.05, (0, 1)),
     "davis-yin": lambda f, d: davis_yin(f, d, proximal.box(0, 1)),
 }
 

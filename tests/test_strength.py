@@ -65,7 +65,7 @@ def test_sure_mends_a_closed_rule_that_is_far_off(splitting: str, nearer: float)
     tau = strength.step_for(splitting, 0.02, network, fidelity)
 
     def map_at(data: LeastSquares, sigma: float) -> Map:
-        return SPLITTINGS[splitting](data, network.at(sigma), tau, (0.0, 1.0))
+        return SPLITTINGS[splitting](data, strength.inside(network), tau, sigma, (0.0, 1.0))
 
     def score(sigma: float) -> float:
         run = solve(map_at(fidelity, sigma), y, iteration=pnpkit.Anderson(), max_steps=12)
