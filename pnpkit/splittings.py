@@ -22,7 +22,6 @@ from pnpkit.maps import Map
 
 Penalty = Callable[[Tensor], Tensor]
 At = Callable[[float], Map]  # a denoiser at a strength sigma: ``network.at``
-FACTORS = (8.0, 1.0)  # of tau, in turn, in ``continuation``: measured (docs/lab-book.md)
 
 
 def forward_backward(
@@ -77,7 +76,7 @@ def continuation(
     tau: float,
     sigma: float,
     limits: tuple[float, float] | None = None,
-    factors: tuple[float, ...] = FACTORS,
+    factors: tuple[float, ...] | None = None,
 ) -> Map:
     r"""T = [proj_box] ∘ D(., s_m) ∘ prox_{t_m f} ∘ ... ∘ D(., s_1) ∘ prox_{t_1 f}: half-quadratic splitting at several
     penalties in turn, t_j = c_j tau and s_j = sqrt(c_j) sigma.
@@ -91,11 +90,12 @@ def continuation(
         fidelity, limits: as those of ``half_quadratic``.
         denoiser: sigma -> the denoiser at that strength, such as ``network.at``.
         tau, sigma: those of the factor 1; any tau > 0.
-        factors: c_1, ..., c_m, the first applied first.
+        factors: c_1, ..., c_m, the first applied first; None follows ``factors_for``.
 
     Raises:
         InputError: no factors, or a c_j tau that is not a finite number > 0.
     """
+    factors = factors_for(tau) if factors is None else factors
     if not factors:
         raise InputError("continuation needs at least one factor")
     step = None
@@ -104,6 +104,15 @@ def continuation(
         step = one if step is None else one @ step
     assert step is not None
     return step if limits is None else proximal.box(*limits) @ step
+
+
+def factors_for(tau: float) -> tuple[float, float]:
+    """c and c / 8, c = 20 / sqrt(tau) within 2 ... 8: where noise is weak, tau is large and less strength is enough.
+
+    Measured with the rules of ``strength`` for tau and sigma (docs/lab-book.md); other ratios than 8 change little.
+    """
+    strong = min(max(20 / math.sqrt(tau), 2.0), 8.0) if tau > 0 else 8.0
+    return strong, strong / 8
 
 
 def firm(map: Map) -> Map:

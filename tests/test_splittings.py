@@ -19,7 +19,7 @@ from pnpkit.fidelity import LeastSquares
 from pnpkit.maps import Map
 from pnpkit.operators import from_matrix
 from pnpkit.solver import Status, solve
-from pnpkit.splittings import admm, continuation, davis_yin, douglas_rachford, firm, half_quadratic
+from pnpkit.splittings import admm, continuation, davis_yin, douglas_rachford, factors_for, firm, half_quadratic
 
 FIDELITY = LeastSquares(from_matrix(MATRIX), torch.from_numpy(Y)[None])
 START = torch.zeros(1, 12, dtype=torch.float64)
@@ -82,6 +82,15 @@ def test_continuation_is_the_penalties_in_turn() -> None:
     alone = half_quadratic(FIDELITY, proximal.ridge(sigma), tau, (0, 1))
     same = continuation(FIDELITY, proximal.ridge, tau, sigma, (0, 1), factors=(1.0,))
     assert torch.equal(alone(START), same(START)) and same.certificate.averagedness == alone.certificate.averagedness
+
+
+def test_where_noise_is_weak_less_strength_is_enough() -> None:
+    assert factors_for(1.0) == (8.0, 1.0) and factors_for(1000.0) == (2.0, 0.25)
+    assert factors_for(25.0) == (4.0, 0.5)
+    usual = continuation(FIDELITY, proximal.ridge, 25.0, 0.3)
+    assert torch.equal(usual(START), continuation(FIDELITY, proximal.ridge, 25.0, 0.3, factors=(4.0, 0.5))(START))
+    with pytest.raises(InputError, match="tau"):
+        continuation(FIDELITY, proximal.ridge, -1.0, 0.3)
 
 
 @pytest.mark.parametrize("factors", [(), (0.0,), (1.0, -2.0), (float("inf"),)])
