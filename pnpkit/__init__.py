@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from pnpkit.solver import Status as Status
     from pnpkit.solver import solve as solve
     from pnpkit.splittings import admm as admm
+    from pnpkit.splittings import continuation as continuation
     from pnpkit.splittings import davis_yin as davis_yin
     from pnpkit.splittings import douglas_rachford as douglas_rachford
     from pnpkit.splittings import forward_backward as forward_backward
@@ -72,6 +73,7 @@ _HOMES = {
     "denoisers": "registry",
     "fista": "algorithms",
     "admm": "splittings",
+    "continuation": "splittings",
     "davis_yin": "splittings",
     "douglas_rachford": "splittings",
     "half_quadratic": "splittings",

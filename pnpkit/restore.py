@@ -65,7 +65,7 @@ def deblur(
     linear: bool = False,
     compression: float = 0.0,
 ) -> Restoration:
-    """Remove a blur: a fixed point of T = proj ∘ D_strength ∘ prox_{tau f}, f = 1/2 ||K x - y||^2.
+    """Remove a blur: a fixed point of T = proj ∘ D_s ∘ prox_{t f} ∘ D_s' ∘ prox_{t' f}, f = 1/2 ||K x - y||^2.
 
     Args:
         image: ndarray (H, W) or (H, W, 3), float in 0..1 or uint8 or uint16; or a float tensor (B, C, H, W).
@@ -74,13 +74,14 @@ def deblur(
         denoiser: a name of the registry, or a network. ``euler-fast``, which the command line takes, restores as well
             as ``euler`` in a quarter of the time. With ``dncnn`` nothing is guaranteed.
         noise_level: standard deviation of the noise, 0..1 scale; None estimates it.
-        strength: sigma of the denoiser; None or "auto" follows ``strength.strength_for``, "sure" is chosen for this
-            picture by its unbiased risk, at two to four times the cost; see ``strength.by_sure``.
+        strength: sigma of the denoiser (those of continuation go with it); None or "auto" follows
+            ``strength.strength_for``, "sure" is chosen for this picture by its unbiased risk, at two to four times the
+            cost; see ``strength.by_sure``.
         boundary: ``unknown`` (photographs), ``circular`` or ``zero``.
-        splitting: how T meets the data: half-quadratic, by prox_{tau f}, or forward-backward, by id - tau grad f. auto:
-            the first, which restores better (docs/lab-book.md), but the second for fista.
-        tau: any positive number for half-quadratic, in (0, 2/L) for forward-backward; None follows
-            ``strength.step_for``.
+        splitting: how T meets the data: continuation, by prox_{tau f} at a small and a large penalty in turn;
+            half-quadratic, at one; or forward-backward, by id - tau grad f. auto: the first, which restores best
+            (docs/lab-book.md), but the last for fista.
+        tau: in (0, 2/L) for forward-backward, any positive number for the others; None follows ``strength.step_for``.
         method: the iteration: anderson (accelerated, with its proof kept), picard, km or halpern; see ``iterations``.
             Or fista, which with ``ridge`` minimises f + R / tau, see ``problem.penalised_ridge``.
         tol, max_steps: stop when ||x - T x|| <= tol ||x||, or after so many evaluations.

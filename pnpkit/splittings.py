@@ -1,7 +1,8 @@
 r"""Splittings: a problem in, a Map out, with the certificate composed from its parts.
 
 The problem is min f(x) + g(x) with f a data fidelity and g behind a ``backward`` map: its proximal map, or a
-denoiser at a fixed strength, ``D.at(sigma)``. Forward-backward and half-quadratic splitting take any averaged map.
+denoiser at a fixed strength, ``D.at(sigma)``; ``continuation`` takes the denoiser itself, sigma -> ``D.at(sigma)``.
+Forward-backward and half-quadratic splitting, at one penalty or several, take any averaged map.
 Douglas-Rachford, ADMM and Davis-Yin need firmly nonexpansive ones; an alpha-averaged denoiser is relaxed until it is
 (see ``firm``).
 """
