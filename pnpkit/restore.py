@@ -71,8 +71,8 @@ def deblur(
         image: ndarray (H, W) or (H, W, 3), float in 0..1 or uint8 or uint16; or a float tensor (B, C, H, W).
         kernel: a spec (see ``kernels.parse``), an array, or ``auto``: none, a Gaussian, a motion, a disk or a
             free form is estimated, and the certificate then speaks of the estimated kernel.
-        denoiser: a name of the registry, or a network. ``euler-fast``, which the command line takes, restores as well
-            as ``euler`` in a quarter of the time. With ``dncnn`` nothing is guaranteed.
+        denoiser: a name of the registry, or a network. ``euler-fast``, which the command line takes, restores nearly
+            as well as ``euler`` in half of the time. With ``dncnn`` nothing is guaranteed.
         noise_level: standard deviation of the noise, 0..1 scale; None estimates it.
         strength: sigma of the denoiser (those of continuation go with it); None or "auto" follows
             ``strength.strength_for``, "sure" is chosen for this picture by its unbiased risk, at two to four times the

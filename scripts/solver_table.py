@@ -67,7 +67,11 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=2)
     parser.add_argument("--max-steps", type=int, default=600)
     args = parser.parse_args()
-    kernel, network, noise = kernels.load(args.kernels / "levin09_1.npy"), registry.load_denoiser("euler"), 2.55 / 255
+    kernel, network, noise = (
+        kernels.load(args.kernels / "levin09_1.npy"),
+        registry.load_denoiser("euler-lecture"),
+        2.55 / 255,
+    )
     rows: dict[str, dict[str, list]] = {s: {i: [] for i in ITERATIONS} for s in SPLITTINGS}
     apart: dict[str, float] = {}
     for path in tqdm(sorted((args.data / "val").glob("*.jpg"))[: args.pictures]):
