@@ -31,12 +31,12 @@ def test_every_method_runs_and_is_stored(tmp_path: Path, monkeypatch: pytest.Mon
     benchmark.main()
     record = json.loads((tmp_path / "speed.json").read_text())
     assert record["command"].endswith("--threads 1 --limit 2 --repeat 2 --runs 1 --size 24")
-    assert len(record["runs"]) == 12
+    assert len(record["runs"]) == 15
     for name, row in record["runs"].items():
         assert row["seconds"] > 0 and row["psnr"] > 15, name
         assert ("steps" in row and 1 <= row["steps"] <= 2) or "wiener" in name
     assert all(row["ratio"] == row["seconds"] / row["bare"] for row in record["evaluations"].values())
-    assert (tmp_path / "speed.md").read_text().count("\n| ") == (2 + 3) + (2 + 12), "heads and rows"
+    assert (tmp_path / "speed.md").read_text().count("\n| ") == (2 + 3) + (2 + 15), "heads and rows"
 
 
 def test_levels_are_counted_from_the_first_step_below() -> None:
