@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import reduce
 
 from torch import Tensor
 
@@ -94,16 +95,13 @@ def continuation(
         factors: c_1, ..., c_m, the first applied first; None follows ``factors_for``.
 
     Raises:
-        InputError: no factors, or a c_j tau that is not a finite number > 0.
+        InputError: no factors, or one of them or tau is not a finite number > 0.
     """
     factors = factors_for(tau) if factors is None else factors
-    if not factors:
-        raise InputError("continuation needs at least one factor")
-    step = None
-    for factor in factors:
-        one = half_quadratic(fidelity, denoiser(math.sqrt(max(factor, 0.0)) * sigma), factor * tau)
-        step = one if step is None else one @ step
-    assert step is not None
+    if not factors or min(factors) <= 0:
+        raise InputError(f"continuation needs factors > 0, got {factors}")
+    steps = [half_quadratic(fidelity, denoiser(math.sqrt(c) * sigma), c * tau) for c in factors]
+    step = reduce(lambda inner, outer: outer @ inner, steps)
     return step if limits is None else proximal.box(*limits) @ step
 
 

@@ -57,7 +57,7 @@ class Sure:
     tol: float = 1e-3
 
 
-# Forward-backward splitting is slower: its trials need more steps.
+# Forward-backward splitting is slower: its trials need more steps. Continuation has that of one strength, not measured.
 SURE = {CONTINUATION: Sure(), HALF_QUADRATIC: Sure(), FORWARD_BACKWARD: Sure(shrink=0.66, first=8, further=4)}
 
 

@@ -22,9 +22,7 @@ from pnpkit.blind.parametric import (
 )
 
 MARGIN = 1.0  # over a named blur, in log likelihood, as the misfits are
-NAMED = (
-    3.0  # over no blur: Gaussians from 0.8, disks and motions gained 4 and more, sharp pictures lost 1 to 5 (lab book)
-)
+NAMED = 3.0  # over no blur: Gaussians from 0.8, disks, motions gained 4 to 70, sharp pictures lost 1 to 5 (lab book)
 EVIDENCE = 10.0  # over no blur at all: shakes that were seen gained 12 to 51, sharp pictures up to 5 (lab book)
 TOLD = 0.35  # cycles per pixel: a JPEG empties what is higher, and a shake shows below
 TRUSTED = 0.5  # confidence in a named blur above which no free form is searched: it would take its name's place badly

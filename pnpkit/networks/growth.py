@@ -55,10 +55,10 @@ def _fits(old: GradientFlowConv2d, block: GradientFlowConv2d) -> bool:
 def _take(block: GradientFlowConv2d, old: GradientFlowConv2d) -> None:
     """The filters, thresholds and tau of ``old``; filters beyond them keep their directions and become small."""
     count = len(old.kernel)
-    if count < len(block.kernel) and isinstance(block.activation, Clip):
-        norm, threshold = NEW_FILTERS
+    norm, threshold = NEW_FILTERS
+    if count < len(block.kernel):
         block.kernel.mul_(norm / block.kernel[count:].flatten(1).norm(dim=1).mean())
-        for table in _tables(block):
+        for table in _tables(block) if isinstance(block.activation, Clip) else ():
             table.values.fill_(math.log(threshold))
     block.kernel[:count] = old.kernel
     block.raw_step.copy_(old.raw_step)
