@@ -146,6 +146,9 @@ class Certificate:
         )
 
 
+COMPOSITION = "composition, Combettes & Yamada 2015, Prop. 2.4"
+
+
 def nothing(name: str, reason: str, parts: Sequence[Certificate] = ()) -> Certificate:
     """No claim at all, and why."""
     return Certificate(name, math.inf, None, Side.MEASURED, reason, parts=tuple(parts))
@@ -163,8 +166,11 @@ def averagedness_of_composition(alphas: Sequence[float]) -> float:
 
 
 def compose(parts: Sequence[Certificate], name: str) -> Certificate:
-    """The certificate of parts[0] after parts[1] after ...; only PROVEN parts compose to a PROVEN whole."""
-    parts = tuple(parts)
+    """The certificate of parts[0] after parts[1] after ...; only PROVEN parts compose to a PROVEN whole.
+
+    A part that is a composition itself gives its parts: the formula is associative, and one level is easier to read.
+    """
+    parts = tuple(piece for part in parts for piece in (part.parts if part.method == COMPOSITION else (part,)))
     unproven = ", ".join(part.name for part in parts if part.side is not Side.PROVEN)
     if unproven:
         return nothing(name, f"nothing is proven about {unproven}", parts)
@@ -173,7 +179,7 @@ def compose(parts: Sequence[Certificate], name: str) -> Certificate:
     alpha, method = None, "product of Lipschitz constants"
     if len(alphas) == len(parts):
         alpha = averagedness_of_composition(alphas)
-        method = "composition, Combettes & Yamada 2015, Prop. 2.4"
+        method = COMPOSITION
     elif lipschitz < 1:
         alpha, method = (1 + lipschitz) / 2, method + "; a contraction is (1 + c)/2-averaged"
     if alpha is not None and alpha >= 1:  # so close to 1 that rounding took it: no claim

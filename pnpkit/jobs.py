@@ -247,7 +247,7 @@ def report(name: str, target: Path, picture: Picture, run: Restoration, scores: 
     lines.append(line)
     lines += [f"note: {note}" for note in picture.notes]
     lines.append(f"guarantee: {run.guarantee}")
-    lines.append(run.certificate.describe(depth=3 if run.splitting == "continuation" else 2))
+    lines.append(run.certificate.describe(depth=1))
     return "\n".join(lines)
 
 

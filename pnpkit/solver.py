@@ -89,7 +89,7 @@ class Result:
             f"residual ||x - T x|| / ||x|| went from {self.residuals[0]:.2e} to {self.residuals[-1]:.2e} (by a factor "
             f"of about {rate:.4f} a step at the end) and rose {rises} times.",
             f"What is guaranteed. {_sentence(self.guarantee)}",
-            f"The constants. {c.describe(2)}",
+            f"The constants. {c.describe(1)}",
         ]
         if c.averaged and c.averagedness is not None:
             share = c.averagedness / (1 - c.averagedness)

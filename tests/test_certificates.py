@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import reduce
 
 import pytest
 from hypothesis import given
@@ -27,10 +28,12 @@ def test_two_maps_follow_combettes_and_yamada(a: float, b: float) -> None:
 
 
 @given(st.lists(alphas, min_size=3, max_size=6))
-def test_composition_is_associative(values: list[float]) -> None:
+def test_composition_is_associative_and_flat(values: list[float]) -> None:
     parts = [averaged(a) for a in values]
-    left = certificates.compose([certificates.compose(parts[:2], "L"), *parts[2:]], "T")
-    assert left.averagedness == pytest.approx(certificates.compose(parts, "T").averagedness, rel=1e-9)
+    nested = certificates.compose([certificates.compose(parts[:2], "L"), *parts[2:]], "T")
+    by_pairs = reduce(lambda a, b: (a + b - 2 * a * b) / (1 - a * b), values)
+    assert nested.averagedness == pytest.approx(by_pairs, rel=1e-9)
+    assert nested.parts == tuple(parts)
 
 
 def test_identity_is_neutral() -> None:

@@ -1,0 +1,107 @@
+"""Which penalties, in which order? PSNR of continuation by its factors and the noise level.
+
+    python scripts/tune_continuation.py --data PATH/bsds500 --kernels PATH/kernels [--name euler-fast] [--pictures 6]
+        [--factors 4,0.5 8,1,0.25 ...]
+
+Centre crops of 128 x 128 of the first pictures of BSDS500 *train* (not val), circular blurs (levin09 1 and 5, box 9,
+Gaussian 1.6), noise 2.55, 7.65, 12.75 of 255; tau and sigma by the rules of ``pnpkit.strength``. Evaluations are those
+of the denoiser. Writes docs/results/continuation.{json,md}; ``splittings.factors_for`` holds what it found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+from pathlib import Path
+
+import imageio.v3 as imageio
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from pnpkit import images, kernels, registry, restore, strength
+from pnpkit.fidelity import LeastSquares
+from pnpkit.files import write_whole
+from pnpkit.iterations import Anderson
+from pnpkit.metrics import psnr
+from pnpkit.networks import Network
+from pnpkit.operators import blur
+from pnpkit.solver import solve
+from pnpkit.splittings import CONTINUATION, continuation, factors_for
+
+NOISES = (2.55, 7.65, 12.75)
+FACTORS = ((1.0,), (2.0, 0.25), (4.0, 0.5), (8.0, 1.0), (4.0, 1.0, 0.25), (8.0, 1.5, 0.25), (16.0, 4.0, 1.0))
+COMMAND = "python scripts/tune_continuation.py --data PATH/bsds500 --kernels PATH/kernels"
+RESULTS = Path(__file__).parent.parent / "docs" / "results"
+
+
+def run(network: Network, blurred: np.ndarray, kernel: np.ndarray, level: float, factors: tuple | None) -> tuple:
+    """The restored picture and the evaluations of the denoiser."""
+    fidelity = LeastSquares(blur(kernel, "circular", blurred.shape[:2]), images.to_tensor(blurred))
+    tau = strength.step_for(CONTINUATION, level, network, fidelity)
+    sigma = strength.strength_for(level, tau, network, CONTINUATION)
+    map = continuation(fidelity, strength.inside(network), tau, sigma, (0.0, 1.0), factors)
+    found = solve(map, fidelity.y, iteration=Anderson(), tol=3e-4, max_steps=60)
+    return images.from_tensor(found.x), found.steps * len(factors or factors_for(tau))
+
+
+def parse(text: str) -> tuple[float, ...]:
+    return tuple(float(part) for part in text.split(","))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--kernels", type=Path, required=True, help="folder with levin09_1.npy and levin09_5.npy")
+    parser.add_argument("--name", default="euler-fast")
+    parser.add_argument("--pictures", type=int, default=6)
+    parser.add_argument("--factors", type=parse, nargs="*", default=list(FACTORS))
+    args = parser.parse_args()
+    network = registry.load_denoiser(args.name)
+    crops = []
+    for path in sorted((args.data / "train").glob("*.jpg"))[: args.pictures]:
+        picture = imageio.imread(path) / 255
+        row, column = picture.shape[0] // 2 - 64, picture.shape[1] // 2 - 64
+        crops.append(picture[row : row + 128, column : column + 128])
+    blurs = [kernels.load(args.kernels / f"levin09_{k}.npy") for k in (1, 5)]
+    blurs += [kernels.box(9), kernels.gaussian(1.6)]
+
+    rows: dict[str, dict[str, list[float]]] = {}
+    for factors in tqdm([None, *args.factors], desc=args.name):
+        label = ", ".join(f"{c:g}" for c in factors) if factors else "the rule"
+        for noise in NOISES:
+            scores, work = [], []
+            for crop in crops:
+                for kernel in blurs:
+                    blurred = restore.simulate(crop, kernel, noise / 255, boundary="circular")
+                    restored, evaluations = run(network, blurred, kernel, noise / 255, factors)
+                    scores.append(psnr(restored, crop))
+                    work.append(evaluations)
+            rows.setdefault(label, {})[str(noise)] = [round(float(np.mean(v)), 3) for v in (scores, work)]
+        print(label, rows[label], flush=True)
+    store(args, rows)
+
+
+def store(args: argparse.Namespace, rows: dict[str, dict[str, list[float]]]) -> None:
+    command = f"{COMMAND} --name {args.name} --pictures {args.pictures} --factors "
+    command += " ".join(",".join(f"{c:g}" for c in factors) for factors in args.factors)
+    record = {"command": command, "date": datetime.date.today().isoformat(), "seed": 0, "torch": torch.__version__}
+    record |= {"psnr_and_evaluations": rows}
+    lines = [
+        f"PSNR (dB) of continuation with `{args.name}` and, in brackets, evaluations of the denoiser: mean over "
+        f"{args.pictures} training crops and four blurs.",
+        "",
+        "| factors | " + " | ".join(f"noise {noise}" for noise in NOISES) + " |",
+        "| --- |" + " --- |" * len(NOISES),
+    ]
+    lines += [
+        f"| {label} | " + " | ".join(f"{score:.2f} ({work:.0f})" for score, work in cells.values()) + " |"
+        for label, cells in rows.items()
+    ]
+    write_whole(RESULTS / "continuation.json", (json.dumps(record, indent=1) + "\n").encode())
+    write_whole(RESULTS / "continuation.md", ("\n".join(lines) + "\n").encode())
+
+
+if __name__ == "__main__":
+    main()
