@@ -1,4 +1,4 @@
-"""The pictures of the README: blurred, naive inverse, DnCNN and Euler side by side, and their residual curves.
+"""The pictures of the README: blurred, naive inverse, DnCNN and euler-fast side by side, and their residual curves.
 
     python scripts/figures.py [--steps 300]
 
@@ -53,13 +53,13 @@ def main() -> None:
 
     runs = {
         name: restore.deblur(blurred, kernel, denoiser=name, method="picard", tol=0, max_steps=args.steps)
-        for name in ("dncnn", "euler")
+        for name in ("dncnn", "euler-fast")
     }
     panels = {
         "blurred + noise": blurred,
         "naive inverse": naive_inverse(blurred, kernel),
         "DnCNN (nothing guaranteed)": np.asarray(runs["dncnn"].image),
-        "Euler (proven)": np.asarray(runs["euler"].image),
+        "Euler (proven)": np.asarray(runs["euler-fast"].image),
     }
     figure, axes = plt.subplots(1, 4, figsize=(16, 3.6))
     for axis, (title, picture) in zip(axes, panels.items(), strict=True):
