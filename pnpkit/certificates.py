@@ -80,8 +80,8 @@ class Certificate:
 
     @property
     def contractive(self) -> bool:
-        """Proven to be a contraction: a unique fixed point, with no further assumption."""
-        return self.side is Side.PROVEN and self.lipschitz < 1
+        """Proven to be a contraction, by more than rounding: a unique fixed point, with no further assumption."""
+        return self.side is Side.PROVEN and self.lipschitz < 1 - 1e-12
 
     def all_premises(self) -> tuple[str, ...]:
         """Premises of this certificate and of its parts, each once."""
@@ -170,7 +170,11 @@ def compose(parts: Sequence[Certificate], name: str) -> Certificate:
 
     A part that is a composition itself gives its parts: the formula is associative, and one level is easier to read.
     """
-    parts = tuple(piece for part in parts for piece in (part.parts if part.method == COMPOSITION else (part,)))
+    parts = tuple(
+        piece
+        for part in parts
+        for piece in (part.parts if part.method == COMPOSITION and not part.premises else (part,))
+    )
     unproven = ", ".join(part.name for part in parts if part.side is not Side.PROVEN)
     if unproven:
         return nothing(name, f"nothing is proven about {unproven}", parts)

@@ -97,6 +97,8 @@ class LeastSquares(Fidelity):
         self.operator, self.y = operator, y
         self.premises = ()
         if norm is not None:
+            if not 0 < norm < math.inf:
+                raise InputError(f"a norm is a finite number > 0, got {norm}")
             self.norm = NormBound(float(norm), Side.PROVEN, "given by the user")
             self.premises = (f"||A|| <= {norm:.6g}, given by the user",)
         else:
@@ -125,19 +127,26 @@ class LeastSquares(Fidelity):
         In closed form where the physics has a singular value decomposition; otherwise by conjugate gradients to a
         proven error, which is named as a premise; see ``operators.normal``. No norm of A is needed.
         """
-        if not (tau > 0 and math.isfinite(tau)):
+        if not 0 < float(torch.as_tensor(tau, dtype=self.y.dtype)) < math.inf:
             raise InputError(f"a proximal map needs a finite tau > 0, got {tau}")
         closed = isinstance(self.operator, (DecomposablePhysics, MatrixPhysics))
         method = f"proximal map of a convex function, tau = {tau:.6g}, " + ("closed form" if closed else "iterative")
-        premises = () if closed else (normal.premise(),)
+        if not closed:
+            normal.check_size(tau, self.y.dtype)
+        premises = () if closed else (normal.premise(tau, self.y.dtype),)
         certificate = Certificate("prox tau f", 1.0, 0.5, Side.PROVEN, method, premises, kind=Kind.PROX)
         return Map(
             self._closed(tau) if closed else self._solved(tau), certificate, objective=lambda x: tau * self.value(x)
         )
 
     def _closed(self, tau: float) -> Callable[[Tensor], Tensor]:
-        gamma = torch.as_tensor(tau, dtype=self.y.dtype, device=self.y.device)
-        return lambda x: self.operator.prox_l2(x, self.y, gamma)
+        """x + V m (U^T y - m V^T x) / (m^2 + 1/tau): exact where V is not square, too, and rounds like x, not tau x."""
+        operator = self.operator
+        if isinstance(operator, MatrixPhysics):
+            return lambda x: operator.prox_l2(x, self.y, tau)
+        mask = torch.as_tensor(operator.mask, device=self.y.device)
+        weight, seen = mask.conj() / (mask.abs().square() + 1 / tau), operator.U_adjoint(self.y)
+        return lambda x: x + operator.V(weight * (seen - mask * operator.V_adjoint(x)))
 
     def _solved(self, tau: float) -> Callable[[Tensor], Tensor]:
         data = self.operator.A_adjoint(self.y)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pnpkit.certificates import Certificate, Kind
 
+ERRORS = 10.59  # zeta(1.1), rounded up: the sum of (n + 1)^-1.1
 PART = 1 << 20  # numbers of a picture that Anderson's method works on at a time
 
 
@@ -34,6 +35,10 @@ class Iteration(Protocol):
 
     def bound(self, certificate: Certificate, distance: float, k: int) -> float:
         """Proven bound on ||x_k - T x_k|| when ||x_0 - x*|| <= ``distance``; inf where there is none."""
+        ...
+
+    def growth(self, k: int) -> float:
+        """Where the theorem applies, a bound on ||x_k - T x_k|| / ||x_0 - T x_0||; inf where there is none."""
         ...
 
 
@@ -59,7 +64,7 @@ class Picard:
 
     def theorem(self, certificate: Certificate) -> str | None:
         if certificate.contractive:
-            return f"Banach: T is a contraction with factor {certificate.lipschitz:.6g}, linear rate"
+            return f"Banach: T is a contraction with factor 1 - {1 - certificate.lipschitz:.3g}, linear rate"
         if certificate.averaged:
             return f"Krasnosel'skii-Mann: T is {certificate.averagedness:.6g}-averaged"
         return None
@@ -71,6 +76,9 @@ class Picard:
         if certificate.contractive:
             found.append((1 + certificate.lipschitz) * certificate.lipschitz**k * distance)
         return min(found)
+
+    def growth(self, k: int) -> float:
+        return 1.0
 
 
 @dataclass(frozen=True)
@@ -98,6 +106,9 @@ class KrasnoselskiiMann:
         alpha = 1.0 if certificate.averagedness is None else certificate.averagedness
         return residual_bound(self.relaxation * alpha, distance, k) / self.relaxation
 
+    def growth(self, k: int) -> float:
+        return 1.0
+
 
 @dataclass(frozen=True)
 class Halpern:
@@ -119,6 +130,9 @@ class Halpern:
 
     def bound(self, certificate: Certificate, distance: float, k: int) -> float:
         return 2 * distance / (k + 1) if certificate.nonexpansive else math.inf
+
+    def growth(self, k: int) -> float:
+        return 1.0 + 2.0 * k  # ||x_k - x_0|| <= k ||x_0 - T x_0||, and id - T is 2-Lipschitz
 
 
 @dataclass(frozen=True)
@@ -150,6 +164,9 @@ class Fista:
 
     def bound(self, certificate: Certificate, distance: float, k: int) -> float:
         return math.inf  # the theorem bounds the objective, not this residual
+
+    def growth(self, k: int) -> float:
+        return math.inf
 
 
 @dataclass(frozen=True)
@@ -198,7 +215,7 @@ class Anderson:
         )
 
     def theorem(self, certificate: Certificate) -> str | None:
-        if certificate.averaged:
+        if certificate.averaged and 0 <= self.D < math.inf:
             return (
                 f"Krasnosel'skii-Mann with summable errors (Combettes 2004), held to by the safeguard: "
                 f"T is {certificate.averagedness:.6g}-averaged"
@@ -207,6 +224,9 @@ class Anderson:
 
     def bound(self, certificate: Certificate, distance: float, k: int) -> float:
         return math.inf  # convergence is proven, a rate is not
+
+    def growth(self, k: int) -> float:
+        return 1 + 2 * self.D * ERRORS  # each step adds at most twice its error
 
 
 def extrapolate(points: tuple[Tensor, ...], images: tuple[Tensor, ...]) -> Tensor:

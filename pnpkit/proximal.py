@@ -172,8 +172,8 @@ def orthonormal(transform: Callable[[Tensor], Tensor], inverse: Callable[[Tensor
         lambda z: inverse(prox(transform(z))),
         Certificate(
             f"W^T {certificate.name} W",
-            1.0,
-            0.5,
+            certificate.lipschitz,
+            certificate.averagedness,
             certificate.side,
             "proximal map in an orthonormal basis",
             premises=("W is orthonormal",),

@@ -164,7 +164,8 @@ def denoise(
         out = network(y, sigma)
     finite = bool(torch.isfinite(out).all())
     certificate = network.certificate
-    held = f"distances never grow (Lipschitz constant <= {certificate.lipschitz:.6g})"
+    where = "distances in linear light" if linear else "distances"
+    held = f"{where} never grow (Lipschitz constant <= {certificate.lipschitz:.6g})"
     return Restoration(
         image=back(out if finite else y),
         status=Status.CONVERGED if finite else Status.NOT_FINITE,

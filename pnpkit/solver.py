@@ -18,7 +18,7 @@ from torch import Tensor
 from pnpkit.certificates import Certificate
 from pnpkit.diagnostics import contraction_factor
 from pnpkit.errors import InputError
-from pnpkit.iterations import Iteration, Picard
+from pnpkit.iterations import Iteration, KrasnoselskiiMann, Picard
 from pnpkit.maps import Map
 
 GROWTH_LIMIT = 100.0  # a residual this much above the smallest seen is called divergence
@@ -113,6 +113,8 @@ class Result:
         if self.objective:
             lines.append("The objective at the end: " + ", ".join(f"{value:.8g}" for value in self.objective) + ".")
         premises = c.all_premises()
+        if c.averaged and not (c.bounded or c.contractive):
+            premises = (*premises, "T has a fixed point")
         lines.append("What was assumed and not checked. " + ("; ".join(premises) if premises else "Nothing") + ".")
         return "\n\n".join(lines)
 
@@ -128,6 +130,8 @@ def guarantee(certificate: Certificate, iteration: Iteration) -> str:
         if not math.isfinite(certificate.lipschitz):
             return f"nothing is guaranteed: {certificate.method}"
         needs = f"{type(iteration).__name__} needs more than a {certificate.lipschitz:.6g}-Lipschitz map"
+        if isinstance(iteration, KrasnoselskiiMann) and certificate.nonexpansive:
+            needs = f"the relaxation {iteration.relaxation:g} is not in (0, {1 / (certificate.averagedness or 1):.6g})"
         return f"nothing is guaranteed: {needs}"
     if certificate.contractive:
         return f"converges to the unique fixed point from any start ({theorem})"
@@ -148,8 +152,8 @@ def solve(
     """Iterate until ||x - T x|| / ||x|| <= tol for every image, or ``max_steps`` evaluations of T.
 
     Each image of the batch stops by itself. The run ends at once for an image whose residual becomes NaN or
-    infinite, grows to ``GROWTH_LIMIT`` times its smallest value, or, for a map certified nonexpansive under a
-    monotone iteration, rises beyond rounding.
+    infinite, or grows: where a theorem applies beyond what it allows (``Iteration.growth``; for a monotone iteration
+    beyond rounding), where none does to ``GROWTH_LIMIT`` times its smallest value.
 
     Args:
         map: T, with its certificate.
@@ -168,7 +172,8 @@ def solve(
     if not bool(torch.isfinite(x0).all()):
         raise InputError("the first iterate holds NaN or infinity: check the measurement and the operator")
     started = time.perf_counter()
-    watch = Watch(len(x0), tol, iteration.monotone and map.certificate.nonexpansive, torch.finfo(x0.dtype).eps)
+    covered = iteration.theorem(map.certificate) is not None and map.certificate.nonexpansive
+    watch = Watch(len(x0), tol, iteration if covered else None, torch.finfo(x0.dtype).eps)
     x, out, history = x0, x0.clone(), []
     memory = iteration.start(x0)
     with torch.no_grad():
@@ -197,9 +202,11 @@ def solve(
         residuals=tuple(max(r, key=lambda v: math.inf if math.isnan(v) else v) for r in history),
         residuals_per_image=tuple(history),
         certificate=map.certificate,
-        guarantee=guarantee(map.certificate, iteration),
+        guarantee="nothing is guaranteed: the run contradicts the certificate"
+        if Status.FALSIFIED in statuses
+        else guarantee(map.certificate, iteration),
         seconds=time.perf_counter() - started,
-        bounds=relative_bounds(map.certificate, iteration, distances, watch.sizes),
+        bounds=relative_bounds(map.certificate, iteration, distances, watch.sizes, watch.looks),
         objective=objective,
     )
 
@@ -220,13 +227,23 @@ def farthest(map: Map, x0: Tensor, gaps: list[float]) -> list[float]:
 
 
 def relative_bounds(
-    certificate: Certificate, iteration: Iteration, distances: list[float], sizes: list[list[float]]
+    certificate: Certificate,
+    iteration: Iteration,
+    distances: list[float],
+    sizes: list[list[float]],
+    looks: list[int],
 ) -> tuple[float, ...]:
-    """The proven bound on the relative residual at every step, worst image of the batch; empty where there is none."""
+    """The proven bound on the relative residual at every step, worst image of the batch; empty where there is none.
+
+    An image that stopped after ``looks`` evaluations stays where it was, and so does its bound.
+    """
     if not (math.isfinite(iteration.bound(certificate, 1.0, 0)) and all(math.isfinite(d) for d in distances)):
         return ()
     return tuple(
-        max(iteration.bound(certificate, d, k) / max(size, 1e-30) for d, size in zip(distances, row, strict=True))
+        max(
+            iteration.bound(certificate, d, min(k, last - 1)) / max(size, 1e-30)
+            for d, size, last in zip(distances, row, looks, strict=True)
+        )
         for k, row in enumerate(sizes)
     )
 
@@ -239,12 +256,16 @@ def _where(flags: list[bool], chosen: Tensor, other: Tensor) -> Tensor:
 
 
 class Watch:
-    """Follows the residual of each image and decides when its run is over."""
+    """Follows the residual of each image and decides when its run is over.
 
-    def __init__(self, count: int, tol: float, monotone: bool, eps: float):
-        self.tol, self.monotone, self.eps = tol, monotone, eps
+    ``theorem`` is the iteration where a theorem covers it, and so tells how far the residual can rise.
+    """
+
+    def __init__(self, count: int, tol: float, theorem: Iteration | None, eps: float):
+        self.tol, self.theorem, self.eps = tol, theorem, eps
         self.statuses: list[Status | None] = [None] * count
         self.smallest = [math.inf] * count
+        self.looks = [0] * count  # evaluations until an image stopped
         self.sizes: list[list[float]] = []  # ||x_k|| per step and image
         self.first: list[float] = []  # ||x_0 - T x_0|| per image
 
@@ -263,17 +284,20 @@ class Watch:
             relative.append(0.0 if gap == 0 else gap / max(size, 1e-30))
             if self.statuses[index] is None:
                 rounding = 100 * self.eps * max(size, math.sqrt(x[index].numel()))
-                self.statuses[index] = self.verdict(gap, relative[-1], self.smallest[index], rounding)
+                self.statuses[index] = self.verdict(index, gap, relative[-1], rounding)
                 self.smallest[index] = min(self.smallest[index], gap)
+                self.looks[index] += 1
         return tuple(relative)
 
-    def verdict(self, gap: float, residual: float, smallest: float, rounding: float) -> Status | None:
+    def verdict(self, index: int, gap: float, residual: float, rounding: float) -> Status | None:
+        smallest = self.smallest[index]
+        growth = math.inf if self.theorem is None else self.theorem.growth(self.looks[index])
         if not math.isfinite(gap):
             return Status.NOT_FINITE
         if residual <= self.tol:
             return Status.CONVERGED
-        if self.monotone and gap > smallest * (1 + RISE_LIMIT) + rounding:
+        if self.theorem is not None and self.theorem.monotone and gap > smallest * (1 + RISE_LIMIT) + rounding:
             return Status.FALSIFIED
-        if gap > GROWTH_LIMIT * smallest + rounding:
-            return Status.DIVERGED
-        return None
+        if math.isfinite(growth):
+            return Status.FALSIFIED if gap > growth * self.first[index] * (1 + RISE_LIMIT) + rounding else None
+        return Status.DIVERGED if gap > GROWTH_LIMIT * smallest + rounding else None

@@ -8,11 +8,14 @@ import catalogue
 import problems
 import pytest
 import torch
+from deepinv.physics import Denoising
 from test_operators import Unknown
 
+from pnpkit import kernels
 from pnpkit.certificates import Side
 from pnpkit.errors import InputError, StepSizeError
 from pnpkit.fidelity import LeastSquares
+from pnpkit.operators import blur, normal
 
 
 @pytest.mark.parametrize("name", catalogue.OPERATORS)
@@ -59,6 +62,44 @@ def test_prox_is_the_minimiser() -> None:
     x, tau = catalogue.image(1, 3, *catalogue.SIZE, seed=4), 0.7
     u = fidelity.prox(tau)(x)
     torch.testing.assert_close(fidelity.gradient(u) + (u - x) / tau, torch.zeros_like(u), atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("name", catalogue.OPERATORS)
+@pytest.mark.parametrize("tau", [0.3, 30.0])
+def test_prox_of_every_operator_is_its_minimiser(name: str, tau: float) -> None:
+    physics, x, y = catalogue.operator(name)
+    fidelity, z = LeastSquares(physics, y), x.detach() + 0.1
+    u = fidelity.prox(tau)(z)
+    error = u + tau * fidelity.gradient(u) - z  # at least the distance to the minimiser, root mean square
+    assert float(error.square().mean().sqrt()) <= 2 * normal.TOLERANCE
+
+
+def test_closed_forms_lose_nothing_to_a_large_tau() -> None:
+    """Their rounding is that of x, not of tau x: in float32 no expansion that the proof excludes."""
+    physics = blur(kernels.gaussian(1.5), "circular", (16, 16))
+    prox = LeastSquares(physics, catalogue.image(1, 1, 16, 16).float()).prox(1e6)
+    x = catalogue.image(1, 1, 16, 16, seed=1).float()
+    for seed in range(5):
+        step = 0.1 * torch.randn(x.shape, generator=catalogue.generator(seed))
+        assert float((prox(x + step) - prox(x)).norm() / step.norm()) <= 1 + 1e-4
+
+
+@pytest.mark.parametrize("tau", [0.0, -1.0, math.nan, math.inf, 1e-60, 1e60])
+def test_a_tau_that_is_none_in_the_type_of_the_data_is_refused(tau: float) -> None:
+    with pytest.raises(InputError, match="finite tau > 0"):
+        LeastSquares(Denoising(), torch.zeros(1, 1, 2, 2)).prox(tau)
+
+
+def test_a_tau_that_the_inner_solver_cannot_meet_is_refused() -> None:
+    fidelity = LeastSquares(blur(kernels.gaussian(1.0), "unknown"), torch.rand(1, 1, 8, 8))
+    with pytest.raises(InputError, match="too large for float32"):
+        fidelity.prox(1e7)
+
+
+@pytest.mark.parametrize("norm", [0.0, -1.0, math.nan, math.inf])
+def test_a_norm_that_is_none_is_refused(norm: float) -> None:
+    with pytest.raises(InputError, match="finite number > 0"):
+        LeastSquares(Denoising(), torch.zeros(1, 1, 2, 2), norm=norm)
 
 
 def test_steps_errors_are_input_errors() -> None:

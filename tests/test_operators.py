@@ -12,6 +12,7 @@ import scipy.signal
 import torch
 from deepinv.physics import (
     Blur,
+    BlurFFT,
     ComposedLinearPhysics,
     Decolorize,
     Denoising,
@@ -143,3 +144,22 @@ def test_bad_blurs_are_refused(kernel: np.ndarray, boundary: str, size: tuple[in
 def test_unknown_boundary_suggests_the_nearest() -> None:
     with pytest.raises(UnknownName, match="did you mean 'circular'"):
         blur(kernels.box(3), "circula", (8, 8))
+
+
+def test_norms_where_deepinv_does_something_else() -> None:
+    """A kernel larger than the picture is cut, replicated rows have a wrong adjoint, three dimensions are not two."""
+    kernel = torch.ones(1, 1, 1, 9, dtype=torch.float64)
+    kernel[..., 8] = -4
+    cut = BlurFFT(img_size=(1, 1, 8), filter=kernel)
+    ones = torch.ones(1, 1, 1, 8, dtype=torch.float64)
+    assert norm_bound(cut).value >= float(cut.A(ones).norm() / ones.norm())
+    rows = Blur(torch.full((1, 1, 1, 5), 0.2, dtype=torch.float64), padding="replicate")
+    assert norm_bound(rows, catalogue.image(1, 1, 32, 8)).side is Side.MEASURED
+    square = Blur(torch.full((1, 1, 3, 5), 1 / 15, dtype=torch.float64), padding="replicate")
+    assert norm_bound(square, catalogue.image(1, 1, 32, 8)).side is Side.PROVEN
+    assert norm_bound(Denoising(mask=3.0)).value == 3
+
+
+@pytest.mark.parametrize("size", [5, 11, 13])
+def test_a_singular_blur_of_a_large_scale_has_no_smallest_gain(size: int) -> None:
+    assert smallest_singular_value(blur(torch.full((1, size), 1e6 / size), "circular", (1, size))) == 0

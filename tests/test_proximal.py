@@ -198,3 +198,10 @@ def test_the_duality_gap_bounds_the_error() -> None:
     for tolerance in (1e-2, 1e-3, 1e-4):
         error = (proximal.total_variation(0.1, tolerance=tolerance)(z) - exact).square().mean().sqrt()
         assert float(error) <= tolerance + 1e-7
+
+
+def test_in_another_basis_a_map_keeps_what_is_proven_about_it_and_no_more() -> None:
+    loose = proximal.orthonormal(lambda x: x, lambda x: x, proximal.box(0, 1).relax(3.0)).certificate
+    assert loose.lipschitz > 1 and loose.averagedness is None
+    tight = proximal.orthonormal(lambda x: x, lambda x: x, proximal.box(0, 1)).certificate
+    assert tight.averagedness == 0.5

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import catalogue
 import problems
 import pytest
 import torch
+from deepinv.physics import Denoising
 
-from pnpkit import proximal, splittings
+from pnpkit import ista, proximal, splittings
 from pnpkit.certificates import Certificate, Side
 from pnpkit.errors import InputError
+from pnpkit.fidelity import LeastSquares
 from pnpkit.iterations import Anderson, Halpern, Iteration, KrasnoselskiiMann, Picard
 from pnpkit.maps import Map
 from pnpkit.solver import Status, Step, farthest, solve
@@ -183,3 +187,59 @@ def test_the_objective_is_that_of_the_closed_form() -> None:
         assert run.objective == pytest.approx((truth,) * len(solution), rel=1e-9)
     boxed = solve(forward_backward(fidelity, prox, tau, (0, 1)), torch.zeros_like(solution))
     assert boxed.objective == () and boxed.bounds != ()
+
+
+def test_a_covered_run_may_rise_as_far_as_its_theorem_allows() -> None:
+    """Halpern on a turn by almost 180 degrees: the residual falls to a thousandth and rises again, by the theorem."""
+    angle = torch.tensor(math.pi - 1e-3, dtype=torch.float64)
+    turn = torch.stack([torch.stack([angle.cos(), -angle.sin()]), torch.stack([angle.sin(), angle.cos()])])
+    certificate = Certificate("turn", 1.0, None, Side.PROVEN, "orthogonal")
+    map = Map(lambda x: 1 + ((x - 1).view(-1, 2) @ turn.mT).view_as(x), certificate)
+    run = solve(
+        map,
+        torch.tensor([1.0, 0.0], dtype=torch.float64).view(1, 1, 1, 2),
+        iteration=Halpern(),
+        tol=1e-4,
+        max_steps=4000,
+    )
+    assert run.status is Status.CONVERGED and max(run.residuals[2:]) > 100 * min(run.residuals[:2])
+
+
+@pytest.mark.parametrize("seed", [2, 13, 27])
+def test_anderson_never_calls_a_covered_run_diverged(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    turn = torch.linalg.qr(torch.randn(12, 12, generator=generator, dtype=torch.float64))[0]
+    matrix = torch.diag(torch.logspace(0, -3, 12, dtype=torch.float64)) @ turn
+    data = 10 * torch.randn(12, generator=generator, dtype=torch.float64)
+    run = ista(matrix, data, 0.3, iteration=Anderson(), tol=1e-10, max_steps=900)
+    assert run.status in (Status.CONVERGED, Status.STEP_LIMIT)
+
+
+def test_what_grows_beyond_its_theorem_is_falsified_and_loses_its_guarantee() -> None:
+    lie = Map(lambda x: 3 * x, Certificate("lie", 1.0, 0.5, Side.PROVEN, "wrong"))
+    x0 = catalogue.image(1, 1, 4, 4)
+    for iteration in (Picard(), KrasnoselskiiMann(0.5), Halpern(), Anderson(D=1.0)):
+        run = solve(lie, x0, iteration=iteration, max_steps=60)
+        assert run.status is Status.FALSIFIED or run.status is Status.CONVERGED, iteration
+        assert run.status is Status.CONVERGED or "contradicts" in run.guarantee
+
+
+def test_a_relaxation_that_no_theorem_covers_is_not_held_against_the_map() -> None:
+    fidelity = LeastSquares(Denoising(), torch.zeros(1, 1, 1, 2, dtype=torch.float64))
+    map, x0 = fidelity.gradient_step(1.9), torch.ones(1, 1, 1, 2, dtype=torch.float64)
+    run = solve(map, x0, iteration=KrasnoselskiiMann(1.2), max_steps=20)
+    assert run.status is not Status.FALSIFIED and "relaxation 1.2 is not in" in run.guarantee
+
+
+def test_the_bound_of_an_image_that_stopped_stays() -> None:
+    x0 = torch.ones(2, 1, 1, 2, dtype=torch.float64)
+    x0[0] += 1e-4
+    x0[1] += 1.2e-4
+    run = solve(LeastSquares(Denoising(), torch.ones_like(x0)).gradient_step(0.9), x0, tol=1e-4)
+    assert len(run.residuals) == 2
+    assert all(residual <= bound for residual, bound in zip(run.residuals, run.bounds, strict=True))
+
+
+def test_the_explanation_names_the_existence_that_was_assumed() -> None:
+    map, x0 = splittings.half_quadratic(problems.ridge()[0], proximal.nonnegative(), 1.0), problems.ridge()[3]
+    assert "T has a fixed point" in solve(map, x0, max_steps=2).explain()

@@ -17,9 +17,12 @@ from deepinv.physics import Blur, LinearPhysics
 from torch import Tensor
 
 from pnpkit.conjugate_gradients import conjugate_gradients, length
+from pnpkit.errors import InputError
 
 TOLERANCE = 2e-5  # root mean square, on the 0..1 scale
 MAX_STEPS = 500
+LARGEST_ERROR = 0.1
+ROUNDING = 5  # of a right-hand side, in units of eps: no residual gets below it
 
 Linear = Callable[[Tensor], Tensor]
 
@@ -51,7 +54,7 @@ def normal_solver(operator: LinearPhysics, example: Tensor, tau: float) -> Linea
     known = structure(operator, example, tau)
 
     def solve(right: Tensor) -> Tensor:
-        rounding = 5 * torch.finfo(right.dtype).eps * length(right)
+        rounding = ROUNDING * torch.finfo(right.dtype).eps * length(right)
         goal = rounding.clamp_min(TOLERANCE * math.sqrt(right[0].numel()))
         return conjugate_gradients(lambda u: u + tau * known.gram(u), right, goal, MAX_STEPS, known.inverse)
 
@@ -113,9 +116,18 @@ def frame_of(operator: Blur, example: Tensor) -> tuple[slice, ...] | None:
     return None
 
 
-def premise() -> str:
-    """What a certificate must say about a proximal map that is solved for."""
+def check_size(tau: float, dtype: torch.dtype) -> None:
+    """Refuse a tau at which rounding alone is an error of ``LARGEST_ERROR``."""
+    largest = LARGEST_ERROR / (ROUNDING * torch.finfo(dtype).eps)
+    if tau > largest:
+        name = str(dtype).removeprefix("torch.")
+        raise InputError(f"tau = {tau:g} is too large for {name}: this proximal map allows at most {largest:.2g}")
+
+
+def premise(tau: float, dtype: torch.dtype) -> str:
+    """What a certificate must say about a proximal map that is solved for, on pictures in 0..1 with ||A|| <= 1."""
+    error = max(TOLERANCE, ROUNDING * torch.finfo(dtype).eps * (1 + tau))
     return (
         "the inner solver of prox f is exact: it stops when its residual, A linear and A_adjoint its adjoint, proves "
-        f"an error (root mean square) of {TOLERANCE:g}, or what float rounding allows, or after {MAX_STEPS} steps"
+        f"an error (root mean square) of {error:.1g}, or after {MAX_STEPS} steps"
     )
