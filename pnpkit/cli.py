@@ -199,7 +199,7 @@ def inpaint(inputs: tuple[str, ...], out: str | None, mask: str, **options: Any)
             picture.pixels, missing, limits=limits, callback=show, **chosen(picture, options, *ITERATING)
         )
 
-    return Job(out, "inpainted", restore, options).each(expand(inputs))
+    return Job(out, "inpainted", restore, options, also=(mask,)).each(expand(inputs))
 
 
 @program.command()
@@ -331,8 +331,12 @@ def main() -> None:
         click.echo(f"{command}: {one_line(error.format_message())} (see {command} --help)", err=True)
         code = BAD_INPUT
     except (click.Abort, KeyboardInterrupt):
-        click.echo("pnpkit: stopped; nothing was written", err=True)
+        click.echo("pnpkit: stopped; nothing is half written", err=True)
         code = 130
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"pnpkit: {one_line(where + (error.strerror or str(error)))}", err=True)
+        code = BAD_INPUT
     except (click.ClickException, PnpError) as error:
         text = error.format_message() if isinstance(error, click.ClickException) else str(error)
         click.echo(f"pnpkit: {one_line(text)}", err=True)

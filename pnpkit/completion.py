@@ -62,7 +62,12 @@ def inpaint(
     note = f"{int(missing.sum())} of {missing.numel()} pixels were missing and are filled in"
 
     def picture(x: Tensor) -> np.ndarray | Tensor:
-        return bench.back(torch.where(missing, x, y))
+        filled = bench.back(torch.where(missing, x, y))
+        if isinstance(filled, Tensor):
+            return filled
+        holes = missing.cpu().numpy()
+        known = np.asarray(image)  # kept to the last digit, whatever type and light the work was in
+        return np.where(holes if known.ndim == 2 else holes[..., None], filled, known)
 
     return bench.restore(
         Problem(operator, guess * known, guess, picture, bench.noise_level(guess), note, least=FILLING)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MAX_PIXELS = 500_000_000  # a file whose header claims more is refused before any of it is decoded
-_FLOAT_LIMIT = 10.0  # noise takes floats a little outside 0..1; an array beyond this is on another scale
+FLOAT_LIMIT = 10.0  # noise takes floats a little outside 0..1; an array beyond this is on another scale
 _TYPES = ("uint8", "uint16", "float16", "float32", "float64")
 _ORIENTATION = 0x0112  # the tag of EXIF and of TIFF
 # Opened by class, not by Image.open: that enforces Pillow's own pixel limit, a global setting, and calls a phone's JPEG
@@ -114,11 +114,8 @@ def write(path: str | os.PathLike[str], picture: Picture) -> None:
     """
     path = Path(path)
     _check_place(path)
+    check_fits(path, picture)
     dtype, alpha = np.dtype(picture.dtype), picture.alpha
-    fitting = [end for end, (_, types, layers) in _FORMATS.items() if dtype.name in types and (alpha is None or layers)]
-    if path.suffix.lower() not in fitting:
-        content = f"{dtype}{'' if alpha is None else ' with alpha'}"
-        raise InputError(f"{path}: {path.suffix} cannot hold {content}; formats that can: {' '.join(fitting) or '-'}")
     _check_pixels(f"{path}: ", picture.pixels)
     samples = _quantised(picture.pixels, dtype, picture.low, picture.high)
     if alpha is not None:
@@ -147,6 +144,15 @@ def check_output(path: str | os.PathLike[str], inputs: Iterable[str | os.PathLik
             raise InputError(f"{path}: the output is the input {source}: choose another name, inputs stay untouched")
     if os.path.exists(path) and not overwrite:
         raise InputError(f"{path}: the output exists already: choose another name or add --overwrite")
+
+
+def check_fits(path: str | os.PathLike[str], picture: Picture) -> None:
+    """Raises InputError where the format of the extension cannot hold the picture's type or its alpha."""
+    dtype, alpha, path = np.dtype(picture.dtype), picture.alpha, Path(path)
+    fitting = [end for end, (_, types, layers) in _FORMATS.items() if dtype.name in types and (alpha is None or layers)]
+    if path.suffix.lower() not in fitting:
+        content = f"{dtype}{'' if alpha is None else ' with alpha'}"
+        raise InputError(f"{path}: {path.suffix} cannot hold {content}; formats that can: {' '.join(fitting) or '-'}")
 
 
 def with_pixels(picture: Picture, pixels: np.ndarray) -> Picture:
@@ -186,7 +192,7 @@ def as_float(image: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.n
         raise InputError(f"expected an image of {', '.join(_TYPES)}, got {dtype}: convert it")
     _check_pixels("", image)
     least, most = float(image.min()), float(image.max())
-    if dtype.kind == "f" and max(-least, most) > _FLOAT_LIMIT:
+    if dtype.kind == "f" and max(-least, most) > FLOAT_LIMIT:
         raise InputError(f"expected floats on the 0..1 scale, got {least:.6g}..{most:.6g}: divide, e.g. by 255")
     high = 1.0 if dtype.kind == "f" else float(np.iinfo(dtype).max)
     pixels = image.astype(np.float64 if dtype == np.float64 else np.float32) / high
@@ -195,7 +201,8 @@ def as_float(image: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.n
 
 def _quantised(pixels: np.ndarray, dtype: np.dtype[Any], low: float, high: float) -> np.ndarray:
     if dtype.kind == "f":
-        return (low + pixels * (high - low)).astype(dtype)
+        limits = np.finfo(dtype)
+        return np.clip(low + pixels * (high - low), limits.min, limits.max).astype(dtype)
     return np.rint(low + np.clip(pixels, 0, 1) * (high - low)).astype(dtype)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import shlex
 import sys
@@ -32,14 +33,21 @@ def expand(inputs: tuple[str, ...]) -> list[str]:
 
     files: list[str] = []
     for name in inputs:
+        if not name:
+            raise InputError("an input has an empty name: an unset variable of the shell?")
         if Path(name).is_dir():
-            found = sorted(str(p) for p in Path(name).iterdir() if p.suffix.lower() in EXTENSIONS)
+            found = sorted(str(p) for p in Path(name).iterdir() if p.suffix.lower() in EXTENSIONS and seen(p))
             if not found:
                 raise InputError(f"folder {name} holds no image")
             files += found
         else:
             files.append(name)
     return files
+
+
+def seen(path: Path) -> bool:
+    """A file that a person sees in its folder."""
+    return path.is_file() and not path.name.startswith(".")
 
 
 def make_folder(out: str | None, several: bool) -> None:
@@ -54,19 +62,39 @@ def make_folder(out: str | None, several: bool) -> None:
         raise InputError(f"the folder {out} cannot be made: {error.strerror}") from None
 
 
+def destination(name: str, out: str | None, word: str) -> Path:
+    """Where the result goes."""
+    source = Path(name)
+    if out is None:
+        return source.with_name(f"{source.stem}-{word}{source.suffix}")
+    return Path(out) / source.name if out and Path(out).is_dir() else Path(out)
+
+
 def target_for(name: str, out: str | None, word: str, overwrite: bool) -> Path:
     """Where the result goes; refuses what must not be written."""
     from pnpkit import images
 
-    source = Path(name)
-    if out is None:
-        target = source.with_name(f"{source.stem}-{word}{source.suffix}")
-    elif Path(out).is_dir():
-        target = Path(out) / source.name
-    else:
-        target = Path(out)
-    images.check_output(target, [source], overwrite)
+    target = destination(name, out, word)
+    images.check_output(target, [Path(name)], overwrite)
     return target
+
+
+def identity(path: str | os.PathLike[str]) -> object:
+    """What two names of one file have in common: its inode or, before there is a file, where it will be."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return os.path.realpath(path)
+    return found.st_dev, found.st_ino
+
+
+def check_apart(files: list[str], places: list[Path]) -> None:
+    """Refuse two results with one name: the second would take the place of the first."""
+    taken: dict[str, str] = {}
+    for name, place in zip(files, places, strict=True):
+        other = taken.setdefault(os.path.realpath(place), name)
+        if other is not name:
+            raise InputError(f"{other} and {name} would both be written to {place}: restore them one by one")
 
 
 @dataclass(frozen=True)
@@ -76,6 +104,8 @@ class Job:
     Attributes:
         out: file or folder for the results, or None: beside the input, ``word`` added to its name.
         factor: the result is so many times as large as the input.
+        also: other files that are read.
+        guarded: the ``identity`` of all that is read, and so is never written.
     """
 
     out: str | None
@@ -83,17 +113,25 @@ class Job:
     restore: Callable[[Picture, Callable[[Step], None]], Restoration]
     options: dict[str, Any]
     factor: int = 1
+    also: tuple[str, ...] = ()
+    guarded: frozenset[object] = frozenset()
 
     def each(self, files: list[str]) -> int:
         """Restore every file; with several, one that fails does not stop the rest. Returns the exit code."""
         if len(files) > 1 and (self.options["json_file"] or self.options["reference"] or self.options.get("gif")):
             raise InputError("--json, --reference and --gif take one image")
         make_folder(self.out, len(files) > 1)
+        if len(files) > 1:
+            check_apart(files, [destination(name, self.out, self.word) for name in files])
+            if self.options["report"]:
+                check_apart(files, [page_of(name, self.options["report"]) for name in files])
+        read = (*files, *self.also, self.options.get("kernel"), self.options["reference"])
+        job = replace(self, guarded=frozenset(identity(name) for name in read if name and os.path.exists(name)))
         if distributed.world() > 1:
-            return self.over_processes(files)
+            return job.over_processes(files)
         if len(files) == 1:
-            return self.one(files[0])
-        return verdict(files, self.in_turn(files))
+            return job.one(files[0])
+        return verdict(files, job.in_turn(files))
 
     def over_processes(self, files: list[str]) -> int:
         """Under torchrun: every process takes its share of the files, or all work on one; all return the same code."""
@@ -120,10 +158,25 @@ class Job:
             try:
                 if self.one(name) != 0:
                     failed.append(name)
-            except PnpError as error:
+            except (PnpError, OSError) as error:
                 failed.append(name)
                 click.echo(f"pnpkit: {error}", err=True)
         return failed
+
+    def check_written(self, places: dict[str, Path | None]) -> None:
+        """Refuse to write over what is read, to one place twice, over a folder, or where nothing may be written."""
+        taken: dict[object, str] = {}
+        for what, path in places.items():
+            if path is None:
+                continue
+            if identity(path) in self.guarded:
+                raise InputError(f"{path}: {what} is a file that is read: choose another name, inputs stay untouched")
+            other = taken.setdefault(identity(path), what)
+            if other != what:
+                raise InputError(f"{path}: both {other} and {what} would be written there: choose another name")
+            if path.is_dir() or not os.access(path.parent, os.W_OK):
+                came = "a folder" if path.is_dir() else f"a file in {path.parent}, which may not be written to"
+                raise InputError(f"{path}: expected a place for {what}, got {came}: choose another")
 
     def one(self, name: str, writes: bool = True) -> int:
         """Read, restore, write, report. Everything that can be refused is refused before the work begins.
@@ -140,7 +193,9 @@ class Job:
         if json_path is not None and json_path.exists() and (json_path.suffix != ".json" or not options["overwrite"]):
             raise InputError(f"--json {json_path} exists: choose another name or, for a .json file, add --overwrite")
         page, gif = places(name, options)
+        self.check_written({"the output": target, "--json": json_path, "--report": page, "--gif": gif})
         picture = images.read(Path(name))
+        images.check_fits(target, picture)
         reference = sharp(options["reference"], picture, factor) if options["reference"] else None
 
         startup.begin()
@@ -168,9 +223,10 @@ class Job:
         if reference is not None:
             from pnpkit.metrics import psnr
 
-            scores = {"psnr": psnr(run.image, reference)}
+            onto = same_units(picture, images.read(Path(options["reference"])))
+            scores = {"psnr": psnr(onto(np.asarray(run.image)), reference)}
             if factor == 1:
-                scores["psnr_input"] = psnr(picture.pixels, reference)
+                scores["psnr_input"] = psnr(onto(picture.pixels), reference)
         if json_path is not None:
             from pnpkit.files import write_whole
 
@@ -189,6 +245,11 @@ class Job:
         return 0
 
 
+def page_of(name: str, folder: str) -> Path:
+    """The page of --report."""
+    return Path(folder) / f"{Path(name).stem}.html"
+
+
 def verdict(files: list[str], failed: list[str]) -> int:
     """The exit code for several files; what failed is said once."""
     if failed and distributed.rank() == 0:
@@ -198,7 +259,7 @@ def verdict(files: list[str], failed: list[str]) -> int:
 
 def places(name: str, options: dict[str, Any]) -> tuple[Path | None, Path | None]:
     """Where the page and the animation go; the folder of the pages is made."""
-    page = Path(options["report"]) / f"{Path(name).stem}.html" if options["report"] else None
+    page = page_of(name, options["report"]) if options["report"] else None
     gif = Path(options["gif"]) if options.get("gif") else None
     if gif is not None and gif.suffix.lower() != ".gif":
         raise InputError(f"--gif {gif}: expected a name that ends with .gif")
@@ -227,6 +288,14 @@ def sharp(name: str, picture: Picture, factor: int = 1) -> np.ndarray:
         raise InputError(f"{name}: the reference is {scene.shape}, the result {size}: not the same frame")
     rows, columns = (margin // 2 for margin in margins)
     return scene[rows : rows + size[0], columns : columns + size[1]]
+
+
+def same_units(picture: Picture, reference: Picture) -> Callable[[np.ndarray], np.ndarray]:
+    """From the scale of the picture to that of the reference: floats may have been stretched, each by its own range."""
+    if picture.dtype.kind != "f" or reference.dtype.kind != "f":
+        return lambda pixels: pixels
+    span = reference.high - reference.low
+    return lambda pixels: (picture.low - reference.low + pixels * (picture.high - picture.low)) / span
 
 
 def report(name: str, target: Path, picture: Picture, run: Restoration, scores: dict[str, float]) -> str:

@@ -283,6 +283,9 @@ def open_image(image: np.ndarray | Tensor, device: str | None, linear: bool = Fa
             raise InputError(f"expected a float tensor (B, 1 or 3, H, W), got {image.dtype} {tuple(image.shape)}")
         if not bool(torch.isfinite(image).all()):
             raise InputError("the image holds NaN or infinity")
+        if float(image.abs().max()) > images.FLOAT_LIMIT:
+            came = f"{float(image.min()):.6g}..{float(image.max()):.6g}"
+            raise InputError(f"expected a tensor on the 0..1 scale, got {came}: divide, e.g. by 255")
         return image.to(place), lambda x: x.to(image)
     pixels, restore = images.as_float(np.asarray(image))
     return images.to_tensor(pixels).to(place), lambda x: restore(images.from_tensor(x.cpu()))

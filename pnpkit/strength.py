@@ -42,7 +42,7 @@ class Sure:
     Args:
         shrink: the strength is so much of the one with the least risk. The risk is that of A u: it does not see the
             details that A suppresses, and they ask for less. Measured on training pictures by
-            ``scripts/strength_rules.py``: 0.77 to 0.86 at one strength, 0.80 for continuation.
+            ``scripts/strength_rules.py``: 0.77 to 0.86.
         spread: between the three strengths that are tried, a factor. reach: the least and the largest result, as
             multiples of the closed rule.
         first, further: evaluations for the first strength and, from there, for each other one.
@@ -57,8 +57,12 @@ class Sure:
     tol: float = 1e-3
 
 
-# Forward-backward splitting is slower: its trials need more steps.
-SURE = {CONTINUATION: Sure(), HALF_QUADRATIC: Sure(), FORWARD_BACKWARD: Sure(shrink=0.66, first=8, further=4)}
+# How fast a splitting is decides how short its trials may be, and short ones find less strength.
+SURE = {
+    CONTINUATION: Sure(shrink=0.85, first=3, further=2),
+    HALF_QUADRATIC: Sure(),
+    FORWARD_BACKWARD: Sure(shrink=0.66, first=8, further=4),
+}
 
 
 @dataclass(frozen=True)

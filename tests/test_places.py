@@ -1,0 +1,91 @@
+"""What the command line writes, and where it never does: inputs stay whole, no result takes another's place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_cli import cli  # noqa: F401  (a fixture)
+
+from pnpkit import images
+
+PLAIN = ("--denoiser", "wavelet", "--quiet", "--overwrite")
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> tuple[Path, Path]:
+    """Two pictures of one name in two folders."""
+    random = np.random.default_rng(0)
+    paths = tmp_path / "one" / "a.png", tmp_path / "two" / "a.png"
+    for path in paths:
+        path.parent.mkdir()
+        images.write(path, images.Picture(random.random((24, 32, 3))))
+    return paths
+
+
+def test_no_result_takes_the_place_of_an_input_or_of_another_result(cli, pair: tuple[Path, Path]) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
+    first, second = pair
+    before = second.read_bytes()
+    code, _, error = cli("denoise", first, second, "-o", second.parent, *PLAIN)
+    assert code == 2 and "would both be written to" in error and second.read_bytes() == before
+    code, _, error = cli("denoise", first, "-o", second, "--reference", second, *PLAIN)
+    assert code == 2 and "is a file that is read" in error and second.read_bytes() == before
+    code, _, error = cli("inpaint", first, "--mask", second, "-o", second, *PLAIN)
+    assert code == 2 and "is a file that is read" in error and second.read_bytes() == before
+    linked = first.with_name("linked.png")
+    linked.hardlink_to(second)
+    code, _, error = cli("deblur", first, "--kernel", second, "-o", linked, *PLAIN)
+    assert code == 2 and "is a file that is read" in error and second.read_bytes() == before
+
+
+def test_what_is_written_beside_the_result_has_a_place_of_its_own(cli, pair: tuple[Path, Path]) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
+    first, _ = pair
+    out = first.with_name("out.png")
+    code, _, error = cli("denoise", first, "-o", out, "--json", out, *PLAIN)
+    assert code == 2 and "both the output and --json" in error and not out.exists()
+    first.with_name("r.json").mkdir()
+    code, _, error = cli("denoise", first, "-o", out, "--json", first.with_name("r.json"), *PLAIN)
+    assert code == 2 and not out.exists() and error.count("\n") == 1
+    code, _, error = cli("denoise", first, "-o", first.with_name("out.webp"), "--json", "", *PLAIN)
+    assert code == 0
+
+
+def test_names_that_stand_for_nothing(cli, pair: tuple[Path, Path]) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
+    code, _, error = cli("denoise", "", *PLAIN)
+    assert code == 2 and "empty name" in error
+    first, _ = pair
+    first.with_name("._a.png").write_bytes(b"not a picture")
+    first.with_name("folder.png").mkdir()
+    results = first.parent.parent / "results"
+    code, _, error = cli("denoise", first.parent, "-o", f"{results}/", *PLAIN)
+    assert code == 0 and [p.name for p in results.iterdir()] == ["a.png"]
+
+
+def test_a_format_that_cannot_hold_the_picture_is_refused_before_the_work(cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
+    deep = tmp_path / "deep.png"
+    images.write(
+        deep, images.Picture(np.random.default_rng(0).random((20, 20)), dtype=np.dtype(np.uint16), high=65535.0)
+    )
+    code, _, error = cli("deblur", deep, "--kernel", "box:3", "-o", tmp_path / "x.jpg", "--denoiser", "not there")
+    assert code == 2 and "cannot hold uint16" in error
+
+
+def test_floats_are_compared_in_the_units_of_the_file(cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
+    scene = np.random.default_rng(0).random((24, 24)) * 4000 + 1000
+    for name, values in (("scene.tif", scene), ("half.tif", 0.5 * (scene + scene.mean()))):
+        images.write(tmp_path / name, images.Picture(values, dtype=np.dtype(np.float32), low=0.0, high=1.0))
+    code, out, _ = cli(
+        "denoise", tmp_path / "half.tif", "--denoiser", "identity", "--reference", tmp_path / "scene.tif",
+        "-o", tmp_path / "out.tif",
+    )  # fmt: skip
+    error = np.mean((0.5 * (scene - scene.mean())) ** 2) / np.ptp(scene) ** 2
+    assert code == 0 and f"PSNR {-10 * np.log10(error):.2f} ->" in out
+
+
+def test_half_precision_stays_finite(tmp_path: Path) -> None:
+    path = tmp_path / "half.tif"
+    picture = images.Picture(np.array([[0.0, 1.0], [2.0, -1.5]]), dtype=np.dtype(np.float16), low=0.0, high=6e4)
+    images.write(path, picture)
+    back = images.read(path)
+    assert np.isfinite(back.low) and back.high == np.finfo(np.float16).max
