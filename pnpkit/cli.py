@@ -13,7 +13,7 @@ import click
 
 from pnpkit import __version__
 from pnpkit.errors import InputError, PnpError
-from pnpkit.jobs import SOME_FAILED, Job, expand, target_for
+from pnpkit.jobs import SOME_FAILED, Job, expand, make_folder, target_for
 
 if TYPE_CHECKING:
     from pnpkit.images import Picture
@@ -193,7 +193,10 @@ def inpaint(inputs: tuple[str, ...], out: str | None, mask: str, **options: Any)
     def restore(picture: Picture, show: Callable[[Step], None]) -> Restoration:
         from pnpkit import completion, images
 
-        missing = images.read(Path(mask)).pixels
+        holes = images.read(Path(mask))
+        missing = holes.pixels
+        if holes.alpha is not None:  # what is transparent marks nothing
+            missing = missing * (holes.alpha > 0).reshape(*holes.alpha.shape, *[1] * (missing.ndim - 2))
         limits = limits_of(picture)
         return completion.inpaint(
             picture.pixels, missing, limits=limits, callback=show, **chosen(picture, options, *ITERATING)
@@ -238,8 +241,10 @@ def blur(
     """
     from pnpkit import images
 
+    make_folder(out, several=False)
     target = target_for(image, out, "blurred", options["overwrite"])
     picture = images.read(Path(image))
+    chosen(picture, {"linear": linear})  # refuses linear light where there is none
     from pnpkit.restore import simulate
 
     blurred = simulate(picture.pixels, kernel, noise_level, boundary=boundary, seed=options["seed"], linear=linear)
@@ -258,7 +263,9 @@ def estimate_kernel(image: str, noise_level: float | None, out: str | None, **op
     from pnpkit import images, kernels, restore
 
     source = Path(image)
-    target = Path(out) if out else source.with_name(f"{source.stem}-kernel.png")
+    make_folder(out, several=False)
+    beside = source.with_name(f"{source.stem}-kernel.png")
+    target = beside if out is None else Path(out) / beside.name if out and Path(out).is_dir() else Path(out)
     if target.suffix.lower() not in kernels.SAVE_SUFFIXES:
         raise InputError(f"a kernel is written as {' or '.join(kernels.SAVE_SUFFIXES)}, got '{target}'")
     if not target.parent.is_dir():

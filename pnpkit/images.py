@@ -318,6 +318,8 @@ def _picture(
     low, high = (0.0, float(np.iinfo(dtype).max)) if dtype.kind == "u" else (float(colours.min()), float(colours.max()))
     if dtype.kind == "f" and low >= 0 and high <= 1:
         low, high = 0.0, 1.0
+    if dtype.kind == "f" and (low, high) != (0, 1):
+        notes += (f"values from {low:.6g} to {high:.6g} are taken as 0 to 1: noise and strength are in these units",)
     single = dtype.kind == "u" or (dtype != np.float64 and (low, high) == (0, 1))
     pixels = (colours.astype(np.float32 if single else np.float64, order="C") - low) / (high - low or 1.0)
     return Picture(pixels, alpha, dtype, low, high, tuple(filter(None, notes)), exif, icc)

@@ -281,6 +281,8 @@ def open_image(image: np.ndarray | Tensor, device: str | None, linear: bool = Fa
     if isinstance(image, Tensor):
         if image.ndim != 4 or image.shape[1] not in (1, 3) or not image.is_floating_point() or image.numel() == 0:
             raise InputError(f"expected a float tensor (B, 1 or 3, H, W), got {image.dtype} {tuple(image.shape)}")
+        if image.dtype not in (torch.float32, torch.float64):
+            raise InputError(f"expected a tensor of float32 or float64, got {image.dtype}: convert it")
         if not bool(torch.isfinite(image).all()):
             raise InputError("the image holds NaN or infinity")
         if float(image.abs().max()) > images.FLOAT_LIMIT:
@@ -293,6 +295,7 @@ def open_image(image: np.ndarray | Tensor, device: str | None, linear: bool = Fa
 
 def choose_device(name: str | None) -> torch.device:
     """auto (or None): the GPU when there is one."""
+    name = None if name is None else str(name)  # a torch.device will do
     if name in (None, "auto"):
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name not in ("cpu", "cuda"):

@@ -150,7 +150,7 @@ def curve(run: Restoration, method: str, image: np.ndarray, span: float = 1.0) -
 
 def write(path: Path, text: str) -> None:
     """The page, whole or not at all."""
-    write_whole(path, text.encode())
+    write_whole(path, text.encode(errors="replace"))  # a name need not be UTF-8
 
 
 class Frames:

@@ -133,11 +133,13 @@ def guarantee(certificate: Certificate, iteration: Iteration) -> str:
         if isinstance(iteration, KrasnoselskiiMann) and certificate.nonexpansive:
             needs = f"the relaxation {iteration.relaxation:g} is not in (0, {1 / (certificate.averagedness or 1):.6g})"
         return f"nothing is guaranteed: {needs}"
+    given = "; under the premises that the certificate names" if certificate.all_premises() else ""
     if certificate.contractive:
-        return f"converges to the unique fixed point from any start ({theorem})"
+        return f"converges to the unique fixed point from any start ({theorem}{given})"
     if certificate.bounded:
-        return f"converges to a fixed point from any start ({theorem}; fixed points exist: bounded range, Browder 1965)"
-    return f"converges to a fixed point if there is one ({theorem}; the existence is assumed, not checked)"
+        exist = "fixed points exist: bounded range, Browder 1965"
+        return f"converges to a fixed point from any start ({theorem}; {exist}{given})"
+    return f"converges to a fixed point if there is one ({theorem}; the existence is assumed, not checked{given})"
 
 
 def solve(

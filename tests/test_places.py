@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from test_cli import cli  # noqa: F401  (a fixture)
 
-from pnpkit import images
+from pnpkit import denoise, images, inpaint
+from pnpkit.errors import InputError
 
 PLAIN = ("--denoiser", "wavelet", "--quiet", "--overwrite")
 
@@ -89,3 +91,45 @@ def test_half_precision_stays_finite(tmp_path: Path) -> None:
     images.write(path, picture)
     back = images.read(path)
     assert np.isfinite(back.low) and back.high == np.finfo(np.float16).max
+
+
+def test_of_a_mask_with_alpha_only_what_is_painted_counts(cli, pair: tuple[Path, Path], tmp_path: Path) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
+    first, _ = pair
+    hole = np.zeros((24, 32), bool)
+    hole[8:12, 10:20] = True
+    layer = images.Picture(np.ones((24, 32, 3)), np.where(hole, 255, 0).astype(np.uint8))
+    images.write(tmp_path / "layer.png", layer)
+    code, _, _ = cli("inpaint", first, "--mask", tmp_path / "layer.png", "-o", tmp_path / "out.png", *PLAIN)
+    before, after = (images.read(path).pixels for path in (first, tmp_path / "out.png"))
+    assert code == 0 and np.array_equal(before[~hole], after[~hole]) and not np.allclose(before[hole], after[hole])
+
+
+def test_floats_that_were_stretched_say_so(tmp_path: Path) -> None:
+    path = tmp_path / "counts.tif"
+    images.write(path, images.Picture(np.array([[0.0, 1.0]]), dtype=np.dtype(np.float32), low=100.0, high=900.0))
+    assert "from 100 to 900" in images.read(path).notes[0]
+
+
+def test_filling_keeps_known_numbers_to_the_last_digit() -> None:
+    image = np.random.default_rng(0).random((16, 20))
+    missing = np.zeros(image.shape, bool)
+    missing[4:7, 5:9] = True
+    found = inpaint(image, missing, denoiser="wavelet", max_steps=5).image
+    assert found.dtype == np.float64 and np.array_equal(found[~missing], image[~missing])
+
+
+def test_tensors_of_another_scale_or_type_are_refused() -> None:
+    x = torch.rand(1, 3, 16, 16)
+    for wrong in (255 * x, x.half(), x.bfloat16()):
+        with pytest.raises(InputError, match="expected a tensor"):
+            denoise(wrong, denoiser="identity")
+    assert torch.equal(torch.as_tensor(denoise(x, denoiser="identity", device=torch.device("cpu")).image), x)
+
+
+def test_a_slash_makes_a_folder_for_every_command(cli, pair: tuple[Path, Path], tmp_path: Path) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
+    first, _ = pair
+    for number, command in enumerate((("blur", "--kernel", "box:3"), ("estimate-kernel",))):
+        folder = tmp_path / f"new{number}"
+        code, _, error = cli(command[0], first, *command[1:], "-o", f"{folder}/", "--quiet")
+        assert code == 0, error
+        assert [p.suffix for p in folder.iterdir()] == [".png"]

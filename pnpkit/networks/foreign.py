@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pnpkit import certificates
 from pnpkit.certificates import Certificate
+from pnpkit.errors import InputError
 from pnpkit.networks.base import Network
 
 
@@ -21,7 +22,10 @@ class Foreign(Network):
         self.model, self.name, self.top, self.config = model, name, 1.0, None
 
     def denoise(self, x: Tensor, level: Tensor) -> Tensor:
-        out: Tensor = self.model(x, level)
+        try:
+            out: Tensor = self.model(x, level)
+        except (ImportError, NotImplementedError) as error:
+            raise InputError(f"{self.name} cannot work here: {' '.join(str(error).split())[:200]}") from error
         return out
 
     def strength(self, noise_level: float, tau: float) -> float:
