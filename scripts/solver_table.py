@@ -2,7 +2,8 @@
 
     python scripts/solver_table.py --data PATH/bsds500 --kernels PATH/kernels [--pictures 2] [--max-steps 600]
 
-Centre crops of 128 x 128 of BSDS500 val, levin09_1, circular, noise 2.55/255, euler at the strength of its rule.
+Centre crops of 128 x 128 of BSDS500 val, levin09_1, circular, noise 2.55/255, euler-fast at the strength of its rule
+for tau = 1.9; continuation has a tau and two strengths of its own and calls the denoiser twice an evaluation.
 Each splitting has fixed points of its own; within one, every certified iteration must reach the same picture, and the
 column "apart" is the largest distance (root mean square) between them. Writes docs/results/solvers.{json,md}.
 """
@@ -21,23 +22,39 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from pnpkit import images, kernels, proximal, registry, restore, splittings
+from pnpkit import images, kernels, proximal, registry, restore, splittings, strength
 from pnpkit.fidelity import LeastSquares
 from pnpkit.files import write_whole
 from pnpkit.iterations import Anderson, Halpern, Iteration, KrasnoselskiiMann, Picard
 from pnpkit.maps import Map
 from pnpkit.metrics import psnr
+from pnpkit.networks import Network
 from pnpkit.operators import blur
 from pnpkit.solver import Step, solve
 
 TOLERANCES = (1e-3, 1e-4, 1e-5)
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
-SPLITTINGS: dict[str, Callable[[LeastSquares, Map], Map]] = {
-    "forward-backward": lambda f, d: splittings.forward_backward(f, d, limits=(0, 1)),
-    "half-quadratic": lambda f, d: splittings.half_quadratic(f, d, 1.9, (0, 1)),
-    "Douglas-Rachford": lambda f, d: splittings.douglas_rachford(f, d, 1.9),
-    "ADMM": lambda f, d: splittings.admm(f, d, 1.9),
-    "Davis-Yin": lambda f, d: splittings.davis_yin(f, d, proximal.box(0, 1), 1.9 / f.L),
+NOISE = 2.55 / 255
+
+
+def by_continuation(fidelity: LeastSquares, network: Network) -> Map:
+    """As ``pnpkit deblur`` has it."""
+    tau = strength.step_for(splittings.CONTINUATION, NOISE, network, fidelity)
+    sigma = strength.strength_for(NOISE, tau, network, splittings.CONTINUATION)
+    return splittings.continuation(fidelity, strength.inside(network), tau, sigma, (0, 1))
+
+
+def at_rule(network: Network) -> Map:
+    return network.at(network.strength(NOISE, 1.9))
+
+
+SPLITTINGS: dict[str, Callable[[LeastSquares, Network], Map]] = {
+    "continuation": by_continuation,
+    "forward-backward": lambda f, n: splittings.forward_backward(f, at_rule(n), limits=(0, 1)),
+    "half-quadratic": lambda f, n: splittings.half_quadratic(f, at_rule(n), 1.9, (0, 1)),
+    "Douglas-Rachford": lambda f, n: splittings.douglas_rachford(f, at_rule(n), 1.9),
+    "ADMM": lambda f, n: splittings.admm(f, at_rule(n), 1.9),
+    "Davis-Yin": lambda f, n: splittings.davis_yin(f, at_rule(n), proximal.box(0, 1), 1.9 / f.L),
 }
 ITERATIONS: dict[str, Iteration] = {
     "Picard": Picard(),
@@ -67,24 +84,19 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=2)
     parser.add_argument("--max-steps", type=int, default=600)
     args = parser.parse_args()
-    kernel, network, noise = (
-        kernels.load(args.kernels / "levin09_1.npy"),
-        registry.load_denoiser("euler-lecture"),
-        2.55 / 255,
-    )
+    kernel, network = kernels.load(args.kernels / "levin09_1.npy"), registry.load_denoiser("euler-fast")
     rows: dict[str, dict[str, list]] = {s: {i: [] for i in ITERATIONS} for s in SPLITTINGS}
     apart: dict[str, float] = {}
     for path in tqdm(sorted((args.data / "val").glob("*.jpg"))[: args.pictures]):
         picture = imageio.imread(path) / 255
         row, column = picture.shape[0] // 2 - 64, picture.shape[1] // 2 - 64
         crop = picture[row : row + 128, column : column + 128]
-        y = images.to_tensor(restore.simulate(crop, kernel, noise, boundary="circular"))
+        y = images.to_tensor(restore.simulate(crop, kernel, NOISE, boundary="circular"))
         fidelity = LeastSquares(blur(kernel, "circular", (128, 128)), y)
-        denoiser = network.at(network.strength(noise, 1.9))
         for name, splitting in SPLITTINGS.items():
             pictures = []
             for label, iteration in ITERATIONS.items():
-                found, x = measure(splitting(fidelity, denoiser), y, iteration, args.max_steps)
+                found, x = measure(splitting(fidelity, network), y, iteration, args.max_steps)
                 rows[name][label].append(found | {"psnr": psnr(x, images.to_tensor(crop))})
                 if found["reached"][str(TOLERANCES[-1])] is not None:
                     pictures.append(x)
