@@ -196,7 +196,7 @@ class Job:
         self.check_written({"the output": target, "--json": json_path, "--report": page, "--gif": gif})
         picture = images.read(Path(name))
         images.check_fits(target, picture)
-        reference = sharp(options["reference"], picture, factor) if options["reference"] else None
+        reference, onto = sharp(options["reference"], picture, factor) if options["reference"] else (None, None)
 
         startup.begin()
         import numpy as np
@@ -220,10 +220,9 @@ class Job:
         images.write(target, images.with_pixels(picture, np.asarray(run.image)))
 
         scores = {}
-        if reference is not None:
+        if reference is not None and onto is not None:
             from pnpkit.metrics import psnr
 
-            onto = same_units(picture, images.read(Path(options["reference"])))
             scores = {"psnr": psnr(onto(np.asarray(run.image)), reference)}
             if factor == 1:
                 scores["psnr_input"] = psnr(onto(picture.pixels), reference)
@@ -277,24 +276,25 @@ def places(name: str, options: dict[str, Any]) -> tuple[Path | None, Path | None
     return page, gif
 
 
-def sharp(name: str, picture: Picture, factor: int = 1) -> np.ndarray:
-    """The reference's pixels; a scene larger than the frame, as `pnpkit blur` leaves it, is cut to its centre."""
+def sharp(name: str, picture: Picture, factor: int = 1) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+    """The reference's pixels, and what brings the picture's to their scale; a scene larger than the frame, as `pnpkit blur` leaves it, is cut to its centre."""
     from pnpkit import images
 
-    scene, size = images.read(Path(name)).pixels, picture.pixels.shape
+    stored, size = images.read(Path(name)), picture.pixels.shape
+    scene = stored.pixels
     size = (factor * size[0], factor * size[1], *size[2:])
     margins = [scene.shape[axis] - size[axis] for axis in (0, 1)]
     if scene.ndim != len(size) or any(margin < 0 or margin % 2 for margin in margins):
         raise InputError(f"{name}: the reference is {scene.shape}, the result {size}: not the same frame")
     rows, columns = (margin // 2 for margin in margins)
-    return scene[rows : rows + size[0], columns : columns + size[1]]
+    return scene[rows : rows + size[0], columns : columns + size[1]], same_units(picture, stored)
 
 
 def same_units(picture: Picture, reference: Picture) -> Callable[[np.ndarray], np.ndarray]:
     """From the scale of the picture to that of the reference: floats may have been stretched, each by its own range."""
     if picture.dtype.kind != "f" or reference.dtype.kind != "f":
         return lambda pixels: pixels
-    span = reference.high - reference.low
+    span = reference.high - reference.low or 1.0
     return lambda pixels: (picture.low - reference.low + pixels * (picture.high - picture.low)) / span
 
 

@@ -42,7 +42,7 @@ class Sure:
     Args:
         shrink: the strength is so much of the one with the least risk. The risk is that of A u: it does not see the
             details that A suppresses, and they ask for less. Measured on training pictures by
-            ``scripts/strength_rules.py``: 0.77 to 0.86.
+            ``scripts/strength_rules.py``.
         spread: between the three strengths that are tried, a factor. reach: the least and the largest result, as
             multiples of the closed rule.
         first, further: evaluations for the first strength and, from there, for each other one.

@@ -49,8 +49,6 @@ def test_what_is_written_beside_the_result_has_a_place_of_its_own(cli, pair: tup
     first.with_name("r.json").mkdir()
     code, _, error = cli("denoise", first, "-o", out, "--json", first.with_name("r.json"), *PLAIN)
     assert code == 2 and not out.exists() and error.count("\n") == 1
-    code, _, error = cli("denoise", first, "-o", first.with_name("out.webp"), "--json", "", *PLAIN)
-    assert code == 0
 
 
 def test_names_that_stand_for_nothing(cli, pair: tuple[Path, Path]) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
