@@ -131,8 +131,6 @@ class LeastSquares(Fidelity):
             raise InputError(f"a proximal map needs a finite tau > 0, got {tau}")
         closed = isinstance(self.operator, (DecomposablePhysics, MatrixPhysics))
         method = f"proximal map of a convex function, tau = {tau:.6g}, " + ("closed form" if closed else "iterative")
-        if not closed:
-            normal.check_size(tau, self.y.dtype)
         premises = () if closed else (normal.premise(tau, self.y.dtype),)
         certificate = Certificate("prox tau f", 1.0, 0.5, Side.PROVEN, method, premises, kind=Kind.PROX)
         return Map(

@@ -277,7 +277,10 @@ def places(name: str, options: dict[str, Any]) -> tuple[Path | None, Path | None
 
 
 def sharp(name: str, picture: Picture, factor: int = 1) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
-    """The reference's pixels, and what brings the picture's to their scale; a scene larger than the frame, as `pnpkit blur` leaves it, is cut to its centre."""
+    """The reference's pixels, and what brings the picture's to their scale.
+
+    A scene larger than the frame, as `pnpkit blur` leaves it, is cut to its centre.
+    """
     from pnpkit import images
 
     stored, size = images.read(Path(name)), picture.pixels.shape

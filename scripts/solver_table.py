@@ -17,9 +17,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import imageio.v3 as imageio
 import numpy as np
 import torch
+from deblurring_table import pictures
 from tqdm import tqdm
 
 from pnpkit import images, kernels, proximal, registry, restore, splittings, strength
@@ -87,20 +87,17 @@ def main() -> None:
     kernel, network = kernels.load(args.kernels / "levin09_1.npy"), registry.load_denoiser("euler-fast")
     rows: dict[str, dict[str, list]] = {s: {i: [] for i in ITERATIONS} for s in SPLITTINGS}
     apart: dict[str, float] = {}
-    for path in tqdm(sorted((args.data / "val").glob("*.jpg"))[: args.pictures]):
-        picture = imageio.imread(path) / 255
-        row, column = picture.shape[0] // 2 - 64, picture.shape[1] // 2 - 64
-        crop = picture[row : row + 128, column : column + 128]
+    for crop in tqdm(pictures(args.data / "val", args.pictures, "crop128")):
         y = images.to_tensor(restore.simulate(crop, kernel, NOISE, boundary="circular"))
         fidelity = LeastSquares(blur(kernel, "circular", (128, 128)), y)
         for name, splitting in SPLITTINGS.items():
-            pictures = []
+            ends = []
             for label, iteration in ITERATIONS.items():
                 found, x = measure(splitting(fidelity, network), y, iteration, args.max_steps)
                 rows[name][label].append(found | {"psnr": psnr(x, images.to_tensor(crop))})
                 if found["reached"][str(TOLERANCES[-1])] is not None:
-                    pictures.append(x)
-            gaps = [float((a - b).square().mean().sqrt()) for a in pictures for b in pictures]
+                    ends.append(x)
+            gaps = [float((a - b).square().mean().sqrt()) for a in ends for b in ends]
             apart[name] = max([apart.get(name, 0.0), *gaps])
     lines = [
         f"Evaluations / seconds ({torch.get_num_threads()} threads) to the residual, mean over {args.pictures} "

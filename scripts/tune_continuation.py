@@ -15,12 +15,13 @@ import datetime
 import json
 from pathlib import Path
 
-import imageio.v3 as imageio
 import numpy as np
 import torch
+from deblurring_table import pictures
 from tqdm import tqdm
+from tune_strength import NOISES, four_blurs
 
-from pnpkit import images, kernels, registry, restore, strength
+from pnpkit import images, registry, restore, strength
 from pnpkit.fidelity import LeastSquares
 from pnpkit.files import write_whole
 from pnpkit.iterations import Anderson
@@ -30,7 +31,6 @@ from pnpkit.operators import blur
 from pnpkit.solver import solve
 from pnpkit.splittings import CONTINUATION, continuation, factors_for
 
-NOISES = (2.55, 7.65, 12.75)
 FACTORS = ((1.0,), (2.0, 0.25), (4.0, 0.5), (8.0, 1.0), (4.0, 1.0, 0.25), (8.0, 1.5, 0.25), (16.0, 4.0, 1.0))
 COMMAND = "python scripts/tune_continuation.py --data PATH/bsds500 --kernels PATH/kernels"
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
@@ -59,13 +59,7 @@ def main() -> None:
     parser.add_argument("--factors", type=parse, nargs="*", default=list(FACTORS))
     args = parser.parse_args()
     network = registry.load_denoiser(args.name)
-    crops = []
-    for path in sorted((args.data / "train").glob("*.jpg"))[: args.pictures]:
-        picture = imageio.imread(path) / 255
-        row, column = picture.shape[0] // 2 - 64, picture.shape[1] // 2 - 64
-        crops.append(picture[row : row + 128, column : column + 128])
-    blurs = [kernels.load(args.kernels / f"levin09_{k}.npy") for k in (1, 5)]
-    blurs += [kernels.box(9), kernels.gaussian(1.6)]
+    crops, blurs = pictures(args.data / "train", args.pictures, "crop128"), four_blurs(args.kernels)
 
     rows: dict[str, dict[str, list[float]]] = {}
     for factors in tqdm([None, *args.factors], desc=args.name):

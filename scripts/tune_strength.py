@@ -16,9 +16,9 @@ import datetime
 import json
 from pathlib import Path
 
-import imageio.v3 as imageio
 import numpy as np
 import torch
+from deblurring_table import pictures
 from tqdm import tqdm
 
 from pnpkit import kernels, registry, restore, strength
@@ -60,6 +60,11 @@ def gains(name: str, splitting: str, level: float, crops: list[np.ndarray], blur
     return means
 
 
+def four_blurs(folder: Path) -> list[np.ndarray]:
+    """Two shakes and two plain blurs."""
+    return [*(kernels.load(folder / f"levin09_{k}.npy") for k in (1, 5)), kernels.box(9), kernels.gaussian(1.6)]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
@@ -68,13 +73,7 @@ def main() -> None:
     parser.add_argument("--names", nargs="*", default=["euler", "dncnn"])
     parser.add_argument("--splitting", choices=tuple(SPLITTINGS), default=CONTINUATION)
     args = parser.parse_args()
-    crops = []
-    for path in sorted((args.data / "train").glob("*.jpg"))[: args.pictures]:
-        picture = imageio.imread(path) / 255
-        row, column = picture.shape[0] // 2 - 64, picture.shape[1] // 2 - 64
-        crops.append(picture[row : row + 128, column : column + 128])
-    blurs = [kernels.load(args.kernels / f"levin09_{k}.npy") for k in (1, 5)]
-    blurs += [kernels.box(9), kernels.gaussian(1.6)]
+    crops, blurs = pictures(args.data / "train", args.pictures, "crop128"), four_blurs(args.kernels)
 
     store = RESULTS / "strength.json"
     sections = json.loads(store.read_text())["sections"] if store.exists() else {}

@@ -50,7 +50,14 @@ def normal_solver(operator: LinearPhysics, example: Tensor, tau: float) -> Linea
     """b -> (id + tau A^T A)^-1 b on pictures like ``example``, each to an error of ``TOLERANCE`` (root mean square).
 
     Where the rounding of b does not allow that, to what it allows.
+
+    Raises:
+        InputError: a tau so large that rounding alone is an error of ``LARGEST_ERROR``.
     """
+    largest = LARGEST_ERROR / (ROUNDING * torch.finfo(example.dtype).eps)
+    if tau > largest:
+        name = str(example.dtype).removeprefix("torch.")
+        raise InputError(f"tau = {tau:g} is too large for {name}: this proximal map allows at most {largest:.2g}")
     known = structure(operator, example, tau)
 
     def solve(right: Tensor) -> Tensor:
@@ -116,18 +123,10 @@ def frame_of(operator: Blur, example: Tensor) -> tuple[slice, ...] | None:
     return None
 
 
-def check_size(tau: float, dtype: torch.dtype) -> None:
-    """Refuse a tau at which rounding alone is an error of ``LARGEST_ERROR``."""
-    largest = LARGEST_ERROR / (ROUNDING * torch.finfo(dtype).eps)
-    if tau > largest:
-        name = str(dtype).removeprefix("torch.")
-        raise InputError(f"tau = {tau:g} is too large for {name}: this proximal map allows at most {largest:.2g}")
-
-
 def premise(tau: float, dtype: torch.dtype) -> str:
-    """What a certificate must say about a proximal map that is solved for, on pictures in 0..1 with ||A|| <= 1."""
+    """What a certificate must say about a proximal map that is solved for."""
     error = max(TOLERANCE, ROUNDING * torch.finfo(dtype).eps * (1 + tau))
     return (
         "the inner solver of prox f is exact: it stops when its residual, A linear and A_adjoint its adjoint, proves "
-        f"an error (root mean square) of {error:.1g}, or after {MAX_STEPS} steps"
+        f"an error (root mean square; pictures in 0..1, ||A|| <= 1) of {error:.1g}, or after {MAX_STEPS} steps"
     )
