@@ -2,14 +2,14 @@ r"""Iterations: rules that turn x_k and T x_k into x_{k+1}. The loop that runs t
 
 An iteration is a value with two pure functions: ``start`` makes its memory from x_0, ``next`` returns x_{k+1} and the
 new memory. Each says which theorem covers it, given the certificate of T, what that theorem bounds the residual
-||x_k - T x_k|| by, and whether the residual of a nonexpansive T can never rise under it.
+||x_k - T x_k|| by, and how far the residual can rise under it.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -23,8 +23,6 @@ PART = 1 << 20  # numbers of a picture that Anderson's method works on at a time
 class Iteration(Protocol):
     """x_{k+1}, memory = next(k, x_k, T x_k, memory)."""
 
-    monotone: ClassVar[bool]
-
     def start(self, x: Tensor) -> Any: ...
 
     def next(self, k: int, x: Tensor, image: Tensor, memory: Any) -> tuple[Tensor, Any]: ...
@@ -37,8 +35,11 @@ class Iteration(Protocol):
         """Proven bound on ||x_k - T x_k|| when ||x_0 - x*|| <= ``distance``; inf where there is none."""
         ...
 
-    def growth(self, k: int) -> float:
-        """Where the theorem applies, a bound on ||x_k - T x_k|| / ||x_0 - T x_0||; inf where there is none."""
+    def allowed(self, k: int, first: float, smallest: float) -> float:
+        """Where the theorem applies, what ||x_k - T x_k|| cannot exceed, from its first and its smallest value.
+
+        inf where nothing is known.
+        """
         ...
 
 
@@ -53,8 +54,6 @@ def residual_bound(averagedness: float, distance: float, k: int) -> float:
 @dataclass(frozen=True)
 class Picard:
     """x_{k+1} = T x_k."""
-
-    monotone: ClassVar[bool] = True
 
     def start(self, x: Tensor) -> None:
         return None
@@ -77,8 +76,8 @@ class Picard:
             found.append((1 + certificate.lipschitz) * certificate.lipschitz**k * distance)
         return min(found)
 
-    def growth(self, k: int) -> float:
-        return 1.0
+    def allowed(self, k: int, first: float, smallest: float) -> float:
+        return smallest  # the residuals of Picard's iteration never rise
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,6 @@ class KrasnoselskiiMann:
     """x_{k+1} = (1 - lam) x_k + lam T x_k, lam in (0, 1) for nonexpansive T, (0, 1/alpha) for an averaged one."""
 
     relaxation: float = 0.5
-    monotone: ClassVar[bool] = True
 
     def start(self, x: Tensor) -> None:
         return None
@@ -106,15 +104,13 @@ class KrasnoselskiiMann:
         alpha = 1.0 if certificate.averagedness is None else certificate.averagedness
         return residual_bound(self.relaxation * alpha, distance, k) / self.relaxation
 
-    def growth(self, k: int) -> float:
-        return 1.0
+    def allowed(self, k: int, first: float, smallest: float) -> float:
+        return smallest  # the relaxed map is averaged, its residuals are relaxed ones and never rise
 
 
 @dataclass(frozen=True)
 class Halpern:
     """x_{k+1} = b_k x_0 + (1 - b_k) T x_k, b_k = 1/(k + 2): ||x_k - T x_k|| <= 2 ||x_0 - x*|| / (k + 1)."""
-
-    monotone: ClassVar[bool] = False
 
     def start(self, x: Tensor) -> Tensor:
         return x
@@ -131,8 +127,8 @@ class Halpern:
     def bound(self, certificate: Certificate, distance: float, k: int) -> float:
         return 2 * distance / (k + 1) if certificate.nonexpansive else math.inf
 
-    def growth(self, k: int) -> float:
-        return 1.0 + 2.0 * k  # ||x_k - x_0|| <= k ||x_0 - T x_0||, and id - T is 2-Lipschitz
+    def allowed(self, k: int, first: float, smallest: float) -> float:
+        return (1 + 2 * k) * first  # ||x_k - x_0|| <= k ||x_0 - T x_0||, and id - T is 2-Lipschitz
 
 
 @dataclass(frozen=True)
@@ -144,7 +140,6 @@ class Fista:
     """
 
     a: float = 3.0
-    monotone: ClassVar[bool] = False
 
     def start(self, x: Tensor) -> Tensor:
         return x
@@ -165,7 +160,7 @@ class Fista:
     def bound(self, certificate: Certificate, distance: float, k: int) -> float:
         return math.inf  # the theorem bounds the objective, not this residual
 
-    def growth(self, k: int) -> float:
+    def allowed(self, k: int, first: float, smallest: float) -> float:
         return math.inf
 
 
@@ -194,7 +189,6 @@ class Anderson:
 
     depth: int = 5
     D: float = 100.0
-    monotone: ClassVar[bool] = False
 
     def start(self, x: Tensor) -> AndersonMemory:
         return AndersonMemory()
@@ -225,8 +219,8 @@ class Anderson:
     def bound(self, certificate: Certificate, distance: float, k: int) -> float:
         return math.inf  # convergence is proven, a rate is not
 
-    def growth(self, k: int) -> float:
-        return 1 + 2 * self.D * ERRORS  # each step adds at most twice its error
+    def allowed(self, k: int, first: float, smallest: float) -> float:
+        return (1 + 2 * self.D * ERRORS) * first  # each step adds at most twice its error
 
 
 def extrapolate(points: tuple[Tensor, ...], images: tuple[Tensor, ...]) -> Tensor:

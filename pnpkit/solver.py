@@ -18,11 +18,11 @@ from torch import Tensor
 from pnpkit.certificates import Certificate
 from pnpkit.diagnostics import contraction_factor
 from pnpkit.errors import InputError
-from pnpkit.iterations import Iteration, KrasnoselskiiMann, Picard
+from pnpkit.iterations import Iteration, Picard
 from pnpkit.maps import Map
 
 GROWTH_LIMIT = 100.0  # a residual this much above the smallest seen is called divergence
-RISE_LIMIT = 1e-3  # relative rise of a monotone residual that rounding cannot explain
+RISE_LIMIT = 1e-3  # relative rise beyond the allowed one that rounding cannot explain
 
 
 class Status(enum.Enum):
@@ -129,10 +129,9 @@ def guarantee(certificate: Certificate, iteration: Iteration) -> str:
     if theorem is None:
         if not math.isfinite(certificate.lipschitz):
             return f"nothing is guaranteed: {certificate.method}"
-        needs = f"{type(iteration).__name__} needs more than a {certificate.lipschitz:.6g}-Lipschitz map"
-        if isinstance(iteration, KrasnoselskiiMann) and certificate.nonexpansive:
-            needs = f"the relaxation {iteration.relaxation:g} is not in (0, {1 / (certificate.averagedness or 1):.6g})"
-        return f"nothing is guaranteed: {needs}"
+        alpha = "" if certificate.averagedness is None else f", {certificate.averagedness:.6g}-averaged"
+        kind = f"{certificate.lipschitz:.6g}-Lipschitz{alpha} map"
+        return f"nothing is guaranteed: no theorem covers {iteration} of a {kind}"
     given = "; under the premises that the certificate names" if certificate.all_premises() else ""
     if certificate.contractive:
         return f"converges to the unique fixed point from any start ({theorem}{given})"
@@ -154,8 +153,8 @@ def solve(
     """Iterate until ||x - T x|| / ||x|| <= tol for every image, or ``max_steps`` evaluations of T.
 
     Each image of the batch stops by itself. The run ends at once for an image whose residual becomes NaN or
-    infinite, or grows: where a theorem applies beyond what it allows (``Iteration.growth``; for a monotone iteration
-    beyond rounding), where none does to ``GROWTH_LIMIT`` times its smallest value.
+    infinite, or grows: where a theorem applies beyond what it allows (``Iteration.allowed``) and
+    rounding, where none does to ``GROWTH_LIMIT`` times its smallest value.
 
     Args:
         map: T, with its certificate.
@@ -260,11 +259,11 @@ def _where(flags: list[bool], chosen: Tensor, other: Tensor) -> Tensor:
 class Watch:
     """Follows the residual of each image and decides when its run is over.
 
-    ``theorem`` is the iteration where a theorem covers it, and so tells how far the residual can rise.
+    ``covered`` is the iteration where a theorem covers it, and so tells how far the residual can rise.
     """
 
-    def __init__(self, count: int, tol: float, theorem: Iteration | None, eps: float):
-        self.tol, self.theorem, self.eps = tol, theorem, eps
+    def __init__(self, count: int, tol: float, covered: Iteration | None, eps: float):
+        self.tol, self.covered, self.eps = tol, covered, eps
         self.statuses: list[Status | None] = [None] * count
         self.smallest = [math.inf] * count
         self.looks = [0] * count  # evaluations until an image stopped
@@ -292,14 +291,13 @@ class Watch:
         return tuple(relative)
 
     def verdict(self, index: int, gap: float, residual: float, rounding: float) -> Status | None:
-        smallest = self.smallest[index]
-        growth = math.inf if self.theorem is None else self.theorem.growth(self.looks[index])
+        smallest, allowed = self.smallest[index], math.inf
+        if self.covered is not None:
+            allowed = self.covered.allowed(self.looks[index], self.first[index], smallest)
         if not math.isfinite(gap):
             return Status.NOT_FINITE
         if residual <= self.tol:
             return Status.CONVERGED
-        if self.theorem is not None and self.theorem.monotone and gap > smallest * (1 + RISE_LIMIT) + rounding:
-            return Status.FALSIFIED
-        if math.isfinite(growth):
-            return Status.FALSIFIED if gap > growth * self.first[index] * (1 + RISE_LIMIT) + rounding else None
+        if math.isfinite(allowed):
+            return Status.FALSIFIED if gap > allowed * (1 + RISE_LIMIT) + rounding else None
         return Status.DIVERGED if gap > GROWTH_LIMIT * smallest + rounding else None
