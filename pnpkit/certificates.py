@@ -32,6 +32,7 @@ class Kind(enum.Enum):
     MAP = "map"
     PROX = "prox"  # the proximal map of a convex function, projections included
     GRADIENT_STEP = "gradient step"  # id - tau grad f, f convex
+    COMPOSITION = "composition"  # parts[0] after parts[1] after ...
 
 
 @dataclass(frozen=True)
@@ -146,9 +147,6 @@ class Certificate:
         )
 
 
-COMPOSITION = "composition, Combettes & Yamada 2015, Prop. 2.4"
-
-
 def nothing(name: str, reason: str, parts: Sequence[Certificate] = ()) -> Certificate:
     """No claim at all, and why."""
     return Certificate(name, math.inf, None, Side.MEASURED, reason, parts=tuple(parts))
@@ -173,22 +171,24 @@ def compose(parts: Sequence[Certificate], name: str) -> Certificate:
     parts = tuple(
         piece
         for part in parts
-        for piece in (part.parts if part.method == COMPOSITION and not part.premises else (part,))
+        for piece in (part.parts if part.kind is Kind.COMPOSITION and not part.premises else (part,))
     )
-    unproven = ", ".join(part.name for part in parts if part.side is not Side.PROVEN)
+    unproven = ", ".join(dict.fromkeys(part.name for part in parts if part.side is not Side.PROVEN))
     if unproven:
-        return nothing(name, f"nothing is proven about {unproven}", parts)
+        return replace(nothing(name, f"nothing is proven about {unproven}", parts), kind=Kind.COMPOSITION)
     lipschitz = math.prod(part.lipschitz for part in parts)
     alphas = [part.averagedness for part in parts if part.averagedness is not None]
     alpha, method = None, "product of Lipschitz constants"
     if len(alphas) == len(parts):
         alpha = averagedness_of_composition(alphas)
-        method = COMPOSITION
+        method = "composition, Combettes & Yamada 2015, Prop. 2.4"
     elif lipschitz < 1:
         alpha, method = (1 + lipschitz) / 2, method + "; a contraction is (1 + c)/2-averaged"
     if alpha is not None and alpha >= 1:  # so close to 1 that rounding took it: no claim
         alpha = None
-    return Certificate(name, lipschitz, alpha, Side.PROVEN, method, parts=parts, bounded=parts[0].bounded)
+    return Certificate(
+        name, lipschitz, alpha, Side.PROVEN, method, parts=parts, bounded=parts[0].bounded, kind=Kind.COMPOSITION
+    )
 
 
 def relax(certificate: Certificate, relaxation: float, name: str) -> Certificate:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pnpkit import __version__
-from pnpkit.errors import InputError, PnpError
+from pnpkit.errors import InputError, PnpError, one_line
 from pnpkit.jobs import SOME_FAILED, Job, expand, make_folder, target_for
 
 if TYPE_CHECKING:
@@ -193,11 +193,7 @@ def inpaint(inputs: tuple[str, ...], out: str | None, mask: str, **options: Any)
     def restore(picture: Picture, show: Callable[[Step], None]) -> Restoration:
         from pnpkit import completion, images
 
-        holes = images.read(Path(mask))
-        missing = holes.pixels
-        if holes.alpha is not None:  # what is transparent marks nothing
-            missing = missing * (holes.alpha > 0).reshape(*holes.alpha.shape, *[1] * (missing.ndim - 2))
-        limits = limits_of(picture)
+        missing, limits = images.marked(images.read(Path(mask))), limits_of(picture)
         return completion.inpaint(
             picture.pixels, missing, limits=limits, callback=show, **chosen(picture, options, *ITERATING)
         )
@@ -265,7 +261,7 @@ def estimate_kernel(image: str, noise_level: float | None, out: str | None, **op
     source = Path(image)
     make_folder(out, several=False)
     beside = source.with_name(f"{source.stem}-kernel.png")
-    target = beside if out is None else Path(out) / beside.name if out and Path(out).is_dir() else Path(out)
+    target = beside if out is None else Path(out) / beside.name if Path(out).is_dir() else Path(out)
     if target.suffix.lower() not in kernels.SAVE_SUFFIXES:
         raise InputError(f"a kernel is written as {' or '.join(kernels.SAVE_SUFFIXES)}, got '{target}'")
     if not target.parent.is_dir():
@@ -349,10 +345,6 @@ def main() -> None:
         click.echo(f"pnpkit: {one_line(text)}", err=True)
         code = BAD_INPUT
     sys.exit(code if isinstance(code, int) else 0)
-
-
-def one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 if __name__ == "__main__":

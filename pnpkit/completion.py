@@ -62,12 +62,12 @@ def inpaint(
     note = f"{int(missing.sum())} of {missing.numel()} pixels were missing and are filled in"
 
     def picture(x: Tensor) -> np.ndarray | Tensor:
-        filled = bench.back(torch.where(missing, x, y))
-        if isinstance(filled, Tensor):
-            return filled
+        """What is known is kept to the last digit, whatever type and light the work was in."""
+        filled = bench.back(x)
+        if isinstance(image, Tensor):
+            return torch.where(missing.to(image.device), torch.as_tensor(filled), image)
         holes = missing.cpu().numpy()
-        known = np.asarray(image)  # kept to the last digit, whatever type and light the work was in
-        return np.where(holes if known.ndim == 2 else holes[..., None], filled, known)
+        return np.where(holes if filled.ndim == 2 else holes[..., None], filled, image)
 
     return bench.restore(
         Problem(operator, guess * known, guess, picture, bench.noise_level(guess), note, least=FILLING)

@@ -10,6 +10,11 @@ class PnpError(Exception):
     """Root of every error that pnpkit raises on purpose."""
 
 
+def one_line(error: object) -> str:
+    """What a foreign exception or a long message says, on one line."""
+    return " ".join(str(error).split())
+
+
 class InputError(PnpError, ValueError):
     """An argument or a file that cannot be used. The command line prints it and exits with 2."""
 

@@ -21,7 +21,7 @@ import tifffile
 from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 from PIL.ImageFile import ImageFile
 
-from pnpkit.errors import InputError
+from pnpkit.errors import InputError, one_line
 from pnpkit.files import replacing
 from pnpkit.jpeg import compression_error
 
@@ -98,7 +98,7 @@ def read(path: str | os.PathLike[str]) -> Picture:
     except PermissionError as error:
         raise InputError(f"{path}: expected a readable file, got 'permission denied': change its mode") from error
     except Exception as error:  # on damaged data a decoder raises whatever it stumbles over
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error) or type(error).__name__
         if "imagecodecs" in reason:
             advice = "save it without compression or install the package imagecodecs"
             raise InputError(f"{path}: expected a TIFF compression readable here, got {reason}: {advice}") from error
@@ -161,6 +161,14 @@ def with_pixels(picture: Picture, pixels: np.ndarray) -> Picture:
         return replace(picture, pixels=pixels)
     rows, columns = (np.arange(n) * old // n for n, old in zip(pixels.shape[:2], picture.alpha.shape, strict=True))
     return replace(picture, pixels=pixels, alpha=picture.alpha[np.ix_(rows, columns)])
+
+
+def marked(mask: Picture) -> np.ndarray:
+    """(H, W) booleans: what a mask marks, which is neither black nor transparent; float files by their own values."""
+    values = mask.low + mask.pixels * (mask.high - mask.low)
+    black = 1e-9 * max(abs(mask.low), abs(mask.high))  # the way to 0..1 and back rounds
+    painted = np.any(np.abs(np.atleast_3d(values)) > black, axis=-1)
+    return painted if mask.alpha is None else painted & (mask.alpha > 0)
 
 
 def to_tensor(pixels: np.ndarray) -> Tensor:

@@ -52,6 +52,8 @@ def seen(path: Path) -> bool:
 
 def make_folder(out: str | None, several: bool) -> None:
     """The folder for results, if ``out`` must be one: by a slash at its end, or for want of any other place."""
+    if out == "":
+        raise InputError("the output has an empty name: an unset variable of the shell?")
     if out is None or Path(out).is_dir() or not (several or out.endswith("/")):
         return
     if Path(out).suffix and not out.endswith("/"):
@@ -67,7 +69,7 @@ def destination(name: str, out: str | None, word: str) -> Path:
     source = Path(name)
     if out is None:
         return source.with_name(f"{source.stem}-{word}{source.suffix}")
-    return Path(out) / source.name if out and Path(out).is_dir() else Path(out)
+    return Path(out) / source.name if Path(out).is_dir() else Path(out)
 
 
 def target_for(name: str, out: str | None, word: str, overwrite: bool) -> Path:

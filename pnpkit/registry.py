@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pnpkit.certificates import Certificate
-from pnpkit.errors import CardError, InputError, UnknownName
+from pnpkit.errors import CardError, InputError, UnknownName, one_line
 from pnpkit.files import read_verified, write_whole
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def load_foreign(name: str) -> Network:
     except KeyError:
         raise InputError(f"deepinv.models has no denoiser called '{name}'") from None
     except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
-        raise InputError(f"deepinv's {name} cannot be made here: {' '.join(str(error).split())[:200]}") from error
+        raise InputError(f"deepinv's {name} cannot be made here: {one_line(error)[:200]}") from error
 
 
 def certify(name: str, grid: int = 64) -> Certificate:

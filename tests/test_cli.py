@@ -13,26 +13,9 @@ import pytest
 from click.testing import CliRunner
 
 from pnpkit import images
-from pnpkit.cli import main, program
+from pnpkit.cli import program
 
 FOLDER = Path(__file__).parent.parent / "data" / "images"
-
-
-def run(
-    *arguments: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> tuple[int, str, str]:
-    """The exit code, stdout and stderr of the real entry point."""
-    monkeypatch.setattr(sys, "argv", ["pnpkit", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    out = capsys.readouterr()
-    assert isinstance(stop.value.code, int)
-    return stop.value.code, out.out, out.err
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
-    return lambda *arguments: run(*arguments, monkeypatch=monkeypatch, capsys=capsys)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_cli import cli  # noqa: F401  (a fixture)
 
 from pnpkit import denoise, images, inpaint
 from pnpkit.errors import InputError
@@ -26,7 +25,7 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
     return paths
 
 
-def test_no_result_takes_the_place_of_an_input_or_of_another_result(cli, pair: tuple[Path, Path]) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
+def test_no_result_takes_the_place_of_an_input_or_of_another_result(cli, pair: tuple[Path, Path]) -> None:  # type: ignore[no-untyped-def]
     first, second = pair
     before = second.read_bytes()
     code, _, error = cli("denoise", first, second, "-o", second.parent, *PLAIN)
@@ -41,7 +40,7 @@ def test_no_result_takes_the_place_of_an_input_or_of_another_result(cli, pair: t
     assert code == 2 and "is a file that is read" in error and second.read_bytes() == before
 
 
-def test_what_is_written_beside_the_result_has_a_place_of_its_own(cli, pair: tuple[Path, Path]) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
+def test_what_is_written_beside_the_result_has_a_place_of_its_own(cli, pair: tuple[Path, Path]) -> None:  # type: ignore[no-untyped-def]
     first, _ = pair
     out = first.with_name("out.png")
     code, _, error = cli("denoise", first, "-o", out, "--json", out, *PLAIN)
@@ -51,7 +50,7 @@ def test_what_is_written_beside_the_result_has_a_place_of_its_own(cli, pair: tup
     assert code == 2 and not out.exists() and error.count("\n") == 1
 
 
-def test_names_that_stand_for_nothing(cli, pair: tuple[Path, Path]) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
+def test_names_that_stand_for_nothing(cli, pair: tuple[Path, Path]) -> None:  # type: ignore[no-untyped-def]
     code, _, error = cli("denoise", "", *PLAIN)
     assert code == 2 and "empty name" in error
     first, _ = pair
@@ -62,7 +61,7 @@ def test_names_that_stand_for_nothing(cli, pair: tuple[Path, Path]) -> None:  # 
     assert code == 0 and [p.name for p in results.iterdir()] == ["a.png"]
 
 
-def test_a_format_that_cannot_hold_the_picture_is_refused_before_the_work(cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
+def test_a_format_that_cannot_hold_the_picture_is_refused_before_the_work(cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     deep = tmp_path / "deep.png"
     images.write(
         deep, images.Picture(np.random.default_rng(0).random((20, 20)), dtype=np.dtype(np.uint16), high=65535.0)
@@ -71,7 +70,7 @@ def test_a_format_that_cannot_hold_the_picture_is_refused_before_the_work(cli, t
     assert code == 2 and "cannot hold uint16" in error
 
 
-def test_floats_are_compared_in_the_units_of_the_file(cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
+def test_floats_are_compared_in_the_units_of_the_file(cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     scene = np.random.default_rng(0).random((24, 24)) * 4000 + 1000
     for name, values in (("scene.tif", scene), ("half.tif", 0.5 * (scene + scene.mean()))):
         images.write(tmp_path / name, images.Picture(values, dtype=np.dtype(np.float32), low=0.0, high=1.0))
@@ -91,7 +90,7 @@ def test_half_precision_stays_finite(tmp_path: Path) -> None:
     assert np.isfinite(back.low) and back.high == np.finfo(np.float16).max
 
 
-def test_of_a_mask_with_alpha_only_what_is_painted_counts(cli, pair: tuple[Path, Path], tmp_path: Path) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
+def test_of_a_mask_with_alpha_only_what_is_painted_counts(cli, pair: tuple[Path, Path], tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     first, _ = pair
     hole = np.zeros((24, 32), bool)
     hole[8:12, 10:20] = True
@@ -124,10 +123,22 @@ def test_tensors_of_another_scale_or_type_are_refused() -> None:
     assert torch.equal(torch.as_tensor(denoise(x, denoiser="identity", device=torch.device("cpu")).image), x)
 
 
-def test_a_slash_makes_a_folder_for_every_command(cli, pair: tuple[Path, Path], tmp_path: Path) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
+def test_a_slash_makes_a_folder_for_every_command(cli, pair: tuple[Path, Path], tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     first, _ = pair
     for number, command in enumerate((("blur", "--kernel", "box:3"), ("estimate-kernel",))):
         folder = tmp_path / f"new{number}"
         code, _, error = cli(command[0], first, *command[1:], "-o", f"{folder}/", "--quiet")
         assert code == 0, error
         assert [p.suffix for p in folder.iterdir()] == [".png"]
+
+
+def test_a_float_mask_marks_by_its_own_values() -> None:
+    for values, marked in (
+        ([[-1.0, 0.0]], [[True, False]]),
+        ([[-0.1, 0.0, 0.6]], [[True, False, True]]),
+        ([[7.0, 7.0]], [[True, True]]),
+    ):
+        low, high = min(values[0]), max(values[0])
+        pixels = (np.array(values) - low) / (high - low or 1.0)
+        mask = images.Picture(pixels, dtype=np.dtype(np.float32), low=low, high=high)
+        assert images.marked(mask).tolist() == marked

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pnpkit import certificates
 from pnpkit.certificates import Certificate
-from pnpkit.errors import InputError
+from pnpkit.errors import InputError, one_line
 from pnpkit.networks.base import Network
 
 
@@ -25,7 +25,7 @@ class Foreign(Network):
         try:
             out: Tensor = self.model(x, level)
         except (ImportError, NotImplementedError) as error:
-            raise InputError(f"{self.name} cannot work here: {' '.join(str(error).split())[:200]}") from error
+            raise InputError(f"{self.name} cannot work here: {one_line(error)[:200]}") from error
         return out
 
     def strength(self, noise_level: float, tau: float) -> float:
