@@ -66,7 +66,11 @@ class Fidelity(ABC):
         """
         tau = self.default_step() if tau is None else float(tau)
         self.check_step(tau)
-        return Map(lambda x: x - tau * self.gradient(x), self.certify_step(tau))
+        return Map(lambda x: x - tau * self.gradient(x), self.certify_step(tau), pace=self.pace(tau))
+
+    def pace(self, tau: float) -> float:
+        """min(1, tau L): how long a step with tau is beside one with 1 / L; see ``Map``."""
+        return min(1.0, tau * self.L) if self.L > 0 else 1.0
 
     def certify_step(self, tau: float) -> Certificate:
         """The certificate of ``gradient_step``."""
@@ -134,7 +138,11 @@ class LeastSquares(Fidelity):
         premises = () if closed else (normal.premise(tau, self.y.dtype),)
         certificate = Certificate("prox tau f", 1.0, 0.5, Side.PROVEN, method, premises, kind=Kind.PROX)
         return Map(
-            self._closed(tau) if closed else self._solved(tau), certificate, objective=lambda x: tau * self.value(x)
+            self._closed(tau) if closed else self._solved(tau),
+            certificate,
+            objective=lambda x: tau * self.value(x),
+            pace=self.pace(tau),
+            error=0.0 if closed else normal.error(tau, self.y.dtype),
         )
 
     def _closed(self, tau: float) -> Callable[[Tensor], Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -25,6 +25,9 @@ class Map:
     that a splitting minimises.
     ``box`` is an interval that every value of every T(x) lies in, where one is known: it bounds how far any start is
     from a fixed point.
+    ``pace``, in (0, 1], is how long a step of T is beside one of full length: min(1, tau L) for id - tau grad f.
+    Residuals are divided by it, so that a tiny step does not look like convergence.
+    ``error`` is how far, root mean square, what is computed may be from T(x), where T is solved for.
     """
 
     function: Callable[[Tensor], Tensor]
@@ -32,6 +35,8 @@ class Map:
     readout: Callable[[Tensor], Tensor] = _same
     objective: Callable[[Tensor], Tensor] | None = None
     box: tuple[float, float] | None = None
+    pace: float = 1.0
+    error: float = 0.0
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.function(x)
@@ -40,19 +45,32 @@ class Map:
         outer = self
         name = f"{self.certificate.name} ∘ {inner.certificate.name}"
         certificate = certificates.compose((self.certificate, inner.certificate), name)
-        return Map(lambda x: outer.function(inner.function(x)), certificate, box=self.box)
+        return Map(
+            lambda x: outer.function(inner.function(x)),
+            certificate,
+            box=self.box,
+            pace=min(self.pace, inner.pace),
+            error=self.error + inner.error,
+        )
 
     def relax(self, relaxation: float) -> Map:
         """(1 - lam) id + lam T: (lam alpha)-averaged for lam in (0, 1/alpha)."""
         name = f"relaxed({self.certificate.name}, {relaxation:.6g})"
         certificate = certificates.relax(self.certificate, relaxation, name)
-        return Map(lambda x: x + relaxation * (self.function(x) - x), certificate, self.readout, self.objective)
+        return replace(
+            self,
+            function=lambda x: x + relaxation * (self.function(x) - x),
+            certificate=certificate,
+            box=None,
+            pace=self.pace * min(relaxation, 1.0),
+            error=self.error * relaxation,
+        )
 
     def scale(self, factor: float) -> Map:
         """T(s x) / s: the same averagedness, another strength (Xu et al. 2020)."""
         name = f"scaled({self.certificate.name}, {factor:.6g})"
         certificate = certificates.scale(self.certificate, factor, name)
-        return Map(lambda x: self.function(x * factor) / factor, certificate)
+        return Map(lambda x: self.function(x * factor) / factor, certificate, pace=self.pace, error=self.error / factor)
 
 
 def identity() -> Map:

@@ -7,7 +7,6 @@ residuals and its theorem are those of a run that begins there.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,7 +20,7 @@ from pnpkit.iterations import Anderson, Iteration
 from pnpkit.maps import Map
 from pnpkit.networks.base import Network
 from pnpkit.networks.tiles import Shared
-from pnpkit.solver import Result, Step, solve
+from pnpkit.solver import Result, Step, continued, numbered_from, solve, worst
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float64")
 ROUGH = 2e-3  # residual at which the rough map has done its part; its own floor is lower, about 6e-4
@@ -95,24 +94,17 @@ def solve_from(
     x, past = roughly(rough, x0, iteration, max(tol, ROUGH), max_steps - 1, callback)
     count = len(past)
 
-    def renumbered(step: Step) -> None:
-        if callback is not None:
-            callback(replace(step, number=count + step.number))
-
     if isinstance(iteration, Anderson):  # its safeguard is in units of the first residual, which is now smaller
         iteration = replace(iteration, D=iteration.D * max(past[0]) / max(max(past[-1]), 1e-30))
-    run = solve(map, x, iteration=iteration, tol=tol, max_steps=max_steps - count, callback=renumbered)
-    kind = str(x0.dtype).removeprefix("torch.")
-    return replace(
-        run,
-        steps=count + run.steps,
-        residuals=(*worst_of(past), *run.residuals),
-        residuals_per_image=(*past, *run.residuals_per_image),
-        guarantee=f"from step {count + 1} on, in {kind}: {run.guarantee}; what came before, in bfloat16, proves "
-        "nothing and only chose where it starts",
-        seconds=time.perf_counter() - started,
-        bounds=(math.inf,) * count + run.bounds if run.bounds else (),
+    run = solve(
+        map, x, iteration=iteration, tol=tol, max_steps=max_steps - count, callback=numbered_from(count, callback)
     )
+    kind = str(x0.dtype).removeprefix("torch.")
+    words = (
+        f"from step {count + 1} on, in {kind}: {run.guarantee}; what came before, in bfloat16, proves nothing and only "
+        "chose where it starts"
+    )
+    return continued(run, tuple(past), words, time.perf_counter() - started)
 
 
 def roughly(
@@ -127,8 +119,8 @@ def roughly(
         past.append(step.residual)
         if callback is not None:
             callback(step)
-        worst = worst_of(past)
-        if len(worst) > PATIENCE and not min(worst[-PATIENCE:]) < min(worst[:-PATIENCE]):
+        seen = [worst(row) for row in past]
+        if len(seen) > PATIENCE and not min(seen[-PATIENCE:]) < min(seen[:-PATIENCE]):
             raise _Stalled
 
     try:
@@ -136,8 +128,3 @@ def roughly(
     except _Stalled:
         pass
     return x, past
-
-
-def worst_of(past: list[tuple[float, ...]]) -> list[float]:
-    """The residual of the worst image at every step."""
-    return [max(row) for row in past]

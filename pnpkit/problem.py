@@ -21,16 +21,18 @@ from pnpkit.fidelity import LeastSquares
 from pnpkit.iterations import ITERATIONS, Anderson, Iteration, history
 from pnpkit.maps import Map
 from pnpkit.networks.base import Network
+from pnpkit.networks.guided import Given, GuidedEuler
 from pnpkit.networks.ridge import Ridge
-from pnpkit.networks.tiles import within_memory
+from pnpkit.networks.tiles import Shared, within_memory
 from pnpkit.noise import estimate_noise
 from pnpkit.precision import convert, decide, rough_denoisers, solve_from
 from pnpkit.registry import load_denoiser
-from pnpkit.solver import Status, Step
+from pnpkit.solver import Result, Status, Step, continued, numbered_from
 from pnpkit.splittings import CONTINUATION, FORWARD_BACKWARD, SPLITTINGS, penalised
 from pnpkit.strength import RULES, SURE, MapAt, by_sure, inside, step_for, strength_for
 
 COMPRESSED = 1.5  # the level that restores JPEGs best, times their error, and shows their blurs (lab book)
+GUIDE = 1e-3  # relative residual at which a first restoration is good enough for a guide
 SHORT = "to fit into memory Anderson's method looks back {0.depth} steps only"
 Back = Callable[[Tensor], np.ndarray | Tensor]
 
@@ -173,32 +175,24 @@ class Bench:
         return noise_level_of(picture, settings.noise_level, settings.compression, settings.linear)
 
     def restore(self, problem: Problem) -> Restoration:
-        """A fixed point of T = proj ∘ D_strength ∘ G, G the data's half of the splitting."""
+        """A fixed point of T = proj ∘ D_strength ∘ G, G the data's half of the splitting.
+
+        A guided denoiser makes two: with its first look, to ``GUIDE`` or tol, and guided by that one.
+        """
         settings, fidelity = self.settings, LeastSquares(problem.operator, problem.y)
-        shape, itemsize = problem.guess.shape, problem.y.element_size()
-        iteration, network = fit(self.iteration, self.network, shape, allowed(settings.max_memory), itemsize)
-        plan = self.plan(problem, network, fidelity)
-        split = SPLITTINGS[plan.splitting]
-
-        def map_at(data: LeastSquares, sigma: float) -> Map:
-            if settings.method == "fista" and isinstance(network, Ridge):
-                return penalised_ridge(data, network, sigma, plan.tau, settings.limits)
-            return split(data, inside(network), plan.tau, sigma, settings.limits)
-
-        start = problem.guess.clamp(*settings.limits)
-        sigma, note, start = self.strength(problem, fidelity, plan, map_at, start)
-        rough = None
-        if settings.method != "fista" and decide(settings.precision, network, problem.y) == "bfloat16":
-            rough = split(fidelity, rough_denoisers(network), plan.tau, sigma, settings.limits)
-        run = solve_from(
-            rough,
-            map_at(fidelity, sigma),
-            start,
-            iteration=iteration,
-            tol=settings.tol,
-            max_steps=settings.max_steps,
-            callback=settings.callback,
+        first, second = looks_of(self.network)
+        iteration, first = self.fit(problem, first)
+        plan = self.plan(problem, first, fidelity)
+        sigma, note, start = self.strength(
+            problem, fidelity, plan, self.maps(first, plan), problem.guess.clamp(*settings.limits)
         )
+        tol = settings.tol if second is None else max(settings.tol, GUIDE)
+        run = self.run(iteration, first, fidelity, plan, sigma, start, tol)
+        if second is not None and run.status is Status.CONVERGED:
+            iteration, second = self.fit(problem, second)
+            again = self.run(iteration, Given(second, run.x), fidelity, plan, sigma, run.x, settings.tol, run.steps)
+            words = f"from step {run.steps + 1} on: {again.guarantee}; the steps before made the guide"
+            run = continued(again, run.residuals_per_image, words, run.seconds + again.seconds)
         return Restoration(
             image=problem.picture(run.x),
             status=run.status,
@@ -217,6 +211,48 @@ class Bench:
             strength_note=note,
             objective=run.objective,
             splitting=plan.splitting,
+        )
+
+    def fit(self, problem: Problem, network: Network) -> tuple[Iteration, Network]:
+        """The iteration and the network as they fit into the memory that is allowed."""
+        memory, itemsize = allowed(self.settings.max_memory), problem.y.element_size()
+        return fit(self.iteration, network, problem.guess.shape, memory, itemsize)
+
+    def maps(self, network: Network, plan: Plan) -> MapAt:
+        """(f, sigma) -> the map with this network."""
+        settings = self.settings
+
+        def map_at(data: LeastSquares, sigma: float) -> Map:
+            if settings.method == "fista" and isinstance(network, Ridge):
+                return penalised_ridge(data, network, sigma, plan.tau, settings.limits)
+            return SPLITTINGS[plan.splitting](data, inside(network), plan.tau, sigma, settings.limits)
+
+        return map_at
+
+    def run(
+        self,
+        iteration: Iteration,
+        network: Network,
+        fidelity: LeastSquares,
+        plan: Plan,
+        sigma: float,
+        start: Tensor,
+        tol: float,
+        done: int = 0,
+    ) -> Result:
+        """To a fixed point of the map with this network, ``done`` steps after the beginning of the restoration."""
+        settings, rough = self.settings, None
+        if settings.method != "fista" and decide(settings.precision, network, start) == "bfloat16":
+            split = SPLITTINGS[plan.splitting]
+            rough = split(fidelity, rough_denoisers(network), plan.tau, sigma, settings.limits)
+        return solve_from(
+            rough,
+            self.maps(network, plan)(fidelity, sigma),
+            start,
+            iteration=iteration,
+            tol=tol,
+            max_steps=max(1, settings.max_steps - done) if done else settings.max_steps,
+            callback=numbered_from(done, settings.callback),
         )
 
     def plan(self, problem: Problem, network: Network, fidelity: LeastSquares) -> Plan:
@@ -247,6 +283,14 @@ class Bench:
         times = found.strength / plan.strength
         words = f"--strength sure: {times:.2f} times auto, after {found.evaluations} evaluations"
         return max(problem.least, found.strength), words, found.start
+
+
+def looks_of(network: Network) -> tuple[Network, Network | None]:
+    """The denoiser of a run, and of a guided one what takes that run's result for its guide."""
+    if isinstance(network, Shared):
+        first, second = looks_of(network.network)
+        return Shared(first), None if second is None else Shared(second)
+    return network.looks() if isinstance(network, GuidedEuler) else (network, None)
 
 
 def check_splitting(settings: Settings) -> None:

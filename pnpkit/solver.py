@@ -1,6 +1,6 @@
 r"""The one loop: runs a map with an iteration, watches the residual, and says what happened and what was proven.
 
-The residual is that of the unrelaxed map, per image: r_k = ||x_k - T x_k|| / ||x_k||.
+The residual is that of the unrelaxed map at full pace, per image: r_k = ||x_k - T x_k|| / (pace ||x_k||); see ``Map``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import enum
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -150,7 +150,7 @@ def solve(
     max_steps: int = 1000,
     callback: Callable[[Step], None] | None = None,
 ) -> Result:
-    """Iterate until ||x - T x|| / ||x|| <= tol for every image, or ``max_steps`` evaluations of T.
+    """Iterate until ||x - T x|| / ||x|| <= tol pace(T) for every image, or ``max_steps`` evaluations of T.
 
     Each image of the batch stops by itself. The run ends at once for an image whose residual becomes NaN or
     infinite, or grows: where a theorem applies beyond what it allows (``Iteration.allowed``) and
@@ -174,7 +174,7 @@ def solve(
         raise InputError("the first iterate holds NaN or infinity: check the measurement and the operator")
     started = time.perf_counter()
     covered = iteration.theorem(map.certificate) is not None and map.certificate.nonexpansive
-    watch = Watch(len(x0), tol, iteration if covered else None, torch.finfo(x0.dtype).eps)
+    watch = Watch(len(x0), tol, iteration if covered else None, torch.finfo(x0.dtype).eps, map.pace, map.error)
     x, out, history = x0, x0.clone(), []
     memory = iteration.start(x0)
     with torch.no_grad():
@@ -200,16 +200,41 @@ def solve(
         status=max(statuses, key=order.index),
         statuses=statuses,
         steps=len(history),
-        residuals=tuple(max(r, key=lambda v: math.inf if math.isnan(v) else v) for r in history),
+        residuals=tuple(worst(row) for row in history),
         residuals_per_image=tuple(history),
         certificate=map.certificate,
         guarantee="nothing is guaranteed: the run contradicts the certificate"
         if Status.FALSIFIED in statuses
         else guarantee(map.certificate, iteration),
         seconds=time.perf_counter() - started,
-        bounds=relative_bounds(map.certificate, iteration, distances, watch.sizes, watch.looks),
+        bounds=relative_bounds(map, iteration, distances, watch.sizes, watch.looks),
         objective=objective,
     )
+
+
+def continued(run: Result, past: tuple[tuple[float, ...], ...], guarantee: str, seconds: float) -> Result:
+    """``run`` as the end of a longer one; ``past`` are the residuals before, per step and image."""
+    return replace(
+        run,
+        steps=len(past) + run.steps,
+        residuals=(*(worst(row) for row in past), *run.residuals),
+        residuals_per_image=(*past, *run.residuals_per_image),
+        guarantee=guarantee,
+        seconds=seconds,
+        bounds=(math.inf,) * len(past) + run.bounds if run.bounds else (),
+    )
+
+
+def numbered_from(done: int, callback: Callable[[Step], None] | None) -> Callable[[Step], None] | None:
+    """The callback of a run that goes on after ``done`` steps of another."""
+    if callback is None or done == 0:
+        return callback
+    return lambda step: callback(replace(step, number=done + step.number))
+
+
+def worst(row: tuple[float, ...]) -> float:
+    """The largest residual of a batch; NaN is larger than any."""
+    return max(row, key=lambda value: math.inf if math.isnan(value) else value)
 
 
 def farthest(map: Map, x0: Tensor, gaps: list[float]) -> list[float]:
@@ -228,7 +253,7 @@ def farthest(map: Map, x0: Tensor, gaps: list[float]) -> list[float]:
 
 
 def relative_bounds(
-    certificate: Certificate,
+    map: Map,
     iteration: Iteration,
     distances: list[float],
     sizes: list[list[float]],
@@ -238,11 +263,12 @@ def relative_bounds(
 
     An image that stopped after ``looks`` evaluations stays where it was, and so does its bound.
     """
+    certificate = map.certificate
     if not (math.isfinite(iteration.bound(certificate, 1.0, 0)) and all(math.isfinite(d) for d in distances)):
         return ()
     return tuple(
         max(
-            iteration.bound(certificate, d, min(k, last - 1)) / max(size, 1e-30)
+            iteration.bound(certificate, d, min(k, last - 1)) / map.pace / max(size, 1e-30)
             for d, size, last in zip(distances, row, looks, strict=True)
         )
         for k, row in enumerate(sizes)
@@ -259,11 +285,14 @@ def _where(flags: list[bool], chosen: Tensor, other: Tensor) -> Tensor:
 class Watch:
     """Follows the residual of each image and decides when its run is over.
 
-    ``covered`` is the iteration where a theorem covers it, and so tells how far the residual can rise.
+    ``covered`` is the iteration where a theorem covers it, and so tells how far the residual can rise. ``pace`` and
+    ``error`` are those of the map: two values of T, each off by its error, may move a residual by twice that.
     """
 
-    def __init__(self, count: int, tol: float, covered: Iteration | None, eps: float):
-        self.tol, self.covered, self.eps = tol, covered, eps
+    def __init__(
+        self, count: int, tol: float, covered: Iteration | None, eps: float, pace: float = 1.0, error: float = 0.0
+    ):
+        self.tol, self.covered, self.eps, self.pace, self.error = tol, covered, eps, pace, error
         self.statuses: list[Status | None] = [None] * count
         self.smallest = [math.inf] * count
         self.looks = [0] * count  # evaluations until an image stopped
@@ -282,9 +311,10 @@ class Watch:
         self.first = self.first or gaps
         relative = []
         for index, (gap, size) in enumerate(zip(gaps, sizes, strict=True)):
-            relative.append(0.0 if gap == 0 else gap / max(size, 1e-30))
+            relative.append(0.0 if gap == 0 else gap / self.pace / max(size, 1e-30))
             if self.statuses[index] is None:
-                rounding = 100 * self.eps * max(size, math.sqrt(x[index].numel()))
+                unit = math.sqrt(x[index].numel())
+                rounding = 100 * self.eps * max(size, unit) + 2 * self.error * unit
                 self.statuses[index] = self.verdict(index, gap, relative[-1], rounding)
                 self.smallest[index] = min(self.smallest[index], gap)
                 self.looks[index] += 1

@@ -129,7 +129,7 @@ def douglas_rachford(fidelity: LeastSquares, backward: Map, tau: float) -> Map:
     Firmly nonexpansive when P and B are. Any tau > 0; InputError for others.
     """
     map = _reflected(fidelity.prox(tau), firm(backward), "Douglas-Rachford")
-    return replace(map, objective=_total(fidelity.value, tau, backward))
+    return replace(map, objective=_total(fidelity.value, tau, backward), pace=fidelity.pace(tau))
 
 
 def admm(fidelity: LeastSquares, backward: Map, tau: float) -> Map:
@@ -138,7 +138,7 @@ def admm(fidelity: LeastSquares, backward: Map, tau: float) -> Map:
     Any tau > 0; InputError for others.
     """
     map = _reflected(firm(backward), fidelity.prox(tau), "ADMM")
-    return replace(map, objective=_total(fidelity.value, tau, backward))
+    return replace(map, objective=_total(fidelity.value, tau, backward), pace=fidelity.pace(tau))
 
 
 def _reflected(first: Map, second: Map, name: str) -> Map:
@@ -147,10 +147,11 @@ def _reflected(first: Map, second: Map, name: str) -> Map:
         return z + second(2 * x - z) - x
 
     parts = (first.certificate, second.certificate)
-    if not _all_firm(parts):
-        return Map(step, certificates.nothing(name, f"{name} needs two firmly nonexpansive maps", parts), first)
     method = "1/2 id + 1/2 R R' with reflections of firmly nonexpansive maps (Lions & Mercier 1979)"
-    return Map(step, Certificate(name, 1.0, 0.5, Side.PROVEN, method, parts=parts), first)
+    certificate = Certificate(name, 1.0, 0.5, Side.PROVEN, method, parts=parts)
+    if not _all_firm(parts):
+        certificate = certificates.nothing(name, f"{name} needs two firmly nonexpansive maps", parts)
+    return Map(step, certificate, first, error=3 * first.error + second.error)
 
 
 def davis_yin(fidelity: Fidelity, first: Map, second: Map, tau: float | None = None) -> Map:
@@ -172,7 +173,8 @@ def davis_yin(fidelity: Fidelity, first: Map, second: Map, tau: float | None = N
         return Map(step, certificates.nothing("Davis-Yin", "its maps must be firmly nonexpansive", parts), one)
     method = f"three-operator splitting, tau L = {tau * fidelity.L:.6g} < 2 (Davis & Yin 2017, Prop. 2.1)"
     certificate = Certificate("Davis-Yin", 1.0, 2 / (4 - tau * fidelity.L), Side.PROVEN, method, parts=parts)
-    return Map(step, certificate, one, _total(fidelity.value, tau, first, second))
+    objective = _total(fidelity.value, tau, first, second)
+    return Map(step, certificate, one, objective, pace=fidelity.pace(tau), error=3 * one.error + two.error)
 
 
 def _total(value: Penalty, tau: float, *maps: Map) -> Penalty | None:

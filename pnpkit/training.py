@@ -25,7 +25,7 @@ from pnpkit.layers.activations import Clip, LevelTable, clip
 from pnpkit.layers.gradient_flow import GradientFlowConv2d
 from pnpkit.layers.muon import Muon
 from pnpkit.layers.norms import UnitNorm
-from pnpkit.networks import Euler, Network
+from pnpkit.networks import Euler, GuidedEuler, Network
 
 VALIDATION_LEVELS = (5, 15, 25, 50)  # out of 255
 FEATURES = 16  # channels in and out from which a kernel maps features to features
@@ -96,7 +96,7 @@ def parameter_groups(network: nn.Module, config: TrainingConfig) -> list[dict]:
         if isinstance(module, GradientFlowConv2d):
             fast.append(module.raw_step)
     identities = {id(p) for p in fast}
-    slow = [p for p in network.parameters() if id(p) not in identities]
+    slow = [p for p in network.parameters() if id(p) not in identities and p.requires_grad]
     inner = [p for p in slow if config.kernel_rate and p.ndim == 4 and min(p.shape[:2]) >= FEATURES]
     identities = {id(p) for p in inner}
     groups = [
@@ -110,14 +110,14 @@ def parameter_groups(network: nn.Module, config: TrainingConfig) -> list[dict]:
 def steer_norms(network: nn.Module) -> None:
     """Give every gradient-flow kernel unit norm, by an estimate, throughout training; the proof is made at export."""
     for module in network.modules():
-        if isinstance(module, GradientFlowConv2d):
+        if isinstance(module, GradientFlowConv2d) and module.kernel.requires_grad:
             parametrize.register_parametrization(module, "kernel", UnitNorm())
 
 
 def release_norms(network: nn.Module) -> None:
     """Make the steered kernels plain weights again."""
     for module in network.modules():
-        if isinstance(module, GradientFlowConv2d):
+        if isinstance(module, GradientFlowConv2d) and parametrize.is_parametrized(module):
             parametrize.remove_parametrizations(module, "kernel")
 
 
@@ -226,6 +226,22 @@ class Run:
                         self.optimizer.state[parameter][key] = file.get_tensor(f"adam.{name}.{key}").to(place)
 
 
+Objective = Callable[[nn.Module, list[Tensor], torch.Generator], Tensor]
+
+
+def denoising(config: TrainingConfig, half: bool) -> Objective:
+    """The mean squared error of each sample, divided by (sigma + 1/255)^``level_power``."""
+
+    def loss(network: nn.Module, batch: list[Tensor], generator: torch.Generator) -> Tensor:
+        clean, noisy, level = batch
+        with torch.autocast(clean.device.type, torch.bfloat16, enabled=half):
+            output = network(noisy, level)
+        error = (output.float() - clean).square().mean(dim=(1, 2, 3))
+        return (error / (level + 1 / 255) ** config.level_power).mean()
+
+    return loss
+
+
 def train(
     run: Run,
     pictures: list[np.ndarray],
@@ -237,6 +253,7 @@ def train(
     compiled: bool = False,
     limit: float = 0.0,
     on_step: Callable[[Run, float], None] = lambda run, loss: None,
+    objective: Objective | None = None,
 ) -> None:
     """Runs until the schedule ends, writing ``checkpoint.safetensors`` and ``training.csv`` into ``folder``.
 
@@ -248,22 +265,20 @@ def train(
         compiled: compile the whole network (needs a C++ compiler, or Triton on a GPU).
         limit: patches a second that the convolutions alone would allow, for the curve; see ``hardware``.
         on_step: called after every step with the run and the loss, for progress bars.
+        objective: the loss of (network, (clean, noisy, levels), source of randomness); None is that of denoising.
     """
     network, config = run.network, run.config
     model = prepare(network, compiled)
     run.generator.set_state(run.randomness)
+    objective = denoising(config, half) if objective is None else objective
     batches = iter(Batches(pictures, config, run.generator))
     batch = to_device(next(batches), device)
     last_save, clock = run.seconds, time.perf_counter()
     losses: list[float] = []
     while run.progress < 1:
-        clean, noisy, level = batch
         for group in run.optimizer.param_groups:
             group["lr"] = run.learning_rate() * group["scale"]
-        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=half):
-            output = model(noisy, level)
-        error = (output.float() - clean).square().mean(dim=(1, 2, 3))
-        loss = (error / (level + 1 / 255) ** config.level_power).mean()
+        loss = objective(model, batch, run.generator)
         run.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(network.parameters(), config.gradient_limit)
@@ -350,6 +365,8 @@ def finish(run: Run) -> None:
     release_norms(run.network)
     if isinstance(run.network, Euler):
         run.network.secure()
+    if isinstance(run.network, GuidedEuler):
+        run.network.second.secure()
 
 
 class averaged:

@@ -19,7 +19,7 @@ import imageio.v3 as imageio
 import torch
 from tqdm import tqdm
 
-from pnpkit import distributed, hardware, registry, training
+from pnpkit import distributed, equilibrium, hardware, registry, training
 from pnpkit.networks import NETWORKS, build, growth
 
 
@@ -35,6 +35,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where checkpoint and curve go (default: runs/NAME)")
     parser.add_argument("--arguments", type=json.loads, default={}, help='fields of the config, {"blocks": 12}')
     parser.add_argument("--start", help="begin from this denoiser; an Euler network may be deeper or wider")
+    parser.add_argument("--objective", default="denoising", choices=("denoising", "deblurring"),
+                        help="deblurring: a guided network learns through the map that it deblurs with")  # fmt: skip
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in the folder")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--threads", type=int, default=0)
@@ -70,6 +72,11 @@ def work(args: argparse.Namespace, parser: argparse.ArgumentParser, device: str)
         start = f"{args.start}, sha256 {registry.denoisers()[args.start].sha256}"
     if args.compile == "activations":
         training.compile_activations(network)
+    objective = None
+    if args.objective == "deblurring":
+        if args.name != "guided":
+            parser.error("--objective deblurring trains the second look of a guided network")
+        objective = equilibrium.ThroughDeblurring(half=half)
     run = training.Run(network, config, start)
     folder = args.folder or Path("runs") / args.name
     checkpoint = folder / "checkpoint.safetensors"
@@ -99,6 +106,7 @@ def work(args: argparse.Namespace, parser: argparse.ArgumentParser, device: str)
         training.train(
             run, train_set, validation, folder,
             device=device, half=half, compiled=args.compile == "network", limit=limit, on_step=show,
+            objective=objective,
         )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from pnpkit.fidelity import LeastSquares
 from pnpkit.maps import Map, identity
 from pnpkit.networks import build
 from pnpkit.networks.base import Network
+from pnpkit.networks.guided import GuidedEuler
 from pnpkit.operators import blur
 
 SIZE = (11, 14)
@@ -92,6 +93,21 @@ def ridge(**arguments: object) -> Network:
     return network
 
 
+def guided() -> GuidedEuler:
+    """A small untrained guided network whose thresholds follow the guide strongly."""
+    torch.manual_seed(0)
+    network = build("guided", {"blocks": 2, "channels": 16, "hidden": 8, "width": 8, "depth": 2}).eval()
+    assert isinstance(network, GuidedEuler)
+    for parameter in network.parameters():
+        if parameter.ndim == 2:  # level tables
+            parameter.data += 0.5 * torch.randn(parameter.shape, generator=generator(3))
+    for head in network.guidance.heads:
+        torch.nn.init.normal_(head.weight, std=0.5)
+    for euler in (network.first, network.second):
+        euler.secure()
+    return network
+
+
 def dncnn() -> Network:
     torch.manual_seed(0)
     return build("dncnn", {"depth": 3, "channels": 8}).eval()
@@ -105,6 +121,7 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "euler two scales": lambda: euler(scales=(1, 2)),
     "euler unshuffled": lambda: euler(unshuffle=2, channels=16),
     "euler between wavelets": lambda: euler(wavelet_levels=2),
+    "guided": guided,
     "dncnn": dncnn,
     "wavelet": lambda: build("wavelet", {"levels": 2, "shifts": 2}),
     "tv": lambda: build("total-variation", {"gains": (0.3,) * 6}),
@@ -120,6 +137,7 @@ MAPS: dict[str, Callable[[], Map]] = {
         for name in ("gaussian circular", "signed circular", "motion zero", "mask")
     },
     **{name: (lambda make=make: make().at(0.1)) for name, make in NETWORKS.items()},
+    "with a guide": lambda: guided().given(image(1, 3, *SIZE, seed=4)).at(0.1),
     "relaxed": lambda: euler().at(0.1).relax(0.7),
     "over-relaxed": lambda: proximal.box(0.2, 0.7).relax(1.9),
     "scaled": lambda: euler().at(0.1).scale(2.5),

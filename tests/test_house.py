@@ -49,6 +49,7 @@ RANKS = {
     "restore": 5,
     "completion": 5,
     "training": 5,
+    "equilibrium": 5,
     "robust": 5,
     "sympnet": 5,
     "structure": 5,

@@ -245,3 +245,38 @@ def test_the_bound_of_an_image_that_stopped_stays() -> None:
 def test_the_explanation_names_the_existence_that_was_assumed() -> None:
     map, x0 = splittings.half_quadratic(problems.ridge()[0], proximal.nonnegative(), 1.0), problems.ridge()[3]
     assert "T has a fixed point" in solve(map, x0, max_steps=2).explain()
+
+
+@pytest.mark.parametrize("tau", [1e-6, 1e-3])
+def test_a_tiny_step_of_a_splitting_does_not_count_either(tau: float) -> None:
+    """The shrinkage goes with tau, so T is almost the identity: the plain residual is tiny at any point."""
+    fidelity, _, _, _ = problems.ridge()
+
+    def soft(step: float) -> Map:
+        return proximal.soft_threshold(0.01 * step)
+
+    x0 = catalogue.image(1, 3, *catalogue.SIZE, seed=9)
+    for map in (
+        forward_backward(fidelity, soft(tau), tau),
+        splittings.half_quadratic(fidelity, soft(tau), tau),
+        splittings.douglas_rachford(fidelity, soft(tau), tau),
+        splittings.davis_yin(fidelity, soft(tau), proximal.box(0, 1), tau),
+        (soft(tau) @ fidelity.gradient_step(tau)).relax(0.5),
+    ):
+        run = solve(map, x0, tol=1e-4, max_steps=3)
+        assert run.status is Status.STEP_LIMIT, map.certificate.name
+        whole = solve(forward_backward(fidelity, soft(1 / fidelity.L), 1 / fidelity.L), x0, tol=0, max_steps=1)
+        assert 0.2 < run.residuals[0] / whole.residuals[0] < 5
+
+
+def test_a_map_is_not_accused_of_what_its_inner_solver_leaves_over() -> None:
+    exact = problems.rotation(0.1).relax(0.5)
+    generator = catalogue.generator(3)
+
+    def rough(x: torch.Tensor) -> torch.Tensor:
+        return exact(x) + 1e-3 * torch.randn(x.shape, generator=generator, dtype=x.dtype)
+
+    x0 = 0.01 * catalogue.image(1, 3, 25, 2)
+    accused = solve(Map(rough, exact.certificate), x0, tol=0, max_steps=200)
+    known = solve(Map(rough, exact.certificate, error=4e-3), x0, tol=0, max_steps=200)
+    assert accused.status is Status.FALSIFIED and known.status is Status.STEP_LIMIT

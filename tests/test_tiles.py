@@ -15,6 +15,7 @@ from pnpkit.networks.base import Network
 from pnpkit.networks.classical import Wavelet, WaveletConfig
 from pnpkit.networks.dncnn import DnCNN, DnCNNConfig
 from pnpkit.networks.euler import Euler, EulerConfig
+from pnpkit.networks.guided import Given, GuidedConfig, GuidedEuler
 from pnpkit.networks.tiles import IMAGES, SMALLEST, Tiled, receptive_field, within_memory
 
 NETWORKS = {
@@ -24,6 +25,7 @@ NETWORKS = {
     "euler, unshuffled": lambda: Euler(EulerConfig(blocks=3, channels=16, hidden=8, unshuffle=2, scales=(1, 2))),
     "euler, three scales": lambda: Euler(EulerConfig(blocks=3, channels=6, hidden=6, scales=(1, 2, 3))),
     "dncnn": lambda: DnCNN(DnCNNConfig(depth=5, channels=8)),
+    "guided": lambda: GuidedEuler(GuidedConfig(blocks=2, channels=12, hidden=8, width=8, depth=2)),
 }
 
 
@@ -33,6 +35,8 @@ def make(name: str) -> Network:
     for parameter in network.parameters():  # the last layer of a new DnCNN is nearly zero: let it matter
         if parameter.ndim == 4 and isinstance(network, DnCNN):
             torch.nn.init.normal_(parameter, std=0.15)
+    for head in network.guidance.heads if isinstance(network, GuidedEuler) else ():
+        torch.nn.init.normal_(head.weight, std=0.5)
     return network
 
 
@@ -49,6 +53,18 @@ def test_tiles_equal_the_whole(name: str, size: tuple[int, int]) -> None:
         assert float((whole - x).abs().max()) > 1e-4, "a network that does nothing would pass any test"
         torch.testing.assert_close(tiled(x, level), whole, atol=1e-12, rtol=0)
     assert tiled.certificate == network.certificate
+
+
+@pytest.mark.parametrize("size", [(71, 90), (33, 131)])
+@torch.no_grad()
+def test_tiles_cut_a_guide_as_they_cut_the_picture(size: tuple[int, int]) -> None:
+    network = make("guided")
+    assert isinstance(network, GuidedEuler)
+    look, generator = network.looks()[1], torch.Generator().manual_seed(1)
+    x, guide = (torch.rand(2, 3, *size, generator=generator, dtype=torch.float64) for _ in range(2))
+    whole = Given(look, guide)(x, 0.1)
+    assert float((whole - Given(look, guide.flip(0))(x, 0.1)).abs().max()) > 1e-4, "the guide must matter"
+    torch.testing.assert_close(Given(Tiled(look, SMALLEST), guide)(x, 0.1), whole, atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -50,9 +50,12 @@ class Clip(nn.Module):
         scale = level[:, None, None, None]
         return -scale * self.low(level).exp(), scale * self.high(level).exp()
 
-    def forward(self, z: Tensor, level: Tensor, overwrite: bool = False) -> Tensor:
-        """(B, C, H, W), levels (B,) -> (B, C, H, W)."""
+    def forward(self, z: Tensor, level: Tensor, overwrite: bool = False, factor: Tensor | None = None) -> Tensor:
+        """(B, C, H, W), levels (B,) -> (B, C, H, W). ``factor``, of the same shape and > 0, multiplies the thresholds
+        place by place: the slope stays in [0, 1]."""
         low, high = (bound.to(z.dtype) for bound in self.thresholds(level))
+        if factor is not None:
+            low, high = low * factor, high * factor
         return z.clamp_(low, high) if overwrite else self.kernel(z, low, high)
 
 

@@ -54,7 +54,8 @@ class GradientFlowConv2d(nn.Module):
     ``kernel`` is kept near unit norm by the training (see ``networks.euler``) and tau is a sigmoid below
     ``LARGEST_STEP``; the certificate uses neither belief but measures both: ``step * norm_bound()**2 / 2``.
     Computes in the dtype of its input, or in the autocast dtype. ``activation`` is one of ``layers.activations``: where
-    no gradient is recorded it is told to overwrite, and so is the result of the second convolution; x never is.
+    no gradient is recorded it is told to overwrite, and so is the result of the second convolution; x never is. Where a
+    ``factor`` (B, hidden, H, W) is given, the activation is told that, too: see ``Clip``.
     """
 
     def __init__(
@@ -94,12 +95,13 @@ class GradientFlowConv2d(nn.Module):
             return Certificate(name, 1.0, averagedness, Side.PROVEN, method)
         return Certificate(name, max(1.0, tau * bound**2 - 1), None, Side.PROVEN, method)
 
-    def forward(self, x: Tensor, level: Tensor) -> Tensor:
+    def forward(self, x: Tensor, level: Tensor, factor: Tensor | None = None) -> Tensor:
         kernel = self.kernel
         back = (-self.step * adjoint_kernel(kernel)).to(x.dtype)
         seen = x if self.scale == 1 else F.pixel_unshuffle(x, self.scale)
         z = convolve(seen, kernel.to(x.dtype), self.padding)
-        z = self.activation(z, level, overwrite=not torch.is_grad_enabled())
+        places = () if factor is None else (factor,)
+        z = self.activation(z, level, not torch.is_grad_enabled(), *places)
         change = convolve(z, back, self.padding)
         change = change if self.scale == 1 else F.pixel_shuffle(change, self.scale)
         return change.add_(x) if change.dtype == x.dtype else x + change

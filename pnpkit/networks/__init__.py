@@ -16,10 +16,12 @@ from pnpkit.networks.classical import (
 )
 from pnpkit.networks.dncnn import DnCNN, DnCNNConfig
 from pnpkit.networks.euler import Euler, EulerConfig
+from pnpkit.networks.guided import GuidedConfig, GuidedEuler
 from pnpkit.networks.ridge import Ridge, RidgeConfig
 
 NETWORKS: dict[str, tuple[Any, Any]] = {
     "euler": (Euler, EulerConfig),
+    "guided": (GuidedEuler, GuidedConfig),
     "dncnn": (DnCNN, DnCNNConfig),
     "ridge": (Ridge, RidgeConfig),
     "identity": (Identity, IdentityConfig),

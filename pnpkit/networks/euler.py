@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -79,6 +80,10 @@ class Euler(Network):
         return [block for block in self.blocks if isinstance(block, GradientFlowConv2d)]
 
     def denoise(self, x: Tensor, level: Tensor) -> Tensor:
+        return self.flow(x, level, [None] * len(self.blocks))
+
+    def flow(self, x: Tensor, level: Tensor, factors: Iterable[Tensor | None]) -> Tensor:
+        """D(x, level); a factor, where it is not None, multiplies the thresholds of its step, place by place."""
         if self.frames:
             x = self.frames[0](x, level)
         rows, columns = x.shape[-2:]
@@ -88,8 +93,8 @@ class Euler(Network):
         seen = F.pixel_unshuffle(seen, squares) if squares > 1 else seen
         seen = seen.contiguous(memory_format=torch.channels_last)  # while it is small: padding keeps the format
         state = F.pad(seen, (0, 0, 0, 0, 0, self.config.channels - seen.shape[1]))
-        for block in self.steps():
-            state = block(state, level)
+        for block, factor in zip(self.steps(), factors, strict=True):
+            state = block(state, level, factor)
         out = state[:, : seen.shape[1]]
         out = (F.pixel_shuffle(out, squares) if squares > 1 else out)[..., :rows, :columns].contiguous()
         return self.frames[1](out, level) if self.frames else out

@@ -12,6 +12,7 @@ from pnpkit.layers.activations import Clip, LevelTable
 from pnpkit.layers.gradient_flow import GradientFlowConv2d
 from pnpkit.networks.base import Network
 from pnpkit.networks.euler import Euler
+from pnpkit.networks.guided import GuidedEuler
 
 NEW_STEP = 0.01  # thresholds, in units of sigma, at which a new step is near the identity
 NEW_FILTERS = (0.1, 0.04)  # their norm and their thresholds, where a trained filter has 0.5 and 0.02 to 0.6
@@ -19,7 +20,7 @@ NEW_FILTERS = (0.1, 0.04)  # their norm and their thresholds, where a trained fi
 
 @torch.no_grad()
 def warm_start(network: Network, source: Network, small: float = NEW_STEP) -> None:
-    """Begin where ``source`` ended.
+    """Begin where ``source`` ended; both looks of a guided network where one Euler network did.
 
     The steps of an Euler network go, in order and spread out evenly, to steps of the same scale with as many filters or
     more. Steps that ``source`` does not have begin near the identity, by thresholds of ``small`` sigma and not by a
@@ -28,6 +29,10 @@ def warm_start(network: Network, source: Network, small: float = NEW_STEP) -> No
     Raises:
         InputError: the source has steps that find no place.
     """
+    if isinstance(network, GuidedEuler) and isinstance(source, Euler):
+        warm_start(network.first, source, small)
+        warm_start(network.second, source, small)
+        return
     if not (isinstance(network, Euler) and isinstance(source, Euler)):
         network.load_state_dict(source.state_dict())
         return

@@ -19,6 +19,7 @@ from pnpkit.errors import InputError
 from pnpkit.networks.base import Network
 from pnpkit.networks.dncnn import DnCNN
 from pnpkit.networks.euler import Euler
+from pnpkit.networks.guided import GuidedEuler, SecondLook
 
 SMALLEST = 32  # pixels: side of a tile below which nearly all work would be halo
 IMAGES = 14  # copies of the picture that a run keeps beside the past of its iteration: transforms ...; measured
@@ -42,6 +43,19 @@ def _(network: Euler) -> tuple[int, int]:
     steps = [config.scales[number % len(config.scales)] for number in range(config.blocks)]
     reach = sum(2 * (config.kernel_size // 2) * scale + scale - 1 for scale in steps)
     return config.unshuffle * reach + config.unshuffle - 1, config.unshuffle * math.lcm(*config.scales)
+
+
+@receptive_field.register
+def _(network: SecondLook) -> tuple[int, int]:
+    """The thresholds of all that the steps see, and what these were chosen by."""
+    reach, unit = receptive_field(network.flow)
+    return reach + 2 * (1 + network.config.depth) + 1, unit
+
+
+@receptive_field.register
+def _(network: GuidedEuler) -> tuple[int, int]:
+    first, second = (receptive_field(look) for look in network.looks())
+    return first[0] + second[0], first[1]
 
 
 @receptive_field.register
@@ -81,8 +95,8 @@ class Tiled(Cut):
         self.side = max(SMALLEST, side) // self.unit * self.unit
 
     def denoise(self, x: Tensor, level: Tensor) -> Tensor:
-        out = torch.empty_like(x)
         rows, columns = x.shape[-2:]
+        out = x.new_empty((len(x), 3, rows, columns))  # x may have a guide below its three channels
         for top in range(0, rows, self.side):
             for left in range(0, columns, self.side):
                 bottom, right = min(top + self.side, rows), min(left + self.side, columns)
@@ -100,7 +114,7 @@ class Shared(Cut):
         rows, count, rank = x.shape[-2], distributed.world(), distributed.rank()
         cuts = [rows * part // count // self.unit * self.unit for part in range(count)] + [rows]
         top, bottom = cuts[rank], cuts[rank + 1]
-        out = torch.zeros_like(x)  # the sum over the processes of bands among zeros is exact
+        out = torch.zeros_like(x[:, :3])  # the sum over the processes of bands among zeros is exact
         if top < bottom:
             y0, y1 = max(0, top - self.halo), min(rows, bottom + self.halo)
             band = self.network.denoise(x[..., y0:y1, :], level)

@@ -123,10 +123,15 @@ def frame_of(operator: Blur, example: Tensor) -> tuple[slice, ...] | None:
     return None
 
 
+def error(tau: float, dtype: torch.dtype) -> float:
+    """Root mean square, of pictures in 0..1 and ||A|| <= 1: what the inner solver stops at."""
+    return max(TOLERANCE, ROUNDING * torch.finfo(dtype).eps * (1 + tau))
+
+
 def premise(tau: float, dtype: torch.dtype) -> str:
     """What a certificate must say about a proximal map that is solved for."""
-    error = max(TOLERANCE, ROUNDING * torch.finfo(dtype).eps * (1 + tau))
     return (
         "the inner solver of prox f is exact: it stops when its residual, A linear and A_adjoint its adjoint, proves "
-        f"an error (root mean square; pictures in 0..1, ||A|| <= 1) of {error:.1g}, or after {MAX_STEPS} steps"
+        f"an error (root mean square; pictures in 0..1, ||A|| <= 1) of {error(tau, dtype):.1g}, or after {MAX_STEPS} "
+        "steps"
     )

@@ -1,0 +1,115 @@
+r"""Training a guided denoiser through the map that it deblurs with.
+
+x_1 is where deblurring with the first look ends, x_2 where some evaluations of T_g, g = x_1, lead from there. The loss
+is that of one more, T_g(x_2), with x_2 held: the gradient of a fixed point without the factor (id - J)^-1,
+Jacobian-free backpropagation (Fung et al., AAAI 36, 2022; with it Gilton, Ongie & Willett, IEEE TCI 7, 2021).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from deepinv.physics.generator import MotionBlurGenerator
+from scipy import ndimage
+from torch import Tensor, nn
+
+from pnpkit import kernels
+from pnpkit.certificates import nothing
+from pnpkit.fidelity import LeastSquares
+from pnpkit.iterations import Anderson
+from pnpkit.maps import Map
+from pnpkit.networks import GuidedEuler, Network
+from pnpkit.networks.guided import Given, SecondLook
+from pnpkit.operators import blur
+from pnpkit.solver import solve
+from pnpkit.splittings import CONTINUATION, continuation
+from pnpkit.strength import step_for, strength_for
+
+LIMITS = (0.0, 1.0)
+SIZE = 29  # pixels a side of the largest shake
+FLOOR = 1e-6  # of a mean squared error, below which a decibel is not worth more
+
+
+@dataclass(frozen=True)
+class ThroughDeblurring:
+    """The loss in dB: of deblurring, and ``share`` times that of denoising, which keeps the denoiser one.
+
+    Every batch has a blur and a noise level of its own: shakes, Gaussians, boxes, straight motions and disks; noise
+    uniform in ``noise`` (0..1 scale); periodic. Circular blurs of ``size`` pixels a side.
+
+    Attributes:
+        first, second: evaluations of the map with the first look, and with the second before the one that learns.
+        half: multiply in bfloat16.
+    """
+
+    noise: tuple[float, float] = (1.5 / 255, 15 / 255)
+    share: float = 0.3
+    denoised: int = 64
+    first: int = 6
+    second: int = 3
+    half: bool = True
+
+    def __call__(self, network: nn.Module, batch: list[Tensor], generator: torch.Generator) -> Tensor:
+        """
+        Args:
+            batch: clean (B, 3, H, W), noisy, and the noise levels (B,) of ``noisy``.
+            generator: of the blur and of the noise on top of it.
+        """
+        assert isinstance(network, GuidedEuler), "only a guided network has a second look to train"
+        clean, noisy, level = batch
+        low, high = self.noise
+        noise = low + (high - low) * float(torch.rand((), generator=generator))
+        operator = blur(random_kernel(generator), "circular", (clean.shape[-2], clean.shape[-1]), device=clean.device)
+        y = operator.A(clean) + noise * torch.randn(clean.shape, generator=generator).to(clean)
+        map_of = self.map_for(LeastSquares(operator, y), noise, network)
+        with torch.no_grad():
+            guide = solve(map_of(network.first), y, iteration=Anderson(), tol=0, max_steps=self.first).x
+        look = SecondLook(network, nothing(network.name, "in training"))
+        with torch.no_grad():
+            x = solve(map_of(Given(look, guide)), guide, iteration=Anderson(), tol=0, max_steps=self.second).x
+        size = self.denoised
+        with torch.autocast(clean.device.type, torch.bfloat16, enabled=self.half):
+            denoised = network(noisy[..., :size, :size], level)
+        loss = decibels(map_of(Given(look, guide))(x), clean)
+        return loss + self.share * decibels(denoised.float(), clean[..., :size, :size])
+
+    def map_for(self, fidelity: LeastSquares, noise: float, network: Network) -> Callable[[Network], Map]:
+        """From a denoiser to the map that ``deblur`` would iterate with it, with its rules for these data."""
+        tau = step_for(CONTINUATION, noise, network, fidelity)
+        sigma = strength_for(noise, tau, network, CONTINUATION)
+
+        def map_of(denoiser: Network) -> Map:
+            def at(strength: float) -> Map:
+                def function(x: Tensor) -> Tensor:
+                    with torch.autocast(x.device.type, torch.bfloat16, enabled=self.half):
+                        return denoiser(x, min(strength, network.top)).to(x.dtype)
+
+                return Map(function, nothing(denoiser.name, "in training"))
+
+            return continuation(fidelity, at, tau, sigma, LIMITS)
+
+        return map_of
+
+
+def decibels(x: Tensor, clean: Tensor) -> Tensor:
+    """Mean over the batch of 10 log10 of the mean squared error."""
+    return 10 * torch.log10((x - clean).square().mean(dim=(1, 2, 3)) + FLOOR).mean()
+
+
+def random_kernel(generator: torch.Generator) -> np.ndarray:
+    """A shake in six of ten cases, else a Gaussian, a box, a straight motion or a disk."""
+    kind, size, angle, soft = torch.rand(4, generator=generator).tolist()
+    if kind < 0.6:
+        shakes = MotionBlurGenerator((SIZE, SIZE), rng=generator)
+        shake = shakes.step(1, sigma=0.25 + 0.5 * size, l=0.2 + 0.5 * angle)["filter"][0, 0].numpy()
+        return kernels.normalise(ndimage.gaussian_filter(shake.astype(np.float64), 0.3 + 0.4 * soft))
+    if kind < 0.75:
+        return kernels.gaussian(0.7 + 2.3 * size)
+    if kind < 0.85:
+        return kernels.box(5 + 2 * int(5 * size))
+    if kind < 0.95:
+        return kernels.motion(5 + 16 * size, 180 * angle)
+    return kernels.disk(1.5 + 4.5 * size)

@@ -1,0 +1,203 @@
+r"""The guided Euler denoiser: a second look, with thresholds that follow a picture which is restored already.
+
+    D_g(x, sigma) = P phi_L(... phi_1(Q x)),   phi(x) = x - tau W^T clip(W x; sigma exp(m_g)),   m_g = m(g, sigma)
+
+g is the first restoration, m a network without any constraint: it says for every step, filter and place whether a
+response is noise or structure. Once g is given the thresholds are numbers: clip has slopes in [0, 1] whatever they are,
+phi is an Euler step of the gradient flow of a convex potential, and all that is proven of an Euler network is proven of
+x -> D_g(x, sigma). Of x -> D_x(x, sigma), where the picture is its own guide, nothing is.
+
+Regularisation that a network adapts to a first restoration, and that then stays: Kofler et al., SIAM J. Imaging Sci.
+16(4), 2023; Neumayer & Altekrueger, Stability of data-dependent ridge-regularization for inverse problems,
+arXiv:2406.12289, 2024.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pnpkit import certificates
+from pnpkit.certificates import Certificate
+from pnpkit.errors import InputError
+from pnpkit.networks.base import Network
+from pnpkit.networks.euler import Euler, EulerConfig
+
+REACH = 4.0  # thresholds are between exp(-4) and exp(4) times what they would be without a guide
+KEPT = 4  # levels for which what was seen of a guide is kept
+
+
+@dataclass(frozen=True)
+class GuidedConfig:
+    """What a guided Euler network is made of: two Euler networks of the same shape, and ``depth`` convolutions of
+    ``width`` channels that look at the guide at half resolution."""
+
+    blocks: int = 9
+    channels: int = 64
+    hidden: int = 64
+    knots: int = 6
+    top: float = 50 / 255
+    width: int = 64
+    depth: int = 6
+
+    def euler(self) -> EulerConfig:
+        """Either of the two."""
+        return EulerConfig(
+            blocks=self.blocks,
+            channels=self.channels,
+            hidden=self.hidden,
+            knots=self.knots,
+            top=self.top,
+            unshuffle=2,
+        )
+
+
+class Guidance(nn.Module):
+    """m: a guide and a level in, features out; from these, for each step, the factors exp(m) of its thresholds."""
+
+    def __init__(self, config: GuidedConfig):
+        super().__init__()
+        self.top = config.top
+        self.first = nn.Conv2d(13, config.width, 3, padding=1)
+        self.middle = nn.ModuleList(nn.Conv2d(config.width, config.width, 3, padding=1) for _ in range(config.depth))
+        self.heads = nn.ModuleList(nn.Conv2d(config.width, config.hidden, 1) for _ in range(config.blocks))
+        for layer in self.middle:
+            assert isinstance(layer, nn.Conv2d) and layer.bias is not None
+            nn.init.orthogonal_(layer.weight, 0.7)
+            nn.init.zeros_(layer.bias)
+        for head in self.heads:
+            assert isinstance(head, nn.Conv2d) and head.bias is not None
+            nn.init.zeros_(head.weight)
+            nn.init.zeros_(head.bias)
+
+    def features(self, guide: Tensor, level: Tensor) -> Tensor:
+        """(B, 3, H, W), levels (B,) -> (B, width, H/2, W/2), sides rounded up."""
+        rows, columns = guide.shape[-2:]
+        seen = F.pad(guide.clamp(0, 1), (0, columns % 2, 0, rows % 2), mode="replicate")
+        seen = F.pixel_unshuffle(seen, 2)
+        plane = (level.to(seen.dtype) / self.top)[:, None, None, None].expand(-1, 1, *seen.shape[2:])
+        hidden = torch.cat([seen, plane], 1).contiguous(memory_format=torch.channels_last)
+        hidden = torch.relu(_convolve(self.first, hidden))
+        for layer in self.middle:
+            hidden = hidden + torch.relu(_convolve(layer, hidden))
+        return hidden
+
+    def factors(self, features: Tensor) -> Iterator[Tensor]:
+        """For each step (B, hidden, H/2, W/2), one at a time: all of them would be large."""
+        for head in self.heads:
+            yield (REACH * torch.tanh(_convolve(head, features) / REACH)).exp()
+
+
+class GuidedEuler(Network):
+    """D_g with g = E(x, sigma), E an Euler network: a strong denoiser without a proof. ``looks`` has those with one."""
+
+    convolutional = True
+
+    def __init__(self, config: GuidedConfig):
+        super().__init__()
+        self.config, self.top = config, config.top
+        self.width = 3 * config.euler().channels // 4
+        self.first, self.second, self.guidance = Euler(config.euler()), Euler(config.euler()), Guidance(config)
+        self.first.requires_grad_(False)
+
+    def denoise(self, x: Tensor, level: Tensor) -> Tensor:
+        features = self.guidance.features(self.first.denoise(x, level), level)
+        return self.second.flow(x, level, self.guidance.factors(features))
+
+    def strength(self, noise_level: float, tau: float) -> float:
+        """That of the first look."""
+        return self.first.strength(noise_level, tau)
+
+    def certify(self, grid: int = 64) -> Certificate:
+        """Nothing of D_x; its parts are the certificates of E and of D_g."""
+        self.first.name = f"{self.name}, first look"
+        second = replace(self.second.certify(grid), name=f"{self.name} with a guide(., sigma)")
+        given = "the guide is given: it chose the thresholds before, and they stay"
+        second = replace(second, premises=(given, *second.premises))
+        reason = "its thresholds follow the picture; a run guided by a first one has a proof, see looks"
+        return certificates.nothing(f"{self.name}(., sigma)", reason, (self.first.certify(grid), second))
+
+    def looks(self) -> tuple[Network, SecondLook]:
+        """E, and what takes a picture and its guide: both with their proofs."""
+        first, second = self.certificate.parts
+        self.first.name = f"{self.name}, first look"
+        self.first.remember(first)
+        return self.first, SecondLook(self, second)
+
+    def given(self, guide: Tensor) -> Given:
+        """x -> D_g(x, sigma), averaged: a denoiser for pictures of the size of ``guide`` (B, 1 or 3, H, W)."""
+        return Given(self.looks()[1], guide)
+
+
+class SecondLook(Network):
+    """(x, g), one upon the other, -> D_g(x, sigma): so that tiles and bands cut both alike."""
+
+    convolutional = True
+
+    def __init__(self, network: GuidedEuler, certificate: Certificate):
+        super().__init__()
+        self.config, self.top, self.name = network.config, network.top, f"{network.name} with a guide"
+        self.width, self.working, self.coupling = network.width, network.working, network.coupling
+        self.flow, self.guidance = network.second, network.guidance
+        self.remember(certificate)
+
+    def denoise(self, x: Tensor, level: Tensor) -> Tensor:
+        return self.by(x[:, :3], self.guidance.features(x[:, 3:], level), level)
+
+    def by(self, x: Tensor, features: Tensor, level: Tensor) -> Tensor:
+        """D_g(x, level) by what was seen of g."""
+        return self.flow.flow(x, level, self.guidance.factors(features))
+
+    def strength(self, noise_level: float, tau: float) -> float:
+        return self.flow.strength(noise_level, tau)
+
+    def certify(self, grid: int = 64) -> Certificate:
+        return self.certificate
+
+
+class Given(Network):
+    """x -> D_g(x, sigma) for one guide, or one for each picture of a batch; ``look`` is a ``SecondLook``, or one in
+    tiles or bands."""
+
+    convolutional = True
+
+    def __init__(self, look: Network, guide: Tensor):
+        super().__init__()
+        self.look, self.config, self.top, self.name = look, look.config, look.top, look.name
+        self.width, self.working, self.coupling = look.width, look.working, look.coupling
+        self.guide = guide.expand(-1, 3, -1, -1)
+        self.seen: dict[tuple, Tensor] = {}
+        self.remember(look.certificate)
+
+    def denoise(self, x: Tensor, level: Tensor) -> Tensor:
+        """
+        Raises:
+            InputError: a picture of another size than the guide.
+        """
+        if x.shape[-2:] != self.guide.shape[-2:] or len(self.guide) not in (1, len(x)):
+            raise InputError(f"this guide is for pictures {tuple(self.guide.shape)}, got {tuple(x.shape)}")
+        guide = self.guide.to(x).expand(len(x), -1, -1, -1)
+        if not isinstance(self.look, SecondLook) or torch.is_grad_enabled():
+            return self.look.denoise(torch.cat([x, guide], 1), level)
+        key = (*level.tolist(), x.dtype, x.device, torch.is_autocast_enabled(x.device.type))
+        if key not in self.seen:
+            if len(self.seen) >= KEPT:
+                self.seen.clear()
+            self.seen[key] = self.look.guidance.features(guide, level)
+        return self.look.by(x, self.seen[key], level)
+
+    def strength(self, noise_level: float, tau: float) -> float:
+        return self.look.strength(noise_level, tau)
+
+    def certify(self, grid: int = 64) -> Certificate:
+        return self.look.certificate
+
+
+def _convolve(layer: nn.Module, x: Tensor) -> Tensor:
+    """In the type of x, or of autocast."""
+    assert isinstance(layer, nn.Conv2d) and layer.bias is not None and isinstance(layer.padding, tuple)
+    return F.conv2d(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype), padding=layer.padding)

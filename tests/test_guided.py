@@ -1,0 +1,127 @@
+"""The guided denoiser: what is proven with a guide and what is not without, and how a restoration uses both."""
+
+from __future__ import annotations
+
+import catalogue
+import numpy as np
+import pytest
+import torch
+
+import pnpkit
+from pnpkit import equilibrium, restore, training
+from pnpkit.certificates import Side
+from pnpkit.diagnostics import audit
+from pnpkit.errors import InputError
+from pnpkit.networks import GuidedEuler, growth
+from pnpkit.solver import Status, Step
+
+PICTURE = np.random.default_rng(0).random((20, 24, 3)).astype(np.float32)
+
+
+@pytest.fixture
+def network() -> GuidedEuler:
+    return catalogue.guided()
+
+
+def test_nothing_is_claimed_of_a_picture_that_guides_itself(network: GuidedEuler) -> None:
+    claim = network.certificate
+    assert claim.side is Side.MEASURED and not claim.nonexpansive
+    first, second = claim.parts
+    assert first.averaged and second.averaged
+    assert any("guide" in premise for premise in second.premises), "the premise must be named"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_with_a_guide_no_pair_contradicts_the_proof(network: GuidedEuler, seed: int) -> None:
+    guide = catalogue.image(2, 3, 12, 15, seed=seed)
+    map = network.double().given(guide).at(0.15)
+    found = audit(map, map.certificate, catalogue.image(2, 3, 12, 15, seed=seed + 10), rounds=12, seed=seed)
+    assert map.certificate.averaged and not found.falsified
+    assert found.lipschitz > 0.5, "the search must find something"
+
+
+def test_the_proof_needs_the_guide_to_stay() -> None:
+    """A picture that guides itself can move farther than its proof with a guide allows."""
+    network = catalogue.guided().double()
+    for head in network.guidance.heads:
+        torch.nn.init.normal_(head.weight, std=8.0)
+    proven = network.certificate.parts[1]
+    points = catalogue.image(4, 3, 12, 15, seed=3)
+    assert audit(network.at(0.15), proven, points, rounds=25).falsified
+
+
+@torch.no_grad()
+def test_the_guide_matters_and_is_that_of_the_first_look(network: GuidedEuler) -> None:
+    x = catalogue.image(2, 3, 13, 10).float()
+    level = torch.tensor([0.05, 0.15])
+    first, _ = network.looks()
+    torch.testing.assert_close(network(x, level), network.given(first(x, level))(x, level))
+    other = network.given(torch.zeros_like(x))
+    assert float((other(x, level) - network(x, level)).abs().max()) > 1e-3
+
+
+@torch.no_grad()
+def test_what_is_kept_of_a_guide_is_kept_for_each_level(network: GuidedEuler) -> None:
+    x, guide = catalogue.image(1, 3, 12, 10).float(), catalogue.image(1, 3, 12, 10, seed=5).float()
+    one = network.given(guide)
+    for level in (0.02, 0.05, 0.1, 0.12, 0.15, 0.02):
+        torch.testing.assert_close(one(x, level), network.given(guide)(x, level))
+
+
+def test_grey_pictures_and_their_guides_go_through(network: GuidedEuler) -> None:
+    x, guide = catalogue.image(1, 1, 12, 10).float(), catalogue.image(1, 1, 12, 10, seed=5).float()
+    out = network.given(guide)(x, 0.1)
+    colour = network.given(guide.expand(-1, 3, -1, -1))(x.expand(-1, 3, -1, -1), 0.1)
+    torch.testing.assert_close(out, colour.mean(1, keepdim=True))
+
+
+def test_a_guide_of_another_size_is_refused(network: GuidedEuler) -> None:
+    given = network.given(catalogue.image(2, 3, 12, 10).float())
+    for shape in ((2, 3, 12, 11), (3, 3, 12, 10)):
+        with pytest.raises(InputError, match="this guide is for pictures"):
+            given(torch.zeros(shape), 0.1)
+
+
+def test_a_restoration_looks_twice_and_proves_the_second(network: GuidedEuler) -> None:
+    numbers: list[int] = []
+
+    def note(step: Step) -> None:
+        numbers.append(step.number)
+
+    found = pnpkit.deblur(PICTURE, "box:3", denoiser=network, noise_level=0.05, callback=note)
+    assert found.status is Status.CONVERGED and found.residuals[-1] <= 1e-4
+    assert numbers == list(range(1, found.steps + 1)) and len(found.residuals) == found.steps
+    assert found.certificate.averaged and "with a guide" in str(found.certificate)
+    assert "converges to a fixed point" in found.guarantee and "guide" in found.guarantee
+    first = pnpkit.deblur(PICTURE, "box:3", denoiser=network.looks()[0], noise_level=0.05)
+    assert np.abs(found.image - first.image).max() > 1e-3, "the second look must change something"
+
+
+def test_a_first_look_that_never_ends_is_the_result(network: GuidedEuler) -> None:
+    found = pnpkit.deblur(PICTURE, "box:3", denoiser=network, noise_level=0.05, max_steps=1)
+    assert found.status is Status.STEP_LIMIT and found.steps == 1
+    assert "first look" in str(found.certificate)
+
+
+def test_denoising_alone_promises_nothing(network: GuidedEuler) -> None:
+    found = restore.denoise(PICTURE, 0.1, denoiser=network)
+    assert found.guarantee.startswith("nothing is guaranteed")
+
+
+def test_both_looks_begin_as_the_network_they_come_from() -> None:
+    source = catalogue.euler(unshuffle=2, channels=16)
+    network = catalogue.build("guided", {"blocks": 2, "channels": 16, "hidden": 8, "width": 8, "depth": 1})
+    growth.warm_start(network, source)
+    x = catalogue.image(1, 3, 12, 10).float()
+    torch.testing.assert_close(network(x, 0.1), source(x, 0.1))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_training_through_deblurring_reaches_the_second_look_only(network: GuidedEuler, seed: int) -> None:
+    training.steer_norms(network)
+    clean = torch.rand(2, 3, 32, 32, generator=catalogue.generator(seed))
+    objective = equilibrium.ThroughDeblurring(denoised=16, first=2, second=1, half=False)
+    batch = [clean, clean + 0.1 * torch.randn(clean.shape, generator=catalogue.generator(seed)), torch.full((2,), 0.1)]
+    objective(network, batch, catalogue.generator(seed)).backward()
+    reached = {name.split(".")[0] for name, p in network.named_parameters() if p.grad is not None and p.grad.any()}
+    assert reached == {"second", "guidance"}
