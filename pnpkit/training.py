@@ -265,10 +265,11 @@ def train(
         compiled: compile the whole network (needs a C++ compiler, or Triton on a GPU).
         limit: patches a second that the convolutions alone would allow, for the curve; see ``hardware``.
         on_step: called after every step with the run and the loss, for progress bars.
-        objective: the loss of (network, (clean, noisy, levels), source of randomness); None is that of denoising.
+        objective: the loss of (network, (clean, noisy, levels), source of randomness); None is that of denoising. Any
+            other gets the network itself, never compiled.
     """
     network, config = run.network, run.config
-    model = prepare(network, compiled)
+    model = prepare(network, compiled) if objective is None else network
     run.generator.set_state(run.randomness)
     objective = denoising(config, half) if objective is None else objective
     batches = iter(Batches(pictures, config, run.generator))
@@ -281,6 +282,8 @@ def train(
         loss = objective(model, batch, run.generator)
         run.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        if model is network:
+            share_gradients(network)
         norm = nn.utils.clip_grad_norm_(network.parameters(), config.gradient_limit)
         run.optimizer.step()
         run.update_average()
@@ -309,6 +312,14 @@ def prepare(network: nn.Module, compiled: bool) -> nn.Module:
             steering.forward = torch.compiler.disable(steering.forward)  # type: ignore[method-assign]  # complex, small
         model = torch.compile(network)  # type: ignore[assignment]
     return DistributedDataParallel(model) if distributed.world() > 1 else model
+
+
+def share_gradients(network: nn.Module) -> None:
+    """Every process gets the mean over the processes; for a replica torch does that itself."""
+    if distributed.world() > 1:
+        for parameter in network.parameters():
+            if parameter.grad is not None:
+                parameter.grad = distributed.total(parameter.grad / distributed.world())
 
 
 def to_device(batch: tuple[Tensor, Tensor, Tensor], device: str) -> list[Tensor]:

@@ -25,6 +25,8 @@ from pnpkit.networks import NETWORKS, Euler, Network, build, growth
 PAPERS = {
     "euler": "Sherry, Celledoni, Ehrhardt, Murari, Owren, Schoenlieb: Designing stable neural networks using convex "
     "analysis and ODEs, Physica D 463 (2024) 134159",
+    "guided": "Sherry et al., Physica D 463 (2024) 134159; thresholds chosen by a first restoration, as the weights in "
+    "Neumayer, Altekrueger: Stability of data-dependent ridge-regularization for inverse problems, arXiv:2406.12289",
     "dncnn": "Zhang, Zuo, Chen, Meng, Zhang: Beyond a Gaussian denoiser, IEEE TIP 26(7) (2017) 3142-3155",
     "wavelet": "Coifman, Donoho: Translation-invariant de-noising, Wavelets and Statistics (1995) 125-150",
     "ridge": "Goujon, Neumayer, Bohra, Ducotterd, Unser: A neural-network-based convex regularizer for inverse "
