@@ -13,7 +13,7 @@ import click
 
 from pnpkit import __version__
 from pnpkit.errors import InputError, PnpError, one_line
-from pnpkit.jobs import SOME_FAILED, Job, expand, make_folder, target_for
+from pnpkit.jobs import SOME_FAILED, Job, make_folder, target_for
 
 if TYPE_CHECKING:
     from pnpkit.images import Picture
@@ -161,7 +161,7 @@ def deblur(inputs: tuple[str, ...], out: str | None, **options: Any) -> int:
             **chosen(picture, options, "kernel", "boundary", *ITERATING),
         )
 
-    return Job(out, "deblurred", restore, options).each(expand(inputs))
+    return Job(out, "deblurred", restore, options).each(inputs)
 
 
 @program.command()
@@ -178,7 +178,7 @@ def denoise(inputs: tuple[str, ...], out: str | None, **options: Any) -> int:
 
         return restore.denoise(picture.pixels, **chosen(picture, options, *RESTORING))
 
-    return Job(out, "denoised", restore, options).each(expand(inputs))
+    return Job(out, "denoised", restore, options).each(inputs)
 
 
 @program.command()
@@ -198,7 +198,7 @@ def inpaint(inputs: tuple[str, ...], out: str | None, mask: str, **options: Any)
             picture.pixels, missing, limits=limits, callback=show, **chosen(picture, options, *ITERATING)
         )
 
-    return Job(out, "inpainted", restore, options, also=(mask,)).each(expand(inputs))
+    return Job(out, "inpainted", restore, options, also=(mask,)).each(inputs)
 
 
 @program.command()
@@ -218,7 +218,7 @@ def upscale(inputs: tuple[str, ...], out: str | None, factor: int, **options: An
             picture.pixels, factor, limits=limits, callback=show, **chosen(picture, options, *ITERATING)
         )
 
-    return Job(out, "upscaled", restore, options, factor).each(expand(inputs))
+    return Job(out, "upscaled", restore, options, factor).each(inputs)
 
 
 @program.command()

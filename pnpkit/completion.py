@@ -13,7 +13,8 @@ from torch import Tensor
 
 from pnpkit.errors import InputError
 from pnpkit.networks.base import Network
-from pnpkit.problem import Bench, Problem, Restoration, Settings
+from pnpkit.problem import Bench, Problem, Restoration
+from pnpkit.settings import Settings
 from pnpkit.solver import Step
 
 # Least strengths: without noise the data ask for none, and what is missing would stay as it was guessed.

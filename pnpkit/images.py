@@ -5,6 +5,7 @@ Pillow does 8 bit files and grey 16 bit PNG, pypng colour 16 bit PNG (of which P
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 import zlib
@@ -13,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import png
@@ -24,14 +25,16 @@ from PIL.ImageFile import ImageFile
 from pnpkit.errors import InputError, one_line
 from pnpkit.files import replacing
 from pnpkit.jpeg import compression_error
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from pnpkit.pixels import FLOAT_LIMIT as FLOAT_LIMIT
+from pnpkit.pixels import TYPES, check_pixels, quantised
+from pnpkit.pixels import as_float as as_float
+from pnpkit.pixels import from_tensor as from_tensor
+from pnpkit.pixels import to_tensor as to_tensor
 
 MAX_PIXELS = 500_000_000  # a file whose header claims more is refused before any of it is decoded
-FLOAT_LIMIT = 10.0  # noise takes floats a little outside 0..1; an array beyond this is on another scale
-_TYPES = ("uint8", "uint16", "float16", "float32", "float64")
 _ORIENTATION = 0x0112  # the tag of EXIF and of TIFF
+_TURNED = (5, 6, 7, 8)  # orientations that exchange rows and columns
+_INCH, _CENTIMETRE = 2, 3  # units of TIFF
 # Opened by class, not by Image.open: that enforces Pillow's own pixel limit, a global setting, and calls a phone's JPEG
 # with an embedded preview an animation.
 _PILLOW: dict[bytes, Callable[[Path], ImageFile]] = {
@@ -55,8 +58,9 @@ class Picture:
 
     pixels: float32 or float64, (H, W) or (H, W, 3), on the 0..1 scale, without alpha. alpha: (H, W), the file's own
     values, or None. dtype: of the file, uint8, uint16 or a float. notes: sentences on what reading had to change.
-    exif, icc: raw bytes or None. compression: root mean square error of the pixels that a JPEG's tables tell of, on
-    the 0..1 scale; 0 for all others.
+    exif, icc: raw bytes or None. compression: root mean square error of the pixels that a JPEG's tables tell of, on the
+    0..1 scale; 0 for all others. density: pixels per unit across and down, and the unit as TIFF numbers it (1 none,
+    2 inch, 3 centimetre), or None. description: what a TIFF says of itself, the unit of ImageJ's scale for instance.
     """
 
     pixels: np.ndarray
@@ -68,6 +72,8 @@ class Picture:
     exif: bytes | None = None
     icc: bytes | None = None
     compression: float = 0.0
+    density: tuple[float, float, int] | None = None
+    description: str = ""
 
 
 def read(path: str | os.PathLike[str]) -> Picture:
@@ -80,9 +86,7 @@ def read(path: str | os.PathLike[str]) -> Picture:
     frames, of no pixels or more than MAX_PIXELS, with NaN or inf, or of another layout.
     """
     path = Path(path)
-    if not os.path.isfile(path):
-        came = "a folder or device" if os.path.exists(path) else "nothing there"
-        raise InputError(f"{path}: expected an image file, got {came}: give the path of one image")
+    check_input(path)
     try:
         with path.open("rb") as file:
             head = file.read(32)
@@ -105,6 +109,13 @@ def read(path: str | os.PathLike[str]) -> Picture:
         raise InputError(f"{path}: expected a whole image, got a truncated or damaged one: {reason}") from error
 
 
+def check_input(path: str | os.PathLike[str]) -> None:
+    """Raises InputError where there is no file."""
+    if not os.path.isfile(path):
+        came = "a folder or device" if os.path.exists(path) else "nothing there"
+        raise InputError(f"{path}: expected an image file, got {came}: give the path of one image")
+
+
 def write(path: str | os.PathLike[str], picture: Picture) -> None:
     """Write a picture in the format of the extension with its dtype, range, alpha and, where there is room, metadata.
 
@@ -116,8 +127,8 @@ def write(path: str | os.PathLike[str], picture: Picture) -> None:
     _check_place(path)
     check_fits(path, picture)
     dtype, alpha = np.dtype(picture.dtype), picture.alpha
-    _check_pixels(f"{path}: ", picture.pixels)
-    samples = _quantised(picture.pixels, dtype, picture.low, picture.high)
+    check_pixels(f"{path}: ", picture.pixels)
+    samples = quantised(picture.pixels, dtype, picture.low, picture.high)
     if alpha is not None:
         if alpha.shape != samples.shape[:2] or alpha.dtype != dtype:
             came = f"{alpha.dtype} {alpha.shape}"
@@ -155,8 +166,14 @@ def check_fits(path: str | os.PathLike[str], picture: Picture) -> None:
         raise InputError(f"{path}: {path.suffix} cannot hold {content}; formats that can: {' '.join(fitting) or '-'}")
 
 
-def with_pixels(picture: Picture, pixels: np.ndarray) -> Picture:
-    """The picture with other pixels; alpha is stretched to their size, each pixel taking the nearest sample."""
+def with_pixels(picture: Picture, pixels: np.ndarray, factor: int = 1) -> Picture:
+    """The picture with other pixels, ``factor`` times as dense; alpha is stretched to their size, each pixel taking the
+    nearest sample."""
+    if picture.density is not None:
+        across, down, unit = picture.density
+        picture = replace(picture, density=(factor * across, factor * down, unit))
+    if pixels.shape[:2] != picture.pixels.shape[:2]:
+        picture = replace(picture, description="")  # it may tell of the size
     if picture.alpha is None:
         return replace(picture, pixels=pixels)
     rows, columns = (np.arange(n) * old // n for n, old in zip(pixels.shape[:2], picture.alpha.shape, strict=True))
@@ -169,57 +186,6 @@ def marked(mask: Picture) -> np.ndarray:
     black = 1e-9 * max(abs(mask.low), abs(mask.high))  # the way to 0..1 and back rounds
     painted = np.any(np.abs(np.atleast_3d(values)) > black, axis=-1)
     return painted if mask.alpha is None else painted & (mask.alpha > 0)
-
-
-def to_tensor(pixels: np.ndarray) -> Tensor:
-    """(H, W) or (H, W, 3) -> (1, C, H, W) float32 tensor on the CPU with its own memory."""
-    import torch
-
-    _check_pixels("", pixels)
-    planes = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
-    return torch.tensor(np.ascontiguousarray(planes), dtype=torch.float32)[None]
-
-
-def from_tensor(tensor: Tensor) -> np.ndarray:
-    """(1, 1, H, W) -> (H, W), (1, 3, H, W) -> (H, W, 3), of the tensor's type, with its own memory."""
-    if tensor.ndim != 4 or tensor.shape[0] != 1 or tensor.shape[1] not in (1, 3):
-        raise InputError(f"expected a tensor (1, 1, H, W) or (1, 3, H, W), got {tuple(tensor.shape)}: pass one image")
-    planes = tensor.detach().cpu().numpy()[0]
-    return planes[0].copy() if len(planes) == 1 else np.moveaxis(planes, 0, -1).copy()
-
-
-def as_float(image: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
-    """An image in memory -> pixels on the 0..1 scale, and restore: pixels -> an array of the image's own type.
-
-    image: (H, W) or (H, W, 3), uint8, uint16 or float on the 0..1 scale (kept as it is, noise may leave the range).
-    pixels: float64 for float64, else float32; a copy. restore clips and rounds for integer types only.
-    Raises InputError for another shape or type, NaN or inf, and floats that are plainly on another scale.
-    """
-    dtype = image.dtype
-    if dtype.name not in _TYPES:
-        raise InputError(f"expected an image of {', '.join(_TYPES)}, got {dtype}: convert it")
-    _check_pixels("", image)
-    least, most = float(image.min()), float(image.max())
-    if dtype.kind == "f" and max(-least, most) > FLOAT_LIMIT:
-        raise InputError(f"expected floats on the 0..1 scale, got {least:.6g}..{most:.6g}: divide, e.g. by 255")
-    high = 1.0 if dtype.kind == "f" else float(np.iinfo(dtype).max)
-    pixels = image.astype(np.float64 if dtype == np.float64 else np.float32) / high
-    return pixels, lambda restored: _quantised(restored, dtype, 0.0, high)
-
-
-def _quantised(pixels: np.ndarray, dtype: np.dtype[Any], low: float, high: float) -> np.ndarray:
-    if dtype.kind == "f":
-        limits = np.finfo(dtype)
-        return np.clip(low + pixels * (high - low), limits.min, limits.max).astype(dtype)
-    return np.rint(low + np.clip(pixels, 0, 1) * (high - low)).astype(dtype)
-
-
-def _check_pixels(where: str, image: np.ndarray) -> None:
-    if image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)) or image.size == 0:
-        raise InputError(f"{where}expected a grey (H, W) or RGB (H, W, 3) image with pixels in it, got {image.shape}")
-    bad = image.size - int(np.isfinite(image).sum())
-    if bad:
-        raise InputError(f"{where}expected finite values, got {bad} NaN or inf among {image.size}: replace them")
 
 
 def _check_header(path: Path, width: int, height: int, frames: int = 1) -> None:
@@ -266,7 +232,18 @@ def _read_pillow(path: Path, opener: Callable[[Path], ImageFile], head: bytes) -
         picture = _picture(path, samples, (note, remark), orientation, icc, exif)
         if isinstance(image, JpegImagePlugin.JpegImageFile):
             picture = replace(picture, compression=compression_error(image))
+        return _dense(picture, image.info.get("dpi"), _INCH, orientation)
+
+
+def _dense(picture: Picture, density: Any, unit: int, orientation: int) -> Picture:
+    """With its pixels per unit across and down, if they are two positive numbers; turned as the picture was."""
+    try:
+        across, down = (float(value) for value in density)
+    except (TypeError, ValueError, ZeroDivisionError):
         return picture
+    if not (0 < across < math.inf and 0 < down < math.inf):
+        return picture
+    return replace(picture, density=(down, across, unit) if orientation in _TURNED else (across, down, unit))
 
 
 def _read_pypng(path: Path) -> np.ndarray:
@@ -287,9 +264,9 @@ def _read_tiff(path: Path) -> Picture:
         kind, dtype = tifffile.PHOTOMETRIC(page.photometric).name, np.dtype(page.dtype or object)
         alphas = page.samplesperpixel - _TIFF_COLOURS.get(kind, 0)
         premultiplied = tifffile.EXTRASAMPLE.ASSOCALPHA in page.extrasamples
-        if kind not in _TIFF_COLOURS or alphas not in (0, 1) or premultiplied or dtype.name not in (*_TYPES, "bool"):
+        if kind not in _TIFF_COLOURS or alphas not in (0, 1) or premultiplied or dtype.name not in (*TYPES, "bool"):
             came = f"{kind}, {page.samplesperpixel} samples of {dtype}{', premultiplied alpha' * premultiplied}"
-            raise InputError(f"{path}: expected grey or RGB, {' '.join(_TYPES)}, straight alpha, got {came}: convert")
+            raise InputError(f"{path}: expected grey or RGB, {' '.join(TYPES)}, straight alpha, got {came}: convert")
         stored = page.asarray(squeeze=False)[:, 0]  # (planes, H, W, samples): planes or samples is 1
         samples, note = np.concatenate(list(stored), axis=-1), ""  # in native byte order
         if kind == "MINISWHITE":
@@ -298,7 +275,13 @@ def _read_tiff(path: Path) -> Picture:
             samples, note = (page.colormap >> 8).astype(np.uint8).T[samples[..., 0]], "palette converted to RGB"
         if dtype.kind == "b":
             samples, note = samples.astype(np.uint8) * 255, "1 bit converted to 8 bit grey"
-        return _picture(path, samples, (note,), page.tags.valueof(_ORIENTATION, 1), page.iccprofile)
+        orientation = page.tags.valueof(_ORIENTATION, 1)
+        picture = _picture(path, samples, (note,), orientation, page.iccprofile)
+        if not page.is_shaped:  # tifffile's own note on the shape is written anew
+            picture = replace(picture, description=page.description)
+        known = [page.tags.valueof(name) for name in ("XResolution", "YResolution")]
+        density = [top / bottom for top, bottom in known if bottom] if None not in known else None
+        return _dense(picture, density, int(page.tags.valueof("ResolutionUnit", _INCH)), orientation)
 
 
 def _picture(
@@ -310,7 +293,7 @@ def _picture(
     exif: bytes | None = None,
 ) -> Picture:
     """Turn upright, split off alpha and map to 0..1 what a file holds: (H, W) or (H, W, channels), alpha last."""
-    if orientation in (5, 6, 7, 8):
+    if orientation in _TURNED:
         samples = samples.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):
         samples = samples[:, ::-1]
@@ -322,7 +305,7 @@ def _picture(
     channels, dtype = samples.shape[2], samples.dtype
     colours = samples[..., :3] if channels > 2 else samples[..., 0]
     alpha = samples[..., -1].copy() if channels in (2, 4) else None
-    _check_pixels(f"{path}: ", colours)
+    check_pixels(f"{path}: ", colours)
     low, high = (0.0, float(np.iinfo(dtype).max)) if dtype.kind == "u" else (float(colours.min()), float(colours.max()))
     if dtype.kind == "f" and low >= 0 and high <= 1:
         low, high = 0.0, 1.0
@@ -334,8 +317,14 @@ def _picture(
 
 
 def _write_pillow(file: BinaryIO, samples: np.ndarray, picture: Picture, form: str, **options: Any) -> None:
-    metadata = {"exif": picture.exif, "icc_profile": picture.icc}
+    metadata = {"exif": picture.exif, "icc_profile": picture.icc, "dpi": _per_inch(picture)}
     Image.fromarray(samples).save(file, form, **options, **{key: data for key, data in metadata.items() if data})
+
+
+def _per_inch(picture: Picture) -> tuple[float, float] | None:
+    across, down, unit = picture.density or (0.0, 0.0, 1)
+    scale = {_INCH: 1.0, _CENTIMETRE: 2.54}.get(unit)
+    return None if scale is None else (scale * across, scale * down)
 
 
 def _write_png(file: BinaryIO, samples: np.ndarray, picture: Picture) -> None:
@@ -350,6 +339,9 @@ def _write_png(file: BinaryIO, samples: np.ndarray, picture: Picture) -> None:
         chunks.insert(1, (b"eXIf", picture.exif.removeprefix(b"Exif\0\0")))
     if picture.icc:
         chunks.insert(1, (b"iCCP", b"ICC profile\0\0" + zlib.compress(picture.icc)))
+    dpi = _per_inch(picture)
+    if dpi is not None:
+        chunks.insert(1, (b"pHYs", struct.pack(">IIB", *(round(value / 0.0254) for value in dpi), 1)))
     png.write_chunks(file, chunks)
 
 
@@ -357,18 +349,28 @@ def _write_tiff(file: BinaryIO, samples: np.ndarray, picture: Picture) -> None:
     kind = "rgb" if picture.pixels.ndim == 3 else "minisblack"
     extra = None if picture.alpha is None else ("unassalpha",)
     planar = "contig" if samples.ndim == 3 else None
+    density = (
+        {} if picture.density is None else {"resolution": picture.density[:2], "resolutionunit": picture.density[2]}
+    )
     tifffile.imwrite(
-        file, samples, photometric=kind, planarconfig=planar, extrasamples=extra, iccprofile=picture.icc, metadata=None
+        file,
+        samples,
+        photometric=kind,
+        planarconfig=planar,
+        extrasamples=extra,
+        iccprofile=picture.icc,
+        description=picture.description.encode() or None,
+        metadata=None,
+        **density,
     )
 
 
 _write_jpeg = partial(_write_pillow, form="JPEG", quality=95, subsampling=0)
-# extension -> encoder, the types it holds, whether it holds alpha
 # extension -> writer, types it can hold, whether it holds alpha
 _FORMATS: dict[str, tuple[Callable[[BinaryIO, np.ndarray, Picture], None], tuple[str, ...], bool]] = {
     ".png": (_write_png, ("uint8", "uint16"), True),
-    ".tif": (_write_tiff, _TYPES, True),
-    ".tiff": (_write_tiff, _TYPES, True),
+    ".tif": (_write_tiff, TYPES, True),
+    ".tiff": (_write_tiff, TYPES, True),
     ".jpg": (_write_jpeg, ("uint8",), False),
     ".jpeg": (_write_jpeg, ("uint8",), False),
     ".webp": (partial(_write_pillow, form="WEBP", lossless=True, exact=True), ("uint8",), True),

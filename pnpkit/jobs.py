@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 SOME_FAILED, DIVERGED = 1, 3  # exit codes
 
 
-def expand(inputs: tuple[str, ...]) -> list[str]:
-    """Files as they are; a folder stands for the images in it."""
+def expand(inputs: tuple[str, ...], word: str = "") -> list[str]:
+    """Files as they are; a folder stands for the images in it, but for those that an earlier run left: NAME-word beside
+    NAME."""
     from pnpkit.images import EXTENSIONS
 
     files: list[str] = []
@@ -36,10 +37,11 @@ def expand(inputs: tuple[str, ...]) -> list[str]:
         if not name:
             raise InputError("an input has an empty name: an unset variable of the shell?")
         if Path(name).is_dir():
-            found = sorted(str(p) for p in Path(name).iterdir() if p.suffix.lower() in EXTENSIONS and seen(p))
+            found = sorted(p for p in Path(name).iterdir() if p.suffix.lower() in EXTENSIONS and seen(p))
             if not found:
                 raise InputError(f"folder {name} holds no image")
-            files += found
+            results = {destination(str(p), None, word) for p in found} if word else set()
+            files += [str(p) for p in found if p not in results]
         else:
             files.append(name)
     return files
@@ -76,6 +78,7 @@ def target_for(name: str, out: str | None, word: str, overwrite: bool) -> Path:
     """Where the result goes; refuses what must not be written."""
     from pnpkit import images
 
+    images.check_input(name)
     target = destination(name, out, word)
     images.check_output(target, [Path(name)], overwrite)
     return target
@@ -99,6 +102,19 @@ def check_apart(files: list[str], places: list[Path]) -> None:
             raise InputError(f"{other} and {name} would both be written to {place}: restore them one by one")
 
 
+def check(options: dict[str, Any]) -> None:
+    """Refuse options that no picture could be restored with, before the first of several is read."""
+    from pnpkit import kernels, restore
+    from pnpkit.settings import Settings
+
+    usual = {"splitting": "auto", "tau": None, "method": "anderson", "tol": 1.0, "max_steps": 1}
+    here = {"limits": (0.0, 1.0), "callback": None, "compression": 0.0}
+    Settings.among({**usual, **here, **options}).tools()
+    if options.get("kernel", "auto") != "auto":
+        kernels.parse(options["kernel"])
+    restore.check_boundary(options.get("boundary", "unknown"))
+
+
 @dataclass(frozen=True)
 class Job:
     """What is done to every file: ``restore``, with the options of the command line.
@@ -118,10 +134,13 @@ class Job:
     also: tuple[str, ...] = ()
     guarded: frozenset[object] = frozenset()
 
-    def each(self, files: list[str]) -> int:
+    def each(self, inputs: tuple[str, ...]) -> int:
         """Restore every file; with several, one that fails does not stop the rest. Returns the exit code."""
+        files = expand(inputs, self.word)
         if len(files) > 1 and (self.options["json_file"] or self.options["reference"] or self.options.get("gif")):
             raise InputError("--json, --reference and --gif take one image")
+        if len(files) > 1:
+            check(self.options)
         make_folder(self.out, len(files) > 1)
         if len(files) > 1:
             check_apart(files, [destination(name, self.out, self.word) for name in files])
@@ -141,7 +160,7 @@ class Job:
         import torch
 
         from pnpkit.networks.tiles import Shared
-        from pnpkit.problem import allowed, open_denoiser
+        from pnpkit.settings import allowed, open_denoiser
 
         with distributed.together(self.options["device"]) as device:
             if self.options["max_memory"] is None:
@@ -219,7 +238,7 @@ class Job:
             run = self.restore(picture, show)
         if not writes:
             return DIVERGED if run.status.failed else 0
-        images.write(target, images.with_pixels(picture, np.asarray(run.image)))
+        images.write(target, images.with_pixels(picture, np.asarray(run.image), factor))
 
         scores = {}
         if reference is not None and onto is not None:

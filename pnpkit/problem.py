@@ -1,13 +1,10 @@
-"""What deblurring, inpainting and enlarging share: settings, a problem, and the one way from it to a Restoration."""
+"""What deblurring, inpainting and enlarging share: a problem, and the one way from it to a Restoration."""
 
 from __future__ import annotations
 
-import math
-import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,9 +13,9 @@ from torch import Tensor
 
 from pnpkit import images, light
 from pnpkit.certificates import Certificate
-from pnpkit.errors import InputError, UnknownName
+from pnpkit.errors import InputError
 from pnpkit.fidelity import LeastSquares
-from pnpkit.iterations import ITERATIONS, Anderson, Iteration, history
+from pnpkit.iterations import Anderson, Iteration, history
 from pnpkit.maps import Map
 from pnpkit.networks.base import Network
 from pnpkit.networks.guided import Given, GuidedEuler
@@ -26,10 +23,10 @@ from pnpkit.networks.ridge import Ridge
 from pnpkit.networks.tiles import Shared, within_memory
 from pnpkit.noise import estimate_noise
 from pnpkit.precision import convert, decide, rough_denoisers, solve_from
-from pnpkit.registry import load_denoiser
-from pnpkit.solver import Result, Status, Step, continued, numbered_from
+from pnpkit.settings import Settings, allowed, check_level, choose_device
+from pnpkit.solver import Result, Status, continued, numbered_from
 from pnpkit.splittings import CONTINUATION, FORWARD_BACKWARD, SPLITTINGS, penalised
-from pnpkit.strength import RULES, SURE, MapAt, by_sure, inside, step_for, strength_for
+from pnpkit.strength import SURE, MapAt, by_sure, inside, step_for, strength_for
 
 COMPRESSED = 1.5  # the level that restores JPEGs best, times their error, and shows their blurs (lab book)
 GUIDE = 1e-3  # relative residual at which a first restoration is good enough for a guide
@@ -87,32 +84,6 @@ class Restoration:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How to run: the arguments that ``deblur``, ``inpaint`` and ``upscale`` share. ``deblur`` says what each is."""
-
-    denoiser: str | Network
-    noise_level: float | None
-    strength: float | str | None
-    method: str
-    tol: float
-    max_steps: int
-    device: str | None
-    max_memory: float | None
-    precision: str
-    limits: tuple[float, float]
-    callback: Callable[[Step], None] | None
-    linear: bool
-    splitting: str
-    tau: float | None
-    compression: float
-
-    @classmethod
-    def among(cls, arguments: dict[str, Any]) -> Settings:
-        """Those of a function's arguments, ``locals()`` at its beginning, that are settings."""
-        return cls(**{field.name: arguments[field.name] for field in fields(cls)})
-
-
-@dataclass(frozen=True)
 class Plan:
     """What the rules say: the splitting, its tau, a strength inside the denoiser's range, and what they followed."""
 
@@ -157,17 +128,9 @@ class Bench:
 
     def __init__(self, image: np.ndarray | Tensor, settings: Settings):
         self.started, self.settings = time.perf_counter(), settings
-        y, self.back = open_image(image, settings.device, settings.linear)
+        self.iteration, self.network = settings.tools()
+        y, self.back = open_image(image, settings.device, settings.linear, settings.precision)
         self.y = convert(y, settings.precision)
-        self.iteration: Iteration = choose("method", settings.method, ITERATIONS)()
-        self.network = open_denoiser(settings.denoiser, self.y.device)
-        check_splitting(settings)
-        if settings.precision == "bfloat16" and not self.network.convolutional:
-            raise InputError(f"bfloat16 makes convolutions cheaper, and {self.network.name} has none: use float32")
-        if settings.method == "fista" and settings.precision == "bfloat16":
-            raise InputError(
-                "fista has no proof from any start, so no rough first steps: float32 or float64, not bfloat16"
-            )
 
     def noise_level(self, picture: Tensor) -> float:
         """Given, or estimated from the picture."""
@@ -272,8 +235,6 @@ class Bench:
     ) -> tuple[float, str, Tensor]:
         """The sigma of the denoiser, where it comes from, and where the run starts."""
         given, top = self.settings.strength, self.network.top
-        if isinstance(given, str) and given not in RULES:
-            raise UnknownName("rule for the strength", given, RULES)
         if not (given is None or isinstance(given, str)):
             return check_level("strength", given, top), "given", start
         if given != "sure":
@@ -293,17 +254,6 @@ def looks_of(network: Network) -> tuple[Network, Network | None]:
     return network.looks() if isinstance(network, GuidedEuler) else (network, None)
 
 
-def check_splitting(settings: Settings) -> None:
-    """A splitting that there is and that goes with the method, and a tau that could be one."""
-    known = ("auto", *SPLITTINGS)
-    if settings.splitting not in known:
-        raise UnknownName("splitting", settings.splitting, known)
-    if settings.method == "fista" and settings.splitting not in ("auto", FORWARD_BACKWARD):
-        raise InputError("fista accelerates forward-backward splitting: choose that one, or another method")
-    if settings.tau is not None and not (settings.tau > 0 and math.isfinite(settings.tau)):
-        raise InputError(f"tau must be a positive number, got {settings.tau}")
-
-
 def penalised_ridge(
     fidelity: LeastSquares, network: Ridge, sigma: float, tau: float, limits: tuple[float, float]
 ) -> Map:
@@ -316,10 +266,15 @@ def penalised_ridge(
     return penalised(fidelity, network.regulariser(sigma, (rows, columns), 1 / tau), limits)
 
 
-def open_image(image: np.ndarray | Tensor, device: str | None, linear: bool = False) -> tuple[Tensor, Back]:
-    """The picture as a (B, C, H, W) tensor on the device, and the way back to the type (and light) that came."""
+def open_image(
+    image: np.ndarray | Tensor, device: str | None, linear: bool = False, precision: str = "auto"
+) -> tuple[Tensor, Back]:
+    """The picture as a (B, C, H, W) tensor on the device, and the way back to the type (and light) that came.
+
+    Arrays become float32, and float64 where that is the precision: many libraries make float64 of everything.
+    """
     if linear:
-        stored, restored = open_image(image, device)
+        stored, restored = open_image(image, device, False, precision)
         return light.decode(stored), lambda x: restored(light.encode(x))
     place = choose_device(device)
     if isinstance(image, Tensor):
@@ -334,28 +289,8 @@ def open_image(image: np.ndarray | Tensor, device: str | None, linear: bool = Fa
             raise InputError(f"expected a tensor on the 0..1 scale, got {came}: divide, e.g. by 255")
         return image.to(place), lambda x: x.to(image)
     pixels, restore = images.as_float(np.asarray(image))
-    return images.to_tensor(pixels).to(place), lambda x: restore(images.from_tensor(x.cpu()))
-
-
-def choose_device(name: str | None) -> torch.device:
-    """auto (or None): the GPU when there is one."""
-    name = None if name is None else str(name)  # a torch.device will do
-    if name in (None, "auto"):
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name not in ("cpu", "cuda"):
-        raise UnknownName("device", str(name), ("auto", "cpu", "cuda"))
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("device 'cuda' was asked for, but torch sees no GPU: use --device cpu")
-    return torch.device(name)
-
-
-def allowed(max_memory: float | None) -> float:
-    """Bytes that a run may take, from GiB; None is half of the machine's memory."""
-    if max_memory is None:
-        return 0.5 * machine_memory()
-    if not max_memory > 0:
-        raise InputError(f"max_memory is a positive number of GiB, got {max_memory}")
-    return max_memory * 2**30
+    dtype = torch.float64 if precision == "float64" else torch.float32
+    return images.to_tensor(pixels, dtype).to(place), lambda x: restore(images.from_tensor(x.cpu()))
 
 
 def fit(
@@ -376,22 +311,6 @@ def fit(
         return fit(replace(iteration, depth=iteration.depth - 1), network, shape, memory, itemsize)
 
 
-def machine_memory() -> float:
-    """Bytes; infinity on systems that do not tell."""
-    try:
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, ValueError, OSError):  # no sysconf (Windows), no such name, no answer
-        return math.inf
-
-
-def open_denoiser(denoiser: str | Network, device: torch.device) -> Network:
-    if isinstance(denoiser, str):
-        return load_denoiser(denoiser, device=str(device))
-    if isinstance(denoiser, Network):
-        return denoiser.to(device)
-    raise InputError(f"a denoiser is a name or a pnpkit network, got {type(denoiser).__name__}: see plug_and_play")
-
-
 def noise_level_of(y: Tensor, given: float | None, compression: float, linear: bool) -> float:
     """As given, or the mean of the estimates over the batch, but at least ``COMPRESSED`` times what compression lost:
     its error is no white noise, yet it is what a restoration must not enlarge. Of linear light, where y is."""
@@ -402,19 +321,3 @@ def noise_level_of(y: Tensor, given: float | None, compression: float, linear: b
         lost = float((light.decode(light.encode(y) + lost) - y).square().mean().sqrt())
     estimates = [estimate_noise(images.from_tensor(x[None].cpu().double())) for x in y]
     return max(float(np.mean(estimates)), lost)
-
-
-def check_level(what: str, value: float | str, top: float = 1.0) -> float:
-    """A level on the 0..1 scale: a number in [0, top]."""
-    if isinstance(value, str):
-        raise InputError(f"{what} must be a number here, got '{value}'")
-    level = float(value)
-    if not 0 <= level <= top:
-        raise InputError(f"{what} must be in [0, {top:.4g}] on the 0..1 scale, got {value}")
-    return level
-
-
-def choose(what: str, name: str, known: dict[str, type]) -> type:
-    if name not in known:
-        raise UnknownName(what, name, known)
-    return known[name]

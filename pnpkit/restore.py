@@ -25,14 +25,11 @@ from pnpkit.problem import (
     Bench,
     Problem,
     Restoration,
-    Settings,
-    allowed,
-    check_level,
     noise_level_of,
-    open_denoiser,
     open_image,
 )
 from pnpkit.registry import load_denoiser
+from pnpkit.settings import Settings, allowed, check_level, open_denoiser
 from pnpkit.solver import Status, Step
 from pnpkit.splittings import CONTINUATION, FORWARD_BACKWARD
 
@@ -100,8 +97,7 @@ def deblur(
         InputError: anything that cannot be used, in one sentence.
     """
     bench = Bench(image, Settings.among(locals()))
-    if boundary not in BOUNDARIES:
-        raise UnknownName("boundary", boundary, BOUNDARIES)
+    check_boundary(boundary)
     y, noise = bench.y, bench.noise_level(bench.y)
     weights, note, free = open_kernel(kernel, y, noise)
     operator = blur(weights, boundary, (y.shape[-2], y.shape[-1]), dtype=y.dtype, device=y.device)
@@ -151,7 +147,7 @@ def denoise(
     started = time.perf_counter()
     if precision == "bfloat16":
         raise InputError("denoising is one step, and no later one makes good what bfloat16 rounds: use float32")
-    y, back = open_image(image, device, linear)
+    y, back = open_image(image, device, linear, precision)
     y = convert(y, precision)
     network = open_denoiser(denoiser, y.device)
     noise = noise_level_of(y, noise_level, compression, linear)
@@ -182,6 +178,12 @@ def denoise(
         seconds=time.perf_counter() - started,
         linear=linear,
     )
+
+
+def check_boundary(boundary: str) -> None:
+    """A boundary that there is."""
+    if boundary not in BOUNDARIES:
+        raise UnknownName("boundary", boundary, BOUNDARIES)
 
 
 def extend(y: Tensor, operator: LinearPhysics) -> Tensor:
@@ -263,8 +265,9 @@ def simulate(
         seed: of ``numpy.random.default_rng``; the noise has the shape of the result.
         linear: blur and add noise in linear light, between the sRGB curve's inverse and itself.
     """
+    check_level("noise level", noise_level)
     pixels, _ = images.as_float(image)
-    x = images.to_tensor(pixels).double()
+    x = images.to_tensor(pixels, torch.float64)
     weights = kernels.parse(kernel) if isinstance(kernel, str) else open_kernel(kernel, x, 0.0)[0]
     operator = blur(weights, boundary, (x.shape[-2], x.shape[-1]), dtype=x.dtype)
     clean = images.from_tensor(operator.A(light.decode(x) if linear else x))

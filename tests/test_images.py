@@ -295,3 +295,41 @@ def test_content_decides_not_the_extension(tmp_path: Path) -> None:
     images.write(tmp_path / "a.png", random_picture("uint8", 3, False))
     (tmp_path / "a.png").rename(tmp_path / "a.jpg")
     np.testing.assert_array_equal(images.read(tmp_path / "a.jpg").pixels, random_picture("uint8", 3, False).pixels)
+
+
+@pytest.mark.parametrize("extension", [".png", ".jpg", ".tif", ".bmp"])
+@pytest.mark.parametrize("deep", [False, True])
+def test_the_scale_of_a_picture_is_kept(tmp_path: Path, extension: str, deep: bool) -> None:
+    if deep and extension in (".jpg", ".bmp"):
+        return
+    high, dtype = (65535.0, np.uint16) if deep else (255.0, np.uint8)
+    pixels = np.random.default_rng(0).random((10, 12, 3))
+    picture = images.Picture(pixels, dtype=np.dtype(dtype), high=high, density=(300.0, 150.0, 2))
+    path = tmp_path / f"a{extension}"
+    images.write(path, picture)
+    back = images.read(path)
+    assert back.density is not None and back.density[2] == 2
+    assert back.density[:2] == pytest.approx((300, 150), rel=1e-3)
+    doubled = images.with_pixels(back, np.zeros((20, 24, 3)), 2)
+    assert doubled.density is not None and doubled.density[:2] == pytest.approx((600, 300), rel=1e-3)
+
+
+def test_what_imagej_says_of_a_micrograph_is_kept(tmp_path: Path) -> None:
+    path, copy = tmp_path / "cells.tif", tmp_path / "copy.tif"
+    words = {"unit": "um", "Info": "10x, 488 nm"}
+    tifffile.imwrite(path, np.ones((8, 9), np.uint16), imagej=True, resolution=(9.2, 9.2), metadata=words)
+    picture = images.read(path)
+    images.write(copy, picture)
+    with tifffile.TiffFile(path) as old, tifffile.TiffFile(copy) as new:
+        assert old.imagej_metadata is not None and new.imagej_metadata is not None
+        assert new.imagej_metadata["unit"] == "um"
+        assert new.pages[0].tags["XResolution"].value == pytest.approx(old.pages[0].tags["XResolution"].value)
+    assert images.with_pixels(picture, np.zeros((16, 18))).description == ""
+
+
+def test_a_turned_picture_turns_its_scale(tmp_path: Path) -> None:
+    path = tmp_path / "turned.tif"
+    turned = [(0x0112, "H", 1, 6, True)]
+    tifffile.imwrite(path, np.ones((8, 9), np.uint8), resolution=(100, 200), extratags=turned, metadata=None)
+    picture = images.read(path)
+    assert picture.pixels.shape == (9, 8) and picture.density is not None and picture.density[:2] == (200, 100)

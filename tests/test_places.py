@@ -142,3 +142,51 @@ def test_a_float_mask_marks_by_its_own_values() -> None:
         pixels = (np.array(values) - low) / (high - low or 1.0)
         mask = images.Picture(pixels, dtype=np.dtype(np.float32), low=low, high=high)
         assert images.marked(mask).tolist() == marked
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        (("--denoiser", "eulr"), "did you mean 'euler"),
+        (("--kernel", "box:0"), "box"),
+        (("--boundary", "round"), "unknown boundary"),
+        (("--strength", "0.9"), "strength must be in"),
+        (("--tau", "0"), "tau must be a positive number"),
+        (("--precision", "float8"), "unknown precision"),
+    ],
+)
+def test_options_that_suit_no_file_are_refused_once_and_leave_nothing(cli, pair, wrong, message) -> None:  # type: ignore[no-untyped-def]
+    results = pair[0].parent.parent / "results"
+    usual = ("--kernel", "box:3", "--denoiser", "wavelet")
+    code, _, error = cli("deblur", pair[0], pair[1].with_name("b.png"), "-o", f"{results}/", *usual, *wrong)
+    assert code == 2 and error.count("\n") == 1 and message in error and not results.exists()
+
+
+def test_a_folder_run_again_leaves_earlier_results_alone(cli, pair: tuple[Path, Path]) -> None:  # type: ignore[no-untyped-def]
+    folder = pair[0].parent
+    images.write(folder / "b-denoised.png", images.Picture(np.random.default_rng(1).random((20, 20))))  # a name like it
+    expected = {"a.png", "a-denoised.png", "b-denoised.png", "b-denoised-denoised.png"}
+    for _ in range(2):
+        code, _, error = cli("denoise", folder, *PLAIN)
+        assert code == 0 and error == "" and {p.name for p in folder.iterdir()} == expected
+
+
+def test_a_missing_input_is_what_is_complained_about(cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    for command in (("denoise",), ("deblur", "--kernel", "box:3"), ("blur", "--kernel", "box:3")):
+        code, _, error = cli(command[0], tmp_path / "photo", *command[1:])
+        assert code == 2 and "nothing there" in error and "extension" not in error
+
+
+def test_float64_arrays_keep_their_digits_where_that_is_asked_for() -> None:
+    y = np.random.default_rng(0).random((16, 16))
+    mask = np.zeros((16, 16), bool)
+    mask[4:6, 4:6] = True
+    double, single = (inpaint(y, mask, denoiser="wavelet", precision=p, tol=1e-9) for p in ("float64", "float32"))
+    again = inpaint(y + 1e-9, mask, denoiser="wavelet", precision="float64", tol=1e-9)
+    assert 0 < np.abs(again.image - double.image)[mask].max() < 1e-8, "float32 would not see a change of 1e-9"
+    assert np.abs(single.image - double.image).max() < 1e-4
+
+
+def test_a_simulated_noise_has_a_level_on_the_scale(cli, pair: tuple[Path, Path]) -> None:  # type: ignore[no-untyped-def]
+    code, _, error = cli("blur", pair[0], "--kernel", "box:3", "--noise-level", "25", "-o", pair[0].with_name("x.png"))
+    assert code == 2 and "noise level must be in [0, 1]" in error

@@ -8,7 +8,7 @@ import os
 import pytest
 import torch
 
-from pnpkit import iterations, problem, restore
+from pnpkit import iterations, problem, restore, settings
 from pnpkit.errors import InputError
 from pnpkit.iterations import Anderson, Picard
 from pnpkit.networks.base import Network
@@ -108,10 +108,10 @@ def test_a_run_in_tiles_is_the_same_run() -> None:
 def test_half_of_the_machine_is_allowed_and_a_system_that_does_not_tell_sets_no_bound(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert 2**28 < problem.allowed(None) == problem.machine_memory() / 2 < math.inf
-    assert problem.allowed(1.5) == 1.5 * 2**30
+    assert 2**28 < settings.allowed(None) == settings.machine_memory() / 2 < math.inf
+    assert settings.allowed(1.5) == 1.5 * 2**30
     monkeypatch.delattr(os, "sysconf")
-    assert problem.allowed(None) == math.inf
+    assert settings.allowed(None) == math.inf
 
 
 def test_less_memory_shortens_the_past_and_says_so() -> None:

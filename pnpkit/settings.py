@@ -1,0 +1,136 @@
+"""How to restore: the arguments that deblurring, inpainting and enlarging share, and what can be refused in them before
+there is a picture."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+
+from pnpkit.errors import InputError, UnknownName
+from pnpkit.iterations import ITERATIONS, Iteration
+from pnpkit.networks.base import Network
+from pnpkit.precision import PRECISIONS
+from pnpkit.registry import load_denoiser
+from pnpkit.solver import Step
+from pnpkit.splittings import FORWARD_BACKWARD, SPLITTINGS
+from pnpkit.strength import RULES
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to run: the arguments that ``deblur``, ``inpaint`` and ``upscale`` share. ``deblur`` says what each is."""
+
+    denoiser: str | Network
+    noise_level: float | None
+    strength: float | str | None
+    method: str
+    tol: float
+    max_steps: int
+    device: str | None
+    max_memory: float | None
+    precision: str
+    limits: tuple[float, float]
+    callback: Callable[[Step], None] | None
+    linear: bool
+    splitting: str
+    tau: float | None
+    compression: float
+
+    @classmethod
+    def among(cls, arguments: dict[str, Any]) -> Settings:
+        """Those of a function's arguments, ``locals()`` at its beginning, that are settings."""
+        return cls(**{field.name: arguments[field.name] for field in fields(cls)})
+
+    def tools(self) -> tuple[Iteration, Network]:
+        """The iteration and the denoiser, on the device.
+
+        Raises:
+            InputError: whatever no picture could be restored with.
+        """
+        iteration: Iteration = choose("method", self.method, ITERATIONS)()
+        network = open_denoiser(self.denoiser, choose_device(self.device))
+        check_splitting(self)
+        choose("precision", self.precision, dict.fromkeys(PRECISIONS, str))
+        if self.precision == "bfloat16" and not network.convolutional:
+            raise InputError(f"bfloat16 makes convolutions cheaper, and {network.name} has none: use float32")
+        if self.method == "fista" and self.precision == "bfloat16":
+            raise InputError(
+                "fista has no proof from any start, so no rough first steps: float32 or float64, not bfloat16"
+            )
+        if isinstance(self.strength, str) and self.strength not in RULES:
+            raise UnknownName("rule for the strength", self.strength, RULES)
+        if self.strength is not None and not isinstance(self.strength, str):
+            check_level("strength", self.strength, network.top)
+        if self.noise_level is not None:
+            check_level("noise level", self.noise_level)
+        allowed(self.max_memory)
+        return iteration, network
+
+
+def check_splitting(settings: Settings) -> None:
+    """A splitting that there is and that goes with the method, and a tau that could be one."""
+    known = ("auto", *SPLITTINGS)
+    if settings.splitting not in known:
+        raise UnknownName("splitting", settings.splitting, known)
+    if settings.method == "fista" and settings.splitting not in ("auto", FORWARD_BACKWARD):
+        raise InputError("fista accelerates forward-backward splitting: choose that one, or another method")
+    if settings.tau is not None and not (settings.tau > 0 and math.isfinite(settings.tau)):
+        raise InputError(f"tau must be a positive number, got {settings.tau}")
+
+
+def choose_device(name: str | None) -> torch.device:
+    """auto (or None): the GPU when there is one."""
+    name = None if name is None else str(name)  # a torch.device will do
+    if name in (None, "auto"):
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name not in ("cpu", "cuda"):
+        raise UnknownName("device", str(name), ("auto", "cpu", "cuda"))
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("device 'cuda' was asked for, but torch sees no GPU: use --device cpu")
+    return torch.device(name)
+
+
+def open_denoiser(denoiser: str | Network, device: torch.device) -> Network:
+    if isinstance(denoiser, str):
+        return load_denoiser(denoiser, device=str(device))
+    if isinstance(denoiser, Network):
+        return denoiser.to(device)
+    raise InputError(f"a denoiser is a name or a pnpkit network, got {type(denoiser).__name__}: see plug_and_play")
+
+
+def allowed(max_memory: float | None) -> float:
+    """Bytes that a run may take, from GiB; None is half of the machine's memory."""
+    if max_memory is None:
+        return 0.5 * machine_memory()
+    if not max_memory > 0:
+        raise InputError(f"max_memory is a positive number of GiB, got {max_memory}")
+    return max_memory * 2**30
+
+
+def machine_memory() -> float:
+    """Bytes; infinity on systems that do not tell."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):  # no sysconf (Windows), no such name, no answer
+        return math.inf
+
+
+def check_level(what: str, value: float | str, top: float = 1.0) -> float:
+    """A level on the 0..1 scale: a number in [0, top]."""
+    if isinstance(value, str):
+        raise InputError(f"{what} must be a number here, got '{value}'")
+    level = float(value)
+    if not 0 <= level <= top:
+        raise InputError(f"{what} must be in [0, {top:.4g}] on the 0..1 scale, got {value}")
+    return level
+
+
+def choose(what: str, name: str, known: dict[str, type]) -> type:
+    if name not in known:
+        raise UnknownName(what, name, known)
+    return known[name]
