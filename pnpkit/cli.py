@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pnpkit import __version__
-from pnpkit.errors import InputError, PnpError, one_line
+from pnpkit.errors import InexactWarning, InputError, PnpError, one_line
 from pnpkit.jobs import SOME_FAILED, Job, make_folder, target_for
 
 if TYPE_CHECKING:
@@ -324,6 +325,23 @@ def audit(name: str, rounds: int, seed: int) -> int:
 
 def main() -> None:
     """Entry point: one line per error, exit 2 for bad input or usage."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("once", InexactWarning)
+        usual = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if category is InexactWarning:
+                click.echo(f"pnpkit: warning: {one_line(message)}", err=True)
+            else:
+                usual(message, category, *place, **more)
+
+        warnings.showwarning = show
+        code = run()
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def run() -> Any:
+    """The program and its exit code."""
     try:
         code = program.main(standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -344,7 +362,7 @@ def main() -> None:
         text = error.format_message() if isinstance(error, click.ClickException) else str(error)
         click.echo(f"pnpkit: {one_line(text)}", err=True)
         code = BAD_INPUT
-    sys.exit(code if isinstance(code, int) else 0)
+    return code
 
 
 if __name__ == "__main__":

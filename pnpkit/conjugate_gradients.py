@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+from pnpkit.errors import InexactWarning
 
 
 def conjugate_gradients(
@@ -16,6 +19,8 @@ def conjugate_gradients(
     precondition: Callable[[Tensor], Tensor] = lambda residual: residual,
 ) -> Tensor:
     """u with ||M u - right|| <= goal for each item of the batch, from zero: a function of ``right``.
+
+    Where that takes more than ``max_steps`` there is an ``InexactWarning``.
 
     An item that is finished is left alone, so what it becomes does not depend on its neighbours. For M >= id the
     residual bounds the error: ||u - M^-1 right|| <= ||M u - right||. It is followed by its recurrence, which in exact
@@ -39,6 +44,15 @@ def conjugate_gradients(
         following = inner(residual, towards)
         direction = towards + torch.where(going, following / square, 0) * direction
         square = following
+    else:
+        if bool((length(residual) > goal).any()):
+            worst = float((length(residual) / goal).max())
+            warnings.warn(
+                f"an inner solver ended after {max_steps} steps, {worst:.3g} times above its goal: what a certificate "
+                "says of its error does not hold here; a smaller tau is easier to solve for",
+                InexactWarning,
+                stacklevel=2,
+            )
     return x
 
 

@@ -15,6 +15,10 @@ def one_line(error: object) -> str:
     return " ".join(str(error).split())
 
 
+class InexactWarning(UserWarning):
+    """An inner solver did not reach the accuracy that a certificate names as its premise."""
+
+
 class InputError(PnpError, ValueError):
     """An argument or a file that cannot be used. The command line prints it and exits with 2."""
 

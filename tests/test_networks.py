@@ -138,3 +138,11 @@ def test_unknown_architecture_or_argument() -> None:
         build("eulr", {})
     with pytest.raises(TypeError):
         build("euler", {"blokcs": 3})
+
+
+def test_weights_that_change_behind_the_back_of_autograd_are_noticed() -> None:
+    network = catalogue.euler()
+    before = network.certificate
+    block = network.steps()[0]
+    block.kernel.data.mul_(3.0)
+    assert before.averaged and not network.certificate.averaged

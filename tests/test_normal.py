@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pnpkit import kernels
 from pnpkit.conjugate_gradients import conjugate_gradients, length
+from pnpkit.errors import InexactWarning
 from pnpkit.fidelity import LeastSquares
 from pnpkit.operators import blur, normal
 
@@ -109,3 +110,13 @@ def test_float32_asks_for_no_more_than_rounding_allows() -> None:
     exact = LeastSquares(blur(kernels.gaussian(2.0), "unknown", (40, 40), dtype=torch.float64), y.double())
     error = u - exact.prox(1000.0)(x.double())
     assert float(error.square().mean().sqrt()) <= 5e-4
+
+
+def test_a_solver_that_does_not_reach_its_goal_says_so() -> None:
+    generator = torch.Generator().manual_seed(0)
+    gains = torch.logspace(0, 6, 400, dtype=torch.float64)[None]
+    right, goal = torch.randn(1, 400, generator=generator, dtype=torch.float64), torch.full((1, 1), 1e-8)
+    with pytest.warns(InexactWarning, match="ended after 20 steps"):
+        conjugate_gradients(lambda u: gains * u, right, goal, 20)
+    solved = conjugate_gradients(lambda u: gains * u, right, goal, 20, lambda u: u / gains)
+    torch.testing.assert_close(solved, right / gains)

@@ -16,13 +16,16 @@ from safetensors import safe_open
 import pnpkit
 from pnpkit import registry, restore
 from pnpkit.certificates import Certificate, Side
+from pnpkit.diagnostics import audit
 from pnpkit.errors import CardError, InputError, UnknownName
+from pnpkit.networks import GuidedEuler
 from pnpkit.registry import Card
 
 CARDS = registry.denoisers()
 NAMES = sorted(CARDS)
 LEARNT = [name for name in NAMES if CARDS[name].training]
 PROVEN = [name for name in NAMES if CARDS[name].certificate.averaged]
+GUIDED = [name for name in NAMES if CARDS[name].architecture == "guided"]  # proven once a guide is given
 
 
 def test_the_lectures_denoisers_are_shipped() -> None:
@@ -58,8 +61,11 @@ def test_claim_is_derived_again_from_the_weights(name: str) -> None:
     derived = pnpkit.certify(name)
     assert derived.side is card.certificate.side
     if name not in PROVEN:
-        assert name == "dncnn"
+        assert name in ("dncnn", *GUIDED)
         assert math.isinf(derived.lipschitz) and derived.averagedness is None
+        assert len(derived.parts) == (2 if name in GUIDED else 0)
+        for part, stored in zip(derived.parts, card.certificate.parts, strict=True):
+            assert part.averaged and part.averagedness == pytest.approx(stored.averagedness, rel=1e-6)
         return
     assert derived.lipschitz <= 1 and derived.averagedness is not None and derived.averagedness < 1
     assert derived.averagedness == pytest.approx(card.certificate.averagedness, rel=1e-6)
@@ -75,6 +81,18 @@ def test_shipped_claims_survive_an_adversarial_search(name: str) -> None:
         lipschitz, alpha = worst_ratios(network.at(level), pairs=4, rounds=6)
         assert lipschitz <= 1 + 1e-9
         assert network.certificate.averagedness is not None and alpha <= network.certificate.averagedness
+
+
+@pytest.mark.parametrize("name", GUIDED)
+def test_shipped_claims_hold_for_any_guide(name: str) -> None:
+    """The guide may be a photograph, its ruin, or nothing like a picture at all."""
+    network = pnpkit.load_denoiser(name)
+    assert isinstance(network, GuidedEuler)
+    points = catalogue.image(2, 3, 24, 26)
+    for seed, guide in enumerate((points, catalogue.image(2, 3, 24, 26, seed=5), torch.zeros_like(points))):
+        map = network.double().given(guide).at(25 / 255)
+        found = audit(map, map.certificate, points, rounds=8, seed=seed)
+        assert map.certificate.averaged and not found.falsified and found.lipschitz > 0.5
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "identity"])
@@ -158,5 +176,5 @@ def test_every_denoiser_deblurs_and_says_what_is_proven(name: str) -> None:
     blurred = restore.simulate(0.5 + 0.4 * np.sin(rows / 3) * np.cos(columns / 4), "gaussian:1", 0.01)
     run = pnpkit.deblur(blurred, "gaussian:1", denoiser=name, noise_level=0.01, max_steps=3)
     assert run.image.shape == blurred.shape and np.isfinite(run.image).all()
-    assert run.certificate.averaged == (name in PROVEN)
-    assert run.guarantee.startswith("converges" if name in PROVEN else "nothing is guaranteed")
+    assert run.certificate.averaged == (name in PROVEN + GUIDED)
+    assert ("converges to a fixed point" in run.guarantee) == run.certificate.averaged

@@ -243,3 +243,16 @@ def test_it_learns_through_its_fixed_point_and_resumes(tmp_path: Path) -> None:
     x = catalogue.image()
     torch.testing.assert_close(run.network(x, 0.1), again.network(x, 0.1))
     assert run.network.certificate.averaged and not run.network.training
+
+
+def test_in_training_nothing_is_claimed_and_a_regulariser_stays_what_it_was() -> None:
+    network = catalogue.ridge()
+    z = catalogue.image(1, 3, 9, 8)
+    regulariser = network.regulariser(0.1, (9, 8))
+    before = network.regulariser(0.1, (9, 8)).value(z)
+    assert network.certificate.averaged
+    network.train()
+    assert not network.certificate.nonexpansive and "eval" in network.certificate.method
+    network.filters[0].data.mul_(3.0)
+    network.raw_strength.values.data.add_(2.0)
+    torch.testing.assert_close(regulariser.value(z), before)

@@ -31,6 +31,7 @@ class Network(Denoiser):
     convolutional: bool = False  # whether its time goes into convolutions, which bfloat16 may make cheaper
     working: float = 7 / 255  # the sigma at which half-quadratic splitting does well with it, and
     coupling: float = 0.5  # sigma / (sqrt(tau) * noise level) there; both measured, see ``strength.penalty_for``
+    error: float = 0.0  # root mean square, of one evaluation beside the exact D; where D is solved for
     config: Any  # the frozen dataclass it was built from
 
     @abstractmethod
@@ -77,8 +78,11 @@ class Network(Denoiser):
         self.derived("certificate", lambda: certificate)
 
     def derived(self, what: str, derive: Callable[[], T]) -> T:
-        """What ``derive`` makes of the weights as they are now; called again when they have changed."""
-        state = tuple((id(p), p._version) for p in self.parameters())
+        """What ``derive`` makes of the weights and the mode as they are now; called again when they have changed.
+
+        ``p.data`` can be changed without a trace in the version: hence the sums.
+        """
+        state = (self.training, tuple((id(p), p._version, float(p.detach().sum())) for p in self.parameters()))
         known = self.__dict__.setdefault("_derived", {})
         if what not in known or known[what][0] != state:
             known[what] = (state, derive())
@@ -86,4 +90,4 @@ class Network(Denoiser):
 
     def at(self, sigma: float | Tensor) -> Map:
         """The map x -> D(x, sigma) with its certificate."""
-        return Map(lambda x: self(x, sigma), self.certificate)
+        return Map(lambda x: self(x, sigma), self.certificate, error=self.error)

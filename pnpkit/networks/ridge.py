@@ -8,6 +8,7 @@ W is a few small convolutions one after the other, psi_c a Huber function whose 
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pnpkit.certificates import Certificate, Kind, Side
+from pnpkit.certificates import Certificate, Kind, Side, nothing
 from pnpkit.conjugate_gradients import conjugate_gradients, length
 from pnpkit.errors import InputError
 from pnpkit.fidelity import Smooth
@@ -184,7 +185,7 @@ class Ridge(Network):
     def __init__(self, config: RidgeConfig):
         super().__init__()
         self.config = config
-        self.top, self.width = config.top, config.channels[-1]
+        self.top, self.width, self.error = config.top, config.channels[-1], config.tolerance
         widths = zip((3, *config.channels), config.channels, config.kernel_sizes, strict=False)
         self.filters = nn.ParameterList(centred(after, before, size) for before, after, size in widths)
         self.raw_strength = LevelTable(1, 0.0, config.top, config.knots)
@@ -247,11 +248,13 @@ class Ridge(Network):
         if not (weight > 0 and math.isfinite(weight) and 0 <= sigma <= self.top):
             raise InputError(f"needs a weight > 0 and sigma in [0, {self.top:.4g}], got weight {weight}, sigma {sigma}")
 
+        still = copy.deepcopy(self).eval()  # what becomes of these weights later does not change R
+
         @functools.cache
         def potential(count: int, dtype: torch.dtype, device: torch.device) -> Potential:
             like = torch.zeros(count, 3, *image_size, dtype=dtype, device=device)
             with torch.no_grad():
-                return self.potential(like.new_full((count,), float(sigma)), like)
+                return still.potential(like.new_full((count,), float(sigma)), like)
 
         def at(z: Tensor) -> Potential:
             if z.shape[2:] != torch.Size(image_size):
@@ -271,6 +274,8 @@ class Ridge(Network):
 
     def certify(self, grid: int = 256) -> Certificate:
         """A proximal map, whatever the weights are; the norms say how well it is conditioned."""
+        if self.training:
+            return nothing(f"{self.name}(., sigma)", "in training its norm is an estimate: call eval()")
         bound = self.norm_bound(grid)
         mu = self.config.largest * float(torch.sigmoid(self.raw_strength.values.detach().double()).max())
         return Certificate(
