@@ -199,7 +199,7 @@ def inpaint(inputs: tuple[str, ...], out: str | None, mask: str, **options: Any)
             picture.pixels, missing, limits=limits, callback=show, **chosen(picture, options, *ITERATING)
         )
 
-    return Job(out, "inpainted", restore, options, also=(mask,)).each(inputs)
+    return Job(out, "inpainted", restore, options, mask=mask).each(inputs)
 
 
 @program.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -44,7 +44,7 @@ def inpaint(
 ) -> Restoration:
     """Fill holes: a fixed point of T = proj ∘ D_strength ∘ (id - tau grad 1/2 ||M x - y||^2), M = 1 where y is known.
 
-    Outside of the holes the picture comes back as it was; what is inside of them is not looked at.
+    Outside of the holes the picture comes back as it was; what is inside of them, NaN for instance, is not looked at.
 
     Args:
         image, denoiser, noise_level, splitting, tau, method, tol, max_steps, device, max_memory, precision, limits,
@@ -55,8 +55,12 @@ def inpaint(
     Raises:
         InputError: a mask of another size, or one that leaves nothing known; and what ``deblur`` refuses.
     """
-    bench = Bench(image, Settings.among(locals()))
-    y, missing = bench.y, open_mask(mask, bench.y)
+    settings = Settings.among(locals())
+    holes = open_mask(mask, image.shape[-2:] if isinstance(image, Tensor) else np.shape(image)[:2])
+    image = covered(image, holes)
+    bench = Bench(image, settings)
+    y = bench.y
+    missing = torch.from_numpy(holes).to(y.device)
     guess = nearest_known(y, missing)
     known = (~missing).to(y.dtype)
     operator = Inpainting(tuple(y.shape[1:]), mask=known.expand(*y.shape[1:]), device=y.device)
@@ -67,7 +71,6 @@ def inpaint(
         filled = bench.back(x)
         if isinstance(image, Tensor):
             return torch.where(missing.to(image.device), torch.as_tensor(filled), image)
-        holes = missing.cpu().numpy()
         return np.where(holes if filled.ndim == 2 else holes[..., None], filled, image)
 
     return bench.restore(
@@ -118,18 +121,32 @@ def upscale(
     return bench.restore(Problem(operator, y, guess, bench.back, bench.noise_level(y), note, least=SHARPENING))
 
 
-def open_mask(mask: np.ndarray | Tensor, y: Tensor) -> Tensor:
-    """(H, W) booleans on the device of y, true where a pixel is missing."""
+def open_mask(mask: np.ndarray | Tensor, size: Sequence[int]) -> np.ndarray:
+    """(H, W) booleans, true where a pixel is missing."""
     array = mask.detach().cpu().numpy() if isinstance(mask, Tensor) else np.asarray(mask)
-    size = tuple(y.shape[-2:])
     if array.ndim == 3 and array.shape[-1] == 3:
         array = array.max(-1)
-    if array.shape != size:
-        raise InputError(f"the mask is {'x'.join(map(str, array.shape))}, the image {size[0]}x{size[1]}: not the same")
+    if array.shape != tuple(size):
+        came = ("x".join(map(str, shape)) for shape in (array.shape, size))
+        raise InputError("the mask is {}, the image {}: not the same".format(*came))
     missing = array != 0
     if missing.all():
         raise InputError("the mask marks every pixel as missing (not 0 means missing): nothing is known")
-    return torch.from_numpy(missing).to(y.device)
+    return np.asarray(missing)
+
+
+def covered(image: np.ndarray | Tensor, holes: np.ndarray) -> np.ndarray | Tensor:
+    """Floats with the mean of what is known in their holes; other types hold nothing that would harm."""
+    if isinstance(image, Tensor):
+        if not image.is_floating_point():
+            return image
+        here = torch.from_numpy(holes).to(image.device).expand(image.shape)
+        return image.masked_fill(here, float(image[~here].double().mean()))
+    array = np.asarray(image)
+    if array.dtype.kind != "f":
+        return array
+    mean = array[~holes].mean(dtype=np.float64).astype(array.dtype)
+    return np.where(holes if array.ndim == 2 else holes[..., None], mean, array)
 
 
 def nearest_known(y: Tensor, missing: Tensor) -> Tensor:

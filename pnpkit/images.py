@@ -76,12 +76,13 @@ class Picture:
     description: str = ""
 
 
-def read(path: str | os.PathLike[str]) -> Picture:
+def read(path: str | os.PathLike[str], holes: np.ndarray | None = None) -> Picture:
     """Read a PNG, TIFF, JPEG, WebP, BMP or still GIF file; its content decides, not its extension.
 
     8 and 16 bit integers and floats, grey or RGB, with or without alpha. Palettes and CMYK become RGB, 1 bit becomes
     8 bit grey, EXIF orientation is applied; each leaves a note. Floats stay as they are when all lie in 0..1, else
-    their minimum and maximum become 0 and 1 in float64 (written back exactly up to rounding).
+    their minimum and maximum become 0 and 1 in float64 (written back exactly up to rounding). What ``holes``
+    marks, (H, W) booleans, is not looked at: floats there, NaN for instance, become the mean of the others.
     Raises InputError, with the path, for a file that is missing, a folder, empty, no image, truncated, of several
     frames, of no pixels or more than MAX_PIXELS, with NaN or inf, or of another layout.
     """
@@ -91,7 +92,7 @@ def read(path: str | os.PathLike[str]) -> Picture:
         with path.open("rb") as file:
             head = file.read(32)
         if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-            return _read_tiff(path)
+            return _read_tiff(path, holes)
         for magic, opener in _PILLOW.items():
             if head.startswith(magic):
                 return _read_pillow(path, opener, head)
@@ -256,7 +257,7 @@ def _read_pypng(path: Path) -> np.ndarray:
     return np.dstack([samples, np.where(opaque, 65535, 0).astype(np.uint16)])
 
 
-def _read_tiff(path: Path) -> Picture:
+def _read_tiff(path: Path, holes: np.ndarray | None) -> Picture:
     with tifffile.TiffFile(path) as tiff:
         pages = [page for page in tiff.pages if isinstance(page, tifffile.TiffPage) and not page.is_reduced]
         page = pages[0]
@@ -276,7 +277,7 @@ def _read_tiff(path: Path) -> Picture:
         if dtype.kind == "b":
             samples, note = samples.astype(np.uint8) * 255, "1 bit converted to 8 bit grey"
         orientation = page.tags.valueof(_ORIENTATION, 1)
-        picture = _picture(path, samples, (note,), orientation, page.iccprofile)
+        picture = _picture(path, samples, (note,), orientation, page.iccprofile, holes=holes)
         if not page.is_shaped:  # tifffile's own note on the shape is written anew
             picture = replace(picture, description=page.description)
         known = [page.tags.valueof(name) for name in ("XResolution", "YResolution")]
@@ -291,6 +292,7 @@ def _picture(
     orientation: int,
     icc: bytes | None,
     exif: bytes | None = None,
+    holes: np.ndarray | None = None,
 ) -> Picture:
     """Turn upright, split off alpha and map to 0..1 what a file holds: (H, W) or (H, W, channels), alpha last."""
     if orientation in _TURNED:
@@ -305,6 +307,9 @@ def _picture(
     channels, dtype = samples.shape[2], samples.dtype
     colours = samples[..., :3] if channels > 2 else samples[..., 0]
     alpha = samples[..., -1].copy() if channels in (2, 4) else None
+    if dtype.kind == "f" and holes is not None and holes.shape == colours.shape[:2] and not holes.all():
+        colours = colours.copy()
+        colours[holes] = colours[~holes].mean()
     check_pixels(f"{path}: ", colours)
     low, high = (0.0, float(np.iinfo(dtype).max)) if dtype.kind == "u" else (float(colours.min()), float(colours.max()))
     if dtype.kind == "f" and low >= 0 and high <= 1:

@@ -122,7 +122,7 @@ class Job:
     Attributes:
         out: file or folder for the results, or None: beside the input, ``word`` added to its name.
         factor: the result is so many times as large as the input.
-        also: other files that are read.
+        mask: a picture of what is missing from every file, where that is known.
         guarded: the ``identity`` of all that is read, and so is never written.
     """
 
@@ -131,7 +131,7 @@ class Job:
     restore: Callable[[Picture, Callable[[Step], None]], Restoration]
     options: dict[str, Any]
     factor: int = 1
-    also: tuple[str, ...] = ()
+    mask: str | None = None
     guarded: frozenset[object] = frozenset()
 
     def each(self, inputs: tuple[str, ...]) -> int:
@@ -146,7 +146,7 @@ class Job:
             check_apart(files, [destination(name, self.out, self.word) for name in files])
             if self.options["report"]:
                 check_apart(files, [page_of(name, self.options["report"]) for name in files])
-        read = (*files, *self.also, self.options.get("kernel"), self.options["reference"])
+        read = (*files, self.mask, self.options.get("kernel"), self.options["reference"])
         job = replace(self, guarded=frozenset(identity(name) for name in read if name and os.path.exists(name)))
         if distributed.world() > 1:
             return job.over_processes(files)
@@ -215,7 +215,8 @@ class Job:
             raise InputError(f"--json {json_path} exists: choose another name or, for a .json file, add --overwrite")
         page, gif = places(name, options)
         self.check_written({"the output": target, "--json": json_path, "--report": page, "--gif": gif})
-        picture = images.read(Path(name))
+        holes = None if self.mask is None else images.marked(images.read(Path(self.mask)))
+        picture = images.read(Path(name), holes)
         images.check_fits(target, picture)
         reference, onto = sharp(options["reference"], picture, factor) if options["reference"] else (None, None)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skimage.data
+import tifffile
 import torch
 import torch.nn.functional as F
 from deepinv.physics import Downsampling
@@ -124,3 +125,28 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert images.read(tmp_path / "b.png").pixels.shape == (24, 24, 3)
     with pytest.raises(InputError, match="not the same"):
         run("inpaint", tmp_path / "in.png", "--mask", tmp_path / "mask.png", "-o", tmp_path / "c.png")
+
+
+@pytest.mark.parametrize("bad", [np.nan, 1e30, -np.inf])
+def test_what_is_in_a_hole_is_never_looked_at(cli, tmp_path: Path, bad: float) -> None:  # type: ignore[no-untyped-def]
+    random = np.random.default_rng(0)
+    scene = 1000 + 500 * np.sin(np.mgrid[:24, :30][0] / 4).astype(np.float32) + random.random((24, 30), np.float32)
+    holes = np.zeros((24, 30), bool)
+    holes[5:8, 10:20] = True
+    ruined = np.where(holes, np.float32(bad), scene)
+    tifffile.imwrite(tmp_path / "a.tif", ruined)
+    images.write(tmp_path / "mask.png", images.Picture(holes.astype(float)))
+    out = tmp_path / "out.tif"
+    code, _, error = cli(
+        "inpaint", tmp_path / "a.tif", "--mask", tmp_path / "mask.png", "-o", out, "--denoiser", "wavelet"
+    )
+    assert code == 0 and error == ""
+    filled = tifffile.imread(out)
+    np.testing.assert_allclose(filled[~holes], scene[~holes], rtol=1e-6)
+    assert np.abs(filled - scene)[holes].max() < 200
+    code, _, error = cli("denoise", tmp_path / "a.tif", "-o", tmp_path / "b.tif", "--denoiser", "wavelet")
+    assert code == (0 if np.isfinite(bad) else 2)
+    scaled = np.where(holes, bad, scene / 2000)
+    for image in (scaled, torch.from_numpy(scaled)[None, None]):
+        found = torch.as_tensor(pnpkit.inpaint(image, holes, denoiser="wavelet").image).squeeze().numpy()
+        assert np.isfinite(found).all() and np.array_equal(found[~holes], scaled[~holes])
