@@ -18,6 +18,7 @@ from pnpkit.blind.parametric import KernelEstimate
 from pnpkit.diagnostics import Audit, audit
 from pnpkit.errors import InputError, UnknownName
 from pnpkit.networks.base import Network
+from pnpkit.networks.guided import GuidedEuler
 from pnpkit.networks.tiles import within_memory
 from pnpkit.operators import BOUNDARIES, blur
 from pnpkit.precision import convert
@@ -278,7 +279,8 @@ def simulate(
 def audit_denoiser(name: str, *, rounds: int = 12, seed: int = 0, size: int = 32) -> Iterator[tuple[float, Audit]]:
     """Search for expansion of a denoiser at small, middle and large levels, in float64.
 
-    Around two clean photographs, the same with noise, black, and uniform noise; ``size`` pixels a side.
+    Around two clean photographs, the same with noise, black, and uniform noise; ``size`` pixels a side. What needs a
+    guide gets what its first look makes of these points.
     """
     import skimage.data
 
@@ -290,4 +292,8 @@ def audit_denoiser(name: str, *, rounds: int = 12, seed: int = 0, size: int = 32
         noise = torch.randn(photographs.shape, generator=generator, dtype=torch.float64)
         uniform = torch.rand(photographs[:1].shape, generator=generator, dtype=torch.float64)
         points = torch.cat([photographs, photographs + level * noise, torch.zeros_like(uniform), uniform])
-        yield level, audit(network.at(level), network.certificate, points, rounds=rounds, seed=seed)
+        map = network.at(level)
+        if isinstance(network, GuidedEuler):
+            with torch.no_grad():
+                map = network.given(network.looks()[0](points, level)).at(level)
+        yield level, audit(map, map.certificate, points, rounds=rounds, seed=seed)
