@@ -26,7 +26,7 @@ from pnpkit.networks.guided import Given, SecondLook
 from pnpkit.operators import blur
 from pnpkit.solver import solve
 from pnpkit.splittings import CONTINUATION, continuation
-from pnpkit.strength import step_for, strength_for
+from pnpkit.strength import by_rule
 
 LIMITS = (0.0, 1.0)
 SIZE = 29  # pixels a side of the largest shake
@@ -78,8 +78,7 @@ class ThroughDeblurring:
 
     def map_for(self, fidelity: LeastSquares, noise: float, network: Network) -> Callable[[Network], Map]:
         """From a denoiser to the map that ``deblur`` would iterate with it, with its rules for these data."""
-        tau = step_for(CONTINUATION, noise, network, fidelity)
-        sigma = strength_for(noise, tau, network, CONTINUATION)
+        tau, sigma = by_rule(CONTINUATION, noise, network, fidelity)
 
         def map_of(denoiser: Network) -> Map:
             def at(strength: float) -> Map:

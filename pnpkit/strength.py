@@ -96,6 +96,12 @@ def strength_for(level: float, tau: float, denoiser: Network, splitting: str = F
     return float(min(max(rule, SMALLEST_STRENGTH), denoiser.top))
 
 
+def by_rule(splitting: str, level: float, denoiser: Network, fidelity: LeastSquares) -> tuple[float, float]:
+    """tau and sigma for noise of that level, both by their rules."""
+    tau = step_for(splitting, level, denoiser, fidelity)
+    return tau, strength_for(level, tau, denoiser, splitting)
+
+
 def inside(denoiser: Network) -> At:
     """sigma -> the denoiser at that strength, or at the largest that it has."""
     return lambda sigma: denoiser.at(min(sigma, denoiser.top))

@@ -97,8 +97,7 @@ def ours(
 ) -> dict[str, Any]:
     """A run of pnpkit from y."""
     network, split = registry.load_denoiser(name), SPLITTINGS[splitting]
-    tau = strength.step_for(splitting, NOISE, network, fidelity)
-    sigma, clock = strength.strength_for(NOISE, tau, network, splitting), Clock()
+    (tau, sigma), clock = strength.by_rule(splitting, NOISE, network, fidelity), Clock()
     box = (0.0, 1.0)
     rough = split(fidelity, rough_denoisers(network), tau, sigma, box) if precision == "bfloat16" else None
     run = solve_from(

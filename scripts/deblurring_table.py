@@ -106,8 +106,7 @@ def with_denoiser(name: str, steps: int, watched: int) -> Callable[..., dict[str
     proven = first.certificate.averaged
 
     def method(y: np.ndarray, fidelity: LeastSquares, clean: np.ndarray, kernel: np.ndarray, noise: float) -> dict:
-        tau = strength.step_for(splitting, noise / 255, network, fidelity)
-        sigma = strength.strength_for(noise / 255, tau, network, splitting)
+        tau, sigma = strength.by_rule(splitting, noise / 255, network, fidelity)
 
         def look(denoiser: Network, x: Tensor, tol: float) -> tuple[dict, Tensor]:
             map = SPLITTINGS[splitting](fidelity, strength.inside(denoiser), tau, sigma, (0.0, 1.0))

@@ -39,8 +39,7 @@ NOISE = 2.55 / 255
 
 def by_continuation(fidelity: LeastSquares, network: Network) -> Map:
     """As ``pnpkit deblur`` has it."""
-    tau = strength.step_for(splittings.CONTINUATION, NOISE, network, fidelity)
-    sigma = strength.strength_for(NOISE, tau, network, splittings.CONTINUATION)
+    tau, sigma = strength.by_rule(splittings.CONTINUATION, NOISE, network, fidelity)
     return splittings.continuation(fidelity, strength.inside(network), tau, sigma, (0, 1))
 
 

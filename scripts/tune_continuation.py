@@ -39,8 +39,7 @@ RESULTS = Path(__file__).parent.parent / "docs" / "results"
 def run(network: Network, blurred: np.ndarray, kernel: np.ndarray, level: float, factors: tuple | None) -> tuple:
     """The restored picture and the evaluations of the denoiser."""
     fidelity = LeastSquares(blur(kernel, "circular", blurred.shape[:2]), images.to_tensor(blurred))
-    tau = strength.step_for(CONTINUATION, level, network, fidelity)
-    sigma = strength.strength_for(level, tau, network, CONTINUATION)
+    tau, sigma = strength.by_rule(CONTINUATION, level, network, fidelity)
     map = continuation(fidelity, strength.inside(network), tau, sigma, (0.0, 1.0), factors)
     found = solve(map, fidelity.y, iteration=Anderson(), tol=3e-4, max_steps=60)
     return images.from_tensor(found.x), found.steps * len(factors or factors_for(tau))
