@@ -113,6 +113,8 @@ class Certificate:
             return "nothing is guaranteed"
         sign = "<=" if self.side is Side.PROVEN else ">="
         alpha = "" if self.averagedness is None else f", {self.averagedness:.6g}-averaged"
+        if self.averagedness == sys.float_info.min:
+            alpha = ", averaged with any constant"
         return f"{self.side.value}, Lipschitz constant {sign} {self.lipschitz:.6g}{alpha}"
 
     def to_json(self) -> dict[str, Any]:

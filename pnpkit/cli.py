@@ -289,10 +289,12 @@ def denoisers(as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps({name: card.to_json() for name, card in cards.items()}, indent=1))
         return 0
+    names, kinds = max(map(len, cards)), max(len(card.architecture) for card in cards.values())
     for name, card in cards.items():
         claim = str(card.certificate).splitlines()[0].split(": ", 1)[1].split(" [")[0]
+        claim += "" if card.certificate.nonexpansive else f": {card.certificate.method}"
         low, high = (round(255 * level) for level in card.sigma_range)
-        click.echo(f"{name:12s} {card.architecture:8s} sigma {low}..{high}/255  {claim}")
+        click.echo(f"{name:{names}s} {card.architecture:{kinds}s} sigma {low}..{high}/255  {claim}")
     return 0
 
 

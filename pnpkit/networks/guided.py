@@ -116,9 +116,9 @@ class GuidedEuler(Network):
         """Nothing of D_x; its parts are the certificates of E and of D_g."""
         self.first.name = f"{self.name}, first look"
         second = replace(self.second.certify(grid), name=f"{self.name} with a guide(., sigma)")
-        given = "the guide is given: it chose the thresholds before, and they stay"
+        given = "the guide is given: the thresholds that it chose stay, whatever x is"
         second = replace(second, premises=(given, *second.premises))
-        reason = "its thresholds follow the picture; a run guided by a first one has a proof, see looks"
+        reason = "its thresholds follow the picture; with a guide that stays, as in deblur, there is a proof"
         return certificates.nothing(f"{self.name}(., sigma)", reason, (self.first.certify(grid), second))
 
     def looks(self) -> tuple[Network, SecondLook]:
