@@ -256,8 +256,7 @@ class Job:
             frames.save(gif)
         if page is not None:
             command = shlex.join(["pnpkit", *sys.argv[1:]])
-            span = 1.0 if picture.dtype.kind in "ub" else 3.0  # as the box of ``cli.limits_of``
-            pages.write(page, pages.page(name, picture.pixels, run, options, command, scores, span))
+            pages.write(page, pages.page(name, picture.pixels, run, options, command, scores))
         if not options["quiet"]:
             click.echo(report(name, target, picture, run, scores))
         if run.status.failed:

@@ -51,6 +51,7 @@ class Restoration:
         L: the bound on ||A||^2, which limits the tau of forward-backward splitting to (0, 2/L); None for denoising.
         seconds: wall time of everything.
         linear: the light that noise level and strength are measured in: linear, or as stored.
+        bounds: what the theorem bounds each of ``residuals`` by, inf before it applies; empty where it gives no rate.
         objective: per picture, f + R / tau at the result where that was minimised (``fista`` with ``ridge``).
     """
 
@@ -71,6 +72,7 @@ class Restoration:
     strength_note: str = "given"
     objective: tuple[float, ...] = ()
     splitting: str = ""
+    bounds: tuple[float, ...] = ()
 
     @property
     def step_note(self) -> str:
@@ -174,6 +176,7 @@ class Bench:
             strength_note=note,
             objective=run.objective,
             splitting=plan.splitting,
+            bounds=run.bounds,
         )
 
     def fit(self, problem: Problem, network: Network) -> tuple[Iteration, Network]:

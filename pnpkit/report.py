@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from pnpkit import __version__, light
@@ -59,7 +58,6 @@ def page(
     settings: dict[str, Any],
     command: str,
     scores: dict[str, float],
-    span: float = 1.0,
 ) -> str:
     """The page as text: self-contained, no network, for desktop and phone.
 
@@ -67,7 +65,6 @@ def page(
         name: of the picture; before: its pixels, (H, W) or (H, W, 3) on the 0..1 scale.
         run: what came of it. settings: the options in words. command: the line that repeats the run.
         scores: psnr_input and psnr in dB, where a reference was given.
-        span: of the box that the estimate was kept in; the proven bound on the residual grows with it.
     """
     after = np.asarray(run.image)
     facts = {
@@ -97,40 +94,26 @@ def page(
  oninput="this.parentNode.style.setProperty('--at',this.value+'%')"><i></i>
 <b style="left:.6rem">before</b><b style="right:.6rem">after</b></div>
 <h2>What happened</h2>{_list(facts)}
-<h2>Fixed-point residual</h2>{curve(run, str(settings.get("method", "")), after, span)}
+<h2>Fixed-point residual</h2>{curve(run)}
 {about}
 <h2>What is guaranteed</h2><p>{html.escape(run.guarantee)}</p><pre>{html.escape(str(run.certificate))}</pre>
 <h2>Settings</h2>{_list(options)}<h2>Again</h2><pre>{html.escape(command)}</pre></body></html>
 """
 
 
-def curve(run: Restoration, method: str, image: np.ndarray, span: float = 1.0) -> str:
-    """The relative residual against the step, logarithmic, as SVG; with the proven bound where there is one.
-
-    Krasnosel'skii-Mann: k ||x_k - T x_k||^2 <= sum_j ||x_j - T x_j||^2 <= alpha / (1 - alpha) ||x_0 - x*||^2. It holds
-    for Picard steps of an alpha-averaged map; the distance to the fixed point is at most the diameter of the box, of
-    the whole scene around the frame; ||x|| is that of the result.
-    """
+def curve(run: Restoration) -> str:
+    """The relative residual against the step, logarithmic, as SVG; with the proven bound where there is one."""
     values = [r for r in run.residuals if math.isfinite(r) and r > 0]
     if not values:
         return '<p class="soft">one application of the denoiser: nothing was iterated</p>'
-    alpha = run.certificate.averagedness if run.certificate.averaged else None
-    bound: list[float] = []
-    if method == "picard" and alpha is not None:
-        sides = (0, 0) if run.kernel is None else run.kernel.shape
-        pixels = math.prod(n + k for n, k in zip(image.shape[:2], sides, strict=True))
-        unknowns = pixels * (image.shape[2] if image.ndim == 3 else 1)
-        iterated = torch.from_numpy(_eight(image) / 255.0)
-        size = torch.linalg.vector_norm(light.decode(iterated) if run.linear else iterated)
-        far = span * math.sqrt(unknowns) / max(float(size), 1e-9)
-        bound = [far * math.sqrt(alpha / (1 - alpha) / k) for k in range(1, len(values) + 1)]
+    bound = [b for b in run.bounds if math.isfinite(b)][: len(values)]  # of the last steps, that the proof is for
     top = math.ceil(math.log10(max(values + bound)) + 1e-9)
     low = min(math.floor(math.log10(min(values))), top - 1)
 
     def line(points: list[float], style: str) -> str:
-        step = (WIDTH - 60) / max(1, len(points) - 1)
+        step, skipped = (WIDTH - 60) / max(1, len(values) - 1), len(values) - len(points)
         place = [
-            f"{50 + i * step:.1f},{15 + (top - math.log10(v)) / (top - low) * (HEIGHT - 50):.1f}"
+            f"{50 + (skipped + i) * step:.1f},{15 + (top - math.log10(v)) / (top - low) * (HEIGHT - 50):.1f}"
             for i, v in enumerate(points)
         ]
         return f'<polyline fill="none" stroke-width="2" {style} points="{" ".join(place)}"/>'
