@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 
 import torch
@@ -46,13 +45,7 @@ def conjugate_gradients(
         square = following
     else:
         if bool((length(residual) > goal).any()):
-            worst = float((length(residual) / goal).max())
-            warnings.warn(
-                f"an inner solver ended after {max_steps} steps, {worst:.3g} times above its goal: what a certificate "
-                "says of its error does not hold here; a smaller tau is easier to solve for",
-                InexactWarning,
-                stacklevel=2,
-            )
+            InexactWarning.tell("a solver for linear equations (a smaller tau is easier)", max_steps)
     return x
 
 

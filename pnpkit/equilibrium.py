@@ -16,7 +16,7 @@ from deepinv.physics.generator import MotionBlurGenerator
 from scipy import ndimage
 from torch import Tensor, nn
 
-from pnpkit import kernels
+from pnpkit import distributed, kernels
 from pnpkit.certificates import nothing
 from pnpkit.fidelity import LeastSquares
 from pnpkit.iterations import Anderson
@@ -38,9 +38,10 @@ class ThroughDeblurring:
     """The loss in dB: of deblurring, and ``share`` times that of denoising, which keeps the denoiser one.
 
     Every batch has a blur and a noise level of its own: shakes, Gaussians, boxes, straight motions and disks; noise
-    uniform in ``noise`` (0..1 scale); periodic. Circular blurs of ``size`` pixels a side.
+    uniform in ``noise`` (0..1 scale); periodic.
 
     Attributes:
+        denoised: pixels a side of what is denoised, the corner of each patch.
         first, second: evaluations of the map with the first look, and with the second before the one that learns.
         half: multiply in bfloat16.
     """
@@ -63,7 +64,8 @@ class ThroughDeblurring:
         low, high = self.noise
         noise = low + (high - low) * float(torch.rand((), generator=generator))
         operator = blur(random_kernel(generator), "circular", (clean.shape[-2], clean.shape[-1]), device=clean.device)
-        y = operator.A(clean) + noise * torch.randn(clean.shape, generator=generator).to(clean)
+        whole = torch.randn((len(clean) * distributed.world(), *clean.shape[1:]), generator=generator)
+        y = operator.A(clean) + noise * distributed.share(whole).to(clean)
         map_of = self.map_for(LeastSquares(operator, y), noise, network)
         with torch.no_grad():
             guide = solve(map_of(network.first), y, iteration=Anderson(), tol=0, max_steps=self.first).x

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Iterable
 
 
@@ -17,6 +18,14 @@ def one_line(error: object) -> str:
 
 class InexactWarning(UserWarning):
     """An inner solver did not reach the accuracy that a certificate names as its premise."""
+
+    @classmethod
+    def tell(cls, what: str, max_steps: int) -> None:
+        """Warn, from the code that called the solver."""
+        text = (
+            f"{what} ended after {max_steps} steps, before its goal: what a certificate says of its error does not hold"
+        )
+        warnings.warn(text, cls, stacklevel=3)
 
 
 class InputError(PnpError, ValueError):

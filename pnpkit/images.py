@@ -34,7 +34,8 @@ from pnpkit.pixels import to_tensor as to_tensor
 MAX_PIXELS = 500_000_000  # a file whose header claims more is refused before any of it is decoded
 _ORIENTATION = 0x0112  # the tag of EXIF and of TIFF
 _TURNED = (5, 6, 7, 8)  # orientations that exchange rows and columns
-_INCH, _CENTIMETRE = 2, 3  # units of TIFF
+_NO_UNIT, _INCH, _CENTIMETRE = 1, 2, 3  # units of TIFF
+_DENSEST = 65535  # pixels per inch that every format can hold
 # Opened by class, not by Image.open: that enforces Pillow's own pixel limit, a global setting, and calls a phone's JPEG
 # with an embedded preview an animation.
 _PILLOW: dict[bytes, Callable[[Path], ImageFile]] = {
@@ -95,7 +96,7 @@ def read(path: str | os.PathLike[str], holes: np.ndarray | None = None) -> Pictu
             return _read_tiff(path, holes)
         for magic, opener in _PILLOW.items():
             if head.startswith(magic):
-                return _read_pillow(path, opener, head)
+                return _read_pillow(path, opener, head, holes)
         came = f"one that begins with {head[:8]!r}: convert it" if head else "an empty one: get it afresh"
         raise InputError(f"{path}: expected a PNG, TIFF, JPEG, WebP or BMP file, got {came}")
     except InputError:
@@ -209,7 +210,9 @@ def _check_place(path: Path) -> None:
         raise InputError(f"{path}: expected a file name to write to, got a folder: add a name")
 
 
-def _read_pillow(path: Path, opener: Callable[[Path], ImageFile], head: bytes) -> Picture:
+def _read_pillow(
+    path: Path, opener: Callable[[Path], ImageFile], head: bytes, holes: np.ndarray | None = None
+) -> Picture:
     depth = 8
     if opener is PngImagePlugin.PngImageFile:
         width, height, depth = struct.unpack(">IIB", head[16:25])
@@ -230,19 +233,20 @@ def _read_pillow(path: Path, opener: Callable[[Path], ImageFile], head: bytes) -
             exif, remark = tags.tobytes() if len(tags) else None, ""
         except Exception:  # damaged metadata must not cost the picture
             orientation, exif, remark = 1, None, "damaged EXIF left out"
-        picture = _picture(path, samples, (note, remark), orientation, icc, exif)
+        picture = _picture(path, samples, (note, remark), orientation, icc, exif, holes)
         if isinstance(image, JpegImagePlugin.JpegImageFile):
             picture = replace(picture, compression=compression_error(image))
-        return _dense(picture, image.info.get("dpi"), _INCH, orientation)
+        density = image.info.get("dpi")
+        return _dense(picture, None if density is None else [(value, 1) for value in density], _INCH, orientation)
 
 
-def _dense(picture: Picture, density: Any, unit: int, orientation: int) -> Picture:
-    """With its pixels per unit across and down, if they are two positive numbers; turned as the picture was."""
+def _dense(picture: Picture, density: Any, unit: Any, orientation: int) -> Picture:
+    """With its pixels per unit across and down, if these are what they should be; turned as the picture was."""
     try:
-        across, down = (float(value) for value in density)
-    except (TypeError, ValueError, ZeroDivisionError):
+        across, down = (float(top / bottom) for top, bottom in density)
+    except (TypeError, ValueError, ZeroDivisionError, OverflowError):  # odd tags must not cost the picture
         return picture
-    if not (0 < across < math.inf and 0 < down < math.inf):
+    if not (0 < across < math.inf and 0 < down < math.inf and unit in (_NO_UNIT, _INCH, _CENTIMETRE)):
         return picture
     return replace(picture, density=(down, across, unit) if orientation in _TURNED else (across, down, unit))
 
@@ -280,9 +284,8 @@ def _read_tiff(path: Path, holes: np.ndarray | None) -> Picture:
         picture = _picture(path, samples, (note,), orientation, page.iccprofile, holes=holes)
         if not page.is_shaped:  # tifffile's own note on the shape is written anew
             picture = replace(picture, description=page.description)
-        known = [page.tags.valueof(name) for name in ("XResolution", "YResolution")]
-        density = [top / bottom for top, bottom in known if bottom] if None not in known else None
-        return _dense(picture, density, int(page.tags.valueof("ResolutionUnit", _INCH)), orientation)
+        density = [page.tags.valueof(name) for name in ("XResolution", "YResolution")]
+        return _dense(picture, density, page.tags.valueof("ResolutionUnit", _INCH), orientation)
 
 
 def _picture(
@@ -307,7 +310,10 @@ def _picture(
     channels, dtype = samples.shape[2], samples.dtype
     colours = samples[..., :3] if channels > 2 else samples[..., 0]
     alpha = samples[..., -1].copy() if channels in (2, 4) else None
-    if dtype.kind == "f" and holes is not None and holes.shape == colours.shape[:2] and not holes.all():
+    if holes is not None and holes.shape != colours.shape[:2]:
+        sizes = ["x".join(map(str, shape[:2])) for shape in (holes.shape, colours.shape)]
+        raise InputError(f"{path}: the mask is {sizes[0]}, the image {sizes[1]}: not the same")
+    if dtype.kind == "f" and holes is not None and not holes.all():
         colours = colours.copy()
         colours[holes] = colours[~holes].mean()
     check_pixels(f"{path}: ", colours)
@@ -327,9 +333,9 @@ def _write_pillow(file: BinaryIO, samples: np.ndarray, picture: Picture, form: s
 
 
 def _per_inch(picture: Picture) -> tuple[float, float] | None:
-    across, down, unit = picture.density or (0.0, 0.0, 1)
+    across, down, unit = picture.density or (0.0, 0.0, _NO_UNIT)
     scale = {_INCH: 1.0, _CENTIMETRE: 2.54}.get(unit)
-    return None if scale is None else (scale * across, scale * down)
+    return None if scale is None or scale * max(across, down) > _DENSEST else (scale * across, scale * down)
 
 
 def _write_png(file: BinaryIO, samples: np.ndarray, picture: Picture) -> None:

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 SOME_FAILED, DIVERGED = 1, 3  # exit codes
 
 
-def expand(inputs: tuple[str, ...], word: str = "") -> list[str]:
-    """Files as they are; a folder stands for the images in it, but for those that an earlier run left: NAME-word beside
-    NAME."""
+def expand(inputs: tuple[str, ...], word: str = "", quiet: bool = True) -> list[str]:
+    """Files as they are; a folder stands for the images in it, but, where there is a ``word``, not for those that an
+    earlier run left: NAME-word beside NAME."""
     from pnpkit.images import EXTENSIONS
 
     files: list[str] = []
@@ -42,6 +42,9 @@ def expand(inputs: tuple[str, ...], word: str = "") -> list[str]:
                 raise InputError(f"folder {name} holds no image")
             results = {destination(str(p), None, word) for p in found} if word else set()
             files += [str(p) for p in found if p not in results]
+            left = len(results & set(found))
+            if left and not quiet:
+                click.echo(f"{name}: {left} earlier results (*-{word}.*) are left alone")
         else:
             files.append(name)
     return files
@@ -136,7 +139,7 @@ class Job:
 
     def each(self, inputs: tuple[str, ...]) -> int:
         """Restore every file; with several, one that fails does not stop the rest. Returns the exit code."""
-        files = expand(inputs, self.word)
+        files = expand(inputs, "" if self.out else self.word, self.options["quiet"])
         if len(files) > 1 and (self.options["json_file"] or self.options["reference"] or self.options.get("gif")):
             raise InputError("--json, --reference and --gif take one image")
         if len(files) > 1:

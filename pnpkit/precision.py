@@ -82,8 +82,9 @@ def solve_from(
     tol: float,
     max_steps: int,
     callback: Callable[[Step], None] | None = None,
+    done: int = 0,
 ) -> Result:
-    """``solve`` for ``map`` = T, from where steps of ``rough`` end, if there is one.
+    """``solve`` for ``map`` = T, from where steps of ``rough`` end, if there is one; ``done`` steps came before both.
 
     Steps, residuals and seconds of the result are those of both stages, certificate, bounds and status of the second.
     At most ``max_steps`` - 1 steps are rough: the last word has the map itself.
@@ -101,8 +102,8 @@ def solve_from(
     )
     kind = str(x0.dtype).removeprefix("torch.")
     words = (
-        f"from step {count + 1} on, in {kind}: {run.guarantee}; what came before, in bfloat16, proves nothing and only "
-        "chose where it starts"
+        f"from step {done + count + 1} on, in {kind}: {run.guarantee}; what came before, in bfloat16, proves nothing "
+        "and only chose where it starts"
     )
     return continued(run, tuple(past), words, time.perf_counter() - started)
 

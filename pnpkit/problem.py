@@ -147,15 +147,17 @@ class Bench:
         settings, fidelity = self.settings, LeastSquares(problem.operator, problem.y)
         first, second = looks_of(self.network)
         iteration, first = self.fit(problem, first)
+        later, second = (iteration, None) if second is None else self.fit(problem, second)
         plan = self.plan(problem, first, fidelity)
         sigma, note, start = self.strength(
             problem, fidelity, plan, self.maps(first, plan), problem.guess.clamp(*settings.limits)
         )
         tol = settings.tol if second is None else max(settings.tol, GUIDE)
         run = self.run(iteration, first, fidelity, plan, sigma, start, tol)
+        if second is not None and run.status is Status.CONVERGED and run.steps == settings.max_steps:
+            run = replace(run, status=Status.STEP_LIMIT)  # there is none left for the second look
         if second is not None and run.status is Status.CONVERGED:
-            iteration, second = self.fit(problem, second)
-            again = self.run(iteration, Given(second, run.x), fidelity, plan, sigma, run.x, settings.tol, run.steps)
+            again = self.run(later, Given(second, run.x), fidelity, plan, sigma, run.x, settings.tol, run.steps)
             words = f"from step {run.steps + 1} on: {again.guarantee}; the steps before made the guide"
             run = continued(again, run.residuals_per_image, words, run.seconds + again.seconds)
         return Restoration(
@@ -168,7 +170,7 @@ class Bench:
             noise_level=problem.noise_level,
             strength=sigma,
             kernel=problem.kernel,
-            kernel_note=problem.note + ("" if iteration == self.iteration else f"; {SHORT.format(iteration)}"),
+            kernel_note=problem.note + ("" if later == self.iteration else f"; {SHORT.format(later)}"),
             tau=plan.tau,
             L=fidelity.L,
             seconds=time.perf_counter() - self.started,
@@ -217,8 +219,9 @@ class Bench:
             start,
             iteration=iteration,
             tol=tol,
-            max_steps=max(1, settings.max_steps - done) if done else settings.max_steps,
+            max_steps=settings.max_steps - done,
             callback=numbered_from(done, settings.callback),
+            done=done,
         )
 
     def plan(self, problem: Problem, network: Network, fidelity: LeastSquares) -> Plan:

@@ -128,7 +128,7 @@ def curve(run: Restoration) -> str:
     drawing = grid + line(values, 'stroke="var(--mark)"')
     drawing += line(bound, 'stroke="var(--soft)" stroke-dasharray="6 5"') if bound else ""
     box = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="residual against step">{drawing}{words}</svg>'
-    return f'{box}<p class="soft">||x − T x|| / ||x||; {note}</p>'
+    return f'{box}<p class="soft">||x − T x|| / ||x||, in units of a full step; {note}</p>'
 
 
 def write(path: Path, text: str) -> None:

@@ -82,7 +82,8 @@ def deblur(
         tau: in (0, 2/L) for forward-backward, any positive number for the others; None follows ``strength.step_for``.
         method: the iteration: anderson (accelerated, with its proof kept), picard, km or halpern; see ``iterations``.
             Or fista, which with ``ridge`` minimises f + R / tau, see ``problem.penalised_ridge``.
-        tol, max_steps: stop when ||x - T x|| <= tol ||x||, or after so many evaluations.
+        tol, max_steps: stop when ||x - T x|| <= tol ||x||, for a tau below 1/L tol tau L ||x||, or after so many
+            evaluations.
         device: cpu, cuda, or None for the GPU when there is one.
         max_memory: GiB that the run may take; None is half of the machine's. The network works on tiles when needed.
         precision: float32, float64, or bfloat16: early steps in that, then float32, of which alone certificate and last

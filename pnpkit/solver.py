@@ -86,8 +86,8 @@ class Result:
         rate = contraction_factor(self.residuals)
         lines = [
             f"What happened. {_sentence(self.status.value)} The map T was applied {self.steps} times; the relative "
-            f"residual ||x - T x|| / ||x|| went from {self.residuals[0]:.2e} to {self.residuals[-1]:.2e} (by a factor "
-            f"of about {rate:.4f} a step at the end) and rose {rises} times.",
+            f"residual ||x - T x|| / ||x||, in units of a full step, went from {self.residuals[0]:.2e} to "
+            f"{self.residuals[-1]:.2e} (by a factor of about {rate:.4f} a step at the end) and rose {rises} times.",
             f"What is guaranteed. {_sentence(self.guarantee)}",
             f"The constants. {c.describe(1)}",
         ]

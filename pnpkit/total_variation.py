@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pnpkit.errors import InexactWarning
+
 
 def differences(u: Tensor) -> Tensor:
     """D u: forward differences to the right and down, zero at the end; (B, C, H, W) -> (B, 2C, H, W). ||D||^2 <= 8."""
@@ -63,6 +65,9 @@ def _solve(z: Tensor, weight: Tensor, tolerance: float, max_steps: int) -> Tenso
             gap = weight * torch.linalg.vector_norm(slope, dim=1).sum() - (slope * dual).sum()
             if float(gap.detach()) <= goal:
                 break
+    else:
+        if float(weight) > 0:
+            InexactWarning.tell("the solver for total variation", max_steps)
     return u
 
 

@@ -183,6 +183,10 @@ def main() -> None:
     taps = np.exp(-(np.arange(-12, 13) ** 2) / (2 * 1.6**2))
     blurs |= {"box 9": kernels.box(9), "gaussian 1.6": kernels.normalise(np.outer(taps, taps))}
     cleans = pictures(args.data / "val", args.pictures, args.track)
+    if args.add:
+        stored = json.loads((RESULTS / f"deblurring-{args.track}.json").read_text())["runs"]["degraded"]
+        if missing := [n for n in args.noises if len(stored.get(str(n), ())) != len(cleans) * len(blurs)]:
+            parser.error(f"nothing is stored for {len(cleans)} pictures at noise {missing}: run it without --add first")
     training = [] if args.add else pictures(args.data / "train", 2, "crop128")
     methods = {name: with_denoiser(name, args.steps, args.watched) for name in args.names}
     rows: dict[str, dict[str, list]] = {}
@@ -264,7 +268,7 @@ def store(args: argparse.Namespace, rows: dict[str, dict[str, list]], weights: d
 
 
 def write(args: argparse.Namespace, record: dict[str, Any]) -> None:
-    """The record, and its table for people: of the noise levels that every method was run at."""
+    """The record, and its table for people; blank where a method was not run at a noise level."""
     rows = record["runs"]
     done = [noise for noise in map(str, TV_WEIGHTS) if noise in rows["degraded"]]
     lines = [

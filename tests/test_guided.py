@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import catalogue
 import numpy as np
 import pytest
@@ -101,6 +103,43 @@ def test_a_first_look_that_never_ends_is_the_result(network: GuidedEuler) -> Non
     found = pnpkit.deblur(PICTURE, "box:3", denoiser=network, noise_level=0.05, max_steps=1)
     assert found.status is Status.STEP_LIMIT and found.steps == 1
     assert "first look" in str(found.certificate)
+
+
+def test_no_step_is_left_for_a_second_look(network: GuidedEuler) -> None:
+    full = pnpkit.deblur(PICTURE, "box:3", denoiser=network, noise_level=0.05)
+    numbers = [number for number, r in enumerate(full.residuals, start=1) if r <= 1e-3]
+    found = pnpkit.deblur(PICTURE, "box:3", denoiser=network, noise_level=0.05, max_steps=numbers[0])
+    assert found.status is Status.STEP_LIMIT and found.steps == numbers[0]
+
+
+def test_too_little_memory_is_said_before_the_first_look(network: GuidedEuler) -> None:
+    steps: list[Step] = []
+    with pytest.raises(InputError, match="memory"):
+        pnpkit.deblur(PICTURE, "box:3", denoiser=network, method="picard", max_memory=2e-4, callback=steps.append)
+    assert not steps
+
+
+@pytest.mark.parametrize("change", ["eval", "double", "copy", "in place"])
+def test_a_certificate_is_derived_again_where_it_must_be(network: GuidedEuler, change: str) -> None:
+    given = network.given(catalogue.image(1, 3, 12, 10).float())
+    before = given.certificate
+    if change == "in place":
+        with torch.no_grad():
+            network.second.steps()[0].kernel.mul_(3.0)
+        assert before.averaged and not given.certificate.averaged
+        return
+    after = {"eval": given.eval, "double": given.double, "copy": lambda: copy.deepcopy(given)}[change]()
+    assert after.certificate.averagedness == pytest.approx(before.averagedness, rel=1e-6)
+
+
+@torch.no_grad()
+def test_what_is_kept_of_a_guide_follows_the_weights(network: GuidedEuler) -> None:
+    x = catalogue.image(1, 3, 12, 10).float()
+    given = network.given(x)
+    before = given(x, 0.1)
+    network.guidance.first.weight.mul_(-2.0)
+    torch.testing.assert_close(given(x, 0.1), network.given(x)(x, 0.1))
+    assert float((given(x, 0.1) - before).abs().max()) > 1e-4
 
 
 def test_denoising_alone_promises_nothing(network: GuidedEuler) -> None:

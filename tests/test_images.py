@@ -333,3 +333,30 @@ def test_a_turned_picture_turns_its_scale(tmp_path: Path) -> None:
     tifffile.imwrite(path, np.ones((8, 9), np.uint8), resolution=(100, 200), extratags=turned, metadata=None)
     picture = images.read(path)
     assert picture.pixels.shape == (9, 8) and picture.density is not None and picture.density[:2] == (200, 100)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        [(282, 11, 1, 72.0, True), (283, 11, 1, 72.0, True)],
+        [(282, 3, 1, 72, True), (283, 3, 1, 72, True)],
+        [(282, 5, 1, (72, 0), True), (283, 5, 1, (72, 0), True)],
+        [(282, 5, 2, (72, 1, 72, 1), True), (283, 5, 1, (72, 1), True), (296, 3, 2, (2, 2), True)],
+        [(282, 5, 1, (72, 1), True), (283, 5, 1, (72, 1), True), (296, 3, 1, 7, True)],
+    ],
+)
+def test_odd_resolution_tags_do_not_cost_the_picture(tmp_path: Path, tags: list) -> None:
+    path = tmp_path / "odd.tif"
+    tifffile.imwrite(path, np.ones((8, 9), np.uint8), extratags=tags, metadata=None)
+    picture = images.read(path)
+    images.write(tmp_path / "copy.tif", picture)
+    assert images.read(tmp_path / "copy.tif").pixels.shape == (8, 9)
+
+
+@pytest.mark.parametrize("extension", [".png", ".jpg", ".bmp", ".webp", ".tif"])
+def test_a_scale_too_fine_for_a_format_is_left_out(tmp_path: Path, extension: str) -> None:
+    picture = images.Picture(np.zeros((8, 9, 3)), density=(1e8, 1e8, 3))
+    path = tmp_path / f"a{extension}"
+    images.write(path, picture)
+    back = images.read(path).density
+    assert back is None or (extension == ".tif" and back[0] == pytest.approx(1e8)) or back[0] < 300

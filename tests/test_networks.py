@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pnpkit.certificates import Side
 from pnpkit.errors import InputError, UnknownName
 from pnpkit.networks import build
+from pnpkit.registry import load_denoiser
 
 TOP = 50 / 255
 
@@ -146,3 +147,12 @@ def test_weights_that_change_behind_the_back_of_autograd_are_noticed() -> None:
     block = network.steps()[0]
     block.kernel.data.mul_(3.0)
     assert before.averaged and not network.certificate.averaged
+
+
+def test_a_certificate_outlives_what_does_not_change_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    for network in (load_denoiser("wavelet"), load_denoiser("euler-fast")):
+        before = network.certificate
+        monkeypatch.setattr(type(network), "certify", lambda self, grid=64: pytest.fail("derived again"))
+        torch.set_num_threads(2)
+        assert network.certificate == before
+        assert network.double().certificate == before

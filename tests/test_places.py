@@ -169,6 +169,11 @@ def test_a_folder_run_again_leaves_earlier_results_alone(cli, pair: tuple[Path, 
     for _ in range(2):
         code, _, error = cli("denoise", folder, *PLAIN)
         assert code == 0 and error == "" and {p.name for p in folder.iterdir()} == expected
+    code, text, _ = cli("denoise", folder, "--denoiser", "wavelet", "--overwrite")
+    assert code == 0 and "2 earlier results (*-denoised.*) are left alone" in text
+    out = folder.parent / "elsewhere"
+    code, _, _ = cli("denoise", folder, "-o", f"{out}/", *PLAIN)
+    assert code == 0 and {p.name for p in out.iterdir()} == expected, "there, every picture is restored"
 
 
 def test_a_missing_input_is_what_is_complained_about(cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

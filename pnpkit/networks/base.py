@@ -80,9 +80,9 @@ class Network(Denoiser):
     def derived(self, what: str, derive: Callable[[], T]) -> T:
         """What ``derive`` makes of the weights and the mode as they are now; called again when they have changed.
 
-        ``p.data`` can be changed without a trace in the version: hence the sums.
+        ``p.data`` can be changed without a trace in the version: hence the digests.
         """
-        state = (self.training, tuple((id(p), p._version, float(p.detach().sum())) for p in self.parameters()))
+        state = (self.training, tuple((id(p), p._version, digest(p)) for p in self.parameters()))
         known = self.__dict__.setdefault("_derived", {})
         if what not in known or known[what][0] != state:
             known[what] = (state, derive())
@@ -91,3 +91,8 @@ class Network(Denoiser):
     def at(self, sigma: float | Tensor) -> Map:
         """The map x -> D(x, sigma) with its certificate."""
         return Map(lambda x: self(x, sigma), self.certificate, error=self.error)
+
+
+def digest(values: Tensor) -> int:
+    """The sum of the bits of all values as float64, modulo 2^64: the same on every device, in float32 and float64."""
+    return int(values.detach().cpu().double().view(torch.int64).sum())

@@ -125,7 +125,7 @@ class TotalVariation(Network):
 
     def __init__(self, config: TotalVariationConfig):
         super().__init__()
-        self.config, self.top = config, config.top
+        self.config, self.top, self.error = config, config.top, config.tolerance
 
     def denoise(self, x: Tensor, level: Tensor) -> Tensor:
         gains = torch.tensor(self.config.gains, dtype=x.dtype, device=x.device)

@@ -115,9 +115,7 @@ class GuidedEuler(Network):
     def certify(self, grid: int = 64) -> Certificate:
         """Nothing of D_x; its parts are the certificates of E and of D_g."""
         self.first.name = f"{self.name}, first look"
-        second = replace(self.second.certify(grid), name=f"{self.name} with a guide(., sigma)")
-        given = "the guide is given: the thresholds that it chose stay, whatever x is"
-        second = replace(second, premises=(given, *second.premises))
+        second = with_guide(self.second.certify(grid), self.name)
         reason = "its thresholds follow the picture; with a guide that stays, as in deblur, there is a proof"
         return certificates.nothing(f"{self.name}(., sigma)", reason, (self.first.certify(grid), second))
 
@@ -133,6 +131,12 @@ class GuidedEuler(Network):
         return Given(self.looks()[1], guide)
 
 
+def with_guide(certificate: Certificate, name: str) -> Certificate:
+    """That of an Euler network, said of D_g."""
+    given = "the guide is given: the thresholds that it chose stay, whatever x is"
+    return replace(certificate, name=f"{name} with a guide(., sigma)", premises=(given, *certificate.premises))
+
+
 class SecondLook(Network):
     """(x, g), one upon the other, -> D_g(x, sigma): so that tiles and bands cut both alike."""
 
@@ -140,9 +144,9 @@ class SecondLook(Network):
 
     def __init__(self, network: GuidedEuler, certificate: Certificate):
         super().__init__()
-        self.config, self.top, self.name = network.config, network.top, f"{network.name} with a guide"
+        self.config, self.top, self.name = network.config, network.top, network.name
         self.width, self.working, self.coupling = network.width, network.working, network.coupling
-        self.flow, self.guidance = network.second, network.guidance
+        self.flow, self.guidance, self.training = network.second, network.guidance, network.training
         self.remember(certificate)
 
     def denoise(self, x: Tensor, level: Tensor) -> Tensor:
@@ -156,7 +160,7 @@ class SecondLook(Network):
         return self.flow.strength(noise_level, tau)
 
     def certify(self, grid: int = 64) -> Certificate:
-        return self.certificate
+        return with_guide(self.flow.certify(grid), self.name)
 
 
 class Given(Network):
@@ -169,7 +173,7 @@ class Given(Network):
         super().__init__()
         self.look, self.config, self.top, self.name = look, look.config, look.top, look.name
         self.width, self.working, self.coupling = look.width, look.working, look.coupling
-        self.guide = guide.expand(-1, 3, -1, -1)
+        self.guide, self.training = guide.expand(-1, 3, -1, -1), look.training
         self.seen: dict[tuple, Tensor] = {}
         self.remember(look.certificate)
 
@@ -183,7 +187,8 @@ class Given(Network):
         guide = self.guide.to(x).expand(len(x), -1, -1, -1)
         if not isinstance(self.look, SecondLook) or torch.is_grad_enabled():
             return self.look.denoise(torch.cat([x, guide], 1), level)
-        key = (*level.tolist(), x.dtype, x.device, torch.is_autocast_enabled(x.device.type))
+        versions = (self.guide._version, *(p._version for p in self.look.guidance.parameters()))
+        key = (*level.tolist(), x.dtype, x.device, torch.is_autocast_enabled(x.device.type), versions)
         if key not in self.seen:
             if len(self.seen) >= KEPT:
                 self.seen.clear()
@@ -194,7 +199,7 @@ class Given(Network):
         return self.look.strength(noise_level, tau)
 
     def certify(self, grid: int = 64) -> Certificate:
-        return self.look.certificate
+        return self.look.certify(grid)
 
 
 def _convolve(layer: nn.Module, x: Tensor) -> Tensor:

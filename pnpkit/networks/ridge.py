@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from pnpkit.certificates import Certificate, Kind, Side, nothing
 from pnpkit.conjugate_gradients import conjugate_gradients, length
-from pnpkit.errors import InputError
+from pnpkit.errors import InexactWarning, InputError
 from pnpkit.fidelity import Smooth
 from pnpkit.layers.activations import Clip, LevelTable, clip
 from pnpkit.layers.gradient_flow import adjoint_kernel
@@ -135,7 +135,8 @@ class Potential:
         convex, so ||v - exact|| <= ||gradient at v||: it stops when that is at most tolerance * sqrt(number of values).
         A tolerance that rounding does not allow (below about 1e-6 in float32) is raised to one that it does.
         """
-        goal = max(tolerance, 10 * torch.finfo(x.dtype).eps) * math.sqrt(x[0].numel())
+        unit = math.sqrt(x[0].numel())
+        goal = max(tolerance, 10 * torch.finfo(x.dtype).eps) * unit
         metric = 1 + self.smoothness
         root = metric.amax((1, 2, 3), keepdim=True).rsqrt()
         momentum = (1 - root) / (1 + root)
@@ -148,6 +149,10 @@ class Potential:
             following = v - gradient / metric
             v = torch.where(going, following + momentum * (following - z), v)
             z = following
+        else:
+            rounding = 10 * torch.finfo(x.dtype).eps * float(metric.max()) * unit  # of the exact z
+            if bool((length(v - x + self.gradient(v)) > max(goal, rounding)).any()):
+                InexactWarning.tell("the solver of the ridge", max_steps)
         return v
 
     def solve(self, z: Tensor, right: Tensor, tolerance: float, max_steps: int) -> Tensor:
