@@ -248,7 +248,7 @@ def _enter(operator: LinearPhysics, z: Tensor, y: Tensor, radius: float) -> Tens
     raise InputError(f"the data ball is empty: no image comes within {radius:.4g} of the measurement")
 
 
-def total_variation(weight: float, *, tolerance: float = 1e-5, max_steps: int = 5000) -> Map:
+def total_variation(weight: float, *, tolerance: float = 1e-4, max_steps: int = 5000) -> Map:
     """prox of weight TV, isotropic and coupled over the colours (``pnpkit.total_variation``).
 
     The exact proximal map is firmly nonexpansive. What the inner solver leaves, at most ``tolerance`` (root mean
@@ -260,4 +260,5 @@ def total_variation(weight: float, *, tolerance: float = 1e-5, max_steps: int = 
         lambda z: tv.proximal_map(z, weight, tolerance, max_steps),
         lambda x: weight * tv.variation(x),
     )
-    return replace(map, certificate=replace(map.certificate, premises=(tv.premise(tolerance, max_steps),)))
+    premises = (tv.premise(tolerance, max_steps),)
+    return replace(map, certificate=replace(map.certificate, premises=premises), error=tolerance)
