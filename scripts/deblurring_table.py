@@ -243,7 +243,8 @@ def add(args: argparse.Namespace, rows: dict[str, dict[str, list]], noise: str) 
         raise SystemExit(f"the stored rows for noise {noise} are of other pictures: run all methods, without --add")
     for name in args.names:
         record["runs"].setdefault(name, {})[noise] = rows[name][noise]
-        record.setdefault("added", {})[name] = {"command": command(args), "date": datetime.date.today().isoformat()}
+        how = {"command": command(args), "date": datetime.date.today().isoformat()}
+        record.setdefault("added", {}).setdefault(name, {})[noise] = how
     write(args, record)
 
 
