@@ -1,7 +1,8 @@
 """Train a denoiser on photographs.
 
     python scripts/train_denoiser.py euler --data PATH/bsds500 --hours 2 --folder runs/euler [--resume]
-    torchrun --nproc_per_node 8 scripts/train_denoiser.py euler --data PATH/bsds500 --batch 128
+    python scripts/train_denoiser.py guided --start euler-guided --objective deblurring --patch 96 --data PATH/bsds500
+    torchrun --nproc_per_node 8 -- scripts/train_denoiser.py euler --data PATH/bsds500 --batch 128
 
 Under torchrun the batch is shared out over the processes, one GPU each; the curve is that of one process.
 PATH/bsds500 holds train/, test/ and val/ (see data/bsds500/README.md). Trains on train + test and watches val.
