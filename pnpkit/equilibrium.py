@@ -24,9 +24,10 @@ from pnpkit.maps import Map
 from pnpkit.networks import GuidedEuler, Network
 from pnpkit.networks.guided import Given, SecondLook
 from pnpkit.operators import blur
+from pnpkit.precision import rough_denoisers
 from pnpkit.solver import solve
 from pnpkit.splittings import CONTINUATION, continuation
-from pnpkit.strength import by_rule
+from pnpkit.strength import by_rule, inside
 
 LIMITS = (0.0, 1.0)
 SIZE = 29  # pixels a side of the largest shake
@@ -81,18 +82,8 @@ class ThroughDeblurring:
     def map_for(self, fidelity: LeastSquares, noise: float, network: Network) -> Callable[[Network], Map]:
         """From a denoiser to the map that ``deblur`` would iterate with it, with its rules for these data."""
         tau, sigma = by_rule(CONTINUATION, noise, network, fidelity)
-
-        def map_of(denoiser: Network) -> Map:
-            def at(strength: float) -> Map:
-                def function(x: Tensor) -> Tensor:
-                    with torch.autocast(x.device.type, torch.bfloat16, enabled=self.half):
-                        return denoiser(x, min(strength, network.top)).to(x.dtype)
-
-                return Map(function, nothing(denoiser.name, "in training"))
-
-            return continuation(fidelity, at, tau, sigma, LIMITS)
-
-        return map_of
+        at = rough_denoisers if self.half else inside
+        return lambda denoiser: continuation(fidelity, at(denoiser), tau, sigma, LIMITS)
 
 
 def decibels(x: Tensor, clean: Tensor) -> Tensor:

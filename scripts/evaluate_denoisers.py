@@ -63,7 +63,7 @@ def table(results: dict[str, dict[str, Any]]) -> str:
         if certificate is not None and certificate.averagedness is not None:
             alpha = certificate.averagedness
             claim = "1-Lipschitz, " + (f"{alpha:.4f}-averaged" if alpha > 1e-4 else "averaged with any constant")
-        if certificate is not None and name in cards and cards[name].architecture == "guided":
+        if certificate is not None and certificate.parts and not certificate.nonexpansive:
             claim = f"nothing; with a guide 1-Lipschitz, {certificate.parts[1].averagedness:.4f}-averaged"
         label = f"{name} (first {levels['pictures']} pictures)" if "pictures" in levels else name
         seconds = "" if name == "noisy" else f"{levels['25']['seconds']:.2f}"

@@ -359,4 +359,5 @@ def test_a_scale_too_fine_for_a_format_is_left_out(tmp_path: Path, extension: st
     path = tmp_path / f"a{extension}"
     images.write(path, picture)
     back = images.read(path).density
-    assert back is None or (extension == ".tif" and back[0] == pytest.approx(1e8)) or back[0] < 300
+    usual = {".tif": 1e8, ".bmp": 96}.get(extension)  # Pillow gives a BMP 96 per inch where nothing is known
+    assert back is None if usual is None else back is not None and back[0] == pytest.approx(usual, rel=1e-2)

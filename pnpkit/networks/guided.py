@@ -114,10 +114,10 @@ class GuidedEuler(Network):
 
     def certify(self, grid: int = 64) -> Certificate:
         """Nothing of D_x; its parts are the certificates of E and of D_g."""
-        self.first.name = f"{self.name}, first look"
+        first = replace(self.first.certify(grid), name=f"{self.name}, first look(., sigma)")
         second = with_guide(self.second.certify(grid), self.name)
         reason = "its thresholds follow the picture; with a guide that stays, as in deblur, there is a proof"
-        return certificates.nothing(f"{self.name}(., sigma)", reason, (self.first.certify(grid), second))
+        return certificates.nothing(f"{self.name}(., sigma)", reason, (first, second))
 
     def looks(self) -> tuple[Network, SecondLook]:
         """E, and what takes a picture and its guide: both with their proofs."""
