@@ -51,8 +51,8 @@ class DnCNN(Network):
         plane = level.to(x.dtype)[:, None, None, None].expand(-1, 1, *x.shape[2:])
         hidden = torch.cat([x, plane], 1).contiguous(memory_format=torch.channels_last)
         for layer in self.layers[:-1]:
-            hidden = _convolve(layer, hidden).relu_()
-        return x - _convolve(self.layers[-1], hidden).contiguous()
+            hidden = convolve(layer, hidden).relu_()
+        return x - convolve(self.layers[-1], hidden).contiguous()
 
     def strength(self, noise_level: float, tau: float) -> float:
         """sqrt(tau) * noise level.
@@ -67,7 +67,7 @@ class DnCNN(Network):
         return certificates.nothing(f"{self.name}(., sigma)", "an unconstrained network: no bound is known")
 
 
-def _convolve(layer: nn.Module, x: Tensor) -> Tensor:
+def convolve(layer: nn.Module, x: Tensor) -> Tensor:
     """A convolution in the dtype of its input (float64 included), whatever the weights are stored in."""
     assert isinstance(layer, nn.Conv2d) and layer.bias is not None
     return nn.functional.conv2d(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype), padding=layer.padding)

@@ -25,6 +25,7 @@ from pnpkit import certificates
 from pnpkit.certificates import Certificate
 from pnpkit.errors import InputError
 from pnpkit.networks.base import Network
+from pnpkit.networks.dncnn import convolve
 from pnpkit.networks.euler import Euler, EulerConfig
 
 REACH = 4.0  # thresholds are between exp(-4) and exp(4) times what they would be without a guide
@@ -81,15 +82,15 @@ class Guidance(nn.Module):
         seen = F.pixel_unshuffle(seen, 2)
         plane = (level.to(seen.dtype) / self.top)[:, None, None, None].expand(-1, 1, *seen.shape[2:])
         hidden = torch.cat([seen, plane], 1).contiguous(memory_format=torch.channels_last)
-        hidden = torch.relu(_convolve(self.first, hidden))
+        hidden = torch.relu(convolve(self.first, hidden))
         for layer in self.middle:
-            hidden = hidden + torch.relu(_convolve(layer, hidden))
+            hidden = hidden + torch.relu(convolve(layer, hidden))
         return hidden
 
     def factors(self, features: Tensor) -> Iterator[Tensor]:
         """For each step (B, hidden, H/2, W/2), one at a time: all of them would be large."""
         for head in self.heads:
-            yield (REACH * torch.tanh(_convolve(head, features) / REACH)).exp()
+            yield (REACH * torch.tanh(convolve(head, features) / REACH)).exp()
 
 
 class GuidedEuler(Network):
@@ -200,9 +201,3 @@ class Given(Network):
 
     def certify(self, grid: int = 64) -> Certificate:
         return self.look.certify(grid)
-
-
-def _convolve(layer: nn.Module, x: Tensor) -> Tensor:
-    """In the type of x, or of autocast."""
-    assert isinstance(layer, nn.Conv2d) and layer.bias is not None and isinstance(layer.padding, tuple)
-    return F.conv2d(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype), padding=layer.padding)
