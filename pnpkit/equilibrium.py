@@ -32,6 +32,7 @@ from pnpkit.strength import by_rule, inside
 LIMITS = (0.0, 1.0)
 SIZE = 29  # pixels a side of the largest shake
 FLOOR = 1e-6  # of a mean squared error, below which a decibel is not worth more
+QUIET = (0.3 / 255, 4 / 255)  # noise where the kernel is wrong: more would hide that
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,12 @@ class ThroughDeblurring:
     """The loss in dB: of deblurring, and ``share`` times that of denoising, which keeps the denoiser one.
 
     Every batch has a blur and a noise level of its own: shakes, Gaussians, boxes, straight motions and disks; noise
-    uniform in ``noise`` (0..1 scale); periodic.
+    uniform in ``noise`` (0..1 scale); periodic. In a share of the batches the map is given a wrong kernel, as measured
+    or estimated ones are, so that the second look learns what such a kernel leaves in its guide.
 
     Attributes:
+        estimated, measured: shares of the batches whose kernel is as wrong as estimates are, or 0.3 times that.
+        error: least level of the noise that the strength goes by with either, as in ``deblur``.
         denoised: pixels a side of what is denoised, the corner of each patch.
         first, second: evaluations of the map with the first look, and with the second before the one that learns.
         half: multiply in bfloat16.
@@ -49,6 +53,9 @@ class ThroughDeblurring:
 
     noise: tuple[float, float] = (1.5 / 255, 15 / 255)
     share: float = 0.3
+    estimated: float = 0.25
+    measured: float = 0.15
+    error: tuple[float, float] = (4.5 / 255, 2 / 255)
     denoised: int = 64
     first: int = 6
     second: int = 3
@@ -57,27 +64,34 @@ class ThroughDeblurring:
     def __call__(self, network: nn.Module, batch: list[Tensor], generator: torch.Generator) -> Tensor:
         """
         Args:
-            batch: clean (B, 3, H, W), noisy, and the noise levels (B,) of ``noisy``.
+            batch: clean (B, 3, H, W), H, W >= SIZE + 4, noisy, and the noise levels (B,) of ``noisy``.
             generator: of the blur and of the noise on top of it.
         """
         assert isinstance(network, GuidedEuler), "only a guided network has a second look to train"
         clean, noisy, level = batch
-        low, high = self.noise
-        noise = low + (high - low) * float(torch.rand((), generator=generator))
-        operator = blur(random_kernel(generator), "circular", (clean.shape[-2], clean.shape[-1]), device=clean.device)
+        case, where = torch.rand(2, generator=generator).tolist()
+        doubted = case < self.estimated + self.measured
+        low, high = QUIET if doubted else self.noise
+        noise = level_of_map = low + (high - low) * where
+        kernel = believed = random_kernel(generator)
+        if doubted:
+            wrong, floor = (1.0, self.error[0]) if case < self.estimated else (0.3, self.error[1])
+            believed, level_of_map = mistaken(kernel, wrong, generator), max(noise, floor)
+        size = (clean.shape[-2], clean.shape[-1])
         whole = torch.randn((len(clean) * distributed.world(), *clean.shape[1:]), generator=generator)
-        y = operator.A(clean) + noise * distributed.share(whole).to(clean)
-        map_of = self.map_for(LeastSquares(operator, y), noise, network)
+        y = blur(kernel, "circular", size, device=clean.device).A(clean) + noise * distributed.share(whole).to(clean)
+        operator = blur(believed, "circular", size, device=clean.device)
+        map_of = self.map_for(LeastSquares(operator, y), level_of_map, network)
         with torch.no_grad():
             guide = solve(map_of(network.first), y, iteration=Anderson(), tol=0, max_steps=self.first).x
         look = SecondLook(network, nothing(network.name, "in training"))
         with torch.no_grad():
             x = solve(map_of(Given(look, guide)), guide, iteration=Anderson(), tol=0, max_steps=self.second).x
-        size = self.denoised
+        corner = (..., slice(self.denoised), slice(self.denoised))
         with torch.autocast(clean.device.type, torch.bfloat16, enabled=self.half):
-            denoised = network(noisy[..., :size, :size], level)
+            denoised = network(noisy[corner], level)
         loss = decibels(map_of(Given(look, guide))(x), clean)
-        return loss + self.share * decibels(denoised.float(), clean[..., :size, :size])
+        return loss + self.share * decibels(denoised.float(), clean[corner])
 
     def map_for(self, fidelity: LeastSquares, noise: float, network: Network) -> Callable[[Network], Map]:
         """From a denoiser to the map that ``deblur`` would iterate with it, with its rules for these data."""
@@ -105,3 +119,17 @@ def random_kernel(generator: torch.Generator) -> np.ndarray:
     if kind < 0.95:
         return kernels.motion(5 + 16 * size, 180 * angle)
     return kernels.disk(1.5 + 4.5 * size)
+
+
+def mistaken(kernel: np.ndarray, error: float, generator: torch.Generator) -> np.ndarray:
+    """``kernel`` as an estimate of it could be: unevenly weighted, smeared, its weak parts lost; the centre is kept.
+
+    ``error`` 1 differs by 0.1 to 0.6 of the norm, as estimates of real shakes do; 0.3 by 0.02 to 0.25.
+    """
+    uneven, smear, weak = (error * torch.rand(3, generator=generator)).tolist()
+    field = ndimage.gaussian_filter(torch.randn(kernel.shape, generator=generator).numpy(), 1.5, mode="wrap")
+    weighted = np.pad(kernel * np.exp(0.6 * uneven * field / field.std()), 2)
+    wide = ndimage.gaussian_filter(weighted, 0.9 * smear)
+    kept = np.where(wide < 0.15 * weak * wide.max(), 0, wide)
+    shift = np.subtract(ndimage.center_of_mass(np.pad(kernel, 2)), ndimage.center_of_mass(kept))
+    return kernels.normalise(np.maximum(ndimage.shift(kept, shift, order=1), 0))

@@ -330,9 +330,10 @@ def report(name: str, target: Path, picture: Picture, run: Restoration, scores: 
     lines = []
     before = f"{scores['psnr_input']:.2f} -> " if "psnr_input" in scores else ""
     gain = f", PSNR {before}{scores['psnr']:.2f} dB" if scores else ""
-    residual = f", residual {run.residuals[-1]:.2e}" if run.residuals else ""
-    word = run.status.value.split(":")[0] if run.residuals else "denoised"
-    lines.append(f"{name} -> {target}: {word}, {run.steps} steps{residual}{gain}, {run.seconds:.1f} s")
+    done = "denoised"
+    if run.residuals:
+        done = f"{run.status.value.split(':')[0]}, {run.steps} steps, residual {run.residuals[-1]:.2e}"
+    lines.append(f"{name} -> {target}: {done}{gain}, {run.seconds:.1f} s")
     if run.kernel_note:
         lines.append(f"kernel: {run.kernel_note}" if run.kernel is not None else run.kernel_note)
     line = f"noise level {run.noise_level:.4f}, strength {run.strength:.4f}{' in linear light' if run.linear else ''}"

@@ -153,14 +153,15 @@ def half_space(normal: Tensor, offset: float) -> Map:
 
 
 def affine(matrix: Tensor, right: Tensor) -> Map:
-    """Projection onto {x: M x = b}: z - M^+ (M z - b), M (rows, pixels of one image) by SVD."""
+    """Projection onto {x: M x = b}: z - M^+ (M z - b), M (rows, pixels of one image) by SVD, always in float64."""
+    matrix, right = matrix.double(), right.double()
     inverse = torch.linalg.pinv(matrix)
     if float(torch.linalg.vector_norm(matrix @ (inverse @ right) - right)) > 1e-6 * (1 + float(right.norm())):
         raise InputError("the affine set is empty: M x = b has no solution")
 
     def project(z: Tensor) -> Tensor:
-        flat = z.flatten(1)
-        return (flat - (flat @ matrix.mT - right) @ inverse.mT).view_as(z)
+        flat = z.flatten(1).double()
+        return (flat - (flat @ matrix.mT - right) @ inverse.mT).to(z.dtype).view_as(z)
 
     return _prox("proj affine", project)
 

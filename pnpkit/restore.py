@@ -166,7 +166,7 @@ def denoise(
     held = f"{where} never grow (Lipschitz constant <= {certificate.lipschitz:.6g})"
     return Restoration(
         image=back(out if finite else y),
-        status=Status.CONVERGED if finite else Status.NOT_FINITE,
+        status=Status.APPLIED if finite else Status.NOT_FINITE,
         steps=1,
         residuals=(),
         certificate=certificate,

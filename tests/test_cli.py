@@ -66,8 +66,10 @@ def test_main_job(cli, small: Path, blurred: Path, denoiser: str) -> None:  # ty
 
 
 def test_denoise_and_default_output_name(cli, small: Path) -> None:  # type: ignore[no-untyped-def]
-    code, text, _ = cli("denoise", small, "--noise-level", "0.05")
+    summary = small.with_name("summary.json")
+    code, text, _ = cli("denoise", small, "--noise-level", "0.05", "--json", summary)
     assert code == 0 and small.with_name("sharp-denoised.png").exists() and "distances never grow" in text
+    assert json.loads(summary.read_text())["status"] == "applied" and "steps" not in text.splitlines()[0]
 
 
 def test_kernel_auto_says_that_it_is_an_estimate(cli, blurred: Path) -> None:  # type: ignore[no-untyped-def]

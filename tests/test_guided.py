@@ -8,6 +8,7 @@ import catalogue
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 import pnpkit
 from pnpkit import equilibrium, restore, training
@@ -155,11 +156,25 @@ def test_both_looks_begin_as_the_network_they_come_from() -> None:
     torch.testing.assert_close(network(x, 0.1), source(x, 0.1))
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_a_mistaken_kernel_keeps_its_centre(seed: int) -> None:
+    kernel = equilibrium.random_kernel(catalogue.generator(seed))
+    kept, wrong = (equilibrium.mistaken(kernel, error, catalogue.generator(seed)) for error in (0.0, 1.0))
+    padded = np.pad(kernel, 2)
+    np.testing.assert_allclose(kept, padded, atol=1e-12)
+    assert wrong.min() >= 0 and wrong.sum() == pytest.approx(1)
+    assert ndimage.center_of_mass(wrong) == pytest.approx(ndimage.center_of_mass(padded), abs=0.1)
+    assert 0.02 < np.linalg.norm(wrong - padded) / np.linalg.norm(padded) < 1
+
+
 @pytest.mark.parametrize("seed", range(3))
-def test_training_through_deblurring_reaches_the_second_look_only(network: GuidedEuler, seed: int) -> None:
+@pytest.mark.parametrize("estimated", [0.0, 1.0])
+def test_training_through_deblurring_reaches_the_second_look_only(
+    network: GuidedEuler, seed: int, estimated: float
+) -> None:
     training.steer_norms(network)
-    clean = torch.rand(2, 3, 32, 32, generator=catalogue.generator(seed))
-    objective = equilibrium.ThroughDeblurring(denoised=16, first=2, second=1, half=False)
+    clean = torch.rand(2, 3, 34, 34, generator=catalogue.generator(seed))
+    objective = equilibrium.ThroughDeblurring(estimated=estimated, denoised=16, first=2, second=1, half=False)
     batch = [clean, clean + 0.1 * torch.randn(clean.shape, generator=catalogue.generator(seed)), torch.full((2,), 0.1)]
     objective(network, batch, catalogue.generator(seed)).backward()
     reached = {name.split(".")[0] for name, p in network.named_parameters() if p.grad is not None and p.grad.any()}

@@ -165,6 +165,14 @@ def test_impossible_parameters_are_refused() -> None:
             make()
 
 
+def test_projection_onto_an_ill_conditioned_affine_set_in_float32() -> None:
+    matrix = torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0 + 2**-13, 0.0]])
+    z = torch.tensor([[3.0, -1.0, 2.0]])
+    found = proximal.affine(matrix, matrix @ torch.ones(3))(z)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, torch.tensor([[1.0, 1.0, 2.0]]), atol=1e-6, rtol=0)
+
+
 def test_total_variation_minimises_and_names_its_premise() -> None:
     prox = proximal.total_variation(0.3, tolerance=1e-9, max_steps=20_000)
     assert "duality gap" in prox.certificate.premises[0] and prox.certificate.averagedness == 0.5
