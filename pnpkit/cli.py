@@ -55,7 +55,7 @@ def image_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--overwrite", is_flag=True, help="Replace an existing output."),
         click.option("--quiet", is_flag=True, help="Print nothing but errors."),
         click.option(
-            "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all randomness."
+            "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of all randomness."
         ),
     ]
     for option in reversed(options):
@@ -275,7 +275,7 @@ def estimate_kernel(image: str, noise_level: float | None, out: str | None, **op
     if not options["quiet"]:
         click.echo(f"{image} -> {target}: {restore.describe(estimate)}")
         rivals = ", ".join(f"{spec} {score:+.1f}" for spec, score in estimate.candidates)
-        click.echo(f"log posterior relative to the winner: {rivals}")
+        click.echo(f"log posterior relative to the likeliest: {rivals}")
     return 0
 
 
@@ -313,7 +313,7 @@ def certify(name: str, as_json: bool) -> int:
 @program.command()
 @click.argument("name")
 @click.option("--rounds", type=click.IntRange(min=1), default=12, show_default=True, help="Length of the search.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 def audit(name: str, rounds: int, seed: int) -> int:
     """Search for expansion: exit 1 when a pair is found that the certificate excludes."""
     from pnpkit import restore

@@ -74,7 +74,7 @@ def inpaint(
         return np.where(holes if filled.ndim == 2 else holes[..., None], filled, image)
 
     return bench.restore(
-        Problem(operator, guess * known, guess, picture, bench.noise_level(guess), note, least=FILLING)
+        Problem(operator, guess * known, guess, picture, bench.noise_level(guess, ~holes), note, least=FILLING)
     )
 
 

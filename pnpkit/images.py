@@ -169,8 +169,8 @@ def check_fits(path: str | os.PathLike[str], picture: Picture) -> None:
 
 
 def with_pixels(picture: Picture, pixels: np.ndarray, factor: int = 1) -> Picture:
-    """The picture with other pixels, ``factor`` times as dense; alpha is stretched to their size, each pixel taking the
-    nearest sample."""
+    """The picture with other pixels, ``factor`` times as dense. Of alpha, where they are fewer, the middle is kept, as
+    the valid part of a convolution is; where they are denser, each takes the nearest sample."""
     if picture.density is not None:
         across, down, unit = picture.density
         picture = replace(picture, density=(factor * across, factor * down, unit))
@@ -178,7 +178,8 @@ def with_pixels(picture: Picture, pixels: np.ndarray, factor: int = 1) -> Pictur
         picture = replace(picture, description="")  # it may tell of the size
     if picture.alpha is None:
         return replace(picture, pixels=pixels)
-    rows, columns = (np.arange(n) * old // n for n, old in zip(pixels.shape[:2], picture.alpha.shape, strict=True))
+    sizes = zip(pixels.shape[:2], picture.alpha.shape, strict=True)
+    rows, columns = (np.arange(n) // factor + (old - n // factor) // 2 for n, old in sizes)
     return replace(picture, pixels=pixels, alpha=picture.alpha[np.ix_(rows, columns)])
 
 

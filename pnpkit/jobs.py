@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -139,6 +140,9 @@ class Job:
 
     def each(self, inputs: tuple[str, ...]) -> int:
         """Restore every file; with several, one that fails does not stop the rest. Returns the exit code."""
+        for name in ("json", "json_file", "report", "gif", "reference"):
+            if self.options.get(name) == "":
+                raise InputError(f"--{name.split('_')[0]} has an empty name: an unset variable of the shell?")
         files = expand(inputs, "" if self.out else self.word, self.options["quiet"])
         if len(files) > 1 and (self.options["json_file"] or self.options["reference"] or self.options.get("gif")):
             raise InputError("--json, --reference and --gif take one image")
@@ -254,7 +258,7 @@ class Job:
         if json_path is not None:
             from pnpkit.files import write_whole
 
-            write_whole(json_path, (json.dumps(summary(run, scores), indent=1) + "\n").encode())
+            write_whole(json_path, (json.dumps(summary(run, scores), indent=1, allow_nan=False) + "\n").encode())
         if gif is not None:
             frames.save(gif)
         if page is not None:
@@ -318,8 +322,9 @@ def sharp(name: str, picture: Picture, factor: int = 1) -> tuple[np.ndarray, Cal
 
 
 def same_units(picture: Picture, reference: Picture) -> Callable[[np.ndarray], np.ndarray]:
-    """From the scale of the picture to that of the reference: floats may have been stretched, each by its own range."""
-    if picture.dtype.kind != "f" or reference.dtype.kind != "f":
+    """From the scale of the picture to that of the reference, by the values in their files: floats beyond 0..1 were
+    stretched by their own range. Integers of other depths mean the same by their own 0..1."""
+    if not any(p.dtype.kind == "f" and (p.low, p.high) != (0, 1) for p in (picture, reference)):
         return lambda pixels: pixels
     span = reference.high - reference.low or 1.0
     return lambda pixels: (picture.low - reference.low + pixels * (picture.high - picture.low)) / span
@@ -357,9 +362,9 @@ def summary(run: Restoration, scores: dict[str, float]) -> dict[str, Any]:
         "status": run.status.name.lower(),
         "message": run.status.value,
         "steps": run.steps,
-        "residual": run.residuals[-1] if run.residuals else None,
-        "residuals": list(run.residuals),
-        "objective": list(run.objective),
+        "residual": finite(run.residuals[-1:])[0] if run.residuals else None,
+        "residuals": finite(run.residuals),
+        "objective": finite(run.objective),
         "splitting": run.splitting or None,
         "tau": run.tau,
         "L": run.L,
@@ -370,7 +375,7 @@ def summary(run: Restoration, scores: dict[str, float]) -> dict[str, Any]:
         "kernel": run.kernel_note or None,
         "guarantee": run.guarantee,
         "certificate": run.certificate.to_json(),
-        **scores,
+        **dict(zip(scores, finite(scores.values()), strict=True)),
         "seconds": run.seconds,
         "versions": {
             "pnpkit": __version__,
@@ -379,6 +384,11 @@ def summary(run: Restoration, scores: dict[str, float]) -> dict[str, Any]:
             "python": platform.python_version(),
         },
     }
+
+
+def finite(values: Iterable[float]) -> list[float | None]:
+    """JSON knows no infinity, which the PSNR of equal pictures is, and no NaN: None."""
+    return [value if math.isfinite(value) else None for value in values]
 
 
 class Progress:

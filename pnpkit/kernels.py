@@ -220,9 +220,10 @@ def load(path: str | os.PathLike[str]) -> np.ndarray:
 
 def _read_array(path: Path) -> np.ndarray:
     try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise InputError(f"not a .npy file of plain numbers ({error})") from None
+        with path.open("rb") as file:  # numpy leaves open what it cannot read
+            array = np.load(file, allow_pickle=False)
+    except Exception as error:  # a header can claim anything
+        raise InputError(f"not a .npy file of plain numbers ({' '.join(str(error).split())})") from None
     if not isinstance(array, np.ndarray):
         raise InputError("an archive of arrays, expected one array")
     return array
@@ -250,7 +251,11 @@ def _read_image(path: Path) -> np.ndarray:
 def _read_tiff(path: Path) -> np.ndarray:
     import tifffile
 
-    return tifffile.imread(path)
+    with tifffile.TiffFile(path) as tiff:
+        kind = tifffile.PHOTOMETRIC(tiff.pages[0].photometric).name
+        if kind not in ("MINISBLACK", "RGB"):
+            raise InputError(f"a TIFF of the kind {kind}, expected grey with 0 for black: convert it")
+        return tiff.asarray()
 
 
 def _read_png_or_bmp(path: Path) -> np.ndarray:

@@ -5,22 +5,26 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 ORDER = 8  # of the differences; from 8 on the error on blurred photographs no longer falls
 FEWEST = 64  # residuals below which a median says nothing
 
 
-def estimate_noise(image: np.ndarray) -> float:
+def estimate_noise(image: np.ndarray, known: np.ndarray | None = None) -> float:
     r"""sigma = median |d_y^n d_x^n y| / 0.6745, averaged over channels; n = 8.
 
     d^n is the n-th difference over sqrt(binomial(2n, n)), its norm, so white noise passes with its standard
     deviation while the smooth parts of a picture vanish. Blurred pictures (the use in mind) have little else at the
     highest frequencies:
     the error is about 1 % at sigma = 0.01. Sharp texture is mistaken for noise: there it is an upper bound.
-    Within each channel, because compression smooths the differences between channels and hides the noise there.
+    Windows wholly at the least or the largest value of their channel, of a black border for instance, are left out;
+    where single pixels are clipped it is too small. Within each channel, because compression smooths the differences
+    between channels and hides the noise there.
 
     Args:
         image: (H, W) or (H, W, C), floats on the 0..1 scale.
+        known: (H, W), false in holes: windows that touch one are left out, too, unless too few remain.
 
     Returns:
         The standard deviation on the same scale; 0.0 for pictures too small to tell.
@@ -28,14 +32,20 @@ def estimate_noise(image: np.ndarray) -> float:
     Source: the median of Donoho & Johnstone 1994 on the differences of Immerkaer 1996, at a higher order.
     """
     channels = np.atleast_3d(np.asarray(image, dtype=np.float64))
-    return float(np.mean([_channel_noise(channels[..., c]) for c in range(channels.shape[-1])]))
+    known = np.ones(channels.shape[:2], dtype=bool) if known is None else known
+    return float(np.mean([_channel_noise(channels[..., c], known) for c in range(channels.shape[-1])]))
 
 
-def _channel_noise(channel: np.ndarray) -> float:
-    residual = channel
+def _channel_noise(channel: np.ndarray, known: np.ndarray) -> float:
+    residual, free = channel, known
+    held = (channel == channel.min()) | (channel == channel.max())
     for axis, size in enumerate(channel.shape):
         order = min(ORDER, size - 1)  # a single row has no vertical differences
         residual = np.diff(residual, order, axis) / math.sqrt(math.comb(2 * order, order))
+        held = np.asarray(sliding_window_view(held, order + 1, axis).all(-1))
+        free = np.asarray(sliding_window_view(free, order + 1, axis).all(-1))
     if residual.size < FEWEST:
         return 0.0
-    return float(np.median(np.abs(residual)) / 0.6744897501960817)  # the median of |N(0, 1)|
+    used = free & ~held
+    chosen = residual[used] if np.count_nonzero(used) >= FEWEST else residual
+    return float(np.median(np.abs(chosen)) / 0.6744897501960817)  # the median of |N(0, 1)|

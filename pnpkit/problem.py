@@ -134,10 +134,10 @@ class Bench:
         y, self.back = open_image(image, settings.device, settings.linear, settings.precision)
         self.y = convert(y, settings.precision)
 
-    def noise_level(self, picture: Tensor) -> float:
-        """Given, or estimated from the picture."""
+    def noise_level(self, picture: Tensor, known: np.ndarray | None = None) -> float:
+        """Given, or estimated from the picture, where it is known."""
         settings = self.settings
-        return noise_level_of(picture, settings.noise_level, settings.compression, settings.linear)
+        return noise_level_of(picture, settings.noise_level, settings.compression, settings.linear, known)
 
     def restore(self, problem: Problem) -> Restoration:
         """A fixed point of T = proj ∘ D_strength ∘ G, G the data's half of the splitting.
@@ -317,7 +317,9 @@ def fit(
         return fit(replace(iteration, depth=iteration.depth - 1), network, shape, memory, itemsize)
 
 
-def noise_level_of(y: Tensor, given: float | None, compression: float, linear: bool) -> float:
+def noise_level_of(
+    y: Tensor, given: float | None, compression: float, linear: bool, known: np.ndarray | None = None
+) -> float:
     """As given, or the mean of the estimates over the batch, but at least ``COMPRESSED`` times what compression lost:
     its error is no white noise, yet it is what a restoration must not enlarge. Of linear light, where y is."""
     lost = COMPRESSED * check_level("compression", compression)
@@ -325,5 +327,5 @@ def noise_level_of(y: Tensor, given: float | None, compression: float, linear: b
         return check_level("noise level", given)
     if linear and lost:
         lost = float((light.decode(light.encode(y) + lost) - y).square().mean().sqrt())
-    estimates = [estimate_noise(images.from_tensor(x[None].cpu().double())) for x in y]
+    estimates = [estimate_noise(images.from_tensor(x[None].cpu().double()), known) for x in y]
     return max(float(np.mean(estimates)), lost)

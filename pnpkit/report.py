@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import math
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,18 +104,21 @@ def page(
 
 def curve(run: Restoration) -> str:
     """The relative residual against the step, logarithmic, as SVG; with the proven bound where there is one."""
-    values = [r for r in run.residuals if math.isfinite(r) and r > 0]
-    if not values:
+    steps = len(run.residuals)
+    if not steps:
         return '<p class="soft">one application of the denoiser: nothing was iterated</p>'
-    bound = [b for b in run.bounds if math.isfinite(b)][: len(values)]  # of the last steps, that the proof is for
-    top = math.ceil(math.log10(max(values + bound)) + 1e-9)
-    low = min(math.floor(math.log10(min(values))), top - 1)
+    values = drawable(run.residuals)
+    if not values:
+        return '<p class="soft">no residual is to be seen on a logarithmic scale: they are 0, or not finite</p>'
+    bound = drawable(run.bounds[:steps], max(0, steps - len(run.bounds)))  # of the last steps, that the proof is for
+    heights = [v for _, v in values + bound]
+    top = math.ceil(math.log10(max(heights)) + 1e-9)
+    low = min(math.floor(math.log10(min(v for _, v in values))), top - 1)
 
-    def line(points: list[float], style: str) -> str:
-        step, skipped = (WIDTH - 60) / max(1, len(values) - 1), len(values) - len(points)
+    def line(points: list[tuple[int, float]], style: str) -> str:
+        across = (WIDTH - 60) / max(1, steps - 1)
         place = [
-            f"{50 + (skipped + i) * step:.1f},{15 + (top - math.log10(v)) / (top - low) * (HEIGHT - 50):.1f}"
-            for i, v in enumerate(points)
+            f"{50 + i * across:.1f},{15 + (top - math.log10(v)) / (top - low) * (HEIGHT - 50):.1f}" for i, v in points
         ]
         return f'<polyline fill="none" stroke-width="2" {style} points="{" ".join(place)}"/>'
 
@@ -123,12 +127,17 @@ def curve(run: Restoration) -> str:
         y = 15 + (top - power) / (top - low) * (HEIGHT - 50)
         grid += f'<path d="M50 {y:.1f}H{WIDTH - 10}" stroke="var(--line)"/><text x="4" y="{y + 4:.1f}">1e{power}</text>'
     words = f'<text x="50" y="{HEIGHT - 12}">1</text><text x="{WIDTH - 10}" y="{HEIGHT - 12}" text-anchor="end">'
-    words += f"step {len(values)}</text>"
+    words += f"step {steps}</text>"
     note = "dashed: the proven bound" if bound else "no bound on single residuals is proven for this iteration"
     drawing = grid + line(values, 'stroke="var(--mark)"')
     drawing += line(bound, 'stroke="var(--soft)" stroke-dasharray="6 5"') if bound else ""
     box = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="residual against step">{drawing}{words}</svg>'
     return f'{box}<p class="soft">||x − T x|| / ||x||, in units of a full step; {note}</p>'
+
+
+def drawable(values: Sequence[float], skipped: int = 0) -> list[tuple[int, float]]:
+    """What has a logarithm, with its number, counted from ``skipped`` on."""
+    return [(skipped + i, v) for i, v in enumerate(values) if math.isfinite(v) and v > 0]
 
 
 def write(path: Path, text: str) -> None:

@@ -242,6 +242,8 @@ def describe(estimate: KernelEstimate) -> str:
     size = "x".join(map(str, estimate.kernel.shape))
     form = f"a free form ({size})" if estimate.spec == "free-form" else estimate.spec
     note = f"ESTIMATED from the picture as {form} (confidence {estimate.confidence:.2f}), not measured"
+    if estimate.spec == "sharp" and len(estimate.candidates) == 1:
+        return note + "; it is too small or too flat to tell a blur, so only noise is removed: give --kernel"
     if estimate.spec == "sharp":
         return note + "; no blur explains the picture better than none, so only noise is removed"
     if estimate.confidence < DOUBTFUL:

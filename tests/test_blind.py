@@ -151,6 +151,19 @@ def test_noise_scales_with_the_image_and_ignores_gradients() -> None:
     assert estimate_noise(3 * noise) == pytest.approx(3 * estimate_noise(noise))
 
 
+def test_noise_is_read_where_there_is_some() -> None:
+    noisy = 0.5 + 0.05 * np.random.default_rng(0).standard_normal((64, 64))
+    bordered = noisy.copy()
+    bordered[:40] = 0
+    assert estimate_noise(bordered) == pytest.approx(0.05, rel=0.2)
+    known = np.ones((64, 64), bool)
+    known[20:60, :50] = False
+    filled = np.where(known, noisy, 0.4 + 0.01 * np.mgrid[:64, :64][0])
+    assert estimate_noise(filled) < 0.03 and estimate_noise(filled, known) == pytest.approx(0.05, rel=0.2)
+    nothing_left = np.arange(64 * 64).reshape(64, 64) % 5 > 0
+    assert estimate_noise(noisy, nothing_left) == estimate_noise(noisy)
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 2), (3, 3), (1, 500), (500, 1), (2, 400), (9, 9), (7, 300, 3)])
 def test_noise_of_odd_shapes_is_finite(shape: tuple[int, ...]) -> None:
     image = 0.5 + 0.05 * np.random.default_rng(0).standard_normal(shape)

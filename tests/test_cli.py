@@ -6,10 +6,12 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from click.testing import CliRunner
 
 from pnpkit import images
@@ -70,6 +72,39 @@ def test_denoise_and_default_output_name(cli, small: Path) -> None:  # type: ign
     code, text, _ = cli("denoise", small, "--noise-level", "0.05", "--json", summary)
     assert code == 0 and small.with_name("sharp-denoised.png").exists() and "distances never grow" in text
     assert json.loads(summary.read_text())["status"] == "applied" and "steps" not in text.splitlines()[0]
+
+
+def test_the_reference_is_compared_by_the_values_in_the_files(cli, small: Path) -> None:  # type: ignore[no-untyped-def]
+    stored = np.rint(255 * images.read(small).pixels).astype(np.float32)
+    tifffile.imwrite(small.with_name("float.tif"), stored, photometric="rgb")
+    for name, other in (("sharp.png", "float.tif"), ("float.tif", "sharp.png")):
+        out, summary = small.with_name(f"out-{name}"), small.with_name("summary.json")
+        source, reference = small.with_name(name), small.with_name(other)
+        words = ("--denoiser", "identity", "--reference", reference, "--json", summary, "-o", out, "--overwrite")
+        assert cli("denoise", source, *words)[0] == 0
+
+        def refuse(word: str) -> None:
+            raise AssertionError(f"{word} is no JSON")
+
+        found = json.loads(summary.read_text(), parse_constant=refuse)
+        assert found["psnr"] is None or found["psnr"] > 100, "equal files: infinite, or what rounding leaves"
+
+
+def test_the_middle_of_alpha_goes_with_the_valid_part(cli, small: Path) -> None:  # type: ignore[no-untyped-def]
+    picture = images.read(small)
+    alpha = np.zeros(picture.pixels.shape[:2], np.uint8)
+    alpha[28:36, 36:44] = 255
+    images.write(small.with_name("alpha.png"), replace(picture, alpha=alpha))
+    out = small.with_name("out.png")
+    assert cli("blur", small.with_name("alpha.png"), "--kernel", "box:11", "-o", out)[0] == 0
+    np.testing.assert_array_equal(images.read(out).alpha, alpha[5:-5, 5:-5])
+
+
+def test_where_no_blur_can_be_told_it_says_so(cli, small: Path) -> None:  # type: ignore[no-untyped-def]
+    tiny = small.with_name("tiny.png")
+    images.write(tiny, images.Picture(images.read(small).pixels[:20, :20]))
+    code, text, _ = cli("deblur", tiny, "--max-steps", 1)
+    assert code == 0 and "too small or too flat to tell a blur" in text
 
 
 def test_kernel_auto_says_that_it_is_an_estimate(cli, blurred: Path) -> None:  # type: ignore[no-untyped-def]
@@ -173,6 +208,10 @@ BAD: dict[str, tuple[list[str], str]] = {
     ),
     "json folder absent": (["deblur", "sharp.png", "--kernel", "box:3", "--json", "nowhere/r.json"], "nowhere"),
     "json is the input": (["deblur", "sharp.png", "--kernel", "box:3", "--json", "sharp.png"], "sharp.png"),
+    "json without a name": (["denoise", "sharp.png", "--json", ""], "--json"),
+    "report without a name": (["denoise", "sharp.png", "--report", ""], "--report"),
+    "reference without a name": (["denoise", "sharp.png", "--reference", ""], "--reference"),
+    "seed too large": (["deblur", "sharp.png", "--kernel", "box:3", "--seed", "99999999999999999999"], "seed"),
     "no image": (["deblur"], "IMAGE"),
     "no such denoiser": (["certify", "eulerr"], "did you mean 'euler'"),
     "blur without kernel": (["blur", "sharp.png"], "--kernel"),

@@ -101,8 +101,9 @@ def test_with_pixels_takes_alpha_along() -> None:
     same = images.with_pixels(picture, picture.pixels / 2)
     np.testing.assert_array_equal(same.alpha, picture.alpha)
     assert (same.dtype, same.high) == (picture.dtype, picture.high)
-    double = images.with_pixels(picture, np.zeros((6, 8, 3)))
+    double = images.with_pixels(picture, np.zeros((6, 8, 3)), 2)
     np.testing.assert_array_equal(double.alpha, picture.alpha.repeat(2, 0).repeat(2, 1))
+    np.testing.assert_array_equal(images.with_pixels(picture, np.zeros((1, 2, 3))).alpha, picture.alpha[1:2, 1:3])
     assert images.with_pixels(random_picture("uint8", 1, False), np.zeros((2, 2))).alpha is None
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import imageio.v3 as iio
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -320,6 +321,12 @@ class Trap:
         return exec, ("raise SystemExit('unpickled')",)
 
 
+def vast(folder: Path) -> bytes:
+    """An array that claims to be of 10^14 numbers."""
+    np.save(folder / "one.npy", np.ones((1, 1)))
+    return (folder / "one.npy").read_bytes().replace(b"(1, 1), }" + 14 * b" ", b"(10000000, 10000000), }")
+
+
 def write_bad_files(folder: Path) -> dict[str, str]:
     """File name -> a word of its error."""
     np.save(folder / "object.npy", np.array([[Trap()]], dtype=object), allow_pickle=True)
@@ -332,6 +339,11 @@ def write_bad_files(folder: Path) -> dict[str, str]:
     np.save(folder / "complex.npy", np.ones((3, 3), dtype=complex))
     with open(folder / "archive.npy", "wb") as file:
         np.savez(file, a=np.ones((3, 3)))
+    (folder / "zip.npy").write_bytes(b"PK\x03\x04 damaged")
+    (folder / "vast.npy").write_bytes(vast(folder))
+    grey = np.rint(255 * kernels.gaussian(1.0) / kernels.gaussian(1.0).max()).astype(np.uint8)
+    tifffile.imwrite(folder / "white.tif", 255 - grey, photometric="miniswhite")
+    Image.fromarray(grey).convert("RGB").quantize(64).save(folder / "palette.tif")
     (folder / "cut.npy").write_bytes((folder / "zero.npy").read_bytes()[:-9])
     for name in ("empty.npy", "empty.png", "empty.tif"):
         (folder / name).write_bytes(b"")
@@ -350,6 +362,10 @@ def write_bad_files(folder: Path) -> dict[str, str]:
         "pickle.npy": "not a .npy file of plain numbers",
         "archive.npy": "archive",
         "cut.npy": "not a .npy file",
+        "zip.npy": "not a .npy file",
+        "vast.npy": "not a .npy file",
+        "white.tif": "MINISWHITE",
+        "palette.tif": "PALETTE",
         "nan.npy": "NaN",
         "negative.npy": "non-negative",
         "zero.npy": "positive sum",

@@ -37,7 +37,8 @@ def estimate_kernel(image: np.ndarray, noise_level: float) -> KernelEstimate:
 
     Returns:
         ``spec`` is ``sharp`` (kernel 1 x 1), a named blur, or ``free-form``; the confidence of the last is the
-        agreement of several searches. ``candidates`` are as those of ``estimate_parametric``.
+        agreement of several searches. ``candidates`` are those of ``estimate_parametric`` and, where one was
+        searched, the free form with its gain over what it has to beat: the likeliest is first, taken or not.
 
     Raises:
         InputError: an image of another shape or not finite; a noise level that is negative or not finite.
@@ -60,12 +61,12 @@ def estimate_kernel(image: np.ndarray, noise_level: float) -> KernelEstimate:
     over_named, over_none = (fit(spectrum, kernel)[0] - left for kernel in (named.kernel, np.ones((1, 1))))
     gain = min(over_named - MARGIN, over_none - EVIDENCE)
     if gain <= 0:
-        return KernelEstimate(named.kernel, named.spec, named.confidence, (*named.candidates, ("free-form", gain)))
+        candidates = sorted((*named.candidates, ("free-form", gain)), key=lambda pair: -pair[1])
+        return KernelEstimate(named.kernel, named.spec, named.confidence, tuple(candidates))
     others = tuple((spec, score - gain) for spec, score in named.candidates)
     return KernelEstimate(free.kernel, "free-form", free.agreement, (("free-form", 0.0), *others))
 
 
 def _as_sharp(named: KernelEstimate, confidence: float) -> KernelEstimate:
     """No blur, in place of one that is hardly there or that nothing but missing detail tells of."""
-    candidates = (("sharp", 0.0), *(pair for pair in named.candidates if pair[0] != "sharp"))
-    return KernelEstimate(np.ones((1, 1)), "sharp", confidence, candidates)
+    return KernelEstimate(np.ones((1, 1)), "sharp", confidence, named.candidates)

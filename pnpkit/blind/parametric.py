@@ -55,10 +55,11 @@ class KernelEstimate:
     Attributes:
         kernel: (h, w) float64 with odd sizes and sum 1, as made by ``pnpkit.kernels``.
         spec: ``gaussian:SIGMA``, ``motion:LENGTH,ANGLE`` or ``disk:RADIUS``, from which ``kernels.parse`` makes
-            ``kernel``; or ``sharp`` when no blur explains the picture better than none does (the kernel is then 1 x 1).
+            ``kernel``; ``free-form``; or ``sharp`` when no blur explains the picture better than none does (the kernel
+            is then 1 x 1).
         confidence: 0..1. The posterior probability of all blurs like this one (same family, parameter within 25 %,
             angle within 12 degrees), lowered when the model explains the spectrum badly: then it is another blur.
-        candidates: the best of each family as (spec, log posterior minus that of the winner), best first.
+        candidates: the best of each family as (spec, log posterior minus that of the likeliest), best first.
     """
 
     kernel: np.ndarray
