@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pnpkit.solver import Step
 
 BAD_INPUT = 2
+ONCE, GUIDED = "euler-fast", "euler-guided"  # denoisers: the latter where a second look gains (docs/lab-book.md)
 RESTORING = ("denoiser", "noise_level", "strength", "device", "max_memory", "precision", "linear")
 ITERATING = (*RESTORING, "splitting", "tau", "method", "tol", "max_steps")
 
@@ -63,11 +64,11 @@ def image_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def restoring_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options of commands that restore."""
+def restoring_options(denoiser: str) -> Callable[..., Any]:
+    """Options of commands that restore, with this denoiser unless told otherwise."""
     options = [
         click.option("--noise-level", type=Level(), default="auto", help="Noise, 0..1 scale; auto estimates it."),
-        click.option("--denoiser", default="euler-fast", show_default=True, help="A name from `pnpkit denoisers`."),
+        click.option("--denoiser", default=denoiser, show_default=True, help="A name from `pnpkit denoisers`."),
         click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
         click.option(
             "--max-memory", type=Level(scale=""), default="auto", metavar="GIB", help="auto: half of the machine's."
@@ -77,9 +78,13 @@ def restoring_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--report", metavar="DIR", help="Write a page: before and after, residuals, proof, settings."),
         click.option("--json", "json_file", metavar="FILE", help="Write status, certificate and figures."),
     ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
 
 
 def iterating_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -146,7 +151,7 @@ def program() -> None:
 @click.option("--kernel", default="auto", show_default=True, metavar="SPEC", help="FILE | gaussian:SIGMA | "
               "motion:LENGTH,ANGLE | disk:RADIUS | box:SIZE | auto (an estimate).")  # fmt: skip
 @click.option("--boundary", default="unknown", show_default=True, help="unknown, circular or zero.")
-@restoring_options
+@restoring_options(GUIDED)
 @iterating_options
 @image_options
 def deblur(inputs: tuple[str, ...], out: str | None, **options: Any) -> int:
@@ -167,7 +172,7 @@ def deblur(inputs: tuple[str, ...], out: str | None, **options: Any) -> int:
 
 @program.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="IMAGE...")
-@restoring_options
+@restoring_options(ONCE)
 @click.option("--strength", type=Level(), default="auto", help="Sigma of the denoiser, 0..1 scale; auto: the noise.")
 @click.option("--precision", default="auto", show_default=True, help="auto, float32 or float64.")
 @image_options
@@ -185,7 +190,7 @@ def denoise(inputs: tuple[str, ...], out: str | None, **options: Any) -> int:
 @program.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="IMAGE...")
 @click.option("--mask", required=True, metavar="MASK", help="An image of the same size, not black where to fill in.")
-@restoring_options
+@restoring_options(ONCE)
 @iterating_options
 @image_options
 def inpaint(inputs: tuple[str, ...], out: str | None, mask: str, **options: Any) -> int:
@@ -205,7 +210,7 @@ def inpaint(inputs: tuple[str, ...], out: str | None, mask: str, **options: Any)
 @program.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="IMAGE...")
 @click.option("--factor", type=click.IntRange(2, 8), default=2, show_default=True, help="Pixels per pixel and side.")
-@restoring_options
+@restoring_options(GUIDED)
 @iterating_options
 @image_options
 def upscale(inputs: tuple[str, ...], out: str | None, factor: int, **options: Any) -> int:

@@ -107,6 +107,7 @@ class Problem:
             splittings other than forward-backward go by the larger. least: the least strength of the problem, unless
             one is given.
         splitting: the usual one. note, kernel: of the Restoration.
+        looks: how many a guided denoiser has at most, 1 or 2.
     """
 
     operator: LinearPhysics
@@ -119,6 +120,7 @@ class Problem:
     splitting: str = FORWARD_BACKWARD
     error: float = 0.0
     least: float = 0.0
+    looks: int = 2
 
 
 class Bench:
@@ -146,6 +148,7 @@ class Bench:
         """
         settings, fidelity = self.settings, LeastSquares(problem.operator, problem.y)
         first, second = looks_of(self.network)
+        second = second if problem.looks > 1 else None
         iteration, first = self.fit(problem, first)
         later, second = (iteration, None) if second is None else self.fit(problem, second)
         plan = self.plan(problem, first, fidelity)

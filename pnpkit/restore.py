@@ -34,7 +34,7 @@ from pnpkit.settings import Settings, allowed, check_level, open_denoiser
 from pnpkit.solver import Status, Step
 from pnpkit.splittings import CONTINUATION, FORWARD_BACKWARD
 
-DOUBTFUL = 0.5  # confidence of an estimated kernel below which the user is warned
+DOUBTFUL = 0.5  # confidence of an estimated kernel below which the user is warned, and no guide is made with it
 # Errors of a kernel act like noise that no estimate sees; measured on real blurs (docs/lab-book.md).
 KERNEL_ERROR, FREE_FORM_ERROR = 2 / 255, 4.5 / 255  # given or of a known form, and estimated as a free form
 FREE_FORM_STRENGTH = 2 / 255  # least strength of forward-backward splitting with a free form
@@ -69,8 +69,10 @@ def deblur(
         image: ndarray (H, W) or (H, W, 3), float in 0..1 or uint8 or uint16; or a float tensor (B, C, H, W).
         kernel: a spec (see ``kernels.parse``), an array, or ``auto``: none, a Gaussian, a motion, a disk or a
             free form is estimated, and the certificate then speaks of the estimated kernel.
-        denoiser: a name of the registry, or a network. ``euler-fast``, which the command line takes, restores nearly
-            as well as ``euler`` in half of the time. With ``dncnn`` nothing is guaranteed.
+        denoiser: a name of the registry, or a network. ``euler-fast`` restores nearly as well as ``euler`` in half of
+            the time. ``euler-guided``, which the command line takes, begins as that and then looks again, guided by
+            what it has; unless there is no blur, or it was estimated as a free form or with little confidence: what a
+            wrong kernel leaves would pass for structure (docs/lab-book.md). With ``dncnn`` nothing is guaranteed.
         noise_level: standard deviation of the noise, 0..1 scale; None estimates it.
         strength: sigma of the denoiser (those of continuation go with it); None or "auto" follows
             ``strength.strength_for``, "sure" is chosen for this picture by its unbiased risk, at two to four times the
@@ -101,7 +103,9 @@ def deblur(
     bench = Bench(image, Settings.among(locals()))
     check_boundary(boundary)
     y, noise = bench.y, bench.noise_level(bench.y)
-    weights, note, free = open_kernel(kernel, y, noise)
+    weights, note, estimate = open_kernel(kernel, y, noise)
+    free = estimate is not None and estimate.spec == "free-form"
+    trusted = estimate is None or not (free or estimate.confidence < DOUBTFUL)
     operator = blur(weights, boundary, (y.shape[-2], y.shape[-1]), dtype=y.dtype, device=y.device)
     guess = first_guess(y, weights, noise) if boundary == "unknown" else extend(y, operator)
 
@@ -120,6 +124,7 @@ def deblur(
         CONTINUATION if blurred else FORWARD_BACKWARD,
         error=FREE_FORM_ERROR if free else KERNEL_ERROR,
         least=FREE_FORM_STRENGTH if free else 0.0,
+        looks=2 if blurred and trusted else 1,
     )
     return bench.restore(problem)
 
@@ -218,15 +223,17 @@ def crop(x: Tensor, y: Tensor) -> Tensor:
     return x[..., top : top + y.shape[-2], left : left + y.shape[-1]]
 
 
-def open_kernel(kernel: str | np.ndarray | Tensor, y: Tensor, noise: float) -> tuple[np.ndarray, str, bool]:
-    """The kernel, a sentence on where it comes from, and whether it was estimated as a free form."""
+def open_kernel(
+    kernel: str | np.ndarray | Tensor, y: Tensor, noise: float
+) -> tuple[np.ndarray, str, KernelEstimate | None]:
+    """The kernel, a sentence on where it comes from, and the estimate, if it is one."""
     if isinstance(kernel, str) and kernel == "auto":
         estimate = estimate_kernel(images.from_tensor(y[:1].cpu().double()), noise)
-        return estimate.kernel, describe(estimate), estimate.spec == "free-form"
+        return estimate.kernel, describe(estimate), estimate
     if isinstance(kernel, str):
-        return kernels.parse(kernel), f"given: {kernel}", False
+        return kernels.parse(kernel), f"given: {kernel}", None
     array = kernel.detach().cpu().numpy() if isinstance(kernel, Tensor) else np.asarray(kernel)
-    return kernels.normalise(array), f"given: {'x'.join(map(str, array.shape))} array", False
+    return kernels.normalise(array), f"given: {'x'.join(map(str, array.shape))} array", None
 
 
 def estimate_kernel_of(

@@ -12,6 +12,7 @@ from scipy import ndimage
 
 import pnpkit
 from pnpkit import equilibrium, restore, training
+from pnpkit.blind.parametric import KernelEstimate
 from pnpkit.certificates import Side
 from pnpkit.diagnostics import audit
 from pnpkit.errors import InputError
@@ -98,6 +99,19 @@ def test_a_restoration_looks_twice_and_proves_the_second(network: GuidedEuler) -
     assert "converges to a fixed point" in found.guarantee and "guide" in found.guarantee
     first = pnpkit.deblur(PICTURE, "box:3", denoiser=network.looks()[0], noise_level=0.05)
     assert np.abs(found.image - first.image).max() > 1e-3, "the second look must change something"
+
+
+@pytest.mark.parametrize(
+    ("spec", "confidence", "looks"), [("free-form", 1.0, 1), ("disk:2", 0.3, 1), ("disk:2", 0.8, 2), ("sharp", 0.9, 1)]
+)
+def test_a_doubtful_kernel_makes_no_guide(
+    network: GuidedEuler, monkeypatch: pytest.MonkeyPatch, spec: str, confidence: float, looks: int
+) -> None:
+    kernel = np.ones((1, 1)) if spec == "sharp" else np.full((3, 3), 1 / 9)
+    estimate = KernelEstimate(kernel, spec, confidence, ((spec, 0.0), ("other", -1.0)))
+    monkeypatch.setattr(restore, "estimate_kernel", lambda *given: estimate)
+    run = restore.deblur(PICTURE, denoiser=network, max_steps=60, tol=1e-3)
+    assert run.certificate.averaged and ("with a guide" in str(run.certificate)) == (looks == 2)
 
 
 def test_a_first_look_that_never_ends_is_the_result(network: GuidedEuler) -> None:
