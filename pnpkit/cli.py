@@ -280,6 +280,8 @@ def estimate_kernel(image: str, noise_level: float | None, out: str | None, **op
     if not options["quiet"]:
         click.echo(f"{image} -> {target}: {restore.describe(estimate)}")
         rivals = ", ".join(f"{spec} {score:+.1f}" for spec, score in estimate.candidates)
+        if not restore.trustworthy(estimate) and estimate.spec != "sharp":
+            click.echo("deblur with it by --denoiser euler-fast: a second look would take its errors for structure")
         click.echo(f"log posterior relative to the likeliest: {rivals}")
     return 0
 

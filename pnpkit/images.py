@@ -178,7 +178,9 @@ def with_pixels(picture: Picture, pixels: np.ndarray, factor: int = 1) -> Pictur
         picture = replace(picture, description="")  # it may tell of the size
     if picture.alpha is None:
         return replace(picture, pixels=pixels)
-    sizes = zip(pixels.shape[:2], picture.alpha.shape, strict=True)
+    sizes = list(zip(pixels.shape[:2], picture.alpha.shape, strict=True))
+    if any(n > factor * old for n, old in sizes):
+        raise InputError(f"expected at most {factor} times the pixels of alpha {picture.alpha.shape}, got {sizes}")
     rows, columns = (np.arange(n) // factor + (old - n // factor) // 2 for n, old in sizes)
     return replace(picture, pixels=pixels, alpha=picture.alpha[np.ix_(rows, columns)])
 

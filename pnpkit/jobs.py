@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pnpkit.solver import Step
 
 SOME_FAILED, DIVERGED = 1, 3  # exit codes
+UNIT = 2.0  # floats up to here are on the 0..1 scale, which noise leaves; beyond it they count like integers
 
 
 def expand(inputs: tuple[str, ...], word: str = "", quiet: bool = True) -> list[str]:
@@ -322,12 +323,18 @@ def sharp(name: str, picture: Picture, factor: int = 1) -> tuple[np.ndarray, Cal
 
 
 def same_units(picture: Picture, reference: Picture) -> Callable[[np.ndarray], np.ndarray]:
-    """From the scale of the picture to that of the reference, by the values in their files: floats beyond 0..1 were
-    stretched by their own range. Integers of other depths mean the same by their own 0..1."""
-    if not any(p.dtype.kind == "f" and (p.low, p.high) != (0, 1) for p in (picture, reference)):
-        return lambda pixels: pixels
-    span = reference.high - reference.low or 1.0
-    return lambda pixels: (picture.low - reference.low + pixels * (picture.high - picture.low)) / span
+    """From the scale of the picture to that of the reference: floats beyond 0..1 were stretched by their own range.
+
+    Integers are compared by their own 0..1, unless the other file holds floats beyond ``UNIT``: then by their values.
+    """
+    floats = [p for p in (picture, reference) if p.dtype.kind == "f"]
+    stored = any(max(abs(p.low), abs(p.high)) > UNIT for p in floats)
+
+    def range_of(p: Picture) -> tuple[float, float]:
+        return (p.low, p.high - p.low or 1.0) if p.dtype.kind == "f" or stored else (0.0, 1.0)
+
+    (low, span), (zero, unit) = range_of(picture), range_of(reference)
+    return lambda pixels: (low - zero + pixels * span) / unit
 
 
 def report(name: str, target: Path, picture: Picture, run: Restoration, scores: dict[str, float]) -> str:

@@ -222,6 +222,8 @@ def _read_array(path: Path) -> np.ndarray:
     try:
         with path.open("rb") as file:  # numpy leaves open what it cannot read
             array = np.load(file, allow_pickle=False)
+    except OSError:
+        raise
     except Exception as error:  # a header can claim anything
         raise InputError(f"not a .npy file of plain numbers ({' '.join(str(error).split())})") from None
     if not isinstance(array, np.ndarray):

@@ -18,9 +18,9 @@ def estimate_noise(image: np.ndarray, known: np.ndarray | None = None) -> float:
     deviation while the smooth parts of a picture vanish. Blurred pictures (the use in mind) have little else at the
     highest frequencies:
     the error is about 1 % at sigma = 0.01. Sharp texture is mistaken for noise: there it is an upper bound.
-    Windows wholly at the least or the largest value of their channel, of a black border for instance, are left out;
-    where single pixels are clipped it is too small. Within each channel, because compression smooths the differences
-    between channels and hides the noise there.
+    Rows and columns at the frame's edge that are wholly at the least or the largest value of their channel, a black
+    border for instance, are left out; where single pixels are clipped it is too small. Within each channel, because
+    compression smooths the differences between channels and hides the noise there.
 
     Args:
         image: (H, W) or (H, W, C), floats on the 0..1 scale.
@@ -37,15 +37,22 @@ def estimate_noise(image: np.ndarray, known: np.ndarray | None = None) -> float:
 
 
 def _channel_noise(channel: np.ndarray, known: np.ndarray) -> float:
-    residual, free = channel, known
-    held = (channel == channel.min()) | (channel == channel.max())
-    for axis, size in enumerate(channel.shape):
+    frame = _within(channel)
+    residual, free = channel[frame], known[frame]
+    for axis, size in enumerate(residual.shape):
         order = min(ORDER, size - 1)  # a single row has no vertical differences
         residual = np.diff(residual, order, axis) / math.sqrt(math.comb(2 * order, order))
-        held = np.asarray(sliding_window_view(held, order + 1, axis).all(-1))
         free = np.asarray(sliding_window_view(free, order + 1, axis).all(-1))
     if residual.size < FEWEST:
         return 0.0
-    used = free & ~held
-    chosen = residual[used] if np.count_nonzero(used) >= FEWEST else residual
+    chosen = residual[free] if np.count_nonzero(free) >= FEWEST else residual
     return float(np.median(np.abs(chosen)) / 0.6744897501960817)  # the median of |N(0, 1)|
+
+
+def _within(channel: np.ndarray) -> tuple[slice, slice]:
+    """The frame without the rows and columns at its edges that hold nothing but the extremes; all of a constant."""
+    free = (channel != channel.min()) & (channel != channel.max())
+    if not free.any():
+        return slice(None), slice(None)
+    rows, columns = (np.flatnonzero(free.any(axis)) for axis in (1, 0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)

@@ -33,10 +33,9 @@ from pnpkit.registry import load_denoiser
 from pnpkit.settings import Settings, allowed, check_level, open_denoiser
 from pnpkit.solver import Status, Step
 from pnpkit.splittings import CONTINUATION, FORWARD_BACKWARD
+from pnpkit.strength import FREE_FORM_ERROR, KERNEL_ERROR
 
 DOUBTFUL = 0.5  # confidence of an estimated kernel below which the user is warned, and no guide is made with it
-# Errors of a kernel act like noise that no estimate sees; measured on real blurs (docs/lab-book.md).
-KERNEL_ERROR, FREE_FORM_ERROR = 2 / 255, 4.5 / 255  # given or of a known form, and estimated as a free form
 FREE_FORM_STRENGTH = 2 / 255  # least strength of forward-backward splitting with a free form
 ROUGH = 2e-3  # least weight of the sparse gradients in the first guess
 LARGEST_GUESS = 4_000_000  # pixels: above, the first guess would take longer than it saves
@@ -105,7 +104,7 @@ def deblur(
     y, noise = bench.y, bench.noise_level(bench.y)
     weights, note, estimate = open_kernel(kernel, y, noise)
     free = estimate is not None and estimate.spec == "free-form"
-    trusted = estimate is None or not (free or estimate.confidence < DOUBTFUL)
+    trusted = estimate is None or trustworthy(estimate)
     operator = blur(weights, boundary, (y.shape[-2], y.shape[-1]), dtype=y.dtype, device=y.device)
     guess = first_guess(y, weights, noise) if boundary == "unknown" else extend(y, operator)
 
@@ -242,6 +241,11 @@ def estimate_kernel_of(
     """The blur of a picture, as ``deblur`` with ``kernel="auto"`` would take it. Arguments as there."""
     pixels, _ = images.as_float(image)
     return estimate_kernel(pixels, noise_level_of(images.to_tensor(pixels), noise_level, compression, linear=False))
+
+
+def trustworthy(estimate: KernelEstimate) -> bool:
+    """Whether a restoration with this kernel can guide another."""
+    return estimate.spec != "free-form" and estimate.confidence >= DOUBTFUL
 
 
 def describe(estimate: KernelEstimate) -> str:

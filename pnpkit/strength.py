@@ -31,6 +31,8 @@ from pnpkit.solver import solve
 from pnpkit.splittings import CONTINUATION, FORWARD_BACKWARD, HALF_QUADRATIC, At
 
 SMALLEST_STRENGTH = 0.1 / 255  # also for pictures without noise: something must regularise
+# Errors of a kernel act like noise that no estimate sees; measured on real blurs (docs/lab-book.md).
+KERNEL_ERROR, FREE_FORM_ERROR = 2 / 255, 4.5 / 255  # given or of a known form, and estimated as a free form
 RULES = ("auto", "sure")
 MapAt = Callable[[LeastSquares, float], Map]  # the map to iterate, for these data and this strength
 

@@ -2,14 +2,14 @@
 
     python scripts/deblurring_table.py --data PATH/bsds500 --kernels PATH/kernels [--track crop128] [--pictures 10]
         [--noises 2.55 7.65 12.75] [--names euler-fast dncnn wavelet:forward-backward] [--steps 300] [--watched 60]
-        [--add]
+        [--add] [--bfloat16]
 
 --add keeps the rows that are stored and runs the named methods only; noisy pictures must be those of the stored rows.
 
 Track whole: the first pictures of BSDS500 val. Track crop128: their centres, 128 x 128, cropped and then blurred. Ten
 kernels: levin09 1 to 8, box 9 x 9, Gaussian 25 x 25 sigma 1.6. Circular boundary (scipy.ndimage.convolve, mode "wrap"),
 numpy.random.seed(0) before each picture's noise, PSNR at the last iterate and its peak. What has no proof (dncnn) makes
---watched plain steps.
+--watched plain steps, with --bfloat16 multiplied in that type.
 
 Total variation is f + w TV, coupled over the colours, periodic, by ADMM until a step changes it by 2e-5; w is the best
 of five on crops of BSDS500 train. Writes docs/results/deblurring-TRACK.{json,md} after every noise level.
@@ -44,6 +44,7 @@ from pnpkit.metrics import psnr
 from pnpkit.networks import Network
 from pnpkit.networks.guided import Given
 from pnpkit.operators import blur
+from pnpkit.precision import rough_denoisers
 from pnpkit.problem import GUIDE, looks_of
 from pnpkit.solver import Step, solve
 from pnpkit.splittings import CONTINUATION, SPLITTINGS
@@ -97,19 +98,20 @@ def total_variation(weight: float, y: np.ndarray, kernel: np.ndarray, clean: np.
     return {"psnr": scores[-1], "peak": max(scores), "steps": len(scores), "residual": change}
 
 
-def with_denoiser(name: str, steps: int, watched: int) -> Callable[..., dict[str, float]]:
+def with_denoiser(name: str, steps: int, watched: int, half: bool = False) -> Callable[..., dict[str, float]]:
     """NAME, continuation as ``pnpkit deblur`` has it, or NAME:SPLITTING; what looks twice is run twice."""
     head, _, tail = name.rpartition(":")
     network = registry.load_denoiser(head if tail in SPLITTINGS else name)
     splitting = tail if tail in SPLITTINGS else CONTINUATION
     first, second = looks_of(network)
     proven = first.certificate.averaged
+    at = rough_denoisers if half and not proven else strength.inside
 
     def method(y: np.ndarray, fidelity: LeastSquares, clean: np.ndarray, kernel: np.ndarray, noise: float) -> dict:
         tau, sigma = strength.by_rule(splitting, noise / 255, network, fidelity)
 
         def look(denoiser: Network, x: Tensor, tol: float) -> tuple[dict, Tensor]:
-            map = SPLITTINGS[splitting](fidelity, strength.inside(denoiser), tau, sigma, (0.0, 1.0))
+            map = SPLITTINGS[splitting](fidelity, at(denoiser), tau, sigma, (0.0, 1.0))
             return run(map, x, clean, Anderson() if proven else Picard(), tol, steps if proven else watched)
 
         found, x = look(first, images.to_tensor(y), 1e-4 if second is None else GUIDE)
@@ -178,6 +180,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--watched", type=int, default=60)
     parser.add_argument("--add", action="store_true")
+    parser.add_argument("--bfloat16", action="store_true")
     args = parser.parse_args()
     blurs = {f"levin09_{k}": kernels.load(args.kernels / f"levin09_{k}.npy") for k in range(1, 9)}
     taps = np.exp(-(np.arange(-12, 13) ** 2) / (2 * 1.6**2))
@@ -188,7 +191,7 @@ def main() -> None:
         if missing := [n for n in args.noises if len(stored.get(str(n), ())) != len(cleans) * len(blurs)]:
             parser.error(f"nothing is stored for {len(cleans)} pictures at noise {missing}: run it without --add first")
     training = [] if args.add else pictures(args.data / "train", 2, "crop128")
-    methods = {name: with_denoiser(name, args.steps, args.watched) for name in args.names}
+    methods = {name: with_denoiser(name, args.steps, args.watched, args.bfloat16) for name in args.names}
     rows: dict[str, dict[str, list]] = {}
     weights = {}
     for noise in args.noises:
@@ -253,6 +256,7 @@ def command(args: argparse.Namespace) -> str:
         "python scripts/deblurring_table.py --data PATH/bsds500 --kernels PATH/kernels "
         f"--track {args.track} --pictures {args.pictures} --noises {' '.join(map(str, args.noises))} "
         f"--names {' '.join(args.names)} --steps {args.steps} --watched {args.watched}{' --add' * args.add}"
+        f"{' --bfloat16' * args.bfloat16}"
     )
 
 

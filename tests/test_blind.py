@@ -160,6 +160,9 @@ def test_noise_is_read_where_there_is_some() -> None:
     known[20:60, :50] = False
     filled = np.where(known, noisy, 0.4 + 0.01 * np.mgrid[:64, :64][0])
     assert estimate_noise(filled) < 0.03 and estimate_noise(filled, known) == pytest.approx(0.05, rel=0.2)
+    page = np.ones((96, 96))
+    page[10:90:40, 5:70] = np.random.default_rng(1).random((2, 65))
+    assert estimate_noise(page) < 1e-3, "lines on white are no noise"
     nothing_left = np.arange(64 * 64).reshape(64, 64) % 5 > 0
     assert estimate_noise(noisy, nothing_left) == estimate_noise(noisy)
 

@@ -90,6 +90,15 @@ def test_the_reference_is_compared_by_the_values_in_the_files(cli, small: Path) 
         assert found["psnr"] is None or found["psnr"] > 100, "equal files: infinite, or what rounding leaves"
 
 
+def test_noise_may_leave_the_scale_of_a_float_file(cli, small: Path) -> None:  # type: ignore[no-untyped-def]
+    sharp = images.read(small).pixels.astype(np.float32)
+    noisy = sharp + 0.05 * np.random.default_rng(0).standard_normal(sharp.shape).astype(np.float32)
+    assert noisy.min() < 0 or noisy.max() > 1
+    tifffile.imwrite(small.with_name("noisy.tif"), noisy, photometric="rgb")
+    code, text, _ = cli("denoise", small.with_name("noisy.tif"), "--denoiser", "identity", "--reference", small)
+    assert code == 0 and "PSNR 26." in text
+
+
 def test_the_middle_of_alpha_goes_with_the_valid_part(cli, small: Path) -> None:  # type: ignore[no-untyped-def]
     picture = images.read(small)
     alpha = np.zeros(picture.pixels.shape[:2], np.uint8)

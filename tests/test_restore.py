@@ -13,6 +13,7 @@ from pnpkit import kernels, restore
 from pnpkit.errors import InputError, PnpError
 from pnpkit.metrics import psnr
 from pnpkit.solver import Status
+from pnpkit.strength import KERNEL_ERROR
 
 KERNEL = kernels.motion(5, 30)
 
@@ -81,7 +82,7 @@ def test_strength_and_tau_follow_the_rules(network: object) -> None:
 
     tau, strength = settings()
     assert strength == pytest.approx(7 / 255) and tau == pytest.approx((7 / 255 / (0.5 * 0.02)) ** 2)
-    assert settings(noise_level=0.0) == settings(noise_level=restore.KERNEL_ERROR), "no kernel is exact"
+    assert settings(noise_level=0.0) == settings(noise_level=KERNEL_ERROR), "no kernel is exact"
     assert settings(tau=4.0) == (4.0, pytest.approx(0.5 * 2 * 0.02))
     assert settings(strength=0.03) == (tau, 0.03)
     assert settings(noise_level=0.1) == (1.0, pytest.approx(0.05)), "where noise is strong the strength grows"
