@@ -32,6 +32,7 @@ from pnpkit.strength import FREE_FORM_ERROR, KERNEL_ERROR, by_rule, inside
 LIMITS = (0.0, 1.0)
 SIZE = 29  # pixels a side of the largest shake
 FLOOR = 1e-6  # of a mean squared error, below which a decibel is not worth more
+ESTIMATED, MEASURED = 1.0, 0.3  # how wrong kernels are, see ``mistaken``
 QUIET = (0.3 / 255, 4 / 255)  # noise where the kernel is wrong: more would hide that
 
 
@@ -44,7 +45,7 @@ class ThroughDeblurring:
     or estimated ones are, so that the second look learns what such a kernel leaves in its guide.
 
     Attributes:
-        estimated, measured: shares of the batches whose kernel is as wrong as estimates are, or 0.3 times that.
+        estimated, measured: shares of the batches whose kernel is as wrong as estimates or as measurements are.
         denoised: pixels a side of what is denoised, the corner of each patch.
         first, second: evaluations of the map with the first look, and with the second before the one that learns.
         half: multiply in bfloat16.
@@ -68,18 +69,17 @@ class ThroughDeblurring:
         assert isinstance(network, GuidedEuler), "only a guided network has a second look to train"
         clean, noisy, level = batch
         case, where = torch.rand(2, generator=generator).tolist()
-        doubted = case < self.estimated + self.measured
-        low, high = QUIET if doubted else self.noise
+        error = ESTIMATED if case < self.estimated else MEASURED if case < self.estimated + self.measured else 0.0
+        low, high = QUIET if error else self.noise
         noise = low + (high - low) * where
-        kernel = believed = random_kernel(generator)
-        if doubted:
-            believed = mistaken(kernel, 1.0 if case < self.estimated else 0.3, generator)
-        level_of_map = max(noise, FREE_FORM_ERROR if case < self.estimated else KERNEL_ERROR)
+        kernel = random_kernel(generator)
+        believed = mistaken(kernel, error, generator)
+        taken_for = max(noise, FREE_FORM_ERROR if error == ESTIMATED else KERNEL_ERROR)
         size = (clean.shape[-2], clean.shape[-1])
         whole = torch.randn((len(clean) * distributed.world(), *clean.shape[1:]), generator=generator)
         y = blur(kernel, "circular", size, device=clean.device).A(clean) + noise * distributed.share(whole).to(clean)
         operator = blur(believed, "circular", size, device=clean.device)
-        map_of = self.map_for(LeastSquares(operator, y), level_of_map, network)
+        map_of = self.map_for(LeastSquares(operator, y), taken_for, network)
         with torch.no_grad():
             guide = solve(map_of(network.first), y, iteration=Anderson(), tol=0, max_steps=self.first).x
         look = SecondLook(network, nothing(network.name, "in training"))
