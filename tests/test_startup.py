@@ -41,8 +41,8 @@ from pnpkit import startup
 kept = sys.argv[1] == "keep" and startup.keep_memory()
 import torch
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(20):
-    torch.zeros(40_000_000).add_(1)
+for _ in range(200):  # small allocations between them cost a new block now and then
+    torch.zeros(10_000_000).add_(1)
 print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
