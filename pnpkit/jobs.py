@@ -1,32 +1,27 @@
-"""Files in, files out: what every restoring command does around the restoration, and what it says about it."""
+"""Files in, files out: what every restoring command does around the restoration."""
 
 from __future__ import annotations
 
 import json
-import math
 import os
-import platform
 import shlex
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pnpkit import __version__, distributed, startup
+from pnpkit import distributed, outcome, startup
 from pnpkit.errors import InputError, PnpError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from pnpkit.images import Picture
     from pnpkit.problem import Restoration
     from pnpkit.solver import Step
 
 SOME_FAILED, DIVERGED = 1, 3  # exit codes
-UNIT = 2.0  # floats up to here are on the 0..1 scale, which noise leaves; beyond it they count like integers
 
 
 def expand(inputs: tuple[str, ...], word: str = "", quiet: bool = True) -> list[str]:
@@ -226,7 +221,7 @@ class Job:
         holes = None if self.mask is None else images.marked(images.read(Path(self.mask)))
         picture = images.read(Path(name), holes)
         images.check_fits(target, picture)
-        reference, onto = sharp(options["reference"], picture, factor) if options["reference"] else (None, None)
+        reference, onto = outcome.sharp(options["reference"], picture, factor) if options["reference"] else (None, None)
 
         startup.begin()
         import numpy as np
@@ -259,14 +254,14 @@ class Job:
         if json_path is not None:
             from pnpkit.files import write_whole
 
-            write_whole(json_path, (json.dumps(summary(run, scores), indent=1, allow_nan=False) + "\n").encode())
+            write_whole(json_path, (json.dumps(outcome.fields(run, scores), indent=1, allow_nan=False) + "\n").encode())
         if gif is not None:
             frames.save(gif)
         if page is not None:
             command = shlex.join(["pnpkit", *sys.argv[1:]])
             pages.write(page, pages.page(name, picture.pixels, run, options, command, scores))
         if not options["quiet"]:
-            click.echo(report(name, target, picture, run, scores))
+            click.echo(outcome.describe(name, target, picture, run, scores))
         if run.status.failed:
             click.echo(f"pnpkit: {name}: {run.status.value}", err=True)
             return DIVERGED
@@ -303,99 +298,6 @@ def places(name: str, options: dict[str, Any]) -> tuple[Path | None, Path | None
         except OSError as error:
             raise InputError(f"--report {page.parent}: {error.strerror}") from None
     return page, gif
-
-
-def sharp(name: str, picture: Picture, factor: int = 1) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
-    """The reference's pixels, and what brings the picture's to their scale.
-
-    A scene larger than the frame, as `pnpkit blur` leaves it, is cut to its centre.
-    """
-    from pnpkit import images
-
-    stored, size = images.read(Path(name)), picture.pixels.shape
-    scene = stored.pixels
-    size = (factor * size[0], factor * size[1], *size[2:])
-    margins = [scene.shape[axis] - size[axis] for axis in (0, 1)]
-    if scene.ndim != len(size) or any(margin < 0 or margin % 2 for margin in margins):
-        raise InputError(f"{name}: the reference is {scene.shape}, the result {size}: not the same frame")
-    rows, columns = (margin // 2 for margin in margins)
-    return scene[rows : rows + size[0], columns : columns + size[1]], same_units(picture, stored)
-
-
-def same_units(picture: Picture, reference: Picture) -> Callable[[np.ndarray], np.ndarray]:
-    """From the scale of the picture to that of the reference: floats beyond 0..1 were stretched by their own range.
-
-    Integers are compared by their own 0..1, unless the other file holds floats beyond ``UNIT``: then by their values.
-    """
-    floats = [p for p in (picture, reference) if p.dtype.kind == "f"]
-    stored = any(max(abs(p.low), abs(p.high)) > UNIT for p in floats)
-
-    def range_of(p: Picture) -> tuple[float, float]:
-        return (p.low, p.high - p.low or 1.0) if p.dtype.kind == "f" or stored else (0.0, 1.0)
-
-    (low, span), (zero, unit) = range_of(picture), range_of(reference)
-    return lambda pixels: (low - zero + pixels * span) / unit
-
-
-def report(name: str, target: Path, picture: Picture, run: Restoration, scores: dict[str, float]) -> str:
-    """What a person wants to know, most important first."""
-    lines = []
-    before = f"{scores['psnr_input']:.2f} -> " if "psnr_input" in scores else ""
-    gain = f", PSNR {before}{scores['psnr']:.2f} dB" if scores else ""
-    done = "denoised"
-    if run.residuals:
-        done = f"{run.status.value.split(':')[0]}, {run.steps} steps, residual {run.residuals[-1]:.2e}"
-    lines.append(f"{name} -> {target}: {done}{gain}, {run.seconds:.1f} s")
-    if run.kernel_note:
-        lines.append(f"kernel: {run.kernel_note}" if run.kernel is not None else run.kernel_note)
-    line = f"noise level {run.noise_level:.4f}, strength {run.strength:.4f}{' in linear light' if run.linear else ''}"
-    if run.tau is not None and run.L is not None:
-        line += f" ({run.strength_note}), {run.step_note}"
-    if run.objective and run.tau is not None:
-        line += f", objective f + R / {run.tau:.4g} = " + ", ".join(f"{value:.8g}" for value in run.objective)
-    lines.append(line)
-    lines += [f"note: {note}" for note in picture.notes]
-    lines.append(f"guarantee: {run.guarantee}")
-    lines.append(run.certificate.describe(depth=1))
-    return "\n".join(lines)
-
-
-def summary(run: Restoration, scores: dict[str, float]) -> dict[str, Any]:
-    """The fields of --json."""
-    import deepinv
-    import torch
-
-    return {
-        "status": run.status.name.lower(),
-        "message": run.status.value,
-        "steps": run.steps,
-        "residual": finite(run.residuals[-1:])[0] if run.residuals else None,
-        "residuals": finite(run.residuals),
-        "objective": finite(run.objective),
-        "splitting": run.splitting or None,
-        "tau": run.tau,
-        "L": run.L,
-        "noise_level": run.noise_level,
-        "strength": run.strength,
-        "strength_rule": run.strength_note,
-        "linear": run.linear,
-        "kernel": run.kernel_note or None,
-        "guarantee": run.guarantee,
-        "certificate": run.certificate.to_json(),
-        **dict(zip(scores, finite(scores.values()), strict=True)),
-        "seconds": run.seconds,
-        "versions": {
-            "pnpkit": __version__,
-            "torch": torch.__version__,
-            "deepinv": deepinv.__version__,
-            "python": platform.python_version(),
-        },
-    }
-
-
-def finite(values: Iterable[float]) -> list[float | None]:
-    """JSON knows no infinity, which the PSNR of equal pictures is, and no NaN: None."""
-    return [value if math.isfinite(value) else None for value in values]
 
 
 class Progress:

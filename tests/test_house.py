@@ -57,6 +57,7 @@ RANKS = {
     "structure": 5,
     "gradients": 5,
     "report": 6,
+    "outcome": 6,
     "jobs": 6,
     "cli": 6,
     "__main__": 7,
