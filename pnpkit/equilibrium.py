@@ -1,13 +1,13 @@
 r"""Training a guided denoiser through the map that it deblurs with.
 
-x_1 is where deblurring with the first look ends, x_2 where some evaluations of T_g, g = x_1, lead from there. The loss
-is that of one more, T_g(x_2), with x_2 held: the gradient of a fixed point without the factor (id - J)^-1,
-Jacobian-free backpropagation (Fung et al., AAAI 36, 2022; with it Gilton, Ongie & Willett, IEEE TCI 7, 2021).
+x_1 is where deblurring with the first look ends, x_2 where some evaluations of T_g lead from there, with the guide
+g = x_1 and the hint prox_{tau f}(x_1). The loss is that of one more, T_g(x_2), with x_2 held: the gradient of a fixed
+point without the factor (id - J)^-1, Jacobian-free backpropagation (Fung et al., AAAI 36, 2022; with it Gilton, Ongie &
+Willett, IEEE TCI 7, 2021).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,7 +53,7 @@ class ThroughDeblurring:
 
     noise: tuple[float, float] = (1.5 / 255, 15 / 255)
     share: float = 0.3
-    estimated: float = 0.25
+    estimated: float = 0.1
     measured: float = 0.15
     denoised: int = 64
     first: int = 6
@@ -79,23 +79,25 @@ class ThroughDeblurring:
         whole = torch.randn((len(clean) * distributed.world(), *clean.shape[1:]), generator=generator)
         y = blur(kernel, "circular", size, device=clean.device).A(clean) + noise * distributed.share(whole).to(clean)
         operator = blur(believed, "circular", size, device=clean.device)
-        map_of = self.map_for(LeastSquares(operator, y), taken_for, network)
+        fidelity = LeastSquares(operator, y)
+        tau, sigma = by_rule(CONTINUATION, taken_for, network, fidelity)
+        at = rough_denoisers if self.half else inside
+
+        def map_of(denoiser: Network) -> Map:
+            """What ``deblur`` would iterate with it, with its rules for these data."""
+            return continuation(fidelity, at(denoiser), tau, sigma, LIMITS)
+
         with torch.no_grad():
             guide = solve(map_of(network.first), y, iteration=Anderson(), tol=0, max_steps=self.first).x
+            hint = fidelity.prox(tau)(guide)
         look = SecondLook(network, nothing(network.name, "in training"))
         with torch.no_grad():
-            x = solve(map_of(Given(look, guide)), guide, iteration=Anderson(), tol=0, max_steps=self.second).x
+            x = solve(map_of(Given(look, guide, hint)), guide, iteration=Anderson(), tol=0, max_steps=self.second).x
         corner = (..., slice(self.denoised), slice(self.denoised))
         with torch.autocast(clean.device.type, torch.bfloat16, enabled=self.half):
             denoised = network(noisy[corner], level)
-        loss = decibels(map_of(Given(look, guide))(x), clean)
+        loss = decibels(map_of(Given(look, guide, hint))(x), clean)
         return loss + self.share * decibels(denoised.float(), clean[corner])
-
-    def map_for(self, fidelity: LeastSquares, noise: float, network: Network) -> Callable[[Network], Map]:
-        """From a denoiser to the map that ``deblur`` would iterate with it, with its rules for these data."""
-        tau, sigma = by_rule(CONTINUATION, noise, network, fidelity)
-        at = rough_denoisers if self.half else inside
-        return lambda denoiser: continuation(fidelity, at(denoiser), tau, sigma, LIMITS)
 
 
 def decibels(x: Tensor, clean: Tensor) -> Tensor:
@@ -104,13 +106,13 @@ def decibels(x: Tensor, clean: Tensor) -> Tensor:
 
 
 def random_kernel(generator: torch.Generator) -> np.ndarray:
-    """A shake in six of ten cases, else a Gaussian, a box, a straight motion or a disk."""
+    """A shake in every second case, else a Gaussian, a box, a straight motion or a disk."""
     kind, size, angle, soft = torch.rand(4, generator=generator).tolist()
-    if kind < 0.6:
+    if kind < 0.5:
         shakes = MotionBlurGenerator((SIZE, SIZE), rng=generator)
         shake = shakes.step(1, sigma=0.25 + 0.5 * size, l=0.2 + 0.5 * angle)["filter"][0, 0].numpy()
         return kernels.normalise(ndimage.gaussian_filter(shake.astype(np.float64), 0.3 + 0.4 * soft))
-    if kind < 0.75:
+    if kind < 0.7:
         return kernels.gaussian(0.7 + 2.3 * size)
     if kind < 0.85:
         return kernels.box(5 + 2 * int(5 * size))

@@ -87,11 +87,13 @@ class Restoration:
 
 @dataclass(frozen=True)
 class Plan:
-    """What the rules say: the splitting, its tau, a strength inside the denoiser's range, and what they followed."""
+    """What the rules say: the splitting, its tau, a strength inside the denoiser's range, and the level of the noise
+    that they followed, with its cause."""
 
     splitting: str
     tau: float
     strength: float
+    level: float
     cause: str
 
 
@@ -160,7 +162,8 @@ class Bench:
         if second is not None and run.status is Status.CONVERGED and run.steps == settings.max_steps:
             run = replace(run, status=Status.STEP_LIMIT)  # there is none left for the second look
         if second is not None and run.status is Status.CONVERGED:
-            again = self.run(later, Given(second, run.x), fidelity, plan, sigma, run.x, settings.tol, run.steps)
+            hint = fidelity.prox(step_for(CONTINUATION, plan.level, first, fidelity))(run.x)
+            again = self.run(later, Given(second, run.x, hint), fidelity, plan, sigma, run.x, settings.tol, run.steps)
             words = f"from step {run.steps + 1} on: {again.guarantee}; the steps before made the guide"
             run = continued(again, run.residuals_per_image, words, run.seconds + again.seconds)
         return Restoration(
@@ -237,7 +240,7 @@ class Bench:
             level, cause = problem.error, f"what is wrong with the kernel, taken for noise of {problem.error:.4f}"
         tau = step_for(splitting, level, network, fidelity) if settings.tau is None else float(settings.tau)
         strength = min(max(problem.least, strength_for(level, tau, network, splitting)), network.top)
-        return Plan(splitting, tau, strength, cause)
+        return Plan(splitting, tau, strength, level, cause)
 
     def strength(
         self, problem: Problem, fidelity: LeastSquares, plan: Plan, map_at: MapAt, start: Tensor

@@ -294,7 +294,7 @@ def audit_denoiser(name: str, *, rounds: int = 12, seed: int = 0, size: int = 32
     """Search for expansion of a denoiser at small, middle and large levels, in float64.
 
     Around two clean photographs, the same with noise, black, and uniform noise; ``size`` pixels a side. What needs a
-    guide gets what its first look makes of these points.
+    guide gets what its first look makes of these points, and them for its hint.
     """
     import skimage.data
 
@@ -309,5 +309,5 @@ def audit_denoiser(name: str, *, rounds: int = 12, seed: int = 0, size: int = 32
         map = network.at(level)
         if isinstance(network, GuidedEuler):
             with torch.no_grad():
-                map = network.given(network.looks()[0](points, level)).at(level)
+                map = network.given(network.looks()[0](points, level), points).at(level)
         yield level, audit(map, map.certificate, points, rounds=rounds, seed=seed)

@@ -2,9 +2,10 @@
 
     python scripts/deblurring_table.py --data PATH/bsds500 --kernels PATH/kernels [--track crop128] [--pictures 10]
         [--noises 2.55 7.65 12.75] [--names euler-fast dncnn wavelet:forward-backward] [--steps 300] [--watched 60]
-        [--add] [--bfloat16]
+        [--add] [--bfloat16] [--jobs 2]
 
 --add keeps the rows that are stored and runs the named methods only; noisy pictures must be those of the stored rows.
+--jobs: so many pictures at a time, each by a process of its own with its share of the threads.
 
 Track whole: the first pictures of BSDS500 val. Track crop128: their centres, 128 x 128, cropped and then blurred. Ten
 kernels: levin09 1 to 8, box 9 x 9, Gaussian 25 x 25 sigma 1.6. Circular boundary (scipy.ndimage.convolve, mode "wrap"),
@@ -22,7 +23,10 @@ import datetime
 import json
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +57,7 @@ RESULTS = Path(__file__).parent.parent / "docs" / "results"
 TV_STEPS = 500
 TV_WEIGHTS = {n: tuple(c * 2 ** (j / 2) for j in range(-2, 3)) for n, c in ((2.55, 2e-3), (7.65, 1e-2), (12.75, 2e-2))}
 PENALTY, TV_CHANGE = 5.0, 2e-5  # of ADMM, in units of the weight: its thresholds are the inverse, 0.2; and its end
+KERNELS = 10
 FEW = ("levin09_1", "levin09_5", "box 9", "gaussian 1.6")  # two shakes and two plain blurs
 WIENER_BALANCE = {2.55: 0.01, 7.65: 0.05, 12.75: 0.1}
 
@@ -117,7 +122,7 @@ def with_denoiser(name: str, steps: int, watched: int, half: bool = False) -> Ca
         found, x = look(first, images.to_tensor(y), 1e-4 if second is None else GUIDE)
         if second is None:
             return found
-        again, _ = look(Given(second, x), x, 1e-4)
+        again, _ = look(Given(second, x, fidelity.prox(tau)(x)), x, 1e-4)
         return {
             **again,
             "peak": max(found["peak"], again["peak"]),
@@ -169,6 +174,57 @@ def pictures(folder: Path, count: int, track: str) -> list[np.ndarray]:
     return [p[row : row + 128, column : column + 128] for p, (row, column) in zip(found, corners, strict=True)]
 
 
+def blurs_in(folder: Path) -> dict[str, np.ndarray]:
+    """The ten kernels."""
+    taps = np.exp(-(np.arange(-12, 13) ** 2) / (2 * 1.6**2))
+    shakes = {f"levin09_{k}": kernels.load(folder / f"levin09_{k}.npy") for k in range(1, KERNELS - 1)}
+    return shakes | {"box 9": kernels.box(9), "gaussian 1.6": kernels.normalise(np.outer(taps, taps))}
+
+
+def in_turn(
+    args: argparse.Namespace, cleans: list[np.ndarray], noise: float, weight: float | None
+) -> Iterator[list[tuple[str, dict[str, Any]]]]:
+    """The rows of one picture after the other, several at a time."""
+    work = Work(args, noise, weight, max(1, torch.get_num_threads() // args.jobs))
+    if args.jobs == 1:
+        yield from map(work, cleans)
+        return
+    with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(work, cleans)
+
+
+@dataclass(frozen=True)
+class Work:
+    """From a picture to its rows: every kernel, every method; ``weight`` is that of total variation, None leaves out
+    what needs no denoiser."""
+
+    args: argparse.Namespace
+    noise: float
+    weight: float | None
+    threads: int
+
+    def __call__(self, clean: np.ndarray) -> list[tuple[str, dict[str, Any]]]:
+        args, noise = self.args, self.noise
+        torch.set_num_threads(self.threads)
+        methods = {name: with_denoiser(name, args.steps, args.watched, args.bfloat16) for name in args.names}
+        rows: list[tuple[str, dict[str, Any]]] = []
+        for label, kernel in blurs_in(args.kernels).items():
+            y = degrade(clean, kernel, noise)
+            fidelity = LeastSquares(blur(kernel, "circular", clean.shape[:2]), images.to_tensor(y))
+            found = {"degraded": by_channel(np.asarray, y, clean)}
+            if self.weight is not None:
+                found |= filters(y, clean, kernel, WIENER_BALANCE[noise])
+                started = time.perf_counter()
+                found["total variation"] = total_variation(self.weight, y, kernel, clean, TV_STEPS)
+                found["total variation"]["seconds"] = time.perf_counter() - started
+            for name, method in methods.items():
+                started = time.perf_counter()
+                found[name] = method(y, fidelity, clean, kernel, noise)
+                found[name]["seconds"] = time.perf_counter() - started
+            rows += [(name, {"kernel": label, **values}) for name, values in found.items()]
+        return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
@@ -181,37 +237,21 @@ def main() -> None:
     parser.add_argument("--watched", type=int, default=60)
     parser.add_argument("--add", action="store_true")
     parser.add_argument("--bfloat16", action="store_true")
+    parser.add_argument("--jobs", type=int, default=1)
     args = parser.parse_args()
-    blurs = {f"levin09_{k}": kernels.load(args.kernels / f"levin09_{k}.npy") for k in range(1, 9)}
-    taps = np.exp(-(np.arange(-12, 13) ** 2) / (2 * 1.6**2))
-    blurs |= {"box 9": kernels.box(9), "gaussian 1.6": kernels.normalise(np.outer(taps, taps))}
     cleans = pictures(args.data / "val", args.pictures, args.track)
     if args.add:
         stored = json.loads((RESULTS / f"deblurring-{args.track}.json").read_text())["runs"]["degraded"]
-        if missing := [n for n in args.noises if len(stored.get(str(n), ())) != len(cleans) * len(blurs)]:
+        if missing := [n for n in args.noises if len(stored.get(str(n), ())) != len(cleans) * KERNELS]:
             parser.error(f"nothing is stored for {len(cleans)} pictures at noise {missing}: run it without --add first")
     training = [] if args.add else pictures(args.data / "train", 2, "crop128")
-    methods = {name: with_denoiser(name, args.steps, args.watched, args.bfloat16) for name in args.names}
     rows: dict[str, dict[str, list]] = {}
     weights = {}
     for noise in args.noises:
-        weight = weights[str(noise)] = None if args.add else best_weight(training, blurs, noise)
-        for clean in tqdm(cleans, desc=f"noise {noise}"):
-            for label, kernel in blurs.items():
-                y = degrade(clean, kernel, noise)
-                fidelity = LeastSquares(blur(kernel, "circular", clean.shape[:2]), images.to_tensor(y))
-                found = {"degraded": by_channel(np.asarray, y, clean)}
-                if weight is not None:
-                    found |= filters(y, clean, kernel, WIENER_BALANCE[noise])
-                    started = time.perf_counter()
-                    found["total variation"] = total_variation(weight, y, kernel, clean, TV_STEPS)
-                    found["total variation"]["seconds"] = time.perf_counter() - started
-                for name, method in methods.items():
-                    started = time.perf_counter()
-                    found[name] = method(y, fidelity, clean, kernel, noise)
-                    found[name]["seconds"] = time.perf_counter() - started
-                for name, values in found.items():
-                    rows.setdefault(name, {}).setdefault(str(noise), []).append({"kernel": label, **values})
+        weight = weights[str(noise)] = None if args.add else best_weight(training, blurs_in(args.kernels), noise)
+        for runs in tqdm(in_turn(args, cleans, noise, weight), total=len(cleans), desc=f"noise {noise}"):
+            for name, row in runs:
+                rows.setdefault(name, {}).setdefault(str(noise), []).append(row)
         if args.add:
             add(args, rows, str(noise))
         else:
@@ -246,7 +286,9 @@ def add(args: argparse.Namespace, rows: dict[str, dict[str, list]], noise: str) 
         raise SystemExit(f"the stored rows for noise {noise} are of other pictures: run all methods, without --add")
     for name in args.names:
         record["runs"].setdefault(name, {})[noise] = rows[name][noise]
-        how = {"command": command(args), "date": datetime.date.today().isoformat()}
+        head = name if name in registry.denoisers() else name.rpartition(":")[0]
+        weights = registry.denoisers()[head].sha256 if head in registry.denoisers() else ""
+        how = {"command": command(args), "date": datetime.date.today().isoformat(), "sha256": weights}
         record.setdefault("added", {}).setdefault(name, {})[noise] = how
     write(args, record)
 
@@ -256,7 +298,7 @@ def command(args: argparse.Namespace) -> str:
         "python scripts/deblurring_table.py --data PATH/bsds500 --kernels PATH/kernels "
         f"--track {args.track} --pictures {args.pictures} --noises {' '.join(map(str, args.noises))} "
         f"--names {' '.join(args.names)} --steps {args.steps} --watched {args.watched}{' --add' * args.add}"
-        f"{' --bfloat16' * args.bfloat16}"
+        f"{' --bfloat16' * args.bfloat16}{f' --jobs {args.jobs}' * (args.jobs > 1)}"
     )
 
 

@@ -37,8 +37,8 @@ def test_nothing_is_claimed_of_a_picture_that_guides_itself(network: GuidedEuler
 
 @pytest.mark.parametrize("seed", range(4))
 def test_with_a_guide_no_pair_contradicts_the_proof(network: GuidedEuler, seed: int) -> None:
-    guide = catalogue.image(2, 3, 12, 15, seed=seed)
-    map = network.double().given(guide).at(0.15)
+    guide, hint = (catalogue.image(2, 3, 12, 15, seed=seed + n) for n in (0, 5))
+    map = network.double().given(guide, hint).at(0.15)
     found = audit(map, map.certificate, catalogue.image(2, 3, 12, 15, seed=seed + 10), rounds=12, seed=seed)
     assert map.certificate.averaged and not found.falsified
     assert found.lipschitz > 0.5, "the search must find something"
@@ -55,13 +55,14 @@ def test_the_proof_needs_the_guide_to_stay() -> None:
 
 
 @torch.no_grad()
-def test_the_guide_matters_and_is_that_of_the_first_look(network: GuidedEuler) -> None:
+def test_a_denoised_picture_was_guided_by_the_first_look_and_by_itself(network: GuidedEuler) -> None:
     x = catalogue.image(2, 3, 13, 10).float()
     level = torch.tensor([0.05, 0.15])
     first, _ = network.looks()
-    torch.testing.assert_close(network(x, level), network.given(first(x, level))(x, level))
-    other = network.given(torch.zeros_like(x))
-    assert float((other(x, level) - network(x, level)).abs().max()) > 1e-3
+    guide = first(x, level)
+    torch.testing.assert_close(network(x, level), network.given(guide, x)(x, level))
+    for other in (network.given(torch.zeros_like(x), x), network.given(guide)):
+        assert float((other(x, level) - network(x, level)).abs().max()) > 1e-3
 
 
 @torch.no_grad()
@@ -168,6 +169,18 @@ def test_both_looks_begin_as_the_network_they_come_from() -> None:
     growth.warm_start(network, source)
     x = catalogue.image(1, 3, 12, 10).float()
     torch.testing.assert_close(network(x, 0.1), source(x, 0.1))
+
+
+@torch.no_grad()
+def test_looking_farther_begins_with_what_was_learnt(network: GuidedEuler) -> None:
+    shape = {"blocks": 2, "channels": 16, "hidden": 8, "width": 8, "depth": 2, "coarse": 8, "pairs": 1}
+    farther = catalogue.build("guided", shape)
+    growth.warm_start(farther, network)
+    x = catalogue.image(1, 3, 12, 8).float()  # sides that need no padding
+    torch.testing.assert_close(farther(x, 0.1), network(x, 0.1))
+    assert isinstance(farther, GuidedEuler) and farther.guidance.coarse is not None
+    torch.nn.init.normal_(farther.guidance.coarse.up.weight, std=0.3)
+    assert float((farther(x, 0.1) - network(x, 0.1)).abs().max()) > 1e-3
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -90,7 +90,7 @@ def test_shipped_claims_hold_for_any_guide(name: str) -> None:
     assert isinstance(network, GuidedEuler)
     points = catalogue.image(2, 3, 24, 26)
     for seed, guide in enumerate((points, catalogue.image(2, 3, 24, 26, seed=5), torch.zeros_like(points))):
-        map = network.double().given(guide).at(25 / 255)
+        map = network.double().given(guide, points).at(25 / 255)
         found = audit(map, map.certificate, points, rounds=8, seed=seed)
         assert map.certificate.averaged and not found.falsified and found.lipschitz > 0.5
 

@@ -26,6 +26,9 @@ NETWORKS = {
     "euler, three scales": lambda: Euler(EulerConfig(blocks=3, channels=6, hidden=6, scales=(1, 2, 3))),
     "dncnn": lambda: DnCNN(DnCNNConfig(depth=5, channels=8)),
     "guided": lambda: GuidedEuler(GuidedConfig(blocks=2, channels=12, hidden=8, width=8, depth=2)),
+    "guided from afar": lambda: GuidedEuler(
+        GuidedConfig(blocks=2, channels=12, hidden=8, width=8, depth=2, coarse=8, pairs=1)
+    ),
 }
 
 
@@ -37,6 +40,8 @@ def make(name: str) -> Network:
             torch.nn.init.normal_(parameter, std=0.15)
     for head in network.guidance.heads if isinstance(network, GuidedEuler) else ():
         torch.nn.init.normal_(head.weight, std=0.5)
+    if isinstance(network, GuidedEuler) and network.guidance.coarse is not None:
+        torch.nn.init.normal_(network.guidance.coarse.up.weight, std=0.3)
     return network
 
 
@@ -55,16 +60,18 @@ def test_tiles_equal_the_whole(name: str, size: tuple[int, int]) -> None:
     assert tiled.certificate == network.certificate
 
 
+@pytest.mark.parametrize("name", ["guided", "guided from afar"])
 @pytest.mark.parametrize("size", [(71, 90), (33, 131)])
 @torch.no_grad()
-def test_tiles_cut_a_guide_as_they_cut_the_picture(size: tuple[int, int]) -> None:
-    network = make("guided")
+def test_tiles_cut_a_guide_as_they_cut_the_picture(name: str, size: tuple[int, int]) -> None:
+    network = make(name)
     assert isinstance(network, GuidedEuler)
     look, generator = network.looks()[1], torch.Generator().manual_seed(1)
-    x, guide = (torch.rand(2, 3, *size, generator=generator, dtype=torch.float64) for _ in range(2))
-    whole = Given(look, guide)(x, 0.1)
-    assert float((whole - Given(look, guide.flip(0))(x, 0.1)).abs().max()) > 1e-4, "the guide must matter"
-    torch.testing.assert_close(Given(Tiled(look, SMALLEST), guide)(x, 0.1), whole, atol=1e-12, rtol=0)
+    x, guide, hint = (torch.rand(2, 3, *size, generator=generator, dtype=torch.float64) for _ in range(3))
+    whole = Given(look, guide, hint)(x, 0.1)
+    for other in ((guide.flip(0), hint), (guide, hint.flip(0))):
+        assert float((whole - Given(look, *other)(x, 0.1)).abs().max()) > 1e-4, "guide and hint must matter"
+    torch.testing.assert_close(Given(Tiled(look, SMALLEST), guide, hint)(x, 0.1), whole, atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

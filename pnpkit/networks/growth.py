@@ -33,6 +33,9 @@ def warm_start(network: Network, source: Network, small: float = NEW_STEP) -> No
         warm_start(network.first, source, small)
         warm_start(network.second, source, small)
         return
+    if isinstance(network, GuidedEuler) and isinstance(source, GuidedEuler) and not source.config.coarse:
+        network.load_state_dict(network.state_dict() | source.state_dict())  # what looks from afar begins with nothing
+        return
     if not (isinstance(network, Euler) and isinstance(source, Euler)):
         network.load_state_dict(source.state_dict())
         return

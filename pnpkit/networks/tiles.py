@@ -48,14 +48,15 @@ def _(network: Euler) -> tuple[int, int]:
 @receptive_field.register
 def _(network: SecondLook) -> tuple[int, int]:
     """The thresholds of all that the steps see, and what these were chosen by."""
-    reach, unit = receptive_field(network.flow)
-    return reach + 2 * (1 + network.config.depth) + 1, unit
+    config, (reach, unit) = network.config, receptive_field(network.flow)
+    reach += 2 * (1 + config.depth) + 1
+    return (reach + 4 * 2 * config.pairs + 3, math.lcm(unit, 4)) if config.coarse else (reach, unit)
 
 
 @receptive_field.register
 def _(network: GuidedEuler) -> tuple[int, int]:
     first, second = (receptive_field(look) for look in network.looks())
-    return first[0] + second[0], first[1]
+    return first[0] + second[0], math.lcm(first[1], second[1])
 
 
 @receptive_field.register
