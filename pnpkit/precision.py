@@ -19,6 +19,7 @@ from pnpkit.errors import UnknownName
 from pnpkit.iterations import Anderson, Iteration
 from pnpkit.maps import Map
 from pnpkit.networks.base import Network
+from pnpkit.networks.guided import Given
 from pnpkit.networks.tiles import Shared
 from pnpkit.solver import Result, Step, continued, numbered_from, solve, worst
 
@@ -47,7 +48,8 @@ def decide(precision: str, network: Network, y: Tensor) -> str:
         return precision
     if y.dtype == torch.float32 and y.shape[-2] * y.shape[-1] >= LARGE and network.convolutional:
         faster = hardware.prefers_bfloat16(y.device, WORTH)
-        if isinstance(network, Shared):  # processes that disagreed would wait for each other for ever
+        evaluated = network.look if isinstance(network, Given) else network
+        if isinstance(evaluated, Shared):  # processes that disagreed would wait for each other for ever
             faster = distributed.gather(faster)[0]
         if faster:
             return "bfloat16"

@@ -146,7 +146,8 @@ class Bench:
     def restore(self, problem: Problem) -> Restoration:
         """A fixed point of T = proj ∘ D_strength ∘ G, G the data's half of the splitting.
 
-        A guided denoiser makes two: with its first look, to ``GUIDE`` or tol, and guided by that one.
+        A guided denoiser makes two: with its first look, to ``GUIDE`` or tol, and guided by that one. Its hint is
+        prox_{tau f} of the guide with the tau that continuation goes by, as in training, whatever the splitting.
         """
         settings, fidelity = self.settings, LeastSquares(problem.operator, problem.y)
         first, second = looks_of(self.network)
@@ -162,7 +163,9 @@ class Bench:
         if second is not None and run.status is Status.CONVERGED and run.steps == settings.max_steps:
             run = replace(run, status=Status.STEP_LIMIT)  # there is none left for the second look
         if second is not None and run.status is Status.CONVERGED:
-            hint = fidelity.prox(step_for(CONTINUATION, plan.level, first, fidelity))(run.x)
+            level = max(plan.level, problem.error)
+            with torch.no_grad():
+                hint = fidelity.prox(step_for(CONTINUATION, level, first, fidelity))(run.x)
             again = self.run(later, Given(second, run.x, hint), fidelity, plan, sigma, run.x, settings.tol, run.steps)
             words = f"from step {run.steps + 1} on: {again.guarantee}; the steps before made the guide"
             run = continued(again, run.residuals_per_image, words, run.seconds + again.seconds)
@@ -290,6 +293,7 @@ def open_image(
         return light.decode(stored), lambda x: restored(light.encode(x))
     place = choose_device(device)
     if isinstance(image, Tensor):
+        image = image.detach()
         if image.ndim != 4 or image.shape[1] not in (1, 3) or not image.is_floating_point() or image.numel() == 0:
             raise InputError(f"expected a float tensor (B, 1 or 3, H, W), got {image.dtype} {tuple(image.shape)}")
         if image.dtype not in (torch.float32, torch.float64):

@@ -122,7 +122,9 @@ def with_denoiser(name: str, steps: int, watched: int, half: bool = False) -> Ca
         found, x = look(first, images.to_tensor(y), 1e-4 if second is None else GUIDE)
         if second is None:
             return found
-        again, _ = look(Given(second, x, fidelity.prox(tau)(x)), x, 1e-4)
+        with torch.no_grad():
+            hint = fidelity.prox(strength.step_for(CONTINUATION, noise / 255, first, fidelity))(x)
+        again, _ = look(Given(second, x, hint), x, 1e-4)
         return {
             **again,
             "peak": max(found["peak"], again["peak"]),
@@ -239,6 +241,8 @@ def main() -> None:
     parser.add_argument("--bfloat16", action="store_true")
     parser.add_argument("--jobs", type=int, default=1)
     args = parser.parse_args()
+    if args.jobs < 1:
+        parser.error(f"--jobs {args.jobs}: expected at least one picture at a time")
     cleans = pictures(args.data / "val", args.pictures, args.track)
     if args.add:
         stored = json.loads((RESULTS / f"deblurring-{args.track}.json").read_text())["runs"]["degraded"]
@@ -286,11 +290,16 @@ def add(args: argparse.Namespace, rows: dict[str, dict[str, list]], noise: str) 
         raise SystemExit(f"the stored rows for noise {noise} are of other pictures: run all methods, without --add")
     for name in args.names:
         record["runs"].setdefault(name, {})[noise] = rows[name][noise]
-        head = name if name in registry.denoisers() else name.rpartition(":")[0]
-        weights = registry.denoisers()[head].sha256 if head in registry.denoisers() else ""
-        how = {"command": command(args), "date": datetime.date.today().isoformat(), "sha256": weights}
+        how = {"command": command(args), "date": datetime.date.today().isoformat(), "sha256": sha256_of(name)}
         record.setdefault("added", {}).setdefault(name, {})[noise] = how
     write(args, record)
+
+
+def sha256_of(name: str) -> str | None:
+    """Of the weights of NAME or NAME:SPLITTING, where it has some."""
+    cards = registry.denoisers()
+    head = name if name in cards else name.rpartition(":")[0]
+    return cards[head].sha256 if head in cards else None
 
 
 def command(args: argparse.Namespace) -> str:
@@ -303,12 +312,15 @@ def command(args: argparse.Namespace) -> str:
 
 
 def store(args: argparse.Namespace, rows: dict[str, dict[str, list]], weights: dict[str, float | None]) -> None:
+    threads = f"{torch.get_num_threads()} threads for {args.jobs} pictures at a time"
+    machine = f"{platform.machine()}, {threads}, torch {torch.__version__}"
     record = {
         "command": command(args),
         "seed": 0,
         "date": datetime.date.today().isoformat(),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+        "machine": machine,
         "total_variation_weights": weights,
+        "sha256": {name: sha256_of(name) for name in args.names},
         "runs": rows,
     }
     write(args, record)

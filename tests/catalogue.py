@@ -93,11 +93,15 @@ def ridge(**arguments: object) -> Network:
     return network
 
 
+GUIDED = {"blocks": 2, "channels": 16, "hidden": 8, "width": 8, "depth": 2, "coarse": 8, "pairs": 1}
+
+
 def guided() -> GuidedEuler:
     """A small untrained guided network whose thresholds follow the guide strongly."""
     torch.manual_seed(0)
-    network = build("guided", {"blocks": 2, "channels": 16, "hidden": 8, "width": 8, "depth": 2}).eval()
-    assert isinstance(network, GuidedEuler)
+    network = build("guided", GUIDED).eval()
+    assert isinstance(network, GuidedEuler) and network.guidance.coarse is not None
+    torch.nn.init.normal_(network.guidance.coarse.up.weight, std=0.3)
     for parameter in network.parameters():
         if parameter.ndim == 2:  # level tables
             parameter.data += 0.5 * torch.randn(parameter.shape, generator=generator(3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import catalogue
 import numpy as np
@@ -11,13 +12,16 @@ import torch
 from scipy import ndimage
 
 import pnpkit
-from pnpkit import equilibrium, restore, training
+from pnpkit import equilibrium, kernels, operators, problem, restore, strength, training
 from pnpkit.blind.parametric import KernelEstimate
 from pnpkit.certificates import Side
 from pnpkit.diagnostics import audit
 from pnpkit.errors import InputError
-from pnpkit.networks import GuidedEuler, growth
+from pnpkit.fidelity import LeastSquares
+from pnpkit.networks import GuidedEuler, Network, growth
+from pnpkit.networks.guided import Given
 from pnpkit.solver import Status, Step
+from pnpkit.splittings import CONTINUATION
 
 PICTURE = np.random.default_rng(0).random((20, 24, 3)).astype(np.float32)
 
@@ -165,7 +169,7 @@ def test_denoising_alone_promises_nothing(network: GuidedEuler) -> None:
 
 def test_both_looks_begin_as_the_network_they_come_from() -> None:
     source = catalogue.euler(unshuffle=2, channels=16)
-    network = catalogue.build("guided", {"blocks": 2, "channels": 16, "hidden": 8, "width": 8, "depth": 1})
+    network = catalogue.build("guided", catalogue.GUIDED)
     growth.warm_start(network, source)
     x = catalogue.image(1, 3, 12, 10).float()
     torch.testing.assert_close(network(x, 0.1), source(x, 0.1))
@@ -173,14 +177,50 @@ def test_both_looks_begin_as_the_network_they_come_from() -> None:
 
 @torch.no_grad()
 def test_looking_farther_begins_with_what_was_learnt(network: GuidedEuler) -> None:
-    shape = {"blocks": 2, "channels": 16, "hidden": 8, "width": 8, "depth": 2, "coarse": 8, "pairs": 1}
-    farther = catalogue.build("guided", shape)
-    growth.warm_start(farther, network)
-    x = catalogue.image(1, 3, 12, 8).float()  # sides that need no padding
-    torch.testing.assert_close(farther(x, 0.1), network(x, 0.1))
-    assert isinstance(farther, GuidedEuler) and farther.guidance.coarse is not None
-    torch.nn.init.normal_(farther.guidance.coarse.up.weight, std=0.3)
-    assert float((farther(x, 0.1) - network(x, 0.1)).abs().max()) > 1e-3
+    near = catalogue.build("guided", catalogue.GUIDED | {"coarse": 0})
+    assert isinstance(near, GuidedEuler)
+    near.load_state_dict({key: value for key, value in network.state_dict().items() if ".coarse." not in key})
+    farther = catalogue.build("guided", catalogue.GUIDED)
+    growth.warm_start(farther, near)
+    x = catalogue.image(1, 3, 12, 8).float()  # sides that need no padding: only near it do the two differ
+    torch.testing.assert_close(farther(x, 0.1), near(x, 0.1))
+    assert float((network(x, 0.1) - near(x, 0.1)).abs().max()) > 1e-3, "what is far must matter"
+    for other in ({"blocks": 3}, {"depth": 3}):
+        with pytest.raises(InputError, match="another shape"):
+            growth.warm_start(catalogue.build("guided", catalogue.GUIDED | other), near)
+
+
+def test_nothing_looks_from_afar_unheard() -> None:
+    with pytest.raises(ValueError, match="depth must be positive"):
+        catalogue.build("guided", catalogue.GUIDED | {"depth": 0})
+
+
+def test_a_hint_of_another_shape_is_refused(network: GuidedEuler) -> None:
+    guide = catalogue.image(2, 3, 12, 10)
+    for hint in (guide[:1], guide[..., 1:], guide[:, :1]):
+        with pytest.raises(InputError, match="shape of its guide"):
+            network.given(guide, hint)
+
+
+@pytest.mark.parametrize("choice", [{}, {"splitting": "forward-backward"}, {"tau": 3.0}, {"boundary": "circular"}])
+def test_the_hint_of_a_restoration_is_what_the_data_make_of_its_guide(
+    network: GuidedEuler, monkeypatch: pytest.MonkeyPatch, choice: dict[str, Any]
+) -> None:
+    made: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def given(look: Network, guide: torch.Tensor, hint: torch.Tensor) -> Given:
+        made.append((guide, hint))
+        return Given(look, guide, hint)
+
+    monkeypatch.setattr(problem, "Given", given)
+    boundary = choice.get("boundary", "unknown")
+    x = torch.rand(1, 3, 17, 22, generator=catalogue.generator(), requires_grad=True)
+    pnpkit.deblur(x, "box:3", denoiser=network, noise_level=0.05, **choice)
+    ((guide, hint),) = made
+    data = LeastSquares(operators.blur(kernels.box(3), boundary, (17, 22)), x.detach())
+    tau = strength.step_for(CONTINUATION, 0.05, network.looks()[0], data)
+    torch.testing.assert_close(hint, data.prox(tau)(guide), atol=1e-4, rtol=0)
+    assert not hint.requires_grad and float((hint - guide).abs().max()) > 1e-3
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -25,7 +25,7 @@ NETWORKS = {
     "euler, unshuffled": lambda: Euler(EulerConfig(blocks=3, channels=16, hidden=8, unshuffle=2, scales=(1, 2))),
     "euler, three scales": lambda: Euler(EulerConfig(blocks=3, channels=6, hidden=6, scales=(1, 2, 3))),
     "dncnn": lambda: DnCNN(DnCNNConfig(depth=5, channels=8)),
-    "guided": lambda: GuidedEuler(GuidedConfig(blocks=2, channels=12, hidden=8, width=8, depth=2)),
+    "guided": lambda: GuidedEuler(GuidedConfig(blocks=2, channels=12, hidden=8, width=8, depth=2, coarse=0)),
     "guided from afar": lambda: GuidedEuler(
         GuidedConfig(blocks=2, channels=12, hidden=8, width=8, depth=2, coarse=8, pairs=1)
     ),

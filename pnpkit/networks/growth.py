@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import torch
 
-from pnpkit.errors import InputError
+from pnpkit.errors import InputError, one_line
 from pnpkit.layers.activations import Clip, LevelTable
 from pnpkit.layers.gradient_flow import GradientFlowConv2d
 from pnpkit.networks.base import Network
 from pnpkit.networks.euler import Euler
 from pnpkit.networks.guided import GuidedEuler
 
+COARSE = "guidance.coarse."  # the branch of a guided network that its source may lack
 NEW_STEP = 0.01  # thresholds, in units of sigma, at which a new step is near the identity
 NEW_FILTERS = (0.1, 0.04)  # their norm and their thresholds, where a trained filter has 0.5 and 0.02 to 0.6
 
@@ -26,18 +27,23 @@ def warm_start(network: Network, source: Network, small: float = NEW_STEP) -> No
     more. Steps that ``source`` does not have begin near the identity, by thresholds of ``small`` sigma and not by a
     small tau: that was seen to fall during training, never to rise. Filters that it does not have begin small.
 
+    A guided network from one without ``coarse`` takes all of that, and the coarse branch begins with nothing to add.
+
     Raises:
-        InputError: the source has steps that find no place.
+        InputError: the source has steps that find no place, or another shape.
     """
     if isinstance(network, GuidedEuler) and isinstance(source, Euler):
         warm_start(network.first, source, small)
         warm_start(network.second, source, small)
         return
-    if isinstance(network, GuidedEuler) and isinstance(source, GuidedEuler) and not source.config.coarse:
-        network.load_state_dict(network.state_dict() | source.state_dict())  # what looks from afar begins with nothing
-        return
     if not (isinstance(network, Euler) and isinstance(source, Euler)):
-        network.load_state_dict(source.state_dict())
+        state = source.state_dict()
+        if isinstance(network, GuidedEuler) and isinstance(source, GuidedEuler) and not source.config.coarse:
+            state |= {key: value for key, value in network.state_dict().items() if key.startswith(COARSE)}
+        try:
+            network.load_state_dict(state)
+        except RuntimeError as error:
+            raise InputError(f"the source has another shape: {one_line(error)}") from None
         return
     left, steps = source.steps(), network.steps()
     for number, block in enumerate(steps):

@@ -2,12 +2,12 @@ r"""The guided Euler denoiser: a second look, with thresholds that follow a pict
 
     D_g(x, sigma) = P phi_L(... phi_1(Q x)),   phi(x) = x - tau W^T clip(W x; sigma exp(m_g)),   m_g = m(g, h, sigma)
 
-g is the first restoration, h what the data make of it: prox_{tau f}(g), for denoising the noisy picture itself. What
-the first look took away, h - g, may be structure after all. m is a network without any constraint: it says for every
-step, filter and place whether a response is noise or structure. Once g and h are given the thresholds are numbers: clip
-has slopes in [0, 1] whatever they are, phi is an Euler step of the gradient flow of a convex potential, and all that is
-proven of an Euler network is proven of x -> D_g(x, sigma). Of x -> D_x(x, sigma), where the picture is its own guide,
-nothing is.
+g is the first restoration, h what the data make of it: prox_{tau f}(g) with the tau of continuation, for denoising the
+noisy picture itself. What the first look took away, h - g, may be structure after all. m is a network without any
+constraint: it says for every step, filter and place whether a response is noise or structure. Once g and h are given
+the thresholds are numbers: clip has slopes in [0, 1] whatever they are, phi is an Euler step of the gradient flow of a
+convex potential, and all that is proven of an Euler network is proven of x -> D_g(x, sigma). Of x -> D_x(x, sigma),
+where the picture is its own guide, nothing is.
 
 Regularisation that a network adapts to a first restoration, and that then stays: Kofler et al., SIAM J. Imaging Sci.
 16(4), 2023; Neumayer & Altekrueger, Stability of data-dependent ridge-regularization for inverse problems,
@@ -49,7 +49,7 @@ class GuidedConfig:
     top: float = 50 / 255
     width: int = 64
     depth: int = 6
-    coarse: int = 0
+    coarse: int = 96
     pairs: int = 4
 
     def euler(self) -> EulerConfig:
@@ -69,6 +69,8 @@ class Guidance(nn.Module):
 
     def __init__(self, config: GuidedConfig):
         super().__init__()
+        if config.coarse and not config.depth:
+            raise ValueError("what looks from afar stands between convolutions: depth must be positive")
         self.top = config.top
         self.first = nn.Conv2d(25, config.width, 3, padding=1)
         self.middle = nn.ModuleList(nn.Conv2d(config.width, config.width, 3, padding=1) for _ in range(config.depth))
@@ -133,7 +135,8 @@ def begin(layer: nn.Module, gain: float) -> None:
 
 
 class GuidedEuler(Network):
-    """D_g with g = E(x, sigma), E an Euler network: a strong denoiser without a proof. ``looks`` has those with one."""
+    """D_g with g = E(x, sigma), E an Euler network, and h = x: a strong denoiser without a proof. ``looks`` has those
+    with one."""
 
     convolutional = True
 
@@ -170,7 +173,10 @@ class GuidedEuler(Network):
         """x -> D_g(x, sigma), averaged: a denoiser for pictures of the size of ``guide`` (B, 1 or 3, H, W).
 
         Args:
-            hint: what the data make of the guide; without one, the guide itself.
+            hint: what the data make of the guide, of its shape; without one, the guide itself. Both are copied.
+
+        Raises:
+            InputError: a hint of another shape.
         """
         return Given(self.looks()[1], guide, guide if hint is None else hint)
 
@@ -217,7 +223,9 @@ class Given(Network):
         super().__init__()
         self.look, self.config, self.top, self.name = look, look.config, look.top, look.name
         self.width, self.working, self.coupling = look.width, look.working, look.coupling
-        self.guide = torch.cat([picture.expand(-1, 3, -1, -1) for picture in (guide, hint)], 1)
+        if hint.shape != guide.shape:
+            raise InputError(f"a hint has the shape of its guide, got {tuple(hint.shape)} and {tuple(guide.shape)}")
+        self.guide = torch.stack([guide, hint], 1)  # (B, 2, 1 or 3, H, W)
         self.training = look.training
         self.seen: dict[tuple, Tensor] = {}
         self.remember(look.certificate)
@@ -228,16 +236,16 @@ class Given(Network):
             InputError: a picture of another size than the guide.
         """
         if x.shape[-2:] != self.guide.shape[-2:] or len(self.guide) not in (1, len(x)):
-            raise InputError(f"this guide is for pictures {tuple(self.guide.shape)}, got {tuple(x.shape)}")
-        guide = self.guide.to(x).expand(len(x), -1, -1, -1)
+            raise InputError(f"this guide is for pictures {tuple(self.guide[:, 0].shape)}, got {tuple(x.shape)}")
+        guide, hint = self.guide.to(x).expand(len(x), -1, 3, -1, -1).unbind(1)
         if not isinstance(self.look, SecondLook) or torch.is_grad_enabled():
-            return self.look.denoise(torch.cat([x, guide], 1), level)
+            return self.look.denoise(torch.cat([x, guide, hint], 1), level)
         versions = (self.guide._version, *(p._version for p in self.look.guidance.parameters()))
         key = (*level.tolist(), x.dtype, x.device, torch.is_autocast_enabled(x.device.type), versions)
         if key not in self.seen:
             if len(self.seen) >= KEPT:
                 self.seen.clear()
-            self.seen[key] = self.look.guidance.features(guide[:, :3], guide[:, 3:], level)
+            self.seen[key] = self.look.guidance.features(guide, hint, level)
         return self.look.by(x, self.seen[key], level)
 
     def strength(self, noise_level: float, tau: float) -> float:

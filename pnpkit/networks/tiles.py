@@ -19,10 +19,11 @@ from pnpkit.errors import InputError
 from pnpkit.networks.base import Network
 from pnpkit.networks.dncnn import DnCNN
 from pnpkit.networks.euler import Euler
-from pnpkit.networks.guided import GuidedEuler, SecondLook
+from pnpkit.networks.guided import KEPT, GuidedEuler, SecondLook
 
 SMALLEST = 32  # pixels: side of a tile below which nearly all work would be halo
 IMAGES = 14  # copies of the picture that a run keeps beside the past of its iteration: transforms ...; measured
+GUIDED = 6 + 9  # numbers a pixel: a guide and its hint, and both below the picture that they guide
 STATES = 6  # copies of its widest layer that a network keeps while it works
 
 
@@ -129,7 +130,7 @@ def within_memory(
     """The network itself when a run on pictures (B, C, H, W) fits into ``max_memory`` bytes, otherwise tiled to fit.
 
     Estimated as ``IMAGES`` + ``history`` (the iteration's past) copies of the picture, and ``STATES`` copies
-    of the network's widest layer.
+    of the network's widest layer; for a second look also its guide and, where it is not cut, what it keeps of that.
 
     Raises:
         InputError: not even the smallest tile fits.
@@ -137,12 +138,15 @@ def within_memory(
     if isinstance(network, Shared):
         return Shared(within_memory(network.network, shape, max_memory, history, itemsize))
     batch, channels, rows, columns = shape
-    kept = (IMAGES + history) * itemsize * math.prod(shape)
+    guided = isinstance(network, SecondLook)
+    pixels = itemsize * batch * rows * columns
+    kept = (IMAGES + history) * pixels * channels + (GUIDED * pixels if guided else 0)
+    seen = KEPT * network.config.width // 4 * pixels if guided else 0
     for_network = max_memory - kept
     per_pixel = STATES * itemsize * batch * network.width
-    if per_pixel * rows * columns <= for_network:
+    if per_pixel * rows * columns + seen <= for_network:
         return network
-    needed = kept + per_pixel * rows * columns
+    needed = kept + per_pixel * rows * columns + seen
     try:
         halo = receptive_field(network)[0]
     except InputError as error:
