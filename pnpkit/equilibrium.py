@@ -27,7 +27,7 @@ from pnpkit.operators import blur
 from pnpkit.precision import rough_denoisers
 from pnpkit.solver import solve
 from pnpkit.splittings import CONTINUATION, continuation
-from pnpkit.strength import FREE_FORM_ERROR, KERNEL_ERROR, by_rule, inside
+from pnpkit.strength import FREE_FORM_ERROR, KERNEL_ERROR, by_rule, hint_for, inside
 
 LIMITS = (0.0, 1.0)
 SIZE = 29  # pixels a side of the largest shake
@@ -89,7 +89,7 @@ class ThroughDeblurring:
 
         with torch.no_grad():
             guide = solve(map_of(network.first), y, iteration=Anderson(), tol=0, max_steps=self.first).x
-            hint = fidelity.prox(tau)(guide)
+        hint = hint_for(guide, taken_for, network, fidelity)
         look = SecondLook(network, nothing(network.name, "in training"))
         with torch.no_grad():
             x = solve(map_of(Given(look, guide, hint)), guide, iteration=Anderson(), tol=0, max_steps=self.second).x

@@ -26,7 +26,7 @@ from pnpkit.precision import convert, decide, rough_denoisers, solve_from
 from pnpkit.settings import Settings, allowed, check_level, choose_device
 from pnpkit.solver import Result, Status, continued, numbered_from
 from pnpkit.splittings import CONTINUATION, FORWARD_BACKWARD, SPLITTINGS, penalised
-from pnpkit.strength import SURE, MapAt, by_sure, inside, step_for, strength_for
+from pnpkit.strength import SURE, MapAt, by_sure, hint_for, inside, step_for, strength_for
 
 COMPRESSED = 1.5  # the level that restores JPEGs best, times their error, and shows their blurs (lab book)
 GUIDE = 1e-3  # relative residual at which a first restoration is good enough for a guide
@@ -146,8 +146,7 @@ class Bench:
     def restore(self, problem: Problem) -> Restoration:
         """A fixed point of T = proj ∘ D_strength ∘ G, G the data's half of the splitting.
 
-        A guided denoiser makes two: with its first look, to ``GUIDE`` or tol, and guided by that one. Its hint is
-        prox_{tau f} of the guide with the tau that continuation goes by, as in training, whatever the splitting.
+        A guided denoiser makes two: with its first look, to ``GUIDE`` or tol, and guided by that one.
         """
         settings, fidelity = self.settings, LeastSquares(problem.operator, problem.y)
         first, second = looks_of(self.network)
@@ -163,9 +162,7 @@ class Bench:
         if second is not None and run.status is Status.CONVERGED and run.steps == settings.max_steps:
             run = replace(run, status=Status.STEP_LIMIT)  # there is none left for the second look
         if second is not None and run.status is Status.CONVERGED:
-            level = max(plan.level, problem.error)
-            with torch.no_grad():
-                hint = fidelity.prox(step_for(CONTINUATION, level, first, fidelity))(run.x)
+            hint = hint_for(run.x, max(plan.level, problem.error), first, fidelity)
             again = self.run(later, Given(second, run.x, hint), fidelity, plan, sigma, run.x, settings.tol, run.steps)
             words = f"from step {run.steps + 1} on: {again.guarantee}; the steps before made the guide"
             run = continued(again, run.residuals_per_image, words, run.seconds + again.seconds)

@@ -98,6 +98,13 @@ def strength_for(level: float, tau: float, denoiser: Network, splitting: str = F
     return float(min(max(rule, SMALLEST_STRENGTH), denoiser.top))
 
 
+@torch.no_grad()
+def hint_for(guide: Tensor, noise_level: float, network: Network, fidelity: LeastSquares) -> Tensor:
+    """What the data make of a guide: prox_{tau f}(guide), with the tau of continuation whatever the splitting, as the
+    guided networks were trained."""
+    return fidelity.prox(step_for(CONTINUATION, noise_level, network, fidelity))(guide)
+
+
 def by_rule(splitting: str, level: float, denoiser: Network, fidelity: LeastSquares) -> tuple[float, float]:
     """tau and sigma for noise of that level, both by their rules."""
     tau = step_for(splitting, level, denoiser, fidelity)

@@ -122,9 +122,7 @@ def with_denoiser(name: str, steps: int, watched: int, half: bool = False) -> Ca
         found, x = look(first, images.to_tensor(y), 1e-4 if second is None else GUIDE)
         if second is None:
             return found
-        with torch.no_grad():
-            hint = fidelity.prox(strength.step_for(CONTINUATION, noise / 255, first, fidelity))(x)
-        again, _ = look(Given(second, x, hint), x, 1e-4)
+        again, _ = look(Given(second, x, strength.hint_for(x, noise / 255, first, fidelity)), x, 1e-4)
         return {
             **again,
             "peak": max(found["peak"], again["peak"]),
