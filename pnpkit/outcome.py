@@ -84,6 +84,7 @@ def fields(run: Restoration, scores: dict[str, float]) -> dict[str, Any]:
         "status": run.status.name.lower(),
         "message": run.status.value,
         "steps": run.steps,
+        "guide_steps": run.guide_steps,
         "residual": finite(run.residuals[-1:])[0] if run.residuals else None,
         "residuals": finite(run.residuals),
         "objective": finite(run.objective),

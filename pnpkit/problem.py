@@ -52,6 +52,7 @@ class Restoration:
         seconds: wall time of everything.
         linear: the light that noise level and strength are measured in: linear, or as stored.
         bounds: what the theorem bounds each of ``residuals`` by, inf before it applies; empty where it gives no rate.
+        guide_steps: how many of ``steps`` made the guide of a second look; 0 where there was one look.
         objective: per picture, f + R / tau at the result where that was minimised (``fista`` with ``ridge``).
     """
 
@@ -73,6 +74,7 @@ class Restoration:
     objective: tuple[float, ...] = ()
     splitting: str = ""
     bounds: tuple[float, ...] = ()
+    guide_steps: int = 0
 
     @property
     def step_note(self) -> str:
@@ -161,7 +163,9 @@ class Bench:
         run = self.run(iteration, first, fidelity, plan, sigma, start, tol)
         if second is not None and run.status is Status.CONVERGED and run.steps == settings.max_steps:
             run = replace(run, status=Status.STEP_LIMIT)  # there is none left for the second look
+        guide_steps = 0
         if second is not None and run.status is Status.CONVERGED:
+            guide_steps = run.steps
             hint = hint_for(run.x, max(plan.level, problem.error), first, fidelity)
             again = self.run(later, Given(second, run.x, hint), fidelity, plan, sigma, run.x, settings.tol, run.steps)
             words = f"from step {run.steps + 1} on: {again.guarantee}; the steps before made the guide"
@@ -185,6 +189,7 @@ class Bench:
             objective=run.objective,
             splitting=plan.splitting,
             bounds=run.bounds,
+            guide_steps=guide_steps,
         )
 
     def fit(self, problem: Problem, network: Network) -> tuple[Iteration, Network]:

@@ -111,12 +111,12 @@ def curve(run: Restoration) -> str:
     if not values:
         return '<p class="soft">no residual is to be seen on a logarithmic scale: they are 0, or not finite</p>'
     bound = drawable(run.bounds[:steps], max(0, steps - len(run.bounds)))  # of the last steps, that the proof is for
+    across = (WIDTH - 60) / max(1, steps - 1)
     heights = [v for _, v in values + bound]
     top = math.ceil(math.log10(max(heights)) + 1e-9)
     low = min(math.floor(math.log10(min(v for _, v in values))), top - 1)
 
     def line(points: list[tuple[int, float]], style: str) -> str:
-        across = (WIDTH - 60) / max(1, steps - 1)
         place = [
             f"{50 + i * across:.1f},{15 + (top - math.log10(v)) / (top - low) * (HEIGHT - 50):.1f}" for i, v in points
         ]
@@ -128,6 +128,10 @@ def curve(run: Restoration) -> str:
         grid += f'<path d="M50 {y:.1f}H{WIDTH - 10}" stroke="var(--line)"/><text x="4" y="{y + 4:.1f}">1e{power}</text>'
     words = f'<text x="50" y="{HEIGHT - 12}">1</text><text x="{WIDTH - 10}" y="{HEIGHT - 12}" text-anchor="end">'
     words += f"step {steps}</text>"
+    if run.guide_steps:
+        x = 50 + (run.guide_steps - 0.5) * across
+        grid += f'<path d="M{x:.1f} 15V{HEIGHT - 35}" stroke="var(--soft)" stroke-dasharray="2 4"/>'
+        words += f'<text x="{x + 6:.1f}" y="26">second look, guided by the first</text>'
     note = "dashed: the proven bound" if bound else "no bound on single residuals is proven for this iteration"
     drawing = grid + line(values, 'stroke="var(--mark)"')
     drawing += line(bound, 'stroke="var(--soft)" stroke-dasharray="6 5"') if bound else ""
