@@ -276,12 +276,14 @@ def estimate_kernel(image: str, noise_level: float | None, out: str | None, **op
         raise InputError(f"{target}: exists already: choose another name, or --overwrite what is not the input")
     picture = images.read(source)
     estimate = restore.estimate_kernel_of(picture.pixels, noise_level, compression=picture.compression)
-    kernels.save(target, estimate.kernel)
+    kernels.save(target, estimate.kernel, (estimate.spec, estimate.confidence))
     if not options["quiet"]:
         click.echo(f"{image} -> {target}: {restore.describe(estimate)}")
         rivals = ", ".join(f"{spec} {score:+.1f}" for spec, score in estimate.candidates)
-        if not restore.trustworthy(estimate) and estimate.spec != "sharp":
-            click.echo("deblur with it by --denoiser euler-fast: a second look would take its errors for structure")
+        if target.suffix.lower() == ".npy" and not restore.trustworthy(estimate):
+            click.echo(
+                "a .npy keeps nothing of this doubt, and deblur would take it for a measured kernel: write a .png"
+            )
         click.echo(f"log posterior relative to the likeliest: {rivals}")
     return 0
 

@@ -22,6 +22,7 @@ MAX_SIZE = 501  # pixels along an axis: far above any blur worth undoing, so tha
 FORMS = "gaussian:SIGMA, motion:LENGTH,ANGLE, disk:RADIUS, box:SIZE, or a file (.npy .png .tif .tiff .bmp)"
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
 SAVE_SUFFIXES = (".npy", ".png")
+ESTIMATE = "pnpkit estimate"  # the key of the text in a PNG that says how an estimated kernel came about
 
 
 def gaussian(sigma: float) -> np.ndarray:
@@ -269,7 +270,19 @@ def _read_png_or_bmp(path: Path) -> np.ndarray:
         return np.asarray(image)
 
 
-def save(path: str | os.PathLike[str], kernel: np.ndarray) -> None:
+def estimated(spec: str) -> tuple[str, float] | None:
+    """The form and the confidence of a kernel that ``save`` wrote as an estimate; None for any other word or file."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(spec, formats=("PNG",)) as image:
+            form, _, confidence = str(image.info.get(ESTIMATE, "")).rpartition(" ")
+            return (form, min(1.0, max(0.0, float(confidence)))) if form else None
+    except (OSError, UnidentifiedImageError, ValueError):
+        return None
+
+
+def save(path: str | os.PathLike[str], kernel: np.ndarray, estimate: tuple[str, float] | None = None) -> None:
     """Write a kernel: ``.npy`` exactly, ``.png`` as 16 bits scaled to its maximum (half a level of rounding).
 
     The file appears complete or not at all: it is written beside its place and then renamed.
@@ -277,6 +290,7 @@ def save(path: str | os.PathLike[str], kernel: np.ndarray) -> None:
     Args:
         path: ends with ``.npy`` or ``.png``; an existing file is replaced.
         kernel: whatever ``normalise`` accepts.
+        estimate: form and confidence, where it was not measured; a PNG keeps them, for ``estimated``.
 
     Raises:
         InputError: another suffix, an array that is no kernel, a place that cannot be written.
@@ -285,7 +299,7 @@ def save(path: str | os.PathLike[str], kernel: np.ndarray) -> None:
     suffix = path.suffix.lower()
     if suffix not in SAVE_SUFFIXES:
         raise InputError(f"a kernel is written as {' or '.join(SAVE_SUFFIXES)}, got '{path}'")
-    content = _npy_bytes(kernel) if suffix == ".npy" else _png_bytes(kernel)
+    content = _npy_bytes(kernel) if suffix == ".npy" else _png_bytes(kernel, estimate)
     try:
         write_whole(path, content)
     except OSError as error:
@@ -298,9 +312,11 @@ def _npy_bytes(kernel: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _png_bytes(kernel: np.ndarray) -> bytes:
-    from PIL import Image
+def _png_bytes(kernel: np.ndarray, estimate: tuple[str, float] | None) -> bytes:
+    from PIL import Image, PngImagePlugin
 
-    buffer = io.BytesIO()
-    Image.fromarray(np.round(65535 * kernel / kernel.max()).astype(np.uint16)).save(buffer, "PNG")
+    buffer, text = io.BytesIO(), PngImagePlugin.PngInfo()
+    if estimate is not None:
+        text.add_text(ESTIMATE, f"{estimate[0]} {estimate[1]:.4f}")
+    Image.fromarray(np.round(65535 * kernel / kernel.max()).astype(np.uint16)).save(buffer, "PNG", pnginfo=text)
     return buffer.getvalue()

@@ -230,7 +230,11 @@ def open_kernel(
         estimate = estimate_kernel(images.from_tensor(y[:1].cpu().double()), noise)
         return estimate.kernel, describe(estimate), estimate
     if isinstance(kernel, str):
-        return kernels.parse(kernel), f"given: {kernel}", None
+        weights, made = kernels.parse(kernel), kernels.estimated(kernel)
+        if made is None:
+            return weights, f"given: {kernel}", None
+        estimate = KernelEstimate(weights, *made, candidates=())
+        return weights, f"{kernel}: {describe(estimate)}", estimate
     array = kernel.detach().cpu().numpy() if isinstance(kernel, Tensor) else np.asarray(kernel)
     return kernels.normalise(array), f"given: {'x'.join(map(str, array.shape))} array", None
 
@@ -252,7 +256,8 @@ def describe(estimate: KernelEstimate) -> str:
     """A sentence on an estimated kernel, with the doubt that there is."""
     size = "x".join(map(str, estimate.kernel.shape))
     form = f"a free form ({size})" if estimate.spec == "free-form" else estimate.spec
-    note = f"ESTIMATED from the picture as {form} (confidence {estimate.confidence:.2f}), not measured"
+    source = "the picture" if estimate.candidates else "a picture"
+    note = f"ESTIMATED from {source} as {form} (confidence {estimate.confidence:.2f}), not measured"
     if estimate.spec == "sharp" and len(estimate.candidates) == 1:
         return note + "; it is too small or too flat to tell a blur, so only noise is removed: give --kernel"
     if estimate.spec == "sharp":

@@ -7,6 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import skimage.data
+import torch
+from PIL import Image, PngImagePlugin
 from scipy import ndimage, signal
 
 from pnpkit import images, kernels, restore
@@ -191,8 +193,28 @@ def test_the_command_writes_a_kernel(tmp_path, capsys: pytest.CaptureFixture[str
     out = tmp_path / "k.npy"
     assert program.main(["estimate-kernel", str(tmp_path / "in.png"), "-o", str(out)], standalone_mode=False) == 0
     assert "ESTIMATED from the picture as gaussian" in capsys.readouterr().out
-    assert kernels.load(out).sum() == pytest.approx(1)
+    assert kernels.load(out).sum() == pytest.approx(1) and kernels.estimated(str(out)) is None
     with pytest.raises(InputError, match="exists"):
         program.main(["estimate-kernel", str(tmp_path / "in.png"), "-o", str(out)], standalone_mode=False)
     with pytest.raises(InputError, match="written as"):
         program.main(["estimate-kernel", str(tmp_path / "in.png"), "-o", "k.jpg"], standalone_mode=False)
+
+
+def test_a_saved_estimate_is_still_an_estimate(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """deblur with it does what deblur does without: it neither trusts a doubtful kernel nor calls it given."""
+    weights, y = kernels.gaussian(1.2), torch.zeros(1, 1, 9, 9)
+    place = str(tmp_path / "kernel.png")
+    for form, confidence in (("free-form", 0.42), ("motion:15,30", 0.9), ("gaussian:1.2", 0.3)):
+        kernels.save(place, weights, (form, confidence))
+        kernel, note, estimate = restore.open_kernel(place, y, 0.01)
+        assert estimate is not None and (estimate.spec, estimate.confidence) == (form, confidence)
+        assert note.startswith(f"{place}: ESTIMATED") and f"{confidence:.2f}" in note
+        assert np.array_equal(kernel, kernels.load(place))
+    for text in ("", "free-form", "free-form high", "\x00"):
+        kernels.save(place, weights)
+        with Image.open(place) as image:
+            about = PngImagePlugin.PngInfo()
+            about.add_text(kernels.ESTIMATE, text)
+            image.save(place, pnginfo=about)
+        assert restore.open_kernel(place, y, 0.01)[1:] == (f"given: {place}", None)
+    assert kernels.estimated("gaussian:2") is None
