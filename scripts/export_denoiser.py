@@ -45,11 +45,15 @@ def trained(name: str, architecture: str, args: argparse.Namespace) -> tuple[Net
     config = training.TrainingConfig(**meta["config"])
     run = training.Run(build(architecture, meta["arguments"]), config)
     run.load(checkpoint)
+    if run.progress < 1 and not args.unfinished:
+        raise SystemExit(f"{checkpoint} is {run.progress:.0%} of its schedule: --resume it to its end, or --unfinished")
     training.finish(run)
     network = run.network
     if args.least_step and isinstance(network, Euler):
         network = growth.without_small_steps(network, args.least_step)
-    shutil.copy(args.folder / "training.csv", registry.folder() / name / "training.csv")
+    place = registry.folder() / name
+    place.mkdir(parents=True, exist_ok=True)
+    shutil.copy(args.folder / "training.csv", place / "training.csv")
     return network, {
         "data": "BSDS500 train + test (400 photographs; Arbelaez et al. 2011), Gaussian noise",
         "command": args.command,
@@ -58,6 +62,7 @@ def trained(name: str, architecture: str, args: argparse.Namespace) -> tuple[Net
         "steps": run.step,
         **({"least_step": args.least_step} if args.least_step else {}),
         "hours": round(run.seconds / 3600, 3),
+        **({"unfinished": round(run.progress, 3)} if run.progress < 1 else {}),
         "device": args.device,
         "date": datetime.date.today().isoformat(),
     }
@@ -70,13 +75,13 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="of the training run; none where nothing is learnt")
     parser.add_argument("--command", help="the training command, for the card")
     parser.add_argument("--device", help="what it was trained on, for the card")
+    parser.add_argument("--unfinished", action="store_true", help="take weights of a run whose schedule has not ended")
     parser.add_argument("--least-step", type=float, default=0.0, help="leave out Euler steps whose tau is below this")
     args = parser.parse_args()
     if args.folder and not (args.command and args.device):
         parser.error("a training run needs --command and --device for its card")
     architecture = args.architecture or args.name
     place = registry.folder() / args.name
-    place.mkdir(parents=True, exist_ok=True)
     network, history = trained(args.name, architecture, args) if args.folder else (build(architecture, {}), {})
     network.name = args.name
     card = registry.Card(
@@ -91,6 +96,7 @@ def main() -> None:
         paper=PAPERS[architecture],
         licence="weights: MIT; trained on BSDS500, which is for research use" if args.folder else "MIT",
     )
+    place.mkdir(parents=True, exist_ok=True)
     card = registry.export(network, card, place)
     print(f"{place}\n{card.certificate}")
 
