@@ -1,6 +1,6 @@
 """Real blur (Levin et al. 2009): PSNR with the kernel given and without, and their error ratio, picture by picture.
 
-    python scripts/levin.py --data PATH/levin [--denoiser euler-fast] [--max-steps 40] [--resume]
+    python scripts/levin.py --data PATH/levin [--denoiser euler-guided] [--max-steps 40] [--resume]
 
 Boundary unknown. Scores: borders of 15 pixels dropped, best shift within +-5 pixels in quarter pixels, because
 the centre of a kernel is arbitrary. Error ratio: ||x_blind - x||^2 / ||x_given - x||^2; success: at most 3. Half of
@@ -100,7 +100,7 @@ def save(rows: dict[str, dict[str, object]], args: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--denoiser", default="euler-fast")
+    parser.add_argument("--denoiser", default="euler-guided")
     parser.add_argument("--max-steps", type=int, default=40)
     parser.add_argument("--resume", action="store_true")
     args = parser.parse_args()
