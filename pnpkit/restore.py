@@ -234,7 +234,7 @@ def open_kernel(
         if made is None:
             return weights, f"given: {kernel}", None
         estimate = KernelEstimate(weights, *made, candidates=())
-        return weights, f"{kernel}: {describe(estimate)}", estimate
+        return weights, f"{kernel}: {describe(estimate, 'a picture')}", estimate
     array = kernel.detach().cpu().numpy() if isinstance(kernel, Tensor) else np.asarray(kernel)
     return kernels.normalise(array), f"given: {'x'.join(map(str, array.shape))} array", None
 
@@ -252,11 +252,10 @@ def trustworthy(estimate: KernelEstimate) -> bool:
     return estimate.spec != "free-form" and estimate.confidence >= DOUBTFUL
 
 
-def describe(estimate: KernelEstimate) -> str:
-    """A sentence on an estimated kernel, with the doubt that there is."""
+def describe(estimate: KernelEstimate, source: str = "the picture") -> str:
+    """A sentence on a kernel that was estimated from ``source``, with the doubt that there is."""
     size = "x".join(map(str, estimate.kernel.shape))
     form = f"a free form ({size})" if estimate.spec == "free-form" else estimate.spec
-    source = "the picture" if estimate.candidates else "a picture"
     note = f"ESTIMATED from {source} as {form} (confidence {estimate.confidence:.2f}), not measured"
     if estimate.spec == "sharp" and len(estimate.candidates) == 1:
         return note + "; it is too small or too flat to tell a blur, so only noise is removed: give --kernel"

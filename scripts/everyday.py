@@ -1,10 +1,10 @@
-"""Filling, enlarging and denoising by the command line's own denoisers: a picture of each, PSNR and guarantee.
+"""Filling, enlarging and denoising by the denoisers that the commands take: a picture of each, PSNR and guarantee.
 
     python scripts/everyday.py
 
 The pictures of data/images. Filled in: 40 random scratches, 3 pixels wide, and noise 0.01. Enlarged: means of 2 x 2
-squares, beside bicubic interpolation. Denoised: noise 0.08, its level estimated. Writes docs/results/everyday.json and
-docs/figures/everyday.png, which shows a part of each.
+squares, beside bicubic interpolation. Denoised: noise 0.08. Noise levels are estimated. Writes
+docs/results/everyday.json and docs/figures/everyday.png, which shows a part of each.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (the backend is chosen first)
 
 import pnpkit  # noqa: E402
-from pnpkit import images  # noqa: E402
+from pnpkit import cli, images  # noqa: E402
 from pnpkit.files import write_whole  # noqa: E402
 from pnpkit.metrics import psnr  # noqa: E402
 from pnpkit.problem import Restoration  # noqa: E402
@@ -48,25 +48,25 @@ Task = tuple[np.ndarray, np.ndarray, Restoration, dict[str, float]]
 
 
 def tasks() -> dict[str, Task]:
-    """Per task: the sharp picture, what was given at its size, the restoration, and PSNR (dB)."""
+    """Per task: the sharp picture, what was given at its size, the restoration, and PSNR (dB) of what else there is."""
     rng = np.random.default_rng(0)
     coffee, astronaut, cat = (images.read(PICTURES / f"{n}.png").pixels for n in ("coffee", "astronaut", "cat"))
     found: dict[str, Task] = {}
 
     mask = scratches(coffee.shape[:2], 40, rng)
     noisy = coffee + 0.01 * rng.standard_normal(coffee.shape)
-    run = pnpkit.inpaint(noisy, mask, denoiser="euler-fast")
+    run = pnpkit.inpaint(noisy, mask, denoiser=cli.ONCE)
     found["inpaint"] = (coffee, np.where(mask[..., None], 0, noisy), run, {})
 
     rows, columns = (n // 2 * 2 for n in astronaut.shape[:2])
     sharp = astronaut[:rows, :columns]
     small = sharp.reshape(rows // 2, 2, columns // 2, 2, 3).mean((1, 3))
-    run = pnpkit.upscale(small, 2, denoiser="euler-guided")
+    run = pnpkit.upscale(small, 2, denoiser=cli.GUIDED)
     bicubic = resize(small, sharp.shape[:2], order=3, mode="edge")
     found["upscale"] = (sharp, small.repeat(2, 0).repeat(2, 1), run, {"bicubic": psnr(bicubic, sharp)})
 
     noisy = cat + 0.08 * rng.standard_normal(cat.shape)
-    found["denoise"] = (cat, noisy, pnpkit.denoise(noisy, denoiser="euler-fast"), {})
+    found["denoise"] = (cat, noisy, pnpkit.denoise(noisy, denoiser=cli.ONCE), {})
     return found
 
 

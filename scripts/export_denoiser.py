@@ -37,7 +37,7 @@ PAPERS = {
 }
 
 
-def trained(name: str, architecture: str, args: argparse.Namespace) -> tuple[Network, dict[str, Any]]:
+def trained(architecture: str, args: argparse.Namespace) -> tuple[Network, dict[str, Any]]:
     """The averaged network of a checkpoint, and how it was trained."""
     checkpoint = args.folder / "checkpoint.safetensors"
     with safe_open(checkpoint, "pt") as file:
@@ -51,9 +51,6 @@ def trained(name: str, architecture: str, args: argparse.Namespace) -> tuple[Net
     network = run.network
     if args.least_step and isinstance(network, Euler):
         network = growth.without_small_steps(network, args.least_step)
-    place = registry.folder() / name
-    place.mkdir(parents=True, exist_ok=True)
-    shutil.copy(args.folder / "training.csv", place / "training.csv")
     return network, {
         "data": "BSDS500 train + test (400 photographs; Arbelaez et al. 2011), Gaussian noise",
         "command": args.command,
@@ -81,8 +78,7 @@ def main() -> None:
     if args.folder and not (args.command and args.device):
         parser.error("a training run needs --command and --device for its card")
     architecture = args.architecture or args.name
-    place = registry.folder() / args.name
-    network, history = trained(args.name, architecture, args) if args.folder else (build(architecture, {}), {})
+    network, history = trained(architecture, args) if args.folder else (build(architecture, {}), {})
     network.name = args.name
     card = registry.Card(
         name=args.name,
@@ -96,7 +92,10 @@ def main() -> None:
         paper=PAPERS[architecture],
         licence="weights: MIT; trained on BSDS500, which is for research use" if args.folder else "MIT",
     )
+    place = registry.folder() / args.name
     place.mkdir(parents=True, exist_ok=True)
+    if args.folder:
+        shutil.copy(args.folder / "training.csv", place / "training.csv")
     card = registry.export(network, card, place)
     print(f"{place}\n{card.certificate}")
 

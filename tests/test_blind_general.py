@@ -201,7 +201,7 @@ def test_the_command_writes_a_kernel(tmp_path, capsys: pytest.CaptureFixture[str
 
 
 def test_a_saved_estimate_is_still_an_estimate(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    """deblur with it does what deblur does without: it neither trusts a doubtful kernel nor calls it given."""
+    """It is not called given; any other text under its key is no estimate."""
     weights, y = kernels.gaussian(1.2), torch.zeros(1, 1, 9, 9)
     place = str(tmp_path / "kernel.png")
     for form, confidence in (("free-form", 0.42), ("motion:15,30", 0.9), ("gaussian:1.2", 0.3)):

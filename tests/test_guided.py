@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import catalogue
@@ -111,13 +112,16 @@ def test_a_restoration_looks_twice_and_proves_the_second(network: GuidedEuler) -
     ("spec", "confidence", "looks"), [("free-form", 1.0, 1), ("disk:2", 0.3, 1), ("disk:2", 0.8, 2), ("sharp", 0.9, 1)]
 )
 def test_a_doubtful_kernel_makes_no_guide(
-    network: GuidedEuler, monkeypatch: pytest.MonkeyPatch, spec: str, confidence: float, looks: int
+    network: GuidedEuler, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, spec: str, confidence: float, looks: int
 ) -> None:
     kernel = np.ones((1, 1)) if spec == "sharp" else np.full((3, 3), 1 / 9)
     estimate = KernelEstimate(kernel, spec, confidence, ((spec, 0.0), ("other", -1.0)))
     monkeypatch.setattr(restore, "estimate_kernel", lambda *given: estimate)
     run = restore.deblur(PICTURE, denoiser=network, max_steps=60, tol=1e-3)
     assert run.certificate.averaged and ("with a guide" in str(run.certificate)) == (looks == 2)
+    kernels.save(tmp_path / "kernel.png", kernel, (spec, confidence))
+    later = restore.deblur(PICTURE, str(tmp_path / "kernel.png"), denoiser=network, max_steps=60, tol=1e-3)
+    np.testing.assert_array_equal(later.image, run.image)  # an estimate that was saved is used as it would have been
 
 
 def test_a_first_look_that_never_ends_is_the_result(network: GuidedEuler) -> None:

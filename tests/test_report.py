@@ -72,7 +72,10 @@ def test_the_bound_lies_above_the_residuals_and_only_where_it_is_proven(run: res
     late = re.findall(r'points="([^"]+)"', report.curve(replace(run, bounds=(math.inf, math.inf, *run.bounds[:3]))))
     assert late[1].split()[0].split(",")[0] == late[0].split()[2].split(",")[0], "the bound begins where the proof does"
     assert "stroke-dasharray" not in report.curve(replace(run, bounds=()))
-    assert "second look" not in report.curve(run) and "second look" in report.curve(replace(run, guide_steps=2))
+    assert "second look" not in report.curve(run)
+    for steps, anchor in ((1, "start"), (4, "end")):
+        marked = report.curve(replace(run, guide_steps=steps))
+        assert f'text-anchor="{anchor}">second look' in marked, "the words must stay inside of the drawing"
     assert "nothing was iterated" in report.curve(restore.denoise(np.zeros((8, 8)), 0.05))
     assert "they are 0" in report.curve(replace(run, residuals=(0.0,)))
     gap = re.findall(r'points="([^"]+)"', report.curve(replace(run, residuals=(0.1, math.nan, 0.0, 0.02, 0.01))))[0]
