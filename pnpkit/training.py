@@ -36,8 +36,9 @@ class TrainingConfig:
     """The protocol; the same for every network.
 
     ``hours`` of running time (or ``steps``, when positive) set the length of the cosine schedule; the time of
-    interrupted runs counts. Levels are uniform in [0, top]. The loss is the mean squared error of each sample
-    divided by (sigma + 1/255)^``level_power``; 1.2 makes a decibel weigh about the same at every level.
+    interrupted runs counts. Levels are top * u^``level_skew``, u uniform in [0, 1]: below 1, strong noise comes more
+    often. The loss is the mean squared error of each sample divided by (sigma + 1/255)^``level_power``; 1.2 makes a
+    decibel weigh about the same at every level.
     """
 
     hours: float = 1.0
@@ -52,6 +53,7 @@ class TrainingConfig:
     ema: float = 0.999
     top: float = 50 / 255
     level_power: float = 1.2
+    level_skew: float = 1.0
     seed: int = 0
     checkpoint_minutes: float = 5.0
 
@@ -82,7 +84,7 @@ class Batches:
         """Endless (clean, noisy, levels)."""
         while True:
             clean = torch.stack([self.crop() for _ in range(self.config.batch)]).float() / 255
-            level = torch.rand(self.config.batch, generator=self.generator) * self.config.top
+            level = torch.rand(self.config.batch, generator=self.generator) ** self.config.level_skew * self.config.top
             noise = torch.randn(clean.shape, generator=self.generator)
             yield clean, clean + level[:, None, None, None] * noise, level
 

@@ -160,6 +160,17 @@ def test_finishing_keeps_the_averaged_weights(tmp_path: Path) -> None:
     torch.testing.assert_close(run.network(x, 0.1), expected, atol=2e-3, rtol=0)
 
 
+def test_a_skew_below_one_draws_strong_noise_more_often() -> None:
+    """P(level > top / 2) = 1 - 2^(-1 / skew): a half for 1, three quarters for 1/2."""
+    shares = []
+    for skew in (1.0, 0.5):
+        config = dataclasses.replace(CONFIG, level_skew=skew, batch=2000, patch=8)
+        _, _, level = next(iter(training.Batches(pictures(), config, torch.Generator().manual_seed(0))))
+        assert 0 <= level.min() and level.max() <= config.top
+        shares.append(float((level > config.top / 2).float().mean()))
+    assert shares == pytest.approx([0.5, 0.75], abs=0.05)
+
+
 def test_batches_are_seeded_and_levels_cover_the_range() -> None:
     def batch(seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         return next(iter(training.Batches(pictures(), CONFIG, torch.Generator().manual_seed(seed))))
