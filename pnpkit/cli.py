@@ -74,6 +74,13 @@ def restoring_options(denoiser: str) -> Callable[..., Any]:
             "--max-memory", type=Level(scale=""), default="auto", metavar="GIB", help="auto: half of the machine's."
         ),
         click.option("--linear", is_flag=True, help="Work in linear light (sRGB curve); levels are then of light."),
+        click.option(
+            "--white",
+            type=Level(scale=" in the units of the file"),
+            default="auto",
+            metavar="VALUE",
+            help="What counts as 1, in the units of the file; brighter pixels stay. auto: the largest.",
+        ),
         click.option("--reference", metavar="IMAGE", help="The sharp picture, to report PSNR."),
         click.option("--report", metavar="DIR", help="Write a page: before and after, residuals, proof, settings."),
         click.option("--json", "json_file", metavar="FILE", help="Write status, certificate and figures."),
@@ -128,16 +135,21 @@ def iterating_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def limits_of(picture: Picture) -> tuple[float, float]:
-    """The box for the estimate: a float file may hold values beyond its darkest and brightest."""
-    return (0.0, 1.0) if picture.dtype.kind in "ub" else (-1.0, 2.0)
+    """The box for the estimate: what the type holds; a float file may hold values beyond its darkest and brightest."""
+    import numpy as np
+
+    if picture.dtype.kind == "u":
+        return (0.0, float(np.iinfo(picture.dtype).max) / picture.high)
+    return (-1.0, 1.0 + max(1.0, float(picture.pixels.max())))
 
 
 def chosen(picture: Picture, options: dict[str, Any], *names: str) -> dict[str, Any]:
     """What a restoration is called with: options, and what the file tells of itself."""
     if options["linear"] and (picture.low, picture.high) not in ((0.0, 1.0), (0.0, 255.0), (0.0, 65535.0)):
-        came = f"floats from {picture.low:.6g} to {picture.high:.6g}"
+        came = f"values from {picture.low:.6g} to {picture.high:.6g}"
         raise InputError(f"--linear undoes the sRGB curve of values on the 0..1 scale, got {came}: leave it out")
-    return {"compression": picture.compression, **{name: options[name] for name in names}}
+    here = {"compression": picture.compression, "limits": limits_of(picture)}
+    return here | {name: options[name] for name in names}
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
@@ -161,10 +173,7 @@ def deblur(inputs: tuple[str, ...], out: str | None, **options: Any) -> int:
         from pnpkit import restore
 
         return restore.deblur(
-            picture.pixels,
-            limits=limits_of(picture),
-            callback=show,
-            **chosen(picture, options, "kernel", "boundary", *ITERATING),
+            picture.pixels, callback=show, **chosen(picture, options, "kernel", "boundary", *ITERATING)
         )
 
     return Job(out, "deblurred", restore, options).each(inputs)
@@ -199,10 +208,8 @@ def inpaint(inputs: tuple[str, ...], out: str | None, mask: str, **options: Any)
     def restore(picture: Picture, show: Callable[[Step], None]) -> Restoration:
         from pnpkit import completion, images
 
-        missing, limits = images.marked(images.read(Path(mask))), limits_of(picture)
-        return completion.inpaint(
-            picture.pixels, missing, limits=limits, callback=show, **chosen(picture, options, *ITERATING)
-        )
+        missing = images.marked(images.read(Path(mask)))
+        return completion.inpaint(picture.pixels, missing, callback=show, **chosen(picture, options, *ITERATING))
 
     return Job(out, "inpainted", restore, options, mask=mask).each(inputs)
 
@@ -219,10 +226,7 @@ def upscale(inputs: tuple[str, ...], out: str | None, factor: int, **options: An
     def restore(picture: Picture, show: Callable[[Step], None]) -> Restoration:
         from pnpkit import completion
 
-        limits = limits_of(picture)
-        return completion.upscale(
-            picture.pixels, factor, limits=limits, callback=show, **chosen(picture, options, *ITERATING)
-        )
+        return completion.upscale(picture.pixels, factor, callback=show, **chosen(picture, options, *ITERATING))
 
     return Job(out, "upscaled", restore, options, factor).each(inputs)
 

@@ -26,7 +26,7 @@ from pnpkit.errors import InputError, one_line
 from pnpkit.files import replacing
 from pnpkit.jpeg import compression_error
 from pnpkit.pixels import FLOAT_LIMIT as FLOAT_LIMIT
-from pnpkit.pixels import TYPES, check_pixels, quantised
+from pnpkit.pixels import TYPES, check_pixels, quantised, scale_of
 from pnpkit.pixels import as_float as as_float
 from pnpkit.pixels import from_tensor as from_tensor
 from pnpkit.pixels import to_tensor as to_tensor
@@ -57,11 +57,12 @@ _TIFF_COLOURS = {"MINISBLACK": 1, "MINISWHITE": 1, "PALETTE": 1, "RGB": 3}  # sa
 class Picture:
     """An image and what it takes to write it back as it came: value in the file = low + pixels * (high - low).
 
-    pixels: float32 or float64, (H, W) or (H, W, 3), on the 0..1 scale, without alpha. alpha: (H, W), the file's own
-    values, or None. dtype: of the file, uint8, uint16 or a float. notes: sentences on what reading had to change.
-    exif, icc: raw bytes or None. compression: root mean square error of the pixels that a JPEG's tables tell of, on the
-    0..1 scale; 0 for all others. density: pixels per unit across and down, and the unit as TIFF numbers it (1 none,
-    2 inch, 3 centimetre), or None. description: what a TIFF says of itself, the unit of ImageJ's scale for instance.
+    pixels: float32 or float64, (H, W) or (H, W, 3), on the 0..1 scale or, where a white was given, beyond it, without
+    alpha. alpha: (H, W), the file's own values, or None. dtype: of the file, uint8, uint16 or a float. notes: sentences
+    on what reading had to change. exif, icc: raw bytes or None. compression: root mean square error of the pixels that
+    a JPEG's tables tell of, on the same scale; 0 for all others. density: pixels per unit across and down, and the unit
+    as TIFF numbers it (1 none, 2 inch, 3 centimetre), or None. description: what a TIFF says of itself, the unit of
+    ImageJ's scale for instance.
     """
 
     pixels: np.ndarray
@@ -77,13 +78,14 @@ class Picture:
     description: str = ""
 
 
-def read(path: str | os.PathLike[str], holes: np.ndarray | None = None) -> Picture:
+def read(path: str | os.PathLike[str], holes: np.ndarray | None = None, white: float | None = None) -> Picture:
     """Read a PNG, TIFF, JPEG, WebP, BMP or still GIF file; its content decides, not its extension.
 
     8 and 16 bit integers and floats, grey or RGB, with or without alpha. Palettes and CMYK become RGB, 1 bit becomes
     8 bit grey, EXIF orientation is applied; each leaves a note. Floats stay as they are when all lie in 0..1, else
-    their minimum and maximum become 0 and 1 in float64 (written back exactly up to rounding). What ``holes``
-    marks, (H, W) booleans, is not looked at: floats there, NaN for instance, become the mean of the others.
+    their minimum and maximum become 0 and 1 in float64 (written back exactly up to rounding). ``white``, a value in
+    the units of the file, is what becomes 1 where it is given: what is brighter goes beyond. What ``holes`` marks,
+    (H, W) booleans, is not looked at: floats there, NaN for instance, become the mean of the others.
     Raises InputError, with the path, for a file that is missing, a folder, empty, no image, truncated, of several
     frames, of no pixels or more than MAX_PIXELS, with NaN or inf, or of another layout.
     """
@@ -93,10 +95,10 @@ def read(path: str | os.PathLike[str], holes: np.ndarray | None = None) -> Pictu
         with path.open("rb") as file:
             head = file.read(32)
         if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-            return _read_tiff(path, holes)
+            return _read_tiff(path, holes, white)
         for magic, opener in _PILLOW.items():
             if head.startswith(magic):
-                return _read_pillow(path, opener, head, holes)
+                return _read_pillow(path, opener, head, holes, white)
         came = f"one that begins with {head[:8]!r}: convert it" if head else "an empty one: get it afresh"
         raise InputError(f"{path}: expected a PNG, TIFF, JPEG, WebP or BMP file, got {came}")
     except InputError:
@@ -121,9 +123,9 @@ def check_input(path: str | os.PathLike[str]) -> None:
 def write(path: str | os.PathLike[str], picture: Picture) -> None:
     """Write a picture in the format of the extension with its dtype, range, alpha and, where there is room, metadata.
 
-    Integers are clipped to 0..1 and rounded to nearest; floats are stored as they are. All but JPEG (quality 95, full
-    chroma) are lossless. The file appears whole or not at all. Raises InputError for an unknown extension, an absent
-    folder, content the format cannot hold, NaN, alpha of another shape or type, and a failing encoder or disk.
+    Integers are clipped to their range and rounded to nearest; floats are stored as they are. All but JPEG (quality 95,
+    full chroma) are lossless. The file appears whole or not at all. Raises InputError for an unknown extension, an
+    absent folder, content the format cannot hold, NaN, alpha of another shape or type, and a failing encoder or disk.
     """
     path = Path(path)
     _check_place(path)
@@ -214,7 +216,11 @@ def _check_place(path: Path) -> None:
 
 
 def _read_pillow(
-    path: Path, opener: Callable[[Path], ImageFile], head: bytes, holes: np.ndarray | None = None
+    path: Path,
+    opener: Callable[[Path], ImageFile],
+    head: bytes,
+    holes: np.ndarray | None = None,
+    white: float | None = None,
 ) -> Picture:
     depth = 8
     if opener is PngImagePlugin.PngImageFile:
@@ -236,9 +242,9 @@ def _read_pillow(
             exif, remark = tags.tobytes() if len(tags) else None, ""
         except Exception:  # damaged metadata must not cost the picture
             orientation, exif, remark = 1, None, "damaged EXIF left out"
-        picture = _picture(path, samples, (note, remark), orientation, icc, exif, holes)
+        picture = _picture(path, samples, (note, remark), orientation, icc, exif, holes, white)
         if isinstance(image, JpegImagePlugin.JpegImageFile):
-            picture = replace(picture, compression=compression_error(image))
+            picture = replace(picture, compression=compression_error(image) * 255 / picture.high)
         density = image.info.get("dpi")
         return _dense(picture, None if density is None else [(value, 1) for value in density], _INCH, orientation)
 
@@ -264,7 +270,7 @@ def _read_pypng(path: Path) -> np.ndarray:
     return np.dstack([samples, np.where(opaque, 65535, 0).astype(np.uint16)])
 
 
-def _read_tiff(path: Path, holes: np.ndarray | None) -> Picture:
+def _read_tiff(path: Path, holes: np.ndarray | None, white: float | None) -> Picture:
     with tifffile.TiffFile(path) as tiff:
         pages = [page for page in tiff.pages if isinstance(page, tifffile.TiffPage) and not page.is_reduced]
         page = pages[0]
@@ -284,7 +290,7 @@ def _read_tiff(path: Path, holes: np.ndarray | None) -> Picture:
         if dtype.kind == "b":
             samples, note = samples.astype(np.uint8) * 255, "1 bit converted to 8 bit grey"
         orientation = page.tags.valueof(_ORIENTATION, 1)
-        picture = _picture(path, samples, (note,), orientation, page.iccprofile, holes=holes)
+        picture = _picture(path, samples, (note,), orientation, page.iccprofile, holes=holes, white=white)
         if not page.is_shaped:  # tifffile's own note on the shape is written anew
             picture = replace(picture, description=page.description)
         density = [page.tags.valueof(name) for name in ("XResolution", "YResolution")]
@@ -299,6 +305,7 @@ def _picture(
     icc: bytes | None,
     exif: bytes | None = None,
     holes: np.ndarray | None = None,
+    white: float | None = None,
 ) -> Picture:
     """Turn upright, split off alpha and map to 0..1 what a file holds: (H, W) or (H, W, channels), alpha last."""
     if orientation in _TURNED:
@@ -320,11 +327,8 @@ def _picture(
         colours = colours.copy()
         colours[holes] = colours[~holes].mean()
     check_pixels(f"{path}: ", colours)
-    low, high = (0.0, float(np.iinfo(dtype).max)) if dtype.kind == "u" else (float(colours.min()), float(colours.max()))
-    if dtype.kind == "f" and low >= 0 and high <= 1:
-        low, high = 0.0, 1.0
-    if dtype.kind == "f" and (low, high) != (0, 1):
-        notes += (f"values from {low:.6g} to {high:.6g} are taken as 0 to 1: noise and strength are in these units",)
+    low, high, note = scale_of(f"{path}: ", colours, white)
+    notes += (note,)
     single = dtype.kind == "u" or (dtype != np.float64 and (low, high) == (0, 1))
     pixels = (colours.astype(np.float32 if single else np.float64, order="C") - low) / (high - low or 1.0)
     return Picture(pixels, alpha, dtype, low, high, tuple(filter(None, notes)), exif, icc)

@@ -219,7 +219,7 @@ class Job:
         page, gif = places(name, options)
         self.check_written({"the output": target, "--json": json_path, "--report": page, "--gif": gif})
         holes = None if self.mask is None else images.marked(images.read(Path(self.mask)))
-        picture = images.read(Path(name), holes)
+        picture = images.read(Path(name), holes, options["white"])
         images.check_fits(target, picture)
         reference, onto = outcome.sharp(options["reference"], picture, factor) if options["reference"] else (None, None)
 

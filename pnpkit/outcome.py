@@ -40,13 +40,18 @@ def sharp(name: str, picture: Picture, factor: int = 1) -> tuple[np.ndarray, Cal
 def same_units(picture: Picture, reference: Picture) -> Callable[[np.ndarray], np.ndarray]:
     """From the scale of the picture to that of the reference: floats beyond 0..1 were stretched by their own range.
 
-    Integers are compared by their own 0..1, unless the other file holds floats beyond ``UNIT``: then by their values.
+    Integers are compared by 0..1 of their type, unless the other file holds floats beyond ``UNIT``: then by their
+    values.
     """
+    import numpy as np
+
     floats = [p for p in (picture, reference) if p.dtype.kind == "f"]
     stored = any(max(abs(p.low), abs(p.high)) > UNIT for p in floats)
 
     def range_of(p: Picture) -> tuple[float, float]:
-        return (p.low, p.high - p.low or 1.0) if p.dtype.kind == "f" or stored else (0.0, 1.0)
+        if p.dtype.kind == "f" or stored:
+            return (p.low, p.high - p.low or 1.0)
+        return (0.0, p.high / np.iinfo(p.dtype).max)
 
     (low, span), (zero, unit) = range_of(picture), range_of(reference)
     return lambda pixels: (low - zero + pixels * span) / unit

@@ -22,6 +22,7 @@ from pnpkit.networks.guided import Given, GuidedEuler
 from pnpkit.networks.ridge import Ridge
 from pnpkit.networks.tiles import Shared, within_memory
 from pnpkit.noise import estimate_noise
+from pnpkit.pixels import check_scale
 from pnpkit.precision import convert, decide, rough_denoisers, solve_from
 from pnpkit.settings import Settings, allowed, check_level, choose_device
 from pnpkit.solver import Result, Status, continued, numbered_from
@@ -137,7 +138,7 @@ class Bench:
     def __init__(self, image: np.ndarray | Tensor, settings: Settings):
         self.started, self.settings = time.perf_counter(), settings
         self.iteration, self.network = settings.tools()
-        y, self.back = open_image(image, settings.device, settings.linear, settings.precision)
+        y, self.back = open_image(image, settings.device, settings.linear, settings.precision, settings.limits)
         self.y = convert(y, settings.precision)
 
     def noise_level(self, picture: Tensor, known: np.ndarray | None = None) -> float:
@@ -284,14 +285,19 @@ def penalised_ridge(
 
 
 def open_image(
-    image: np.ndarray | Tensor, device: str | None, linear: bool = False, precision: str = "auto"
+    image: np.ndarray | Tensor,
+    device: str | None,
+    linear: bool = False,
+    precision: str = "auto",
+    limits: tuple[float, float] = (0.0, 1.0),
 ) -> tuple[Tensor, Back]:
     """The picture as a (B, C, H, W) tensor on the device, and the way back to the type (and light) that came.
 
     Arrays become float32, and float64 where that is the precision: many libraries make float64 of everything.
+    Values far outside of 0..1 are refused, unless ``limits`` admit them.
     """
     if linear:
-        stored, restored = open_image(image, device, False, precision)
+        stored, restored = open_image(image, device, False, precision, limits)
         return light.decode(stored), lambda x: restored(light.encode(x))
     place = choose_device(device)
     if isinstance(image, Tensor):
@@ -302,11 +308,9 @@ def open_image(
             raise InputError(f"expected a tensor of float32 or float64, got {image.dtype}: convert it")
         if not bool(torch.isfinite(image).all()):
             raise InputError("the image holds NaN or infinity")
-        if float(image.abs().max()) > images.FLOAT_LIMIT:
-            came = f"{float(image.min()):.6g}..{float(image.max()):.6g}"
-            raise InputError(f"expected a tensor on the 0..1 scale, got {came}: divide, e.g. by 255")
+        check_scale("a tensor", float(image.min()), float(image.max()), limits)
         return image.to(place), lambda x: x.to(image)
-    pixels, restore = images.as_float(np.asarray(image))
+    pixels, restore = images.as_float(np.asarray(image), limits)
     dtype = torch.float64 if precision == "float64" else torch.float32
     return images.to_tensor(pixels, dtype).to(place), lambda x: restore(images.from_tensor(x.cpu()))
 

@@ -89,7 +89,8 @@ def deblur(
         max_memory: GiB that the run may take; None is half of the machine's. The network works on tiles when needed.
         precision: float32, float64, or bfloat16: early steps in that, then float32, of which alone certificate and last
             residual speak (``precision``). auto keeps the picture's type and probes whether bfloat16 pays here.
-        limits: the box that the estimate is kept in; its projection is part of T.
+        limits: the box that the estimate is kept in; its projection is part of T. Pictures with values beyond 10 are
+            refused unless it admits them: stars a hundred times as bright as what counts as 1, for instance.
         callback: called with a ``Step`` after every evaluation.
         linear: undo the sRGB curve before and apply it after: blur and noise happen in light, files hold about its
             1/2.4th power. Noise level, strength, limits and the callback's iterates are then of linear light.
@@ -137,6 +138,7 @@ def denoise(
     device: str | None = None,
     max_memory: float | None = None,
     precision: str = "auto",
+    limits: tuple[float, float] = (0.0, 1.0),
     linear: bool = False,
     compression: float = 0.0,
 ) -> Restoration:
@@ -146,6 +148,7 @@ def denoise(
         image, noise_level, denoiser, device, max_memory, linear, compression: as those of ``deblur``.
         strength: sigma of the denoiser, 0..1 scale; None or "auto" is the noise level.
         precision: auto, float32 or float64; not bfloat16, for no later step would make good what it rounds.
+        limits: what the picture may hold; values beyond 10 are refused unless they admit them. Nothing is cut.
 
     Raises:
         InputError: anything that cannot be used, in one sentence.
@@ -153,7 +156,7 @@ def denoise(
     started = time.perf_counter()
     if precision == "bfloat16":
         raise InputError("denoising is one step, and no later one makes good what bfloat16 rounds: use float32")
-    y, back = open_image(image, device, linear, precision)
+    y, back = open_image(image, device, linear, precision, limits)
     y = convert(y, precision)
     network = open_denoiser(denoiser, y.device)
     noise = noise_level_of(y, noise_level, compression, linear)

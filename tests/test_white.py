@@ -1,0 +1,105 @@
+"""Pictures whose brightest pixels stand far above the rest: a star, a lamp, a hot pixel. ``--white`` says what is 1."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+import tifffile
+from scipy import ndimage
+
+import pnpkit as pk
+from pnpkit import images, kernels
+from pnpkit.errors import InputError
+
+SKY, NOISE, STAR = 200.0, 8.0, 3e5  # in the units of the camera
+BLUR = "gaussian:1.5"
+SIDE = 56
+
+
+def sky() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A scene, the same blurred and noisy, and where the bright star does not reach."""
+    generator = np.random.default_rng(0)
+    scene = np.full((SIDE, SIDE), SKY)
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    for row, column, light in ((20, 45, 120.0), (45, 40, 80.0), (50, 15, 150.0)):
+        scene += light * np.exp(-np.hypot(rows - row, columns - column) / 3)
+    for row, column in generator.integers(4, SIDE - 4, (12, 2)):
+        scene[row, column] += 600
+    scene[16, 16] += STAR
+    blurred = ndimage.convolve(scene, kernels.parse(BLUR), mode="nearest")
+    noisy = blurred + NOISE * generator.standard_normal(scene.shape)
+    return scene, noisy, np.hypot(rows - 16, columns - 16) > 18
+
+
+def test_a_white_of_its_own_and_back_again(tmp_path: Path) -> None:
+    generator = np.random.default_rng(1)
+    for name, values in {
+        "a.tif": generator.normal(1000, 300, (8, 9)).astype(np.float32),
+        "b.png": generator.integers(0, 65536, (8, 9), np.uint16),
+        "c.png": generator.integers(0, 256, (8, 9, 3), np.uint8),
+    }.items():
+        imageio.imwrite(tmp_path / name, values)
+        white = float(np.quantile(values, 0.4))
+        picture = images.read(tmp_path / name, white=white)
+        low = float(values.min()) if name == "a.tif" else 0.0
+        assert (picture.low, picture.high) == (low, white)
+        np.testing.assert_allclose(picture.pixels, (values - low) / (white - low), rtol=1e-6, atol=1e-6)
+        assert "the brightest" in picture.notes[0] and f"{white:.6g} are taken as 0 to 1" in picture.notes[0]
+        images.write(tmp_path / f"out-{name}", picture)
+        np.testing.assert_array_equal(imageio.imread(tmp_path / f"out-{name}"), values)
+
+
+def test_a_jpegs_error_is_on_the_same_scale(tmp_path: Path) -> None:
+    values = np.random.default_rng(1).integers(0, 256, (32, 32, 3), np.uint8)
+    imageio.imwrite(tmp_path / "a.jpg", values, quality=60)
+    usual, half = images.read(tmp_path / "a.jpg"), images.read(tmp_path / "a.jpg", white=127.5)
+    assert half.compression == pytest.approx(2 * usual.compression) and usual.compression > 0
+
+
+def test_a_white_below_black_is_refused(cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    tifffile.imwrite(tmp_path / "a.tif", np.linspace(500, 900, 64, dtype=np.float32).reshape(8, 8))
+    code, _, error = cli("denoise", tmp_path / "a.tif", "--white", 400)
+    assert code == 2 and "expected a white above 500" in error and len(error.splitlines()) == 1
+    assert cli("denoise", tmp_path / "a.tif", "--white", "bright")[0] == 2
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.tif"]
+
+
+def test_only_pictures_with_most_of_the_scale_unused_hear_of_it(tmp_path: Path) -> None:
+    _, noisy, _ = sky()
+    usual = np.random.default_rng(0).uniform(100, 900, (SIDE, SIDE))
+    for values, heard in ((noisy.astype(np.float32), True), (usual.astype(np.float32), False), (usual / 1e3, False)):
+        tifffile.imwrite(tmp_path / "a.tif", values)
+        assert ("--white" in " ".join(images.read(tmp_path / "a.tif").notes)) == heard
+    assert "--white" not in " ".join(images.read(tmp_path / "a.tif", white=0.5).notes)
+
+
+def test_what_is_faint_is_restored_beside_a_star(cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    scene, noisy, faint = sky()
+    truth = ndimage.gaussian_filter(scene, 0.7)  # stars as wide as a pixel
+
+    def error(picture: np.ndarray) -> float:
+        return float(np.sqrt(np.square(ndimage.gaussian_filter(picture, 0.7) - truth)[faint].mean()))
+
+    tifffile.imwrite(tmp_path / "sky.tif", noisy.astype(np.float32))
+    command = ("deblur", tmp_path / "sky.tif", "--kernel", BLUR, "--tol", 1e-3)
+    assert cli(*command, "-o", tmp_path / "usual.tif")[0] == 0
+    code, text, _ = cli(*command, "--white", 800, "-o", tmp_path / "white.tif")
+    assert code == 0 and "the brightest" in text and "converges to a fixed point from any start" in text
+    usual, white = (tifffile.imread(tmp_path / f"{name}.tif") for name in ("usual", "white"))
+    assert error(white) < 0.7 * error(usual) and error(white) < 0.8 * error(noisy)
+    assert white[16, 16] > 10 * 800, "the star stays"
+
+
+def test_arrays_may_go_as_far_as_their_limits_say() -> None:
+    x = np.random.default_rng(0).uniform(0, 1, (12, 12))
+    x[6, 6] = 40
+    for call in (
+        lambda **more: pk.denoise(x, 0.02, denoiser="wavelet", **more),
+        lambda **more: pk.deblur(x, "box:3", denoiser="wavelet", noise_level=0.02, max_steps=2, **more),
+    ):
+        with pytest.raises(InputError, match=r"on the 0\.\.1 scale, got .*40"):
+            call()
+        assert call(limits=(0, 50)).image.max() > 20
