@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 BAD_INPUT = 2
 ONCE, GUIDED = "euler-fast", "euler-guided"  # denoisers: the latter where a second look gains (docs/lab-book.md)
+STAR = 100.0  # a star may become so many times as high as a blur has left it
 RESTORING = ("denoiser", "noise_level", "strength", "device", "max_memory", "precision", "linear")
 ITERATING = (*RESTORING, "splitting", "tau", "method", "tol", "max_steps")
 
@@ -135,12 +136,14 @@ def iterating_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def limits_of(picture: Picture) -> tuple[float, float]:
-    """The box for the estimate: what the type holds; a float file may hold values beyond its darkest and brightest."""
+    """The box for the estimate: what the type holds; a float file may hold values beyond its darkest and brightest, and
+    of a star that was blurred by far."""
     import numpy as np
 
     if picture.dtype.kind == "u":
         return (0.0, float(np.iinfo(picture.dtype).max) / picture.high)
-    return (-1.0, 1.0 + max(1.0, float(picture.pixels.max())))
+    brightest = float(picture.pixels.max())
+    return (-1.0, 2.0 if brightest <= 1 else STAR * brightest)
 
 
 def chosen(picture: Picture, options: dict[str, Any], *names: str) -> dict[str, Any]:
