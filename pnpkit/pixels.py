@@ -83,7 +83,7 @@ def scale_of(where: str, values: np.ndarray, white: float | None) -> tuple[float
         taken = f"values from {low:.6g} to {high:.6g} are taken as 0 to 1{beyond}"
         sentences.append(f"{taken}: noise and strength are in these units")
     usual = float(np.quantile(values.reshape(-1)[:: max(1, values.size // LOOKED_AT)], USUAL))
-    if white is None and dtype != np.uint8 and most > low and usual - low < FAINT * span:
+    if white is None and dtype != np.uint8 and 0 < usual - low < FAINT * span:
         few = f"{100 * USUAL:g} % of the values are in the lowest {100 * FAINT:g} % of the range, below {usual:.6g}"
         sentences.append(f"{few}: a white near that (--white) gives them all of the scale")
     return low, high, "; ".join(sentences)

@@ -73,7 +73,26 @@ def test_only_pictures_with_most_of_the_scale_unused_hear_of_it(tmp_path: Path) 
     for values, heard in ((noisy.astype(np.float32), True), (usual.astype(np.float32), False), (usual / 1e3, False)):
         tifffile.imwrite(tmp_path / "a.tif", values)
         assert ("--white" in " ".join(images.read(tmp_path / "a.tif").notes)) == heard
-    assert "--white" not in " ".join(images.read(tmp_path / "a.tif", white=0.5).notes)
+    tifffile.imwrite(tmp_path / "a.tif", noisy.astype(np.float32))
+    assert "--white" not in " ".join(images.read(tmp_path / "a.tif", white=800).notes), "it was given"
+    noisy[noisy < 1000] = 0
+    tifffile.imwrite(tmp_path / "a.tif", noisy.astype(np.uint16))
+    assert images.read(tmp_path / "a.tif").notes == (), "nothing that is faint: no white would serve it"
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_psnr_does_not_depend_on_the_white(cli, tmp_path: Path, dtype: type) -> None:  # type: ignore[no-untyped-def]
+    generator = np.random.default_rng(2)
+    clean = generator.uniform(50, 200, (24, 24))
+    for name, values in (("clean", clean), ("noisy", clean + 5 * generator.standard_normal(clean.shape))):
+        tifffile.imwrite(tmp_path / f"{name}.tif", values.astype(dtype))
+    command = ("denoise", tmp_path / "noisy.tif", "--denoiser", "identity", "--reference", tmp_path / "clean.tif")
+    found = []
+    for number, more in enumerate(((), ("--white", 150))):
+        code, text, _ = cli(*command, *more, "-o", tmp_path / f"out-{number}.tif")
+        assert code == 0
+        found.append(text.split("PSNR ")[1].split(" dB")[0])
+    assert found[0] == found[1]
 
 
 def test_what_is_faint_is_restored_beside_a_star(cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
