@@ -50,6 +50,16 @@ class Level(click.ParamType):
         return number
 
 
+LINEAR = click.option("--linear", is_flag=True, help="Work in linear light (sRGB curve); levels are then of light.")
+WHITE = click.option(
+    "--white",
+    type=Level(scale=" in the units of the file"),
+    default="auto",
+    metavar="VALUE",
+    help="What counts as 1, in the units of the file; brighter pixels stay. auto: the largest.",
+)
+
+
 def image_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options that every command from image to image has."""
     options = [
@@ -74,14 +84,8 @@ def restoring_options(denoiser: str) -> Callable[..., Any]:
         click.option(
             "--max-memory", type=Level(scale=""), default="auto", metavar="GIB", help="auto: half of the machine's."
         ),
-        click.option("--linear", is_flag=True, help="Work in linear light (sRGB curve); levels are then of light."),
-        click.option(
-            "--white",
-            type=Level(scale=" in the units of the file"),
-            default="auto",
-            metavar="VALUE",
-            help="What counts as 1, in the units of the file; brighter pixels stay. auto: the largest.",
-        ),
+        LINEAR,
+        WHITE,
         click.option("--reference", metavar="IMAGE", help="The sharp picture, to report PSNR."),
         click.option("--report", metavar="DIR", help="Write a page: before and after, residuals, proof, settings."),
         click.option("--json", "json_file", metavar="FILE", help="Write status, certificate and figures."),
@@ -266,8 +270,12 @@ def blur(
 @program.command("estimate-kernel")
 @click.argument("image")
 @click.option("--noise-level", type=Level(), default="auto", help="Noise, 0..1 scale; auto estimates it.")
+@LINEAR
+@WHITE
 @image_options
-def estimate_kernel(image: str, noise_level: float | None, out: str | None, **options: Any) -> int:
+def estimate_kernel(
+    image: str, noise_level: float | None, linear: bool, white: float | None, out: str | None, **options: Any
+) -> int:
     """Estimate the blur of a photograph: none, a Gaussian, a motion, a disk or a free form."""
     from pnpkit import images, kernels, restore
 
@@ -281,8 +289,8 @@ def estimate_kernel(image: str, noise_level: float | None, out: str | None, **op
         raise InputError(f"the folder of {target} does not exist")
     if target.exists() and (not options["overwrite"] or target.samefile(source)):
         raise InputError(f"{target}: exists already: choose another name, or --overwrite what is not the input")
-    picture = images.read(source)
-    estimate = restore.estimate_kernel_of(picture.pixels, noise_level, compression=picture.compression)
+    picture = images.read(source, white=white)
+    estimate = restore.estimate_kernel_of(picture.pixels, noise_level, **chosen(picture, {"linear": linear}, "linear"))
     kernels.save(target, estimate.kernel, (estimate.spec, estimate.confidence))
     if not options["quiet"]:
         click.echo(f"{image} -> {target}: {restore.describe(estimate)}")

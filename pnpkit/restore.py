@@ -243,11 +243,17 @@ def open_kernel(
 
 
 def estimate_kernel_of(
-    image: np.ndarray, noise_level: float | None = None, *, compression: float = 0.0
+    image: np.ndarray,
+    noise_level: float | None = None,
+    *,
+    compression: float = 0.0,
+    limits: tuple[float, float] = (0.0, 1.0),
+    linear: bool = False,
 ) -> KernelEstimate:
     """The blur of a picture, as ``deblur`` with ``kernel="auto"`` would take it. Arguments as there."""
-    pixels, _ = images.as_float(image)
-    return estimate_kernel(pixels, noise_level_of(images.to_tensor(pixels), noise_level, compression, linear=False))
+    y = images.to_tensor(images.as_float(image, limits)[0])
+    y = light.decode(y) if linear else y
+    return estimate_kernel(images.from_tensor(y.double()), noise_level_of(y, noise_level, compression, linear))
 
 
 def trustworthy(estimate: KernelEstimate) -> bool:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import imageio.v3 as imageio
 import numpy as np
 import pytest
+import skimage.data
 import tifffile
 from scipy import ndimage
 
 import pnpkit as pk
-from pnpkit import images, kernels
+from pnpkit import images, kernels, restore
 from pnpkit.errors import InputError
 
 SKY, NOISE, STAR = 200.0, 8.0, 3e5  # in the units of the camera
@@ -122,3 +124,18 @@ def test_arrays_may_go_as_far_as_their_limits_say() -> None:
         with pytest.raises(InputError, match=r"on the 0\.\.1 scale, got .*40"):
             call()
         assert call(limits=(0, 50)).image.max() > 20
+
+
+@pytest.mark.parametrize("more", [(), ("--white", 3e4), ("--linear",)])
+def test_estimate_kernel_says_what_deblur_would_take(cli, tmp_path: Path, more: tuple) -> None:  # type: ignore[no-untyped-def]
+    linear = "--linear" in more
+    sharp = np.asarray(skimage.data.astronaut()[100:180, 180:260] / 255.0)
+    blurred = np.clip(restore.simulate(sharp, "gaussian:1.5", 0.002, linear=linear), 0, 1)
+    tifffile.imwrite(tmp_path / "a.tif", np.rint(65535 * blurred).astype(np.uint16))
+    code, alone, _ = cli("estimate-kernel", tmp_path / "a.tif", "-o", tmp_path / "k.png", *more)
+    assert code == 0
+    limit = ("--denoiser", "wavelet", "--max-steps", 1)
+    assert cli("deblur", tmp_path / "a.tif", "--json", tmp_path / "a.json", *limit, *more)[0] == 0
+    assert alone.splitlines()[0].endswith(json.loads((tmp_path / "a.json").read_text())["kernel"])
+    if linear:
+        assert alone != cli("estimate-kernel", tmp_path / "a.tif", "-o", tmp_path / "other.png")[1]
