@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from deepinv.optim import Prior
 from deepinv.physics import LinearPhysics
+from deepinv.utils import TensorList
 from torch import Tensor
 
 from pnpkit import proximal
@@ -28,12 +29,13 @@ from pnpkit.solver import Result, Step, solve
 from pnpkit.splittings import forward_backward, penalised
 
 Operator: TypeAlias = Any  # a LinearPhysics, a matrix (numpy or torch) or a scipy LinearOperator
+Measurement: TypeAlias = np.ndarray | Tensor | TensorList
 Callback = Callable[[Step], None]
 
 
 def proximal_gradient(
     operator: Operator,
-    y: np.ndarray | Tensor,
+    y: Measurement,
     prox: Callable[[float], Map] | Prior,
     *,
     tau: float | None = None,
@@ -46,7 +48,8 @@ def proximal_gradient(
 
     Args:
         operator: A, a deepinv LinearPhysics, a matrix (m, n), numpy or torch, or a scipy LinearOperator.
-        y: what A gives, floats: (m,) for a matrix, (B, C, H, W) for physics; the result has the type of y.
+        y: what A gives, floats: (m,) for a matrix, (B, C, H, W) for physics, a ``TensorList`` for a stack of physics;
+            the result is an array where y is one.
         prox: tau -> the proximal map of tau g, e.g. ``lambda tau: proximal.soft_threshold(tau * 0.1)``; or a deepinv
             prior g (``ecosystem.from_prior``).
         tau: step in (0, 2/L); default 1.9/L.
@@ -57,17 +60,28 @@ def proximal_gradient(
         StepSizeError: tau outside (0, 2/L).
         InputError: y that is not of finite floats, or does not fit A.
     """
+    options = {"iteration": iteration, "tol": tol, "max_steps": max_steps, "callback": callback}
+    return _by_steps(operator, y, prox, tau, Fidelity.default_step, options)
+
+
+def _by_steps(
+    operator: Operator,
+    y: Measurement,
+    prox: Callable[[float], Map] | Prior,
+    tau: float | None,
+    usual: Callable[[Fidelity], float],
+    options: dict[str, Any],
+) -> Result:
+    """Proximal gradient steps: tau, or the ``usual`` step of the fidelity."""
     physics, data, back = open_problem(operator, y)
     fidelity = LeastSquares(physics, data)
-    step = fidelity.default_step() if tau is None else tau
+    step = usual(fidelity) if tau is None else tau
     at = from_prior(prox) if isinstance(prox, Prior) else prox
     map = forward_backward(fidelity, at(step), step)
-    return back(solve(map, fidelity.start(), iteration=iteration, tol=tol, max_steps=max_steps, callback=callback))
+    return back(solve(map, fidelity.start(), **options))
 
 
-def projected_gradient(
-    operator: Operator, y: np.ndarray | Tensor, limits: tuple[float, float] | Map, **options: Any
-) -> Result:
+def projected_gradient(operator: Operator, y: Measurement, limits: tuple[float, float] | Map, **options: Any) -> Result:
     """min 1/2 ||A x - y||^2 over a box (low, high) or any convex set given by its projection.
 
     Options, types and errors are those of ``proximal_gradient``.
@@ -76,7 +90,7 @@ def projected_gradient(
     return proximal_gradient(operator, y, lambda tau: projection, **options)
 
 
-def ista(operator: Operator, y: np.ndarray | Tensor, weight: float, **options: Any) -> Result:
+def ista(operator: Operator, y: Measurement, weight: float, **options: Any) -> Result:
     """min 1/2 ||A x - y||^2 + weight ||x||_1 by proximal gradient (Daubechies et al. 2004).
 
     Options, types and errors are those of ``proximal_gradient``.
@@ -84,20 +98,23 @@ def ista(operator: Operator, y: np.ndarray | Tensor, weight: float, **options: A
     return proximal_gradient(operator, y, lambda tau: proximal.soft_threshold(tau * weight), **options)
 
 
-def fista(operator: Operator, y: np.ndarray | Tensor, weight: float, **options: Any) -> Result:
+def fista(operator: Operator, y: Measurement, weight: float, **options: Any) -> Result:
     """``ista`` with the momentum of Chambolle & Dossal (2015), tau = 1/L unless given.
 
     Options, types and errors are those of ``proximal_gradient``.
     """
-    physics, data, back = open_problem(operator, y)
-    options.setdefault("tau", 1 / LeastSquares(physics, data).L)
-    options.setdefault("iteration", Fista())
-    return back(proximal_gradient(physics, data, lambda tau: proximal.soft_threshold(tau * weight), **options))
+    usual = {"iteration": Fista(), "tol": 1e-6, "max_steps": 10_000}
+    tau = options.pop("tau", None)
+
+    def at(tau: float) -> Map:
+        return proximal.soft_threshold(tau * weight)
+
+    return _by_steps(operator, y, at, tau, Fidelity.unit_step, usual | options)
 
 
 def regularised(
     operator: Operator,
-    y: np.ndarray | Tensor,
+    y: Measurement,
     regulariser: Fidelity,
     *,
     limits: tuple[float, float] = (0.0, 1.0),
@@ -125,7 +142,7 @@ def regularised(
 
 def plug_and_play(
     operator: Operator,
-    y: np.ndarray | Tensor,
+    y: Measurement,
     denoiser: Network | Callable[[Tensor, float], Tensor] | Map,
     *,
     strength: float,
@@ -160,14 +177,15 @@ def plug_and_play(
 
 
 def open_problem(
-    operator: Operator, y: np.ndarray | Tensor
-) -> tuple[LinearPhysics, Tensor, Callable[[Result], Result]]:
+    operator: Operator, y: Measurement
+) -> tuple[LinearPhysics, Tensor | TensorList, Callable[[Result], Result]]:
     """Physics, data as a batch, and the way back: numpy in, numpy out; a vector in, a vector out."""
-    data = torch.as_tensor(y)
-    if not data.is_floating_point() or not bool(torch.isfinite(data).all()):
-        raise InputError(f"y must hold finite floats, got {data.dtype}")
+    data = y if isinstance(y, TensorList) else torch.as_tensor(y)
+    for part in data if isinstance(data, TensorList) else (data,):
+        if not part.is_floating_point() or not bool(torch.isfinite(part).all()):
+            raise InputError(f"y must hold finite floats, got {part.dtype}")
     physics = operator if isinstance(operator, LinearPhysics) else from_matrix(operator)
-    vector = data.ndim == 1
+    vector = isinstance(data, Tensor) and data.ndim == 1
 
     def back(run: Result) -> Result:
         x = run.x[0] if vector else run.x

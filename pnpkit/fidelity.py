@@ -2,12 +2,14 @@ r"""Data fidelities: convex f with an L-smooth gradient, which know L, mu, and w
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
-from deepinv.physics import DecomposablePhysics, LinearPhysics
+from deepinv.physics import LinearPhysics
+from deepinv.utils import TensorList
 from torch import Tensor
 
 from pnpkit import certificates
@@ -15,8 +17,8 @@ from pnpkit.certificates import Certificate, Kind, Side
 from pnpkit.errors import InputError, StepSizeError
 from pnpkit.maps import Map
 from pnpkit.operators import normal
-from pnpkit.operators.matrix import MatrixPhysics
-from pnpkit.operators.norms import NormBound, norm_bound, smallest_singular_value
+from pnpkit.operators.kinds import state, unchanged
+from pnpkit.operators.norms import NormBound, norm_bound, smallest_singular_value, squares
 
 
 class Fidelity(ABC):
@@ -49,6 +51,10 @@ class Fidelity(ABC):
     def default_step(self) -> float:
         """1.9 / L, near the end of the legal interval: the fewest iterations at a given proof."""
         return 1.9 / self.L if self.L > 0 else 1.0
+
+    def unit_step(self) -> float:
+        """1 / L: the largest step at which f is majorised, as FISTA needs it."""
+        return 1 / self.L if self.L > 0 else 1.0
 
     def check_step(self, tau: float) -> None:
         """Refuse a step outside (0, 2/L), naming the largest legal one."""
@@ -91,14 +97,18 @@ class LeastSquares(Fidelity):
     """f(x) = 1/2 ||A x - y||^2, summed over pixels and channels, per image of the batch.
 
     Args:
-        operator: the forward model A, any deepinv ``LinearPhysics``.
-        y: the measurement, (B, C, H, W).
+        operator: the forward model A, any deepinv ``LinearPhysics``, as it is now: f refuses to go on with one whose
+            tensors were replaced or written to, since L is that of before. (Other attributes are not watched.)
+        y: the measurement, (B, C, H, W); a ``TensorList`` for a stack of operators.
         norm: a bound on ||A|| that the user vouches for; it is named as a premise. Without it the bound comes from
             ``operators.norm_bound``: proven where the structure of A allows it, measured otherwise.
+
+    Raises:
+        InputError: a norm that is none, a stack without its adjoint, and, later, an operator that was changed.
     """
 
-    def __init__(self, operator: LinearPhysics, y: Tensor, norm: float | None = None):
-        self.operator, self.y = operator, y
+    def __init__(self, operator: LinearPhysics, y: Tensor | TensorList, norm: float | None = None):
+        self.operator, self.y, self._state = operator, y, state(operator)
         self.premises = ()
         if norm is not None:
             if not 0 < norm < math.inf:
@@ -113,17 +123,29 @@ class LeastSquares(Fidelity):
         sign = "<=" if self.side is Side.PROVEN else ">="
         self.method = f"L = ||A||^2 {sign} {self.L:.6g} ({self.norm.method})"
 
+    def with_data(self, y: Tensor | TensorList) -> LeastSquares:
+        """The same for other measurements: A, and what is known of its norm, stay."""
+        other = copy.copy(self)
+        other.y = y
+        return other
+
+    def model(self) -> LinearPhysics:
+        """A, if it is still the operator that L was found for."""
+        if not unchanged(self._state, self.operator):
+            raise InputError("the operator was changed after its norm was found: make a new LeastSquares")
+        return self.operator
+
     def start(self) -> Tensor:
         """An image of the domain: A^T y."""
-        return self.operator.A_adjoint(self.y)
+        return self.model().A_adjoint(self.y)
 
     def value(self, x: Tensor) -> Tensor:
         """f(x) per image, shape (B,)."""
-        return 0.5 * (self.operator.A(x) - self.y).square().flatten(1).sum(1)
+        return 0.5 * squares(self.model().A(x) - self.y)
 
     def gradient(self, x: Tensor) -> Tensor:
         """A^T (A x - y)."""
-        return self.operator.A_adjoint(self.operator.A(x) - self.y)
+        return self.model().A_adjoint(self.operator.A(x) - self.y)
 
     def prox(self, tau: float) -> Map:
         """prox_{tau f}(x) = argmin_u f(u) + 1/(2 tau) ||u - x||^2, for any tau > 0: firmly nonexpansive.
@@ -131,33 +153,26 @@ class LeastSquares(Fidelity):
         In closed form where the physics has a singular value decomposition; otherwise by conjugate gradients to a
         proven error, which is named as a premise; see ``operators.normal``. No norm of A is needed.
         """
-        if not 0 < float(torch.as_tensor(tau, dtype=self.y.dtype)) < math.inf:
+        dtype = (self.y[0] if isinstance(self.y, TensorList) else self.y).dtype
+        if not 0 < float(torch.as_tensor(tau, dtype=dtype)) < math.inf:
             raise InputError(f"a proximal map needs a finite tau > 0, got {tau}")
-        closed = isinstance(self.operator, (DecomposablePhysics, MatrixPhysics))
+        closed = normal.is_closed(self.operator)
         method = f"proximal map of a convex function, tau = {tau:.6g}, " + ("closed form" if closed else "iterative")
-        premises = () if closed else (normal.premise(tau, self.y.dtype),)
+        premises = normal.premises(self.operator, tau, dtype)
         certificate = Certificate("prox tau f", 1.0, 0.5, Side.PROVEN, method, premises, kind=Kind.PROX)
+        point = normal.proximal_point(self.model(), self.y, tau)
+
+        def nearest(x: Tensor) -> Tensor:
+            self.model()  # refuses an operator that was changed
+            return point(x)
+
         return Map(
-            self._closed(tau) if closed else self._solved(tau),
+            nearest,
             certificate,
             objective=lambda x: tau * self.value(x),
             pace=self.pace(tau),
-            error=0.0 if closed else normal.error(tau, self.y.dtype),
+            error=0.0 if closed else normal.error(tau, dtype),
         )
-
-    def _closed(self, tau: float) -> Callable[[Tensor], Tensor]:
-        """x + V m (U^T y - m V^T x) / (m^2 + 1/tau): exact where V is not square, too, and rounds like x, not tau x."""
-        operator = self.operator
-        if isinstance(operator, MatrixPhysics):
-            return lambda x: operator.prox_l2(x, self.y, tau)
-        mask = torch.as_tensor(operator.mask, device=self.y.device)
-        weight, seen = mask.conj() / (mask.abs().square() + 1 / tau), operator.U_adjoint(self.y)
-        return lambda x: x + operator.V(weight * (seen - mask * operator.V_adjoint(x)))
-
-    def _solved(self, tau: float) -> Callable[[Tensor], Tensor]:
-        data = self.operator.A_adjoint(self.y)
-        inverse = normal.normal_solver(self.operator, data, tau)
-        return lambda x: inverse(x + tau * data)
 
 
 class Smooth(Fidelity):

@@ -11,14 +11,14 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from deepinv.physics import DecomposablePhysics, LinearPhysics
+from deepinv.physics import LinearPhysics
 from torch import Tensor
 
 from pnpkit import total_variation as tv
 from pnpkit.certificates import Certificate, Kind, Side
 from pnpkit.errors import InputError
 from pnpkit.maps import Map
-from pnpkit.operators.matrix import MatrixPhysics
+from pnpkit.operators import normal
 from pnpkit.wavelets import Basis
 
 
@@ -207,8 +207,8 @@ def data_ball(operator: LinearPhysics, y: Tensor, radius: float) -> Map:
     by Newton's method on 1/||A u(g) - y||, which is concave in g: the iterates rise to the root (Reinsch 1971).
 
     Args:
-        operator: deepinv physics whose ``prox_l2`` is in closed form (``BlurFFT``, matrices, masks); otherwise the
-            exactness of its solver is a premise.
+        operator: deepinv physics. Where u(g) has no closed form (blurs, masks and matrices have one) the exactness
+            of the solver is a premise, see ``operators.normal``.
         y: (B, ...) measurements, or one for all images.
         radius: > 0; about sqrt(number of pixels) * noise level.
 
@@ -223,10 +223,9 @@ def data_ball(operator: LinearPhysics, y: Tensor, radius: float) -> Map:
 
     project(operator.A_adjoint(y))  # refuses an empty set now
     map = _prox(f"proj data ball {radius:.6g}", project)
-    if isinstance(operator, (DecomposablePhysics, MatrixPhysics)):
-        return map
-    premise = f"deepinv's solver for the data term is exact (its tolerance: {operator.tol:g})"
-    return replace(map, certificate=replace(map.certificate, premises=(premise,)))
+    premises = normal.premises(operator, 1.0, y.dtype)
+    error = 0.0 if normal.is_closed(operator) else normal.error(1.0, y.dtype)
+    return replace(map, certificate=replace(map.certificate, premises=premises), error=error)
 
 
 def _enter(operator: LinearPhysics, z: Tensor, y: Tensor, radius: float) -> Tensor:
@@ -240,12 +239,12 @@ def _enter(operator: LinearPhysics, z: Tensor, y: Tensor, radius: float) -> Tens
             return u
         pulled = operator.A_adjoint(residual)
         if float(weight) > 0:
-            pulled = operator.prox_l2(pulled, nothing, weight)
+            pulled = normal.proximal_point(operator, nothing, weight)(pulled)
         slope = (residual * operator.A(pulled)).sum()  # -d/dg of ||residual||^2 / 2
         if not float(slope) > 0:
             break
         weight = weight + (size / radius - 1) * size.square() / slope
-        u = operator.prox_l2(z, y, weight)
+        u = normal.proximal_point(operator, y, weight)(z)
     raise InputError(f"the data ball is empty: no image comes within {radius:.4g} of the measurement")
 
 

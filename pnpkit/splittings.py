@@ -51,7 +51,7 @@ def forward_backward(
 def penalised(fidelity: Fidelity, regulariser: Fidelity, limits: tuple[float, float]) -> Map:
     """T = proj_box ∘ (id - tau grad (f + R)), tau = 1/L: fixed points minimise f + R over the box."""
     both = fidelity + regulariser
-    return forward_backward(both, proximal.box(*limits), 1 / both.L)
+    return forward_backward(both, proximal.box(*limits), both.unit_step())
 
 
 def half_quadratic(fidelity: LeastSquares, backward: Map, tau: float, limits: tuple[float, float] | None = None) -> Map:
@@ -160,7 +160,7 @@ def davis_yin(fidelity: Fidelity, first: Map, second: Map, tau: float | None = N
     F = firm(first), S = firm(second); the image is F z. 2/(4 - tau L)-averaged for tau in (0, 2/L) (Davis & Yin 2017,
     Prop. 2.1).
     """
-    tau = 1 / fidelity.L if tau is None else tau
+    tau = fidelity.unit_step() if tau is None else tau
     gradient_step = fidelity.gradient_step(tau)  # refuses an illegal tau
     one, two = firm(first), firm(second)
 

@@ -142,7 +142,7 @@ def by_sure(
     y, operator = fidelity.y, fidelity.operator
     generator = torch.Generator().manual_seed(0)
     signs = 2 * torch.randint(0, 2, y.shape, generator=generator).to(y) - 1  # drawn on the CPU: the same everywhere
-    moved = LeastSquares(operator, y + noise_level * signs, norm=fidelity.norm.value)
+    moved = fidelity.with_data(y + noise_level * signs)
     evaluations, tried = 0, []
 
     def run(strength: float, starts: tuple[Tensor, Tensor], steps: int) -> tuple[Tensor, Tensor]:

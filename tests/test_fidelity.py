@@ -5,17 +5,21 @@ from __future__ import annotations
 import math
 
 import catalogue
+import numpy as np
 import problems
 import pytest
 import torch
-from deepinv.physics import Denoising
+from deepinv.physics import Denoising, GaussianNoise, StackedLinearPhysics
+from deepinv.utils import TensorList
 from test_operators import Unknown
 
+import pnpkit as pk
 from pnpkit import kernels
 from pnpkit.certificates import Side
 from pnpkit.errors import InputError, StepSizeError
 from pnpkit.fidelity import LeastSquares
-from pnpkit.operators import blur, normal
+from pnpkit.operators import blur, from_matrix, norm_bound, normal
+from pnpkit.solver import Status
 
 
 @pytest.mark.parametrize("name", catalogue.OPERATORS)
@@ -104,3 +108,70 @@ def test_a_norm_that_is_none_is_refused(norm: float) -> None:
 
 def test_steps_errors_are_input_errors() -> None:
     assert issubclass(StepSizeError, InputError)
+
+
+CHANGES = {
+    "another filter": lambda physics: physics.update_parameters(filter=3 * physics.filter),
+    "written to": lambda physics: physics.filter.mul_(3),
+    "part of a stack": lambda physics: physics.filter.mul_(3),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_an_operator_that_changed_is_refused(change: str) -> None:
+    physics, x, y = catalogue.operator("gaussian circular")
+    if "stack" in change:
+        fidelity = LeastSquares(StackedLinearPhysics([Denoising(), physics]), TensorList([y, y]))
+    else:
+        fidelity = LeastSquares(physics, y)
+    maps = (fidelity.gradient_step(1.0 / fidelity.L), fidelity.prox(2.0))
+    before = [map(x) for map in maps]
+    physics.noise_model = GaussianNoise(0.2)  # no part of A
+    for map, image in zip(maps, before, strict=True):
+        torch.testing.assert_close(map(x), image, rtol=0, atol=0)
+    CHANGES[change](physics)
+    for call in (*maps, fidelity.value, fidelity.gradient):
+        with pytest.raises(InputError, match="make a new LeastSquares"):
+            call(x)
+
+
+def test_arrays_of_numpy_are_copied() -> None:
+    matrix = np.eye(3)
+    physics = from_matrix(matrix)
+    matrix *= 5
+    assert norm_bound(physics).value == pytest.approx(1)
+    kernel = np.full((3, 3), 1 / 9)
+    physics = blur(kernel, "zero")
+    kernel *= 5
+    assert norm_bound(physics).value == pytest.approx(1)
+
+
+def test_other_data_keep_what_is_known_of_the_norm() -> None:
+    physics, y = Unknown(), catalogue.image(1, 1, 8, 8)
+    one = LeastSquares(physics, y)
+    other = one.with_data(2 * y)
+    assert other.side is Side.MEASURED and other.L == one.L and one.y is y
+    torch.testing.assert_close(other.gradient(y), physics.A_adjoint(physics.A(y) - 2 * y))
+
+
+def test_a_stack_is_one_least_squares_problem() -> None:
+    """A list of measurements: value, gradient, prox, and the fixed point of the joint problem."""
+    blurred, x, y = catalogue.operator("gaussian circular")
+    stack, measured = StackedLinearPhysics([blurred, Denoising()]), TensorList([y, x])
+    fidelity = LeastSquares(stack, measured)
+    assert fidelity.side is Side.PROVEN and fidelity.L == pytest.approx(2)
+    parts = [LeastSquares(blurred, y), LeastSquares(Denoising(), x)]
+    z = catalogue.image(seed=5)
+    torch.testing.assert_close(fidelity.value(z), sum(part.value(z) for part in parts))
+    torch.testing.assert_close(fidelity.gradient(z), sum(part.gradient(z) for part in parts))
+    u = fidelity.prox(3.0)(z)
+    assert float((u + 3 * fidelity.gradient(u) - z).square().mean().sqrt()) <= 2 * normal.TOLERANCE
+    run = pk.projected_gradient(stack, measured, (-math.inf, math.inf), tol=1e-12)
+    torch.testing.assert_close(fidelity.gradient(run.x), torch.zeros_like(z), atol=1e-9, rtol=0)
+    with pytest.raises(InputError, match="finite floats"):
+        pk.ista(stack, TensorList([y, torch.full_like(x, math.nan)]), 0.1)
+
+
+def test_nothing_measured_is_no_division_by_zero() -> None:
+    run = pk.fista(np.zeros((2, 3)), np.ones(2), 0.1)
+    assert run.status is Status.CONVERGED and not run.x.any()

@@ -17,6 +17,7 @@ from deepinv.physics import (
     Decolorize,
     Denoising,
     Downsampling,
+    DownsamplingMatlab,
     Inpainting,
     LinearPhysics,
     StackedLinearPhysics,
@@ -26,6 +27,7 @@ from torch import Tensor
 from pnpkit import kernels
 from pnpkit.certificates import Side
 from pnpkit.errors import InputError, UnknownName
+from pnpkit.fidelity import LeastSquares
 from pnpkit.operators import blur, norm_bound, smallest_singular_value
 
 
@@ -125,6 +127,35 @@ def test_norms_of_decolorize_and_stacks() -> None:
     assert norm_bound(stack, x).value == pytest.approx(2**0.5) and norm_bound(stack, x).side is Side.PROVEN
     mixed = norm_bound(StackedLinearPhysics([Denoising(), Unknown()]), x)
     assert mixed.side is Side.MEASURED and "lower bound" in mixed.method
+
+
+class Tripled(Blur):
+    """Another operator than the blur that it derives from."""
+
+    def A(self, x: Tensor, **kwargs: object) -> Tensor:
+        return 3 * super().A(x)
+
+    def A_adjoint(self, y: Tensor, **kwargs: object) -> Tensor:
+        return 3 * super().A_adjoint(y)
+
+
+def test_a_subclass_with_an_operator_of_its_own_is_measured() -> None:
+    x, filters = catalogue.image(1, 1, 9, 9), torch.ones(1, 1, 3, 3, dtype=torch.float64) / 9
+    assert norm_bound(Blur(filters, padding="valid"), x).side is Side.PROVEN
+    found = norm_bound(Tripled(filters, padding="valid"), x)
+    assert found.side is Side.MEASURED and 2 < found.value <= 3
+    fidelity = LeastSquares(Tripled(filters, padding="valid"), torch.zeros(1, 1, 7, 7, dtype=torch.float64))
+    u = fidelity.prox(2.0)(x)
+    assert float((u + 2 * fidelity.gradient(u) - x).square().mean().sqrt()) < 1e-4
+    assert norm_bound(DownsamplingMatlab(factor=2), x[..., :8, :8]).side is Side.MEASURED
+    turned = Denoising()
+    turned.A = lambda x: 5 * x  # type: ignore[method-assign]
+    assert norm_bound(turned, x).value == pytest.approx(5) and norm_bound(turned, x).side is Side.MEASURED
+
+
+def test_a_stack_without_its_adjoint_is_refused() -> None:
+    with pytest.warns(DeprecationWarning), pytest.raises(InputError, match="reduction='sum'"):
+        norm_bound(StackedLinearPhysics([Denoising()], reduction="mean"), catalogue.image(1, 1, 4, 4))
 
 
 @pytest.mark.parametrize(

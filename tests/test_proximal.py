@@ -10,7 +10,7 @@ import pytest
 import scipy.optimize
 import torch
 from deepinv.models import TVDenoiser
-from deepinv.physics import Denoising
+from deepinv.physics import Decolorize, Denoising, LinearPhysics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -34,6 +34,11 @@ def turn(x: Tensor) -> Tensor:
     return torch.einsum("dc,bchw->bdhw", HADAMARD, x)
 
 
+def grey() -> Decolorize:
+    """Two channels to one: a decomposition whose V is not square."""
+    return Decolorize(channels=2, srf=(0.3, 0.7)).double()
+
+
 PROXES: dict[str, Callable[[], Map]] = {
     "soft": lambda: proximal.soft_threshold(0.7),
     "group": lambda: proximal.group_soft_threshold(0.7),
@@ -48,6 +53,7 @@ PROXES: dict[str, Callable[[], Map]] = {
     "orthonormal": lambda: proximal.orthonormal(turn, turn, proximal.soft_threshold(0.4)),
     "wavelet": lambda: proximal.wavelet_soft_threshold(0.4, "haar", 1),
     "data ball": lambda: proximal.data_ball(Denoising(), torch.full((1, *SHAPE), 0.3, dtype=torch.float64), 1.2),
+    "data ball, grey": lambda: proximal.data_ball(grey(), torch.full((1, 1, 2, 2), 0.3, dtype=torch.float64), 0.8),
 }
 points = hnp.arrays(np.float64, (1, *SHAPE), elements=st.floats(-5, 5))
 
@@ -98,11 +104,28 @@ def test_the_data_ball_is_scipys_constrained_minimiser() -> None:
     torch.testing.assert_close(ball(ball(z)), ball(z))
 
 
-def test_the_data_ball_of_a_blur_is_entered_and_an_empty_one_refused() -> None:
-    physics, x, _ = catalogue.operator("gaussian circular")
-    y = physics.A(x)
-    inside = proximal.data_ball(physics, y, 0.05)(torch.zeros_like(x))
-    assert float((physics.A(inside) - y).norm()) == pytest.approx(0.05, rel=1e-6)
+@pytest.mark.parametrize(
+    ("physics", "premises"),
+    [
+        (catalogue.OPERATORS["gaussian circular"](), 0),
+        (catalogue.OPERATORS["gaussian unknown"](), 1),
+        (Decolorize().double(), 0),
+    ],
+)
+def test_the_data_ball_is_entered_at_the_nearest_point(physics: LinearPhysics, premises: int) -> None:
+    """At the nearest point z - u is a positive multiple of A^T (A u - y), and u is on the sphere."""
+    z = 0.5 + catalogue.image(1, 3, *catalogue.SIZE, seed=3)
+    y = physics.A(catalogue.image(1, 3, *catalogue.SIZE, seed=4))
+    ball = proximal.data_ball(physics, y, 0.05)
+    u = ball(z)
+    back = physics.A_adjoint(physics.A(u) - y)
+    assert float((physics.A(u) - y).norm()) == pytest.approx(0.05, rel=1e-3)
+    angle = float(((z - u) * back).sum() / ((z - u).norm() * back.norm()))
+    assert angle > 1 - (1e-9 if premises == 0 else 1e-2)
+    assert len(ball.certificate.premises) == premises
+
+
+def test_an_empty_data_ball_is_refused() -> None:
     with pytest.raises(InputError, match="the data ball is empty"):
         proximal.data_ball(from_matrix(MATRIX.mT), torch.full((1, 8), 9.0, dtype=torch.float64), 1e-3)
 

@@ -129,9 +129,8 @@ def test_a_tiny_step_does_not_count_as_convergence() -> None:
 
 
 def test_rounding_is_not_mistaken_for_a_rise() -> None:
-    fidelity, prox, tau, solution = problems.ridge()
-    fidelity.y = fidelity.y.float()
-    fidelity.operator = catalogue.OPERATORS["identity"]()
+    fidelity, prox, tau, _ = problems.ridge()
+    fidelity = LeastSquares(catalogue.OPERATORS["identity"](), fidelity.y.float())
     run = solve(forward_backward(fidelity, prox, tau), fidelity.y, tol=0, max_steps=500)
     assert run.status in (Status.STEP_LIMIT, Status.CONVERGED)
 

@@ -37,7 +37,7 @@ def blur(
         InputError: a kernel that is not 2-D and odd, or larger than the image.
         UnknownName: another boundary.
     """
-    weights = torch.as_tensor(np.asarray(kernel) if not isinstance(kernel, Tensor) else kernel).to(device, dtype)
+    weights = (kernel if isinstance(kernel, Tensor) else torch.tensor(np.asarray(kernel))).to(device, dtype)
     if weights.ndim != 2 or weights.shape[0] % 2 == 0 or weights.shape[1] % 2 == 0:
         raise InputError(f"a blur kernel is 2-D with odd sizes, got {tuple(weights.shape)}: see kernels.normalise")
     if image_size is not None and (weights.shape[0] > image_size[0] or weights.shape[1] > image_size[1]):

@@ -53,9 +53,9 @@ class ScipyPhysics(LinearPhysics):
 
 
 def from_matrix(operator: Any) -> LinearPhysics:
-    """A (m, n) array or tensor, or a scipy ``LinearOperator``, as deepinv physics."""
+    """A (m, n) array, which is copied, or tensor, or a scipy ``LinearOperator``, as deepinv physics."""
     if isinstance(operator, LinearOperator):
         return ScipyPhysics(operator)
     if isinstance(operator, (np.ndarray, Tensor)) and operator.ndim == 2:
-        return MatrixPhysics(torch.as_tensor(operator))
+        return MatrixPhysics(operator if isinstance(operator, Tensor) else torch.tensor(operator))
     raise InputError(f"an operator is a LinearPhysics, a matrix or a scipy operator, got {type(operator).__name__}")

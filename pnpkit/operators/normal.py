@@ -1,7 +1,8 @@
 r"""The normal equations (id + tau A^T A) u = b of the proximal map of 1/2 ||A u - y||^2, solved to a proven error.
 
-Since id + tau A^T A >= id, the error is at most the residual: ||u - exact|| <= ||b - (id + tau A^T A) u||. So conjugate
-gradients know when they are done, for every linear A that comes with its adjoint.
+Where A has a singular value decomposition the solution is known in closed form. Elsewhere, since id + tau A^T A >= id,
+the error is at most the residual: ||u - exact|| <= ||b - (id + tau A^T A) u||. So conjugate gradients know when they
+are done, for every linear A that comes with its adjoint.
 """
 
 from __future__ import annotations
@@ -9,15 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import singledispatch
 
 import scipy.fft
 import torch
 from deepinv.physics import Blur, LinearPhysics
+from deepinv.utils import TensorList
 from torch import Tensor
 
 from pnpkit.conjugate_gradients import conjugate_gradients, length
 from pnpkit.errors import InputError
+from pnpkit.operators.kinds import is_decomposed, is_kind, orthonormal_premises
+from pnpkit.operators.matrix import MatrixPhysics
 
 TOLERANCE = 2e-5  # root mean square, on the 0..1 scale
 MAX_STEPS = 500
@@ -44,6 +47,25 @@ class Structure:
     gram: Linear
     inverse: Linear = _same
     planes: bool = False
+
+
+def is_closed(operator: LinearPhysics) -> bool:
+    """Whether the proximal map is known in closed form."""
+    return is_kind(operator, MatrixPhysics) or is_decomposed(operator)
+
+
+def proximal_point(operator: LinearPhysics, y: Tensor | TensorList, tau: Tensor | float) -> Linear:
+    """x -> argmin_u tau/2 ||A u - y||^2 + 1/2 ||u - x||^2, in closed form or to an error of ``TOLERANCE``."""
+    if is_kind(operator, MatrixPhysics):
+        return lambda x: operator.prox_l2(x, y, tau)
+    data = operator.A_adjoint(y)
+    if not is_closed(operator):
+        solve = normal_solver(operator, data, float(tau))
+        return lambda x: solve(x + tau * data)
+    # x + V m (U^T y - m V^T x) / (m^2 + 1/tau): exact where V is not square, too, and rounds like x, not like tau x
+    mask = torch.as_tensor(operator.mask, device=data.device)
+    weight, seen = mask.conj() / (mask.abs().square() + 1 / tau), operator.U_adjoint(y)
+    return lambda x: x + operator.V(weight * (seen - mask * operator.V_adjoint(x)))
 
 
 def normal_solver(operator: LinearPhysics, example: Tensor, tau: float) -> Linear:
@@ -74,26 +96,15 @@ def normal_solver(operator: LinearPhysics, example: Tensor, tau: float) -> Linea
     return solve_planes if known.planes else solve
 
 
-@singledispatch
 def structure(operator: LinearPhysics, example: Tensor, tau: float) -> Structure:
-    """What helps to solve the equations on pictures like ``example``."""
-    return nothing_known(operator)
+    """What helps to solve the equations on pictures like ``example``; A^T A by the operator itself where nothing does.
 
-
-def nothing_known(operator: LinearPhysics) -> Structure:
-    """A^T A by the operator itself."""
-    return Structure(lambda u: operator.A_adjoint(operator.A(u)))
-
-
-@structure.register
-def _(operator: Blur, example: Tensor, tau: float) -> Structure:
-    """A frame of the convolution of the picture with zeros around it: A = M C E, C periodic with a period wide enough.
-
-    So A^T A = E^T C^T M C E with C diagonal in frequency; and without the frame M the inverse is diagonal, too.
+    Of a blur: a frame of the convolution of the picture with zeros around it, A = M C E, C periodic with a period wide
+    enough. So A^T A = E^T C^T M C E with C diagonal in frequency; without the frame M the inverse is diagonal, too.
     """
     sides, frame = example.shape[-2:], frame_of(operator, example)
     if frame is None:
-        return nothing_known(operator)
+        return Structure(lambda u: operator.A_adjoint(operator.A(u)))
     reach = zip(sides, operator.filter.shape[-2:], strict=True)
     period = tuple(scipy.fft.next_fast_len(side + taps - 1, real=True) for side, taps in reach)
     gains = torch.fft.rfft2(operator.filter.to(example), s=period)
@@ -111,8 +122,10 @@ def _(operator: Blur, example: Tensor, tau: float) -> Structure:
     return Structure(gram, inverse, planes=True)
 
 
-def frame_of(operator: Blur, example: Tensor) -> tuple[slice, ...] | None:
-    """Rows and columns of the whole convolution that the blur keeps; None where it is no such frame."""
+def frame_of(operator: LinearPhysics, example: Tensor) -> tuple[slice, ...] | None:
+    """Rows and columns of the whole convolution that a blur keeps; None where the operator is no such frame."""
+    if not is_kind(operator, Blur):
+        return None
     pairs = list(zip(example.shape[-2:], operator.filter.shape[-2:], strict=True))
     if operator.filter.shape[:2] != (1, 1) or any(taps % 2 == 0 or taps > side for side, taps in pairs):
         return None
@@ -128,10 +141,12 @@ def error(tau: float, dtype: torch.dtype) -> float:
     return max(TOLERANCE, ROUNDING * torch.finfo(dtype).eps * (1 + tau))
 
 
-def premise(tau: float, dtype: torch.dtype) -> str:
-    """What a certificate must say about a proximal map that is solved for."""
+def premises(operator: LinearPhysics, tau: float, dtype: torch.dtype) -> tuple[str, ...]:
+    """What a certificate must say about the proximal map."""
+    if is_closed(operator):
+        return () if is_kind(operator, MatrixPhysics) else orthonormal_premises(operator)
     return (
         "the inner solver of prox f is exact: it stops when its residual, A linear and A_adjoint its adjoint, proves "
         f"an error (root mean square; pictures in 0..1, ||A|| <= 1) of {error(tau, dtype):.1g}, or after {MAX_STEPS} "
-        "steps"
+        "steps",
     )

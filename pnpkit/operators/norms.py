@@ -18,9 +18,13 @@ from deepinv.physics import (
     LinearPhysics,
     StackedLinearPhysics,
 )
+from deepinv.utils import TensorList
 from torch import Tensor
 
 from pnpkit.certificates import Side
+from pnpkit.errors import InputError
+from pnpkit.layers.norms import matrix_norm_bound
+from pnpkit.operators.kinds import is_kind
 from pnpkit.operators.matrix import MatrixPhysics
 
 
@@ -36,18 +40,32 @@ class NormBound:
 COMPRESSIONS = ("valid", "circular", "constant", "zeros", "zero")  # paddings that never raise the norm
 
 
-@singledispatch
 def norm_bound(operator: LinearPhysics, example: Tensor | None = None) -> NormBound:
     """Bound on the norm of a forward model.
 
     Args:
-        operator: any deepinv ``LinearPhysics``.
+        operator: any deepinv ``LinearPhysics``. What is proven of a class is not said of a subclass with an A or
+            adjoint of its own.
         example: an image of the operator's domain; only power iteration, the way out for operators whose
             structure is not known here, needs it.
     """
+    kind = next(kind for kind in type(operator).__mro__ if kind in _proof.registry)
+    return (_proof if is_kind(operator, kind) else _measured)(operator, example)
+
+
+def _measured(operator: LinearPhysics, example: Tensor | None = None) -> NormBound:
     if example is None:
         raise TypeError(f"no proof is known for {type(operator).__name__}: an example image is needed to measure")
     return measured_norm(operator, example)
+
+
+_proof = singledispatch(_measured)
+
+
+def squares(measurement: Tensor | TensorList) -> Tensor:
+    """||y||^2 for each item of the batch, (B,): of one tensor, or over all of what a stack measures."""
+    parts = measurement if isinstance(measurement, TensorList) else (measurement,)
+    return torch.stack([part.abs().square().flatten(1).sum(1) for part in parts]).sum(0)
 
 
 def measured_norm(operator: LinearPhysics, example: Tensor, iterations: int = 50) -> NormBound:
@@ -58,12 +76,12 @@ def measured_norm(operator: LinearPhysics, example: Tensor, iterations: int = 50
     for _ in range(iterations):
         x = x / torch.linalg.vector_norm(x).clamp_min(1e-30)
         image = operator.A(x)
-        norm = max(norm, float(torch.linalg.vector_norm(image)))
+        norm = max(norm, math.sqrt(float(squares(image).sum())))
         x = operator.A_adjoint(image)
     return NormBound(norm, Side.MEASURED, f"power iteration, {iterations} steps: a lower bound")
 
 
-@norm_bound.register
+@_proof.register
 def _(operator: BlurFFT, example: Tensor | None = None) -> NormBound:
     if any(taps > side for taps, side in zip(operator.filter.shape[-2:], operator.img_size[-2:], strict=True)):
         gain = float(operator.mask.max()) * (1 + 1e3 * torch.finfo(operator.mask.dtype).eps)
@@ -71,7 +89,7 @@ def _(operator: BlurFFT, example: Tensor | None = None) -> NormBound:
     return _convolution(operator.filter)
 
 
-@norm_bound.register
+@_proof.register
 def _(operator: Blur, example: Tensor | None = None) -> NormBound:
     planar = operator.filter.ndim == 4
     if planar and operator.padding in COMPRESSIONS:
@@ -83,7 +101,7 @@ def _(operator: Blur, example: Tensor | None = None) -> NormBound:
     return _schur(Blur(operator.filter.abs(), padding=operator.padding, device=operator.filter.device), example)
 
 
-@norm_bound.register
+@_proof.register
 def _(operator: Downsampling, example: Tensor | None = None) -> NormBound:
     """The smaller of two proofs: decimation has norm 1; and, for compressions, Young's inequality for A A^T.
 
@@ -110,7 +128,7 @@ def _decimated(filters: Tensor, factor: int) -> float:
     return math.sqrt(float(sums.max())) * (1 + 1e-12)
 
 
-@norm_bound.register
+@_proof.register
 def _(operator: ComposedLinearPhysics, example: Tensor | None = None) -> NormBound:
     """||A_k ... A_1|| <= ||A_k|| ... ||A_1||."""
     bounds = []
@@ -120,34 +138,35 @@ def _(operator: ComposedLinearPhysics, example: Tensor | None = None) -> NormBou
     return _combined(bounds, math.prod(bound.value for bound in bounds), "product")
 
 
-@norm_bound.register
+@_proof.register
 def _(operator: StackedLinearPhysics, example: Tensor | None = None) -> NormBound:
     """||[A_1; ...; A_k]||^2 <= sum ||A_i||^2."""
+    if operator.reduction is not sum:
+        raise InputError("a stack needs the adjoint that sums over its parts: make it with reduction='sum'")
     bounds = [norm_bound(part, example) for part in operator.physics_list]
     return _combined(bounds, math.hypot(*(bound.value for bound in bounds)), "root of the sum of squares")
 
 
-@norm_bound.register
+@_proof.register
 def _(operator: Denoising, example: Tensor | None = None) -> NormBound:
     gain = float(torch.as_tensor(operator.mask).abs().max())
     return NormBound(gain, Side.PROVEN, "the identity" if gain == 1 else "largest entry of a diagonal")
 
 
-@norm_bound.register
+@_proof.register
 def _(operator: Inpainting, example: Tensor | None = None) -> NormBound:
     return NormBound(float(operator.mask.abs().max()), Side.PROVEN, "largest entry of a diagonal")
 
 
-@norm_bound.register
+@_proof.register
 def _(operator: Decolorize, example: Tensor | None = None) -> NormBound:
     value = float(torch.linalg.vector_norm(operator.srf.double()))
     return NormBound(value, Side.PROVEN, "length of the spectral response")
 
 
-@norm_bound.register
+@_proof.register
 def _(operator: MatrixPhysics, example: Tensor | None = None) -> NormBound:
-    norm = float(torch.linalg.matrix_norm(operator.matrix.double(), 2))
-    return NormBound(norm * (1 + max(operator.matrix.shape) * 2.0**-50), Side.PROVEN, "SVD in float64")
+    return NormBound(matrix_norm_bound(operator.matrix), Side.PROVEN, "SVD in float64")
 
 
 def adjoint_gap(operator: LinearPhysics, example: Tensor) -> float:
@@ -192,16 +211,16 @@ def smallest_singular_value(operator: LinearPhysics) -> float:
 
     The gains are computed in the operator's precision, so what is below its rounding counts as 0.
     """
-    if isinstance(operator, BlurFFT):
+    if is_kind(operator, BlurFFT):
         gains = operator.mask
         rounding = 100 * torch.finfo(gains.dtype).eps * float(operator.filter.abs().sum(dim=(-2, -1)).max())
         smallest = float(gains.min())
         return smallest - rounding if smallest > 2 * rounding else 0.0
-    if isinstance(operator, MatrixPhysics):
+    if is_kind(operator, MatrixPhysics):
         rows, columns = operator.matrix.shape
         values = torch.linalg.svdvals(operator.matrix.double())
         rounding = float(values[0]) * max(rows, columns) * 2.0**-50
         return max(0.0, float(values[-1]) - rounding) if rows >= columns else 0.0
-    if isinstance(operator, Denoising):
+    if is_kind(operator, Denoising):
         return float(torch.as_tensor(operator.mask).abs().min())
     return 0.0
