@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pnpkit.certificates import Certificate
+from pnpkit.conjugate_gradients import length
 
 Function = Callable[[Tensor], Tensor]
 
@@ -66,9 +67,9 @@ def audit(
     size = math.sqrt(x[0].numel())
     lipschitz = alpha = 0.0
     for round in range(rounds):
-        v = v / _norm(v).clamp_min(1e-30)
+        v = v / length(v).clamp_min(1e-30)
         image, pushed, pulled = jacobian_steps(function, x, v)
-        lipschitz = max(lipschitz, float(_norm(pushed).max()))
+        lipschitz = max(lipschitz, float(length(pushed).max()))
         reach = size * 10.0 ** -(round % 4)
         y = x + reach * v
         with torch.no_grad():
@@ -94,16 +95,12 @@ def pair_constants(x: Tensor, y: Tensor, tx: Tensor, ty: Tensor, tolerance: floa
 
     ||Tx-Ty||^2 <= ||x-y||^2 - (1-alpha)/alpha ||(x-Tx)-(y-Ty)||^2, solved for alpha.
     """
-    square = _norm(x - y).square()
-    ratio = _norm(tx - ty).square() / square
-    gap = _norm(x - tx - y + ty).square() / square
+    square = length(x - y).square()
+    ratio = length(tx - ty).square() / square
+    gap = length(x - tx - y + ty).square() / square
     demanded = torch.where(gap + 1 - ratio > 0, gap / (gap + 1 - ratio), torch.inf)
     demanded = torch.where(gap > tolerance, demanded, 0.0)
     return float(ratio.max().sqrt()), float(demanded.max())
-
-
-def _norm(x: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(x.flatten(1), dim=1).view(-1, *[1] * (x.ndim - 1))
 
 
 def contraction_factor(residuals: Sequence[float]) -> float:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pnpkit import total_variation as tv
 from pnpkit.certificates import Certificate, Kind, Side
+from pnpkit.conjugate_gradients import length
 from pnpkit.errors import InputError
 from pnpkit.maps import Map
 from pnpkit.operators import normal
@@ -47,11 +48,6 @@ def _positive(what: str, value: float, *, zero: bool = True) -> float:
     return number
 
 
-def _norm(x: Tensor) -> Tensor:
-    """Euclidean norm of each image, shaped to multiply it."""
-    return torch.linalg.vector_norm(x.flatten(1), dim=1).view(-1, *[1] * (x.ndim - 1))
-
-
 def soft_threshold(weight: float) -> Map:
     """prox of weight ||.||_1: sign(z) max(|z| - weight, 0)."""
     weight = _positive("weight", weight)
@@ -67,8 +63,8 @@ def group_soft_threshold(weight: float, dim: int = 1) -> Map:
     weight = _positive("weight", weight)
 
     def shrink(z: Tensor) -> Tensor:
-        length = torch.linalg.vector_norm(z, dim=dim, keepdim=True)
-        return z * (1 - weight / length.clamp_min(1e-300 if z.dtype == torch.float64 else 1e-30)).clamp_min(0)
+        size = torch.linalg.vector_norm(z, dim=dim, keepdim=True)
+        return z * (1 - weight / size.clamp_min(1e-300 if z.dtype == torch.float64 else 1e-30)).clamp_min(0)
 
     return _prox(
         f"group soft threshold {weight:.6g}",
@@ -108,7 +104,7 @@ def l2_ball(radius: float, centre: Tensor | float = 0.0) -> Map:
 
     def project(z: Tensor) -> Tensor:
         offset = z - centre
-        return centre + offset * (radius / _norm(offset).clamp_min(radius if radius > 0 else 1e-30))
+        return centre + offset * (radius / length(offset).clamp_min(radius if radius > 0 else 1e-30))
 
     return _prox(f"proj l2 ball {radius:.6g}", project, bounded=True)
 

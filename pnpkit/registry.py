@@ -129,9 +129,9 @@ def load_foreign(name: str) -> Network:
         raise InputError(f"deepinv's {name} cannot be made here: {one_line(error)[:200]}") from error
 
 
-def certify(name: str, grid: int = 64) -> Certificate:
+def certify(name: str) -> Certificate:
     """Derive a denoiser's certificate again, from its weights alone."""
-    return load_denoiser(name).certify(grid)
+    return load_denoiser(name).certify()
 
 
 def export(network: Network, card: Card, place: Path) -> Card:

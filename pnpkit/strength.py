@@ -82,7 +82,7 @@ def penalty_for(level: float, denoiser: Network) -> float:
 
     Where noise is strong, tau = 1 and more strength; above 1000 float32 would lose what is gained.
     """
-    return min(max((denoiser.working / (denoiser.coupling * max(level, 1e-9))) ** 2, 1.0), 1000.0)
+    return min(max((denoiser.rule.working / (denoiser.rule.coupling * max(level, 1e-9))) ** 2, 1.0), 1000.0)
 
 
 def step_for(splitting: str, level: float, denoiser: Network, fidelity: LeastSquares) -> float:
@@ -94,7 +94,7 @@ def strength_for(level: float, tau: float, denoiser: Network, splitting: str = F
     """The rule of ``strength="auto"``, inside the range of the denoiser: what ``Network.strength`` says for
     forward-backward splitting, ``coupling`` sqrt(tau) level for the others."""
     forward = splitting == FORWARD_BACKWARD
-    rule = denoiser.strength(level, tau) if forward else denoiser.coupling * math.sqrt(tau) * level
+    rule = denoiser.rule.forward(level, tau) if forward else denoiser.rule.coupling * math.sqrt(tau) * level
     return float(min(max(rule, SMALLEST_STRENGTH), denoiser.top))
 
 

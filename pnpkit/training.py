@@ -25,7 +25,9 @@ from pnpkit.layers.activations import Clip, LevelTable, clip
 from pnpkit.layers.gradient_flow import GradientFlowConv2d
 from pnpkit.layers.muon import Muon
 from pnpkit.layers.norms import UnitNorm
+from pnpkit.metrics import psnr
 from pnpkit.networks import Euler, GuidedEuler, Network
+from pnpkit.pixels import from_tensor
 
 VALIDATION_LEVELS = (5, 15, 25, 50)  # out of 255
 FEATURES = 16  # channels in and out from which a kernel maps features to features
@@ -146,9 +148,8 @@ def psnr_on(network: nn.Module, pictures: list[np.ndarray], level: float, size: 
         noisy = torch.from_numpy(crop + level * noise).permute(2, 0, 1)[None]
         device = next(network.parameters()).device
         with torch.no_grad():
-            out = network(noisy.to(device), torch.full((1,), level, device=device)).clamp(0, 1)
-        error = (out[0].permute(1, 2, 0).cpu().numpy() - crop) ** 2
-        scores.append(-10 * math.log10(float(error.mean())))
+            out = network(noisy.to(device), torch.full((1,), level, device=device))
+        scores.append(psnr(from_tensor(out), crop))
     return float(np.mean(scores))
 
 

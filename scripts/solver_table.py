@@ -44,7 +44,7 @@ def by_continuation(fidelity: LeastSquares, network: Network) -> Map:
 
 
 def at_rule(network: Network) -> Map:
-    return network.at(network.strength(NOISE, 1.9))
+    return network.at(network.rule.forward(NOISE, 1.9))
 
 
 SPLITTINGS: dict[str, Callable[[LeastSquares, Network], Map]] = {

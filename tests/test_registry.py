@@ -69,6 +69,9 @@ def test_claim_is_derived_again_from_the_weights(name: str) -> None:
         return
     assert derived.lipschitz <= 1 and derived.averagedness is not None and derived.averagedness < 1
     assert derived.averagedness == pytest.approx(card.certificate.averagedness, rel=1e-6)
+    assert derived.kind is card.certificate.kind
+    if name == "ridge":
+        assert derived.method == card.certificate.method, "the norm that it names is the one that divides its kernels"
 
 
 @pytest.mark.parametrize("name", [name for name in PROVEN if name != "tv"])

@@ -118,8 +118,8 @@ def test_half_quadratic_splitting_keeps_the_strength_where_the_denoiser_is_good(
     for level in (1e-3, 0.004, 0.01, 0.02):
         tau = strength.penalty_for(level, network)
         found = strength.strength_for(level, tau, network, HALF_QUADRATIC)
-        assert found == pytest.approx(network.coupling * math.sqrt(tau) * level)
-        assert found == pytest.approx(network.working) or tau == 1000
+        assert found == pytest.approx(network.rule.coupling * math.sqrt(tau) * level)
+        assert found == pytest.approx(network.rule.working) or tau == 1000
     taus = [strength.penalty_for(level, network) for level in (0.0, 1e-3, 0.01, 0.05, 0.5)]
     assert taus == sorted(taus, reverse=True) and taus[0] == 1000 and taus[-1] == 1
     assert strength.strength_for(1.0, 1.0, network, HALF_QUADRATIC) == network.top

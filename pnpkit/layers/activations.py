@@ -21,10 +21,15 @@ class LevelTable(nn.Module):
 
     def forward(self, level: Tensor) -> Tensor:
         """(B,) levels -> (B, C, 1, 1)."""
-        knots = self.values.shape[0]
-        position = level.to(self.values.dtype)[:, None] * ((knots - 1) / self.top)
-        hat = (1 - (position - torch.arange(knots, device=level.device)).abs()).clamp_min(0)
-        return (hat @ self.values)[:, :, None, None]
+        return interpolate(self.values, level, self.top)[:, :, None, None]
+
+
+def interpolate(values: Tensor, level: Tensor, top: float) -> Tensor:
+    """(B,) levels in [0, top] -> (B, C): piecewise linear through values (K, C) at equally spaced levels."""
+    knots = values.shape[0]
+    position = level.to(values.dtype)[:, None] * ((knots - 1) / top)
+    hat = (1 - (position - torch.arange(knots, device=level.device)).abs()).clamp_min(0)
+    return hat @ values
 
 
 def clip(z: Tensor, low: Tensor, high: Tensor) -> Tensor:

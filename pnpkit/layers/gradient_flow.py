@@ -8,6 +8,8 @@ is 1-Lipschitz for 0 <= tau <= 2 / ||W||^2 and (tau ||W||^2 / 2)-averaged for 0 
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,6 +18,7 @@ from pnpkit.certificates import Certificate, Side
 from pnpkit.layers.norms import conv_norm_bound
 
 PADDINGS = ("zero", "circular")
+GRID = 64  # frequencies per axis for the proven norm
 START_GRID = 16  # frequencies per axis for the norm at the start: 4 % of slack, a few milliseconds
 LARGEST_STEP = 1.96  # in units of 1 / ||W||^2; 2 is where averagedness is lost
 
@@ -82,18 +85,25 @@ class GradientFlowConv2d(nn.Module):
         """tau, a scalar in (0, LARGEST_STEP)."""
         return LARGEST_STEP * torch.sigmoid(self.raw_step)
 
-    def norm_bound(self, grid: int = 64) -> float:
+    def norm_bound(self) -> float:
         """Proven bound on ||W||, for every image size; see ``conv_norm_bound``."""
-        return conv_norm_bound(self.kernel, grid)
+        return conv_norm_bound(self.kernel, GRID)
 
-    def certify(self, name: str, grid: int = 64) -> Certificate:
+    def certify(self, name: str) -> Certificate:
         """(tau B^2 / 2)-averaged when that is below 1, B the proven norm; otherwise only (tau B^2 - 1)-Lipschitz."""
-        bound, tau = self.norm_bound(grid), float(self.step.detach().double())
+        bound, tau = self.norm_bound(), float(self.step.detach().double())
         averagedness = tau * bound**2 / 2
-        method = f"gradient-flow step, tau = {tau:.6g}, ||W|| <= {bound:.6g} (symbol on a {grid} x {grid} grid)"
+        method = f"gradient-flow step, tau = {tau:.6g}, ||W|| <= {bound:.6g} (symbol on a {GRID} x {GRID} grid)"
         if averagedness < 1:
             return Certificate(name, 1.0, averagedness, Side.PROVEN, method)
         return Certificate(name, max(1.0, tau * bound**2 - 1), None, Side.PROVEN, method)
+
+    @torch.no_grad()
+    def secure(self, largest: float = 1.0) -> None:
+        """Shrink the kernel, where needed, until tau B^2 / 2 <= ``largest``, with room for rounding to float32."""
+        averagedness = float(self.step) * self.norm_bound() ** 2 / 2
+        if averagedness > largest:
+            self.kernel.mul_(math.sqrt(largest / averagedness) * (1 - 1e-6))
 
     def forward(self, x: Tensor, level: Tensor, factor: Tensor | None = None) -> Tensor:
         kernel = self.kernel

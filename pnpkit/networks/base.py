@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -18,6 +19,28 @@ from pnpkit.maps import Map
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
+class Strengths:
+    """The sigma with which a denoiser suits a map, for data with noise s; measured on training pictures.
+
+    sigma = factor * (sqrt(tau / 1.9) s)^exponent for forward-backward steps tau. A denoiser for noise sigma stands for
+    prox_{sigma^2 R} where a step asks for prox_{tau s^2 R}: exponent 1, factor sqrt(1.9). One whose thresholds grow
+    linearly with sigma stands for about prox_{sigma R}: then sigma grows almost like the square of s.
+
+    sigma = coupling * sqrt(tau) s in half-quadratic splitting, best where that is about ``working``; see
+    ``strength.penalty_for``.
+    """
+
+    factor: float = 1.9**0.5
+    exponent: float = 1.0
+    working: float = 7 / 255
+    coupling: float = 0.5
+
+    def forward(self, noise_level: float, tau: float) -> float:
+        """The sigma for forward-backward steps."""
+        return self.factor * ((tau / 1.9) ** 0.5 * noise_level) ** self.exponent
+
+
 class Network(Denoiser):
     """A deepinv denoiser D(x, sigma) for colour and grey images of any size, float32 or float64.
 
@@ -29,8 +52,7 @@ class Network(Denoiser):
     name: str = "D"
     width: int = 12  # channels of the widest layer, per pixel: what a run's memory is reckoned from
     convolutional: bool = False  # whether its time goes into convolutions, which bfloat16 may make cheaper
-    working: float = 7 / 255  # the sigma at which half-quadratic splitting does well with it, and
-    coupling: float = 0.5  # sigma / (sqrt(tau) * noise level) there; both measured, see ``strength.penalty_for``
+    rule: Strengths  # how strong it should be
     error: float = 0.0  # root mean square, of one evaluation beside the exact D; where D is solved for
     config: Any  # the frozen dataclass it was built from
 
@@ -39,12 +61,8 @@ class Network(Denoiser):
         """(B, 3, H, W) and levels (B,) in [0, top] -> (B, 3, H, W)."""
 
     @abstractmethod
-    def certify(self, grid: int = 64) -> Certificate:
+    def certify(self) -> Certificate:
         """Derive from the weights what is proven about x -> D(x, sigma), for every sigma in [0, top]."""
-
-    @abstractmethod
-    def strength(self, noise_level: float, tau: float) -> float:
-        """The sigma with which this denoiser suits forward-backward steps tau on data with that noise."""
 
     def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         """D(x, sigma).

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pnpkit import certificates, total_variation
-from pnpkit.certificates import Certificate, Side
-from pnpkit.layers.activations import LevelTable
-from pnpkit.networks.base import Network
+from pnpkit.certificates import Certificate, Kind, Side
+from pnpkit.layers.activations import LevelTable, interpolate
+from pnpkit.networks.base import Network, Strengths
 from pnpkit.wavelets import Basis
 
 OPPONENT = ((1, 1, 1), (1, 0, -1), (1, -2, 1))  # orthogonal; the first is brightness, the others are colour
@@ -30,6 +30,8 @@ class IdentityConfig:
 class Identity(Network):
     """D(x, sigma) = x: what the data term does without a prior."""
 
+    rule = Strengths()
+
     def __init__(self, config: IdentityConfig):
         super().__init__()
         self.config, self.top = config, config.top
@@ -37,11 +39,7 @@ class Identity(Network):
     def denoise(self, x: Tensor, level: Tensor) -> Tensor:
         return x.clone()
 
-    def strength(self, noise_level: float, tau: float) -> float:
-        """Of no effect: the noise level itself."""
-        return noise_level
-
-    def certify(self, grid: int = 64) -> Certificate:
+    def certify(self) -> Certificate:
         return certificates.identity(f"{self.name}(., sigma)")
 
 
@@ -62,7 +60,7 @@ class Wavelet(Network):
     S_t is the soft threshold, t = sigma exp(table), one table for each scale and colour. Coifman & Donoho (1995).
     """
 
-    working, coupling = 10 / 255, 0.55
+    rule = Strengths(2.65, 1.4, working=10 / 255, coupling=0.55)
 
     def __init__(self, config: WaveletConfig, start: float = 0.0):
         super().__init__()
@@ -90,15 +88,7 @@ class Wavelet(Network):
         small = [d.sign() * (d.abs() - thresholds[i // 3]).clamp_min(0) for i, d in enumerate(details)]
         return self.basis.synthesise(coarse, small)
 
-    def strength(self, noise_level: float, tau: float) -> float:
-        """2.65 (sqrt(tau / 1.9) * noise level)^1.4, fitted by ``scripts/tune_strength.py`` on training pictures.
-
-        Thresholds grow linearly with sigma, so D(., sigma) is the proximal map of about sigma R, where tau noise^2 R is
-        asked for: hence more than linear.
-        """
-        return 2.65 * ((tau / 1.9) ** 0.5 * noise_level) ** 1.4
-
-    def certify(self, grid: int = 64) -> Certificate:
+    def certify(self) -> Certificate:
         method = "mean of soft thresholds in orthonormal bases, each firmly nonexpansive (Moreau 1965)"
         return Certificate(f"{self.name}(., sigma)", 1.0, 0.5, Side.PROVEN, method)
 
@@ -121,7 +111,7 @@ class TotalVariationConfig:
 class TotalVariation(Network):
     """argmin_u 1/2 ||u - x||^2 + w TV(u), w = sigma * gain(sigma); see ``pnpkit.total_variation``."""
 
-    coupling = 0.6
+    rule = Strengths(2.65, 1.4, coupling=0.6)
 
     def __init__(self, config: TotalVariationConfig):
         super().__init__()
@@ -129,16 +119,10 @@ class TotalVariation(Network):
 
     def denoise(self, x: Tensor, level: Tensor) -> Tensor:
         gains = torch.tensor(self.config.gains, dtype=x.dtype, device=x.device)
-        position = level.to(x.dtype)[:, None] * ((len(gains) - 1) / self.top)
-        hat = (1 - (position - torch.arange(len(gains), device=x.device)).abs()).clamp_min(0)
-        weight = level.to(x.dtype) * (hat @ gains)
+        weight = level.to(x.dtype) * interpolate(gains[:, None], level, self.top)[:, 0]
         return total_variation.proximal_map(x, weight, self.config.tolerance, self.config.max_steps)
 
-    def strength(self, noise_level: float, tau: float) -> float:
-        """2.65 (sqrt(tau / 1.9) * noise level)^1.4, as ``Wavelet.strength``."""
-        return 2.65 * ((tau / 1.9) ** 0.5 * noise_level) ** 1.4
-
-    def certify(self, grid: int = 64) -> Certificate:
+    def certify(self) -> Certificate:
         return Certificate(
             f"{self.name}(., sigma)",
             1.0,
@@ -146,4 +130,5 @@ class TotalVariation(Network):
             Side.PROVEN,
             "proximal map of a convex function: firmly nonexpansive (Moreau 1965)",
             premises=(total_variation.premise(self.config.tolerance, self.config.max_steps),),
+            kind=Kind.PROX,
         )

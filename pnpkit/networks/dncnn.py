@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pnpkit import certificates
 from pnpkit.certificates import Certificate
-from pnpkit.networks.base import Network
+from pnpkit.networks.base import Network, Strengths
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class DnCNN(Network):
     Lipschitz constant.
     """
 
+    rule = Strengths()
     convolutional = True
 
     def __init__(self, config: DnCNNConfig):
@@ -54,15 +55,7 @@ class DnCNN(Network):
             hidden = convolve(layer, hidden).relu_()
         return x - convolve(self.layers[-1], hidden).contiguous()
 
-    def strength(self, noise_level: float, tau: float) -> float:
-        """sqrt(tau) * noise level.
-
-        Why: minimising f(x) / noise^2 + g(x) by proximal gradient on f with step tau takes prox_{tau noise^2 g}; a
-        denoiser for noise sigma stands for prox_{sigma^2 g}; so sigma^2 = tau noise^2.
-        """
-        return tau**0.5 * noise_level
-
-    def certify(self, grid: int = 64) -> Certificate:
+    def certify(self) -> Certificate:
         """None: nothing in the architecture or the training bounds how far DnCNN expands."""
         return certificates.nothing(f"{self.name}(., sigma)", "an unconstrained network: no bound is known")
 

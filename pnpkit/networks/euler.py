@@ -14,7 +14,7 @@ from pnpkit import certificates
 from pnpkit.certificates import Certificate, Side
 from pnpkit.layers.activations import ACTIVATIONS
 from pnpkit.layers.gradient_flow import GradientFlowConv2d
-from pnpkit.networks.base import Network
+from pnpkit.networks.base import Network, Strengths
 from pnpkit.networks.classical import Wavelet, WaveletConfig
 
 
@@ -51,6 +51,7 @@ class Euler(Network):
     Thresholds depend on sigma and never on x.
     """
 
+    rule = Strengths(6.5, 5 / 3)  # by scripts/tune_strength.py
     convolutional = True
 
     def __init__(self, config: EulerConfig):
@@ -99,18 +100,9 @@ class Euler(Network):
         out = (F.pixel_shuffle(out, squares) if squares > 1 else out)[..., :rows, :columns].contiguous()
         return self.frames[1](out, level) if self.frames else out
 
-    def strength(self, noise_level: float, tau: float) -> float:
-        """6.5 * (sqrt(tau / 1.9) * noise level)^(5/3), fitted by ``scripts/tune_strength.py`` on training pictures.
-
-        Why not sqrt(tau) * noise level: the thresholds of the activation grow linearly with sigma, so D(., sigma) acts
-        like the proximal map of sigma R, not of sigma^2 R, and prox_{tau noise^2 R} asks for a sigma that grows
-        almost like the square of the noise.
-        """
-        return 6.5 * ((tau / 1.9) ** 0.5 * noise_level) ** (5 / 3)
-
-    def certify(self, grid: int = 64) -> Certificate:
+    def certify(self) -> Certificate:
         """Per step the averagedness tau B^2 / 2 with B a proven norm; then by composition, Lift and P are free."""
-        parts = [block.certify(f"phi_{number}", grid) for number, block in enumerate(self.steps(), start=1)]
+        parts = [block.certify(f"phi_{number}") for number, block in enumerate(self.steps(), start=1)]
         for name, frame in zip(("before", "after"), self.frames, strict=False):
             assert isinstance(frame, Wavelet)
             parts.append(replace(frame.certify(), name=f"wavelet shrinkage {name}"))
@@ -134,9 +126,7 @@ class Euler(Network):
         )
 
     @torch.no_grad()
-    def secure(self, largest: float = 0.98, grid: int = 64) -> None:
+    def secure(self, largest: float = 0.98) -> None:
         """Shrink kernels, where needed, until every step is proven (``largest`` < 1)-averaged. Used at export."""
         for block in self.steps():
-            averagedness = float(block.step) * block.norm_bound(grid) ** 2 / 2
-            if averagedness > largest:
-                block.kernel.mul_(math.sqrt(largest / averagedness) * (1 - 1e-6))
+            block.secure(largest)

@@ -9,12 +9,13 @@ from torch import Tensor
 from pnpkit import certificates
 from pnpkit.certificates import Certificate
 from pnpkit.errors import InputError, one_line
-from pnpkit.networks.base import Network
+from pnpkit.networks.base import Network, Strengths
 
 
 class Foreign(Network):
     """D(x, sigma) of a deepinv denoiser for colour pictures."""
 
+    rule = Strengths()
     convolutional = True  # as most are
 
     def __init__(self, model: Denoiser, name: str):
@@ -28,11 +29,7 @@ class Foreign(Network):
             raise InputError(f"{self.name} cannot work here: {one_line(error)[:200]}") from error
         return out
 
-    def strength(self, noise_level: float, tau: float) -> float:
-        """sqrt(tau) * noise level, as for ``DnCNN.strength``."""
-        return tau**0.5 * noise_level
-
-    def certify(self, grid: int = 64) -> Certificate:
+    def certify(self) -> Certificate:
         return certificates.nothing(f"{self.name}(., sigma)", "a foreign denoiser: no bound is known")
 
 

@@ -138,6 +138,7 @@ class GuidedEuler(Network):
     """D_g with g = E(x, sigma), E an Euler network, and h = x: a strong denoiser without a proof. ``looks`` has those
     with one."""
 
+    rule = Euler.rule
     convolutional = True
 
     def __init__(self, config: GuidedConfig):
@@ -151,14 +152,10 @@ class GuidedEuler(Network):
         features = self.guidance.features(self.first.denoise(x, level), x, level)
         return self.second.flow(x, level, self.guidance.factors(features))
 
-    def strength(self, noise_level: float, tau: float) -> float:
-        """That of the first look."""
-        return self.first.strength(noise_level, tau)
-
-    def certify(self, grid: int = 64) -> Certificate:
+    def certify(self) -> Certificate:
         """Nothing of D_x; its parts are the certificates of E and of D_g."""
-        first = replace(self.first.certify(grid), name=f"{self.name}, first look(., sigma)")
-        second = with_guide(self.second.certify(grid), self.name)
+        first = replace(self.first.certify(), name=f"{self.name}, first look(., sigma)")
+        second = with_guide(self.second.certify(), self.name)
         reason = "its thresholds follow the picture; with a guide that stays, as in deblur, there is a proof"
         return certificates.nothing(f"{self.name}(., sigma)", reason, (first, second))
 
@@ -195,7 +192,7 @@ class SecondLook(Network):
     def __init__(self, network: GuidedEuler, certificate: Certificate):
         super().__init__()
         self.config, self.top, self.name = network.config, network.top, network.name
-        self.width, self.working, self.coupling = network.width, network.working, network.coupling
+        self.width, self.rule = network.width, network.rule
         self.flow, self.guidance, self.training = network.second, network.guidance, network.training
         self.remember(certificate)
 
@@ -206,11 +203,8 @@ class SecondLook(Network):
         """D_g(x, level) by what was seen of g."""
         return self.flow.flow(x, level, self.guidance.factors(features))
 
-    def strength(self, noise_level: float, tau: float) -> float:
-        return self.flow.strength(noise_level, tau)
-
-    def certify(self, grid: int = 64) -> Certificate:
-        return with_guide(self.flow.certify(grid), self.name)
+    def certify(self) -> Certificate:
+        return with_guide(self.flow.certify(), self.name)
 
 
 class Given(Network):
@@ -222,7 +216,7 @@ class Given(Network):
     def __init__(self, look: Network, guide: Tensor, hint: Tensor):
         super().__init__()
         self.look, self.config, self.top, self.name = look, look.config, look.top, look.name
-        self.width, self.working, self.coupling = look.width, look.working, look.coupling
+        self.width, self.rule = look.width, look.rule
         if hint.shape != guide.shape:
             raise InputError(f"a hint has the shape of its guide, got {tuple(hint.shape)} and {tuple(guide.shape)}")
         self.guide = torch.stack([guide, hint], 1)  # (B, 2, 1 or 3, H, W)
@@ -248,8 +242,5 @@ class Given(Network):
             self.seen[key] = self.look.guidance.features(guide, hint, level)
         return self.look.by(x, self.seen[key], level)
 
-    def strength(self, noise_level: float, tau: float) -> float:
-        return self.look.strength(noise_level, tau)
-
-    def certify(self, grid: int = 64) -> Certificate:
-        return self.look.certify(grid)
+    def certify(self) -> Certificate:
+        return self.look.certify()

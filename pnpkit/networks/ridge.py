@@ -26,8 +26,9 @@ from pnpkit.fidelity import Smooth
 from pnpkit.layers.activations import Clip, LevelTable, clip
 from pnpkit.layers.gradient_flow import adjoint_kernel
 from pnpkit.layers.norms import conv_norm_bound, symbol
-from pnpkit.networks.base import Network
+from pnpkit.networks.base import Network, Strengths
 
+GRID = 256  # frequencies per axis for the proven norm
 TRAINING_GRID = 32  # frequencies per axis for the norm that steers steps in training, where nothing is claimed
 
 
@@ -187,6 +188,8 @@ class Ridge(Network):
     (I + Hess R)^-1, and not from the steps that led there.
     """
 
+    rule = Strengths(2.65, 1.4)
+
     def __init__(self, config: RidgeConfig):
         super().__init__()
         self.config = config
@@ -207,10 +210,10 @@ class Ridge(Network):
             norm = self.norm * (1 + 1e-6)  # the rounding of this division, in float32, included
         return [*kernels[:-1], kernels[-1] / norm]
 
-    def norm_bound(self, grid: int = 256) -> float:
+    def norm_bound(self) -> float:
         """Proven bound on the norm of the convolutions together, before they are divided by it."""
         first, *others = (kernel.double() for kernel in self.filters)
-        return conv_norm_bound(composed([first - first.mean((2, 3), keepdim=True), *others]), grid)
+        return conv_norm_bound(composed([first - first.mean((2, 3), keepdim=True), *others]), GRID)
 
     @property
     def norm(self) -> float:
@@ -239,10 +242,6 @@ class Ridge(Network):
         if out.requires_grad:
             out.register_hook(lambda g: Resolvent.apply(g, potential, z, tolerance, self.config.max_steps))
         return out
-
-    def strength(self, noise_level: float, tau: float) -> float:
-        """2.65 (sqrt(tau / 1.9) * noise level)^1.4, as ``Wavelet.strength``."""
-        return 2.65 * ((tau / 1.9) ** 0.5 * noise_level) ** 1.4
 
     def regulariser(self, sigma: float, image_size: tuple[int, int], weight: float = 1.0) -> Smooth:
         """weight * R(.; sigma) for pictures of one size: the g of ``algorithms.regularised``, min f + g.
@@ -277,11 +276,11 @@ class Ridge(Network):
         method = f"L = {L:.6g} of a ridge potential (||W|| <= 1, slopes in [0, 1], mirrored borders)"
         return Smooth(value, gradient, L, method=method, premises=(EXACT,))
 
-    def certify(self, grid: int = 256) -> Certificate:
+    def certify(self) -> Certificate:
         """A proximal map, whatever the weights are; the norms say how well it is conditioned."""
         if self.training:
             return nothing(f"{self.name}(., sigma)", "in training its norm is an estimate: call eval()")
-        bound = self.norm_bound(grid)
+        bound = self.norm_bound()
         mu = self.config.largest * float(torch.sigmoid(self.raw_strength.values.detach().double()).max())
         return Certificate(
             f"{self.name}(., sigma)",
@@ -290,7 +289,7 @@ class Ridge(Network):
             Side.PROVEN,
             f"proximal map of a convex function, firmly nonexpansive (Moreau 1965): R = mu sum psi(W z), psi Huber, "
             f"slopes in [0, 1], mu <= {mu:.6g}; ||W|| <= 1, kernels divided by their proven norm {bound:.6g} (symbol "
-            f"on a {grid} x {grid} grid); every sigma in [0, {self.top:.4g}], every image size",
+            f"on a {GRID} x {GRID} grid); every sigma in [0, {self.top:.4g}], every image size",
             premises=(EXACT, premise(self.config.tolerance, self.config.max_steps)),
             kind=Kind.PROX,
         )

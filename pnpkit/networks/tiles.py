@@ -71,17 +71,14 @@ class Cut(Network):
     def __init__(self, network: Network):
         super().__init__()
         self.network, self.config, self.top, self.name = network, network.config, network.top, network.name
-        self.width, self.working, self.coupling = network.width, network.working, network.coupling
+        self.width, self.rule = network.width, network.rule
         self.convolutional = network.convolutional
         reach, self.unit = receptive_field(network)
         self.halo = reach + -reach % self.unit
         self.remember(network.certificate)
 
-    def certify(self, grid: int = 64) -> Certificate:
-        return self.network.certify(grid)
-
-    def strength(self, noise_level: float, tau: float) -> float:
-        return self.network.strength(noise_level, tau)
+    def certify(self) -> Certificate:
+        return self.network.certify()
 
 
 @receptive_field.register

@@ -178,12 +178,8 @@ def secure(classifier: Classifier) -> None:
     Scaling all logits changes neither predictions nor radii. An unconstrained classifier stays as it is.
     """
     for module in classifier.modules():
-        if isinstance(module, GradientFlowDense):
+        if isinstance(module, (GradientFlowDense, GradientFlowConv2d)):
             module.secure()
-        elif isinstance(module, GradientFlowConv2d):
-            averagedness = float(module.step) * module.norm_bound() ** 2 / 2
-            if averagedness > 1:
-                module.kernel.mul_((1 - 1e-6) / math.sqrt(averagedness))
     lipschitz = classifier.certify().lipschitz
     if math.isfinite(lipschitz):
         for parameter in classifier.head.parameters():

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pnpkit.conjugate_gradients import length
+
 TINY = 1e-12  # guards the normalisation: a vanishing gradient gives no step, not NaN
 
 
@@ -57,15 +59,10 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
 OBJECTIVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"cross-entropy": cross_entropy, "margin": margin}
 
 
-def norms(x: Tensor) -> Tensor:
-    """(B, 1, 1, 1): the l2 norm of each sample."""
-    return torch.linalg.vector_norm(x.flatten(1), dim=1)[:, None, None, None]
-
-
 def project(x: Tensor, center: Tensor, eps: float) -> Tensor:
     """Onto the ball around ``center``, then onto the box [0, 1], which holds the center."""
     change = x - center
-    change = change * (eps / norms(change).clamp_min(TINY)).clamp_max(1)
+    change = change * (eps / length(change).clamp_min(TINY)).clamp_max(1)
     return (center + change).clamp(0, 1)
 
 
@@ -79,7 +76,7 @@ def random_start(center: Tensor, eps: float, generator: torch.Generator) -> Tens
     """Uniform in the ball, then clipped to [0, 1]."""
     direction = torch.randn(center.shape, generator=generator).to(center)
     radius = torch.rand(center.shape[0], generator=generator).to(center) ** (1 / center[0].numel())
-    return project(center + eps * radius[:, None, None, None] * direction / norms(direction), center, eps)
+    return project(center + eps * radius[:, None, None, None] * direction / length(direction), center, eps)
 
 
 def attack(
@@ -131,6 +128,6 @@ def _ascend(
         (gradient,) = torch.autograd.grad(objective(logits, labels[active]), x)
         keep = ~wrong
         x, gradient, active = x.detach()[keep], gradient[keep], active[keep]
-        ascent = gradient / norms(gradient).clamp_min(TINY)
+        ascent = gradient / length(gradient).clamp_min(TINY)
         x = project(x + settings.step_size * eps * ascent, center[active], eps)
     return result, broken
