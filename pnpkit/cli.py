@@ -176,14 +176,18 @@ def program() -> None:
 def deblur(inputs: tuple[str, ...], out: str | None, **options: Any) -> int:
     """Remove blur and noise from photographs."""
 
-    def restore(picture: Picture, show: Callable[[Step], None]) -> Restoration:
+    def restore(picture: Picture, options: dict[str, Any], show: Callable[[Step], None]) -> Restoration:
         from pnpkit import restore
 
-        return restore.deblur(
-            picture.pixels, callback=show, **chosen(picture, options, "kernel", "boundary", *ITERATING)
-        )
+        names = ("kernel", "boundary", *ITERATING)
+        return restore.deblur(picture.pixels, callback=show, **chosen(picture, options, *names))
 
-    return Job(out, "deblurred", restore, options).each(inputs)
+    def refuse() -> None:
+        from pnpkit import restore
+
+        restore.check_blur(options["kernel"], options["boundary"])
+
+    return Job(out, "deblurred", restore, options, refuse).each(inputs)
 
 
 @program.command()
@@ -195,12 +199,17 @@ def deblur(inputs: tuple[str, ...], out: str | None, **options: Any) -> int:
 def denoise(inputs: tuple[str, ...], out: str | None, **options: Any) -> int:
     """Remove noise: one application of the denoiser."""
 
-    def restore(picture: Picture, show: Callable[[Step], None]) -> Restoration:
+    def restore(picture: Picture, options: dict[str, Any], show: Callable[[Step], None]) -> Restoration:
         from pnpkit import restore
 
         return restore.denoise(picture.pixels, **chosen(picture, options, *RESTORING))
 
-    return Job(out, "denoised", restore, options).each(inputs)
+    def refuse() -> None:
+        from pnpkit import restore
+
+        restore.check_denoising(options["precision"], options["strength"])
+
+    return Job(out, "denoised", restore, options, refuse).each(inputs)
 
 
 @program.command()
@@ -212,11 +221,11 @@ def denoise(inputs: tuple[str, ...], out: str | None, **options: Any) -> int:
 def inpaint(inputs: tuple[str, ...], out: str | None, mask: str, **options: Any) -> int:
     """Fill in scratches, dates, holes; what is outside of the mask stays as it is."""
 
-    def restore(picture: Picture, show: Callable[[Step], None]) -> Restoration:
-        from pnpkit import completion, images
+    def restore(picture: Picture, options: dict[str, Any], show: Callable[[Step], None]) -> Restoration:
+        from pnpkit import completion
 
-        missing = images.marked(images.read(Path(mask)))
-        return completion.inpaint(picture.pixels, missing, callback=show, **chosen(picture, options, *ITERATING))
+        assert picture.holes is not None  # by the mask that the job reads
+        return completion.inpaint(picture.pixels, picture.holes, callback=show, **chosen(picture, options, *ITERATING))
 
     return Job(out, "inpainted", restore, options, mask=mask).each(inputs)
 
@@ -230,12 +239,12 @@ def inpaint(inputs: tuple[str, ...], out: str | None, mask: str, **options: Any)
 def upscale(inputs: tuple[str, ...], out: str | None, factor: int, **options: Any) -> int:
     """Enlarge a picture whose pixels are means over squares, as those of a sensor are."""
 
-    def restore(picture: Picture, show: Callable[[Step], None]) -> Restoration:
+    def restore(picture: Picture, options: dict[str, Any], show: Callable[[Step], None]) -> Restoration:
         from pnpkit import completion
 
         return completion.upscale(picture.pixels, factor, callback=show, **chosen(picture, options, *ITERATING))
 
-    return Job(out, "upscaled", restore, options, factor).each(inputs)
+    return Job(out, "upscaled", restore, options, factor=factor).each(inputs)
 
 
 @program.command()

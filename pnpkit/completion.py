@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pnpkit.errors import InputError
 from pnpkit.networks.base import Network
+from pnpkit.pixels import check_holes, covered
 from pnpkit.problem import Bench, Problem, Restoration
 from pnpkit.settings import Settings
 from pnpkit.solver import Step
@@ -57,7 +58,7 @@ def inpaint(
     """
     settings = Settings.among(locals())
     holes = open_mask(mask, image.shape[-2:] if isinstance(image, Tensor) else np.shape(image)[:2])
-    image = covered(image, holes)
+    image = filled(image, holes)
     bench = Bench(image, settings)
     y = bench.y
     missing = torch.from_numpy(holes).to(y.device)
@@ -68,10 +69,10 @@ def inpaint(
 
     def picture(x: Tensor) -> np.ndarray | Tensor:
         """What is known is kept to the last digit, whatever type and light the work was in."""
-        filled = bench.back(x)
+        inside = bench.back(x)
         if isinstance(image, Tensor):
-            return torch.where(missing.to(image.device), torch.as_tensor(filled), image)
-        return np.where(holes if filled.ndim == 2 else holes[..., None], filled, image)
+            return torch.where(missing.to(image.device), torch.as_tensor(inside), image)
+        return np.where(holes if inside.ndim == 2 else holes[..., None], inside, image)
 
     return bench.restore(
         Problem(operator, guess * known, guess, picture, bench.noise_level(guess, ~holes), note, least=FILLING)
@@ -126,27 +127,21 @@ def open_mask(mask: np.ndarray | Tensor, size: Sequence[int]) -> np.ndarray:
     array = mask.detach().cpu().numpy() if isinstance(mask, Tensor) else np.asarray(mask)
     if array.ndim == 3 and array.shape[-1] == 3:
         array = array.max(-1)
-    if array.shape != tuple(size):
-        came = ("x".join(map(str, shape)) for shape in (array.shape, size))
-        raise InputError("the mask is {}, the image {}: not the same".format(*came))
+    check_holes("", array, size)
     missing = array != 0
     if missing.all():
         raise InputError("the mask marks every pixel as missing (not 0 means missing): nothing is known")
     return np.asarray(missing)
 
 
-def covered(image: np.ndarray | Tensor, holes: np.ndarray) -> np.ndarray | Tensor:
-    """Floats with the mean of what is known in their holes; other types hold nothing that would harm."""
-    if isinstance(image, Tensor):
-        if not image.is_floating_point():
-            return image
-        here = torch.from_numpy(holes).to(image.device).expand(image.shape)
-        return image.masked_fill(here, float(image[~here].double().mean()))
-    array = np.asarray(image)
-    if array.dtype.kind != "f":
-        return array
-    mean = array[~holes].mean(dtype=np.float64).astype(array.dtype)
-    return np.where(holes if array.ndim == 2 else holes[..., None], mean, array)
+def filled(image: np.ndarray | Tensor, holes: np.ndarray) -> np.ndarray | Tensor:
+    """What is in the holes replaced by something that does no harm; see ``pixels.covered``."""
+    if not isinstance(image, Tensor):
+        return covered(np.asarray(image), holes)
+    if not image.is_floating_point():
+        return image
+    here = torch.from_numpy(holes).to(image.device).expand(image.shape)
+    return image.masked_fill(here, float(image[~here].double().mean()))
 
 
 def nearest_known(y: Tensor, missing: Tensor) -> Tensor:

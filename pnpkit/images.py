@@ -26,7 +26,7 @@ from pnpkit.errors import InputError, one_line
 from pnpkit.files import replacing
 from pnpkit.jpeg import compression_error
 from pnpkit.pixels import FLOAT_LIMIT as FLOAT_LIMIT
-from pnpkit.pixels import TYPES, check_pixels, quantised, scale_of
+from pnpkit.pixels import TYPES, check_holes, check_pixels, covered, quantised, scale_of
 from pnpkit.pixels import as_float as as_float
 from pnpkit.pixels import from_tensor as from_tensor
 from pnpkit.pixels import to_tensor as to_tensor
@@ -62,7 +62,7 @@ class Picture:
     on what reading had to change. exif, icc: raw bytes or None. compression: root mean square error of the pixels that
     a JPEG's tables tell of, on the same scale; 0 for all others. density: pixels per unit across and down, and the unit
     as TIFF numbers it (1 none, 2 inch, 3 centimetre), or None. description: what a TIFF says of itself, the unit of
-    ImageJ's scale for instance.
+    ImageJ's scale for instance. holes: what was not looked at, (H, W) booleans, where something was not.
     """
 
     pixels: np.ndarray
@@ -76,6 +76,7 @@ class Picture:
     compression: float = 0.0
     density: tuple[float, float, int] | None = None
     description: str = ""
+    holes: np.ndarray | None = None
 
 
 def read(path: str | os.PathLike[str], holes: np.ndarray | None = None, white: float | None = None) -> Picture:
@@ -320,18 +321,15 @@ def _picture(
     channels, dtype = samples.shape[2], samples.dtype
     colours = samples[..., :3] if channels > 2 else samples[..., 0]
     alpha = samples[..., -1].copy() if channels in (2, 4) else None
-    if holes is not None and holes.shape != colours.shape[:2]:
-        sizes = ["x".join(map(str, shape[:2])) for shape in (holes.shape, colours.shape)]
-        raise InputError(f"{path}: the mask is {sizes[0]}, the image {sizes[1]}: not the same")
-    if dtype.kind == "f" and holes is not None and not holes.all():
-        colours = colours.copy()
-        colours[holes] = colours[~holes].mean()
+    if holes is not None:
+        check_holes(f"{path}: ", holes, colours.shape[:2])
+        colours = covered(colours, holes)
     check_pixels(f"{path}: ", colours)
     low, high, note = scale_of(f"{path}: ", colours, white)
     notes += (note,)
     single = dtype.kind == "u" or (dtype != np.float64 and (low, high) == (0, 1))
     pixels = (colours.astype(np.float32 if single else np.float64, order="C") - low) / (high - low or 1.0)
-    return Picture(pixels, alpha, dtype, low, high, tuple(filter(None, notes)), exif, icc)
+    return Picture(pixels, alpha, dtype, low, high, tuple(filter(None, notes)), exif, icc, holes=holes)
 
 
 def _write_pillow(file: BinaryIO, samples: np.ndarray, picture: Picture, form: str, **options: Any) -> None:

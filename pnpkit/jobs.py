@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,37 +102,28 @@ def check_apart(files: list[str], places: list[Path]) -> None:
             raise InputError(f"{other} and {name} would both be written to {place}: restore them one by one")
 
 
-def check(options: dict[str, Any]) -> None:
-    """Refuse options that no picture could be restored with, before the first of several is read."""
-    from pnpkit import kernels, restore
-    from pnpkit.settings import Settings
-
-    usual = {"splitting": "auto", "tau": None, "method": "anderson", "tol": 1.0, "max_steps": 1}
-    here = {"limits": (0.0, 1.0), "callback": None, "compression": 0.0}
-    Settings.among({**usual, **here, **options}).tools()
-    if options.get("kernel", "auto") != "auto":
-        kernels.parse(options["kernel"])
-    restore.check_boundary(options.get("boundary", "unknown"))
-
-
 @dataclass(frozen=True)
 class Job:
-    """What is done to every file: ``restore``, with the options of the command line.
+    """What is done to every file: ``restore(picture, options, show)``, with the options of the command line.
 
     Attributes:
+        refuse: raises an error for options that suit no picture, beyond what ``Settings`` refuses.
         out: file or folder for the results, or None: beside the input, ``word`` added to its name.
         factor: the result is so many times as large as the input.
         mask: a picture of what is missing from every file, where that is known.
         guarded: the ``identity`` of all that is read, and so is never written.
+        instead: options of which the restoration hears another value than the page of --report.
     """
 
     out: str | None
     word: str
-    restore: Callable[[Picture, Callable[[Step], None]], Restoration]
+    restore: Callable[[Picture, dict[str, Any], Callable[[Step], None]], Restoration]
     options: dict[str, Any]
+    refuse: Callable[[], None] = lambda: None
     factor: int = 1
     mask: str | None = None
     guarded: frozenset[object] = frozenset()
+    instead: dict[str, Any] = field(default_factory=dict)
 
     def each(self, inputs: tuple[str, ...]) -> int:
         """Restore every file; with several, one that fails does not stop the rest. Returns the exit code."""
@@ -143,7 +134,7 @@ class Job:
         if len(files) > 1 and (self.options["json_file"] or self.options["reference"] or self.options.get("gif")):
             raise InputError("--json, --reference and --gif take one image")
         if len(files) > 1:
-            check(self.options)
+            self.check()
         make_folder(self.out, len(files) > 1)
         if len(files) > 1:
             check_apart(files, [destination(name, self.out, self.word) for name in files])
@@ -157,6 +148,13 @@ class Job:
             return job.one(files[0])
         return verdict(files, job.in_turn(files))
 
+    def check(self) -> None:
+        """Refuse options that no picture could be restored with, before the first of several is read."""
+        from pnpkit.settings import Settings
+
+        Settings.among(self.options).tools()
+        self.refuse()
+
     def over_processes(self, files: list[str]) -> int:
         """Under torchrun: every process takes its share of the files, or all work on one; all return the same code."""
         startup.begin()
@@ -166,13 +164,13 @@ class Job:
         from pnpkit.settings import allowed, open_denoiser
 
         with distributed.together(self.options["device"]) as device:
-            if self.options["max_memory"] is None:
-                self.options["max_memory"] = allowed(None) / 2**30 / distributed.neighbours()
+            instead = self.options["max_memory"] or allowed(None) / 2**30 / distributed.neighbours()
+            job = replace(self, options=self.options | {"max_memory": instead})
             if len(files) == 1:
-                shown = replace(self, options=dict(self.options))  # its page shows the denoiser by its name
-                self.options["denoiser"] = Shared(open_denoiser(self.options["denoiser"], torch.device(device)))
-                return max(distributed.gather(shown.one(files[0], distributed.rank() == 0)))
-            shares = distributed.gather(self.in_turn(files[distributed.rank() :: distributed.world()]))
+                shared = Shared(open_denoiser(self.options["denoiser"], torch.device(device)))
+                job = replace(job, instead={"denoiser": shared})
+                return max(distributed.gather(job.one(files[0], distributed.rank() == 0)))
+            shares = distributed.gather(job.in_turn(files[distributed.rank() :: distributed.world()]))
         return verdict(files, [name for share in shares for name in share])
 
     def in_turn(self, files: list[str]) -> list[str]:
@@ -239,7 +237,7 @@ class Job:
                 if gif is not None:
                     frames(step)
 
-            run = self.restore(picture, show)
+            run = self.restore(picture, options | self.instead, show)
         if not writes:
             return DIVERGED if run.status.failed else 0
         images.write(target, images.with_pixels(picture, np.asarray(run.image), factor))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -95,6 +95,22 @@ def quantised(pixels: np.ndarray, dtype: np.dtype[Any], low: float, high: float)
         limits = np.finfo(dtype)
         return np.clip(low + pixels * (high - low), limits.min, limits.max).astype(dtype)
     return np.rint(np.clip(low + pixels * (high - low), 0, np.iinfo(dtype).max)).astype(dtype)
+
+
+def check_holes(where: str, holes: np.ndarray, size: Sequence[int]) -> None:
+    """Refuse a mask of another size than the image, (H, W)."""
+    if holes.shape != tuple(size):
+        sizes = ["x".join(map(str, shape)) for shape in (holes.shape, size)]
+        raise InputError(f"{where}the mask is {sizes[0]}, the image {sizes[1]}: not the same")
+
+
+def covered(image: np.ndarray, holes: np.ndarray) -> np.ndarray:
+    """(H, W) or (H, W, 3): floats with the mean of what is known in their holes, (H, W) booleans, so that neither NaN
+    nor a filler of 1e30 does harm there; other types as they are."""
+    if image.dtype.kind != "f" or holes.all():
+        return image
+    mean = image[~holes].mean(dtype=np.float64).astype(image.dtype)
+    return np.where(holes if image.ndim == 2 else holes[..., None], mean, image)
 
 
 def check_pixels(where: str, image: np.ndarray) -> None:

@@ -30,7 +30,7 @@ from pnpkit.problem import (
     open_image,
 )
 from pnpkit.registry import load_denoiser
-from pnpkit.settings import Settings, allowed, check_level, open_denoiser
+from pnpkit.settings import Settings, allowed, check_level
 from pnpkit.solver import Status, Step
 from pnpkit.splittings import CONTINUATION, FORWARD_BACKWARD
 from pnpkit.strength import FREE_FORM_ERROR, KERNEL_ERROR
@@ -154,16 +154,12 @@ def denoise(
         InputError: anything that cannot be used, in one sentence.
     """
     started = time.perf_counter()
-    if precision == "bfloat16":
-        raise InputError("denoising is one step, and no later one makes good what bfloat16 rounds: use float32")
+    check_denoising(precision, strength)
+    _, network = Settings.among(locals()).tools()
     y, back = open_image(image, device, linear, precision, limits)
     y = convert(y, precision)
-    network = open_denoiser(denoiser, y.device)
     noise = noise_level_of(y, noise_level, compression, linear)
-    if strength is None or strength == "auto":
-        sigma = min(noise, network.top)
-    else:
-        sigma = check_level("strength", strength, network.top)
+    sigma = min(noise, network.top) if strength is None or isinstance(strength, str) else float(strength)
     network = within_memory(network, y.shape, allowed(max_memory), 0, y.element_size())
     with torch.no_grad():
         out = network(y, sigma)
@@ -189,10 +185,25 @@ def denoise(
     )
 
 
+def check_blur(kernel: str, boundary: str) -> None:
+    """A kernel that can be had, and a boundary that there is."""
+    if kernel != "auto":
+        kernels.parse(kernel)
+    check_boundary(boundary)
+
+
 def check_boundary(boundary: str) -> None:
     """A boundary that there is."""
     if boundary not in BOUNDARIES:
         raise UnknownName("boundary", boundary, BOUNDARIES)
+
+
+def check_denoising(precision: str, strength: float | str | None) -> None:
+    """What one application of a denoiser has no use for."""
+    if precision == "bfloat16":
+        raise InputError("denoising is one step, and no later one makes good what bfloat16 rounds: use float32")
+    if isinstance(strength, str) and strength != "auto":
+        raise InputError(f"strength must be a number or 'auto' here, got '{strength}'")
 
 
 def extend(y: Tensor, operator: LinearPhysics) -> Tensor:

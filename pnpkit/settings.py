@@ -26,25 +26,25 @@ class Settings:
     """How to run: the arguments that ``deblur``, ``inpaint`` and ``upscale`` share. ``deblur`` says what each is."""
 
     denoiser: str | Network
-    noise_level: float | None
-    strength: float | str | None
-    method: str
-    tol: float
-    max_steps: int
-    device: str | None
-    max_memory: float | None
-    precision: str
-    limits: tuple[float, float]
-    callback: Callable[[Step], None] | None
-    linear: bool
-    splitting: str
-    tau: float | None
-    compression: float
+    noise_level: float | None = None
+    strength: float | str | None = None
+    splitting: str = "auto"
+    tau: float | None = None
+    method: str = "anderson"
+    tol: float = 1e-4
+    max_steps: int = 500
+    device: str | None = None
+    max_memory: float | None = None
+    precision: str = "auto"
+    limits: tuple[float, float] = (0.0, 1.0)
+    callback: Callable[[Step], None] | None = None
+    linear: bool = False
+    compression: float = 0.0
 
     @classmethod
     def among(cls, arguments: dict[str, Any]) -> Settings:
         """Those of a function's arguments, ``locals()`` at its beginning, that are settings."""
-        return cls(**{field.name: arguments[field.name] for field in fields(cls)})
+        return cls(**{field.name: arguments[field.name] for field in fields(cls) if field.name in arguments})
 
     def tools(self) -> tuple[Iteration, Network]:
         """The iteration and the denoiser, on the device.
@@ -52,10 +52,13 @@ class Settings:
         Raises:
             InputError: whatever no picture could be restored with.
         """
-        iteration: Iteration = choose("method", self.method, ITERATIONS)()
+        if self.method not in ITERATIONS:
+            raise UnknownName("method", self.method, ITERATIONS)
+        iteration: Iteration = ITERATIONS[self.method]()
         network = open_denoiser(self.denoiser, choose_device(self.device))
         check_splitting(self)
-        choose("precision", self.precision, dict.fromkeys(PRECISIONS, str))
+        if self.precision not in PRECISIONS:
+            raise UnknownName("precision", self.precision, PRECISIONS)
         if self.precision == "bfloat16" and not network.convolutional:
             raise InputError(f"bfloat16 makes convolutions cheaper, and {network.name} has none: use float32")
         if self.method == "fista" and self.precision == "bfloat16":
@@ -128,9 +131,3 @@ def check_level(what: str, value: float | str, top: float = 1.0) -> float:
     if not 0 <= level <= top:
         raise InputError(f"{what} must be in [0, {top:.4g}] on the 0..1 scale, got {value}")
     return level
-
-
-def choose(what: str, name: str, known: dict[str, type]) -> type:
-    if name not in known:
-        raise UnknownName(what, name, known)
-    return known[name]

@@ -145,20 +145,23 @@ def test_a_float_mask_marks_by_its_own_values() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong, message",
+    "command, wrong, message",
     [
-        (("--denoiser", "eulr"), "did you mean 'euler"),
-        (("--kernel", "box:0"), "box"),
-        (("--boundary", "round"), "unknown boundary"),
-        (("--strength", "0.9"), "strength must be in"),
-        (("--tau", "0"), "tau must be a positive number"),
-        (("--precision", "float8"), "unknown precision"),
+        ("deblur", ("--denoiser", "eulr"), "did you mean 'euler"),
+        ("deblur", ("--kernel", "box:0"), "box"),
+        ("deblur", ("--boundary", "round"), "unknown boundary"),
+        ("deblur", ("--strength", "0.9"), "strength must be in"),
+        ("deblur", ("--tau", "0"), "tau must be a positive number"),
+        ("deblur", ("--precision", "float8"), "unknown precision"),
+        ("denoise", ("--strength", "0.9"), "strength must be in"),
+        ("denoise", ("--denoiser", "dncnn", "--precision", "bfloat16"), "denoising is one step"),
+        ("upscale", ("--method", "magic"), "unknown method"),
     ],
 )
-def test_options_that_suit_no_file_are_refused_once_and_leave_nothing(cli, pair, wrong, message) -> None:  # type: ignore[no-untyped-def]
+def test_options_that_suit_no_file_are_refused_once_and_leave_nothing(cli, pair, command, wrong, message) -> None:  # type: ignore[no-untyped-def]
     results = pair[0].parent.parent / "results"
-    usual = ("--kernel", "box:3", "--denoiser", "wavelet")
-    code, _, error = cli("deblur", pair[0], pair[1].with_name("b.png"), "-o", f"{results}/", *usual, *wrong)
+    usual = ("--denoiser", "wavelet", *(("--kernel", "box:3") if command == "deblur" else ()))
+    code, _, error = cli(command, pair[0], pair[1].with_name("b.png"), "-o", f"{results}/", *usual, *wrong)
     assert code == 2 and error.count("\n") == 1 and message in error and not results.exists()
 
 

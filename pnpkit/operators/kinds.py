@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TypeAlias
 
+import torch
 from deepinv.physics import BlurFFT, DecomposablePhysics, LinearPhysics, StackedLinearPhysics
 from torch import Tensor, nn
 
@@ -48,12 +49,26 @@ def state(operator: LinearPhysics) -> State:
     found: list[tuple[Tensor, int]] = []
     for part in parts_of(operator):
         for tensor in (*part.parameters(recurse=False), *part.buffers(recurse=False)):
-            found.append((tensor, 0 if tensor.is_inference() else tensor._version))
+            found.append((tensor, version(tensor)))
     return tuple(found)
 
 
 def unchanged(before: State, operator: LinearPhysics) -> bool:
-    """Whether the operator is made of the same tensors, with the same values, as far as torch counts."""
+    """Whether the operator is made of the same tensors, with the same values, as far as torch counts; or of others that
+    hold the same, since some of deepinv's take theirs anew whenever they are called."""
     now = state(operator)
-    pairs = zip(before, now, strict=True)
-    return len(now) == len(before) and all(a is b and n == m for (a, n), (b, m) in pairs)
+    return len(now) == len(before) and all(same(*pair) for pair in zip(before, now, strict=True))
+
+
+def same(before: tuple[Tensor, int], now: tuple[Tensor, int]) -> bool:
+    """Whether a tensor, as it was when its writes were counted, holds what another does."""
+    (old, count), (new, writes) = before, now
+    if old is new:
+        return count == writes
+    kept = version(old) == count and old.shape == new.shape and old.dtype == new.dtype and old.device == new.device
+    return kept and torch.equal(old, new)
+
+
+def version(tensor: Tensor) -> int:
+    """How often a tensor was written to, where torch counts that."""
+    return 0 if tensor.is_inference() else tensor._version
