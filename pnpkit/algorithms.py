@@ -25,6 +25,7 @@ from pnpkit.iterations import Fista, Iteration
 from pnpkit.maps import Map
 from pnpkit.networks.base import Network
 from pnpkit.operators import from_matrix
+from pnpkit.operators.matrix import MatrixPhysics, ScipyPhysics, real
 from pnpkit.solver import Result, Step, solve
 from pnpkit.splittings import forward_backward, penalised
 
@@ -118,7 +119,7 @@ def regularised(
     regulariser: Fidelity,
     *,
     limits: tuple[float, float] = (0.0, 1.0),
-    x0: Tensor | None = None,
+    x0: np.ndarray | Tensor | None = None,
     iteration: Iteration | None = None,
     tol: float = 1e-6,
     max_steps: int = 10_000,
@@ -136,7 +137,7 @@ def regularised(
     physics, data, back = open_problem(operator, y)
     fidelity = LeastSquares(physics, data)
     map = penalised(fidelity, regulariser, limits)
-    start = fidelity.start() if x0 is None else x0
+    start = first_iterate(fidelity, x0)
     return back(solve(map, start, iteration=iteration or Fista(), tol=tol, max_steps=max_steps, callback=callback))
 
 
@@ -148,7 +149,7 @@ def plug_and_play(
     strength: float,
     limits: tuple[float, float] | None = (0.0, 1.0),
     tau: float | None = None,
-    x0: Tensor | None = None,
+    x0: np.ndarray | Tensor | None = None,
     iteration: Iteration | None = None,
     tol: float = 1e-4,
     max_steps: int = 1000,
@@ -172,23 +173,42 @@ def plug_and_play(
     physics, data, back = open_problem(operator, y)
     fidelity = LeastSquares(physics, data)
     map = forward_backward(fidelity, as_map(denoiser, strength), tau, limits)
-    start = fidelity.start() if x0 is None else x0
+    start = first_iterate(fidelity, x0)
     return back(solve(map, start, iteration=iteration, tol=tol, max_steps=max_steps, callback=callback))
 
 
 def open_problem(
     operator: Operator, y: Measurement
 ) -> tuple[LinearPhysics, Tensor | TensorList, Callable[[Result], Result]]:
-    """Physics, data as a batch, and the way back: numpy in, numpy out; a vector in, a vector out."""
-    data = y if isinstance(y, TensorList) else torch.as_tensor(y)
-    for part in data if isinstance(data, TensorList) else (data,):
-        if not part.is_floating_point() or not bool(torch.isfinite(part).all()):
-            raise InputError(f"y must hold finite floats, got {part.dtype}")
+    """Physics, data as a batch, and the way back: numpy in, numpy out; a vector in, a vector out.
+
+    A matrix and y of different types meet in the larger one.
+    """
+    data = TensorList([real(part, "y") for part in y]) if isinstance(y, TensorList) else real(y, "y")
     physics = operator if isinstance(operator, LinearPhysics) else from_matrix(operator)
     vector = isinstance(data, Tensor) and data.ndim == 1
+    if isinstance(physics, (MatrixPhysics, ScipyPhysics)):
+        if not isinstance(data, Tensor) or data.ndim not in (1, 2) or data.shape[-1] != physics.shape[0]:
+            came = tuple(data.shape)
+            raise InputError(f"y must be ({physics.shape[0]},) or a batch of that for this operator, got {came}")
+        if isinstance(physics, MatrixPhysics) and physics.matrix.dtype != data.dtype:
+            common = torch.promote_types(physics.matrix.dtype, data.dtype)
+            physics, data = MatrixPhysics(physics.matrix.to(common)), data.to(common)
 
     def back(run: Result) -> Result:
         x = run.x[0] if vector else run.x
         return replace(run, x=x.cpu().numpy() if isinstance(y, np.ndarray) else x)
 
     return physics, data[None] if vector else data, back
+
+
+def first_iterate(fidelity: LeastSquares, x0: np.ndarray | Tensor | None) -> Tensor:
+    """A^T y, or the one that is given, as a batch."""
+    usual = fidelity.start()
+    if x0 is None:
+        return usual
+    start = real(x0, "x0").to(usual)
+    start = start[None] if start.ndim == usual.ndim - 1 else start
+    if start.shape[1:] != usual.shape[1:]:
+        raise InputError(f"x0 must have the shape of A^T y, {tuple(usual.shape)}, got {tuple(start.shape)}")
+    return start

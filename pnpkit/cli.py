@@ -1,9 +1,9 @@
-"""The command line: the only place that prints. Torch is loaded only by commands that compute."""
+"""The commands. Torch is loaded only by those that compute; they and ``jobs`` are all that prints."""
 
 from __future__ import annotations
 
 import json
-import math
+import logging
 import sys
 import warnings
 from collections.abc import Callable
@@ -15,6 +15,7 @@ import click
 from pnpkit import __version__
 from pnpkit.errors import InexactWarning, InputError, PnpError, one_line
 from pnpkit.jobs import SOME_FAILED, Job, make_folder, target_for
+from pnpkit.options import LINEAR, WHITE, Level, image_options, iterating_options, restoring_options
 
 if TYPE_CHECKING:
     from pnpkit.images import Picture
@@ -26,117 +27,6 @@ ONCE, GUIDED = "euler-fast", "euler-guided"  # denoisers: the latter where a sec
 STAR = 100.0  # a star may become so many times as high as a blur has left it
 RESTORING = ("denoiser", "noise_level", "strength", "device", "max_memory", "precision", "linear")
 ITERATING = (*RESTORING, "splitting", "tau", "method", "tol", "max_steps")
-
-
-class Level(click.ParamType):
-    """A finite number of at least zero, the word auto (None), or one of some other words."""
-
-    def __init__(self, auto: bool = True, words: tuple[str, ...] = (), scale: str = " on the 0..1 scale"):
-        self.auto, self.words, self.scale = auto, words, scale
-        self.name = "|".join((*("auto",) * auto, *words, "NUMBER"))
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str | None:
-        if value is None or (self.auto and value == "auto"):
-            return None
-        if value in self.words:
-            return str(value)
-        try:
-            number = float(value)
-        except ValueError:
-            number = math.nan
-        if not (math.isfinite(number) and number >= 0):
-            words = "".join(f"'{word}' or " for word in (*("auto",) * self.auto, *self.words))
-            self.fail(f"expected {words}a number >= 0{self.scale}, got '{value}'", param, ctx)
-        return number
-
-
-LINEAR = click.option("--linear", is_flag=True, help="Work in linear light (sRGB curve); levels are then of light.")
-WHITE = click.option(
-    "--white",
-    type=Level(scale=" in the units of the file"),
-    default="auto",
-    metavar="VALUE",
-    help="What counts as 1, in the units of the file; brighter pixels stay. auto: the largest.",
-)
-
-
-def image_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that every command from image to image has."""
-    options = [
-        click.option("-o", "--output", "out", metavar="OUT", help="Output file, or a folder, which is made."),
-        click.option("--overwrite", is_flag=True, help="Replace an existing output."),
-        click.option("--quiet", is_flag=True, help="Print nothing but errors."),
-        click.option(
-            "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of all randomness."
-        ),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def restoring_options(denoiser: str) -> Callable[..., Any]:
-    """Options of commands that restore, with this denoiser unless told otherwise."""
-    options = [
-        click.option("--noise-level", type=Level(), default="auto", help="Noise, 0..1 scale; auto estimates it."),
-        click.option("--denoiser", default=denoiser, show_default=True, help="A name from `pnpkit denoisers`."),
-        click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
-        click.option(
-            "--max-memory", type=Level(scale=""), default="auto", metavar="GIB", help="auto: half of the machine's."
-        ),
-        LINEAR,
-        WHITE,
-        click.option("--reference", metavar="IMAGE", help="The sharp picture, to report PSNR."),
-        click.option("--report", metavar="DIR", help="Write a page: before and after, residuals, proof, settings."),
-        click.option("--json", "json_file", metavar="FILE", help="Write status, certificate and figures."),
-    ]
-
-    def add(command: Callable[..., Any]) -> Callable[..., Any]:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
-
-
-def iterating_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options of commands that iterate to a fixed point."""
-    options = [
-        click.option(
-            "--strength",
-            type=Level(words=("sure",)),
-            default="auto",
-            help="Sigma of the denoiser, 0..1 scale; auto follows the noise, sure is chosen by this picture's risk.",
-        ),
-        click.option(
-            "--precision",
-            default="auto",
-            show_default=True,
-            help="auto, float32, float64, or bfloat16: early steps in that, then float32.",
-        ),
-        click.option("--gif", metavar="FILE", help="Write the iterates as an animation."),
-        click.option(
-            "--splitting",
-            default="auto",
-            show_default=True,
-            help="continuation, half-quadratic or forward-backward; auto: the first for a blur, unless by fista.",
-        ),
-        click.option(
-            "--tau", type=Level(scale=""), default="auto", help="Step size, > 0; forward-backward needs it in (0, 2/L)."
-        ),
-        click.option("--method", default="anderson", show_default=True, help="anderson, picard, km, halpern or fista."),
-        click.option(
-            "--tol",
-            type=Level(auto=False, scale=""),
-            default="1e-4",
-            show_default=True,
-            help="Relative residual to stop at.",
-        ),
-        click.option("--max-steps", type=click.IntRange(min=1), default=500, show_default=True),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
 
 
 def limits_of(picture: Picture) -> tuple[float, float]:
@@ -157,6 +47,12 @@ def chosen(picture: Picture, options: dict[str, Any], *names: str) -> dict[str, 
         raise InputError(f"--linear undoes the sRGB curve of values on the 0..1 scale, got {came}: leave it out")
     here = {"compression": picture.compression, "limits": limits_of(picture)}
     return here | {name: options[name] for name in names}
+
+
+def tell(picture: Picture) -> None:
+    """What reading had to change."""
+    for note in picture.notes:
+        click.echo(f"note: {note}")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
@@ -273,6 +169,7 @@ def blur(
     images.write(target, images.with_pixels(picture, blurred))
     if not options["quiet"]:
         click.echo(f"{image}: blurred by {kernel} ({boundary} boundary), noise {noise_level:g} -> {target}")
+        tell(picture)
     return 0
 
 
@@ -309,6 +206,7 @@ def estimate_kernel(
                 "a .npy keeps nothing of this doubt, and deblur would take it for a measured kernel: write a .png"
             )
         click.echo(f"log posterior relative to the likeliest: {rivals}")
+        tell(picture)
     return 0
 
 
@@ -360,6 +258,7 @@ def audit(name: str, rounds: int, seed: int) -> int:
 
 def main() -> None:
     """Entry point: one line per error, exit 2 for bad input or usage."""
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what is wrong with a file is said once, as an error
     with warnings.catch_warnings():
         warnings.simplefilter("once", InexactWarning)
         usual = warnings.showwarning

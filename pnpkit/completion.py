@@ -112,8 +112,8 @@ def upscale(
     Raises:
         InputError: another factor; and what ``deblur`` refuses.
     """
-    if factor != int(factor) or not 2 <= factor <= LARGEST_FACTOR:
-        raise InputError(f"a factor is a whole number from 2 to {LARGEST_FACTOR}, got {factor}")
+    if factor not in range(2, LARGEST_FACTOR + 1):
+        raise InputError(f"a factor is a whole number from 2 to {LARGEST_FACTOR}, got {factor!r}")
     factor = int(factor)
     bench = Bench(image, Settings.among(locals()))
     y, operator = bench.y, area_downsampling(bench.y, factor)
@@ -125,6 +125,8 @@ def upscale(
 def open_mask(mask: np.ndarray | Tensor, size: Sequence[int]) -> np.ndarray:
     """(H, W) booleans, true where a pixel is missing."""
     array = mask.detach().cpu().numpy() if isinstance(mask, Tensor) else np.asarray(mask)
+    if array.ndim not in (2, 3) or array.dtype.kind not in "biuf":
+        raise InputError(f"a mask is an array (H, W), not 0 where a pixel is missing, got {array.dtype} {array.shape}")
     if array.ndim == 3 and array.shape[-1] == 3:
         array = array.max(-1)
     check_holes("", array, size)

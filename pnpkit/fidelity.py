@@ -18,7 +18,9 @@ from pnpkit.errors import InputError, StepSizeError
 from pnpkit.maps import Map
 from pnpkit.operators import normal
 from pnpkit.operators.kinds import state, unchanged
-from pnpkit.operators.norms import NormBound, norm_bound, smallest_singular_value, squares
+from pnpkit.operators.norms import NormBound, measured_norm, norm_bound, smallest_singular_value, squares
+
+REFUTING, SLACK = 10, 1e-4  # steps of power iteration that may refute a bound, never prove one; and their rounding
 
 
 class Fidelity(ABC):
@@ -100,11 +102,12 @@ class LeastSquares(Fidelity):
         operator: the forward model A, any deepinv ``LinearPhysics``, as it is now: f refuses to go on with one whose
             tensors were replaced or written to, since L is that of before. (Other attributes are not watched.)
         y: the measurement, (B, C, H, W); a ``TensorList`` for a stack of operators.
-        norm: a bound on ||A|| that the user vouches for; it is named as a premise. Without it the bound comes from
-            ``operators.norm_bound``: proven where the structure of A allows it, measured otherwise.
+        norm: a bound on ||A|| that the user vouches for; it is named as a premise, and refused where a few steps of
+            power iteration refute it. Without it the bound comes from ``operators.norm_bound``: proven where the
+            structure of A allows it, measured otherwise.
 
     Raises:
-        InputError: a norm that is none, a stack without its adjoint, and, later, an operator that was changed.
+        InputError: a norm that is none, or too small, a stack without its adjoint; later, an operator that was changed.
     """
 
     def __init__(self, operator: LinearPhysics, y: Tensor | TensorList, norm: float | None = None):
@@ -113,6 +116,9 @@ class LeastSquares(Fidelity):
         if norm is not None:
             if not 0 < norm < math.inf:
                 raise InputError(f"a norm is a finite number > 0, got {norm}")
+            least = max(smallest_singular_value(operator), measured_norm(operator, self.start(), REFUTING).value)
+            if least > norm * (1 + SLACK):
+                raise InputError(f"||A|| is at least {least:.6g} (power iteration): {norm:.6g} is no bound")
             self.norm = NormBound(float(norm), Side.PROVEN, "given by the user")
             self.premises = (f"||A|| <= {norm:.6g}, given by the user",)
         else:
@@ -158,9 +164,9 @@ class LeastSquares(Fidelity):
             raise InputError(f"a proximal map needs a finite tau > 0, got {tau}")
         closed = normal.is_closed(self.operator)
         method = f"proximal map of a convex function, tau = {tau:.6g}, " + ("closed form" if closed else "iterative")
-        premises = normal.premises(self.operator, tau, dtype)
+        premises = normal.premises(self.operator, tau * self.L, dtype)
         certificate = Certificate("prox tau f", 1.0, 0.5, Side.PROVEN, method, premises, kind=Kind.PROX)
-        point = normal.proximal_point(self.model(), self.y, tau)
+        point = normal.proximal_point(self.model(), self.y, tau, self.L)
 
         def nearest(x: Tensor) -> Tensor:
             self.model()  # refuses an operator that was changed
@@ -171,7 +177,7 @@ class LeastSquares(Fidelity):
             certificate,
             objective=lambda x: tau * self.value(x),
             pace=self.pace(tau),
-            error=0.0 if closed else normal.error(tau, dtype),
+            error=0.0 if closed else normal.error(tau * self.L, dtype),
         )
 
 

@@ -34,7 +34,9 @@ from pnpkit.pixels import to_tensor as to_tensor
 MAX_PIXELS = 500_000_000  # a file whose header claims more is refused before any of it is decoded
 _ORIENTATION = 0x0112  # the tag of EXIF and of TIFF
 _TURNED = (5, 6, 7, 8)  # orientations that exchange rows and columns
+_TEXTS = (271, 272, 306, 315, 33432)  # tags of EXIF and of TIFF: maker, model, date and time, artist, copyright
 _NO_UNIT, _INCH, _CENTIMETRE = 1, 2, 3  # units of TIFF
+_EXTRAS = {0: "UNSPECIFIED", 1: "premultiplied alpha", 2: "straight alpha"}  # what TIFF calls further samples
 _DENSEST = 65535  # pixels per inch that every format can hold
 # Opened by class, not by Image.open: that enforces Pillow's own pixel limit, a global setting, and calls a phone's JPEG
 # with an embedded preview an animation.
@@ -178,7 +180,9 @@ def with_pixels(picture: Picture, pixels: np.ndarray, factor: int = 1) -> Pictur
         across, down, unit = picture.density
         picture = replace(picture, density=(factor * across, factor * down, unit))
     if pixels.shape[:2] != picture.pixels.shape[:2]:
-        picture = replace(picture, description="")  # it may tell of the size
+        lines = picture.description.splitlines() if picture.description.startswith("ImageJ=") else ()
+        units = [line for line in lines if line.startswith(("ImageJ=", "unit="))]  # all else may tell of the size
+        picture = replace(picture, description="\n".join(units))
     if picture.alpha is None:
         return replace(picture, pixels=pixels)
     sizes = list(zip(pixels.shape[:2], picture.alpha.shape, strict=True))
@@ -274,13 +278,18 @@ def _read_pypng(path: Path) -> np.ndarray:
 def _read_tiff(path: Path, holes: np.ndarray | None, white: float | None) -> Picture:
     with tifffile.TiffFile(path) as tiff:
         pages = [page for page in tiff.pages if isinstance(page, tifffile.TiffPage) and not page.is_reduced]
-        page = pages[0]
-        _check_header(path, page.imagewidth, page.imagelength, len(pages) * page.imagedepth)
+        if not pages:
+            raise InputError(f"{path}: expected an image, got a TIFF that holds none")
+        page, frames = pages[0], len(pages) * pages[0].imagedepth
+        if tiff.is_imagej or page.is_shaped:  # these may write a whole stack as one page
+            frames = max(frames, tiff.series[0].size // math.prod(page.shape or (1,)))
+        _check_header(path, page.imagewidth, page.imagelength, frames)
         kind, dtype = tifffile.PHOTOMETRIC(page.photometric).name, np.dtype(page.dtype or object)
         alphas = page.samplesperpixel - _TIFF_COLOURS.get(kind, 0)
-        premultiplied = tifffile.EXTRASAMPLE.ASSOCALPHA in page.extrasamples
-        if kind not in _TIFF_COLOURS or alphas not in (0, 1) or premultiplied or dtype.name not in (*TYPES, "bool"):
-            came = f"{kind}, {page.samplesperpixel} samples of {dtype}{', premultiplied alpha' * premultiplied}"
+        straight = page.extrasamples == (tifffile.EXTRASAMPLE.UNASSALPHA,) * alphas
+        if kind not in _TIFF_COLOURS or alphas not in (0, 1) or not straight or dtype.name not in (*TYPES, "bool"):
+            extra = ", ".join(_EXTRAS.get(int(extra), "of no kind that is known") for extra in page.extrasamples)
+            came = f"{kind}, {page.samplesperpixel} samples of {dtype}{f', the further ones {extra}' if extra else ''}"
             raise InputError(f"{path}: expected grey or RGB, {' '.join(TYPES)}, straight alpha, got {came}: convert")
         stored = page.asarray(squeeze=False)[:, 0]  # (planes, H, W, samples): planes or samples is 1
         samples, note = np.concatenate(list(stored), axis=-1), ""  # in native byte order
@@ -291,7 +300,10 @@ def _read_tiff(path: Path, holes: np.ndarray | None, white: float | None) -> Pic
         if dtype.kind == "b":
             samples, note = samples.astype(np.uint8) * 255, "1 bit converted to 8 bit grey"
         orientation = page.tags.valueof(_ORIENTATION, 1)
-        picture = _picture(path, samples, (note,), orientation, page.iccprofile, holes=holes, white=white)
+        exif = Image.Exif()
+        exif.update({code: str(page.tags.valueof(code)) for code in _TEXTS if code in page.tags})
+        kept = exif.tobytes() if len(exif) else None
+        picture = _picture(path, samples, (note,), orientation, page.iccprofile, kept, holes=holes, white=white)
         if not page.is_shaped:  # tifffile's own note on the shape is written anew
             picture = replace(picture, description=page.description)
         density = [page.tags.valueof(name) for name in ("XResolution", "YResolution")]
@@ -361,6 +373,13 @@ def _write_png(file: BinaryIO, samples: np.ndarray, picture: Picture) -> None:
     png.write_chunks(file, chunks)
 
 
+def _texts(exif: bytes | None) -> list[tuple[int, str]]:
+    """What of EXIF has a place in a TIFF."""
+    tags = Image.Exif()
+    tags.load(exif or b"")
+    return [(code, str(tags[code])) for code in _TEXTS if code in tags]
+
+
 def _write_tiff(file: BinaryIO, samples: np.ndarray, picture: Picture) -> None:
     kind = "rgb" if picture.pixels.ndim == 3 else "minisblack"
     extra = None if picture.alpha is None else ("unassalpha",)
@@ -377,6 +396,7 @@ def _write_tiff(file: BinaryIO, samples: np.ndarray, picture: Picture) -> None:
         iccprofile=picture.icc,
         description=picture.description.encode() or None,
         metadata=None,
+        extratags=[(code, "s", 0, text, True) for code, text in _texts(picture.exif)],
         **density,
     )
 

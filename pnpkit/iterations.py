@@ -150,7 +150,8 @@ class Fista:
 
     def theorem(self, certificate: Certificate) -> str | None:
         kinds = tuple(part.kind for part in certificate.parts)
-        if not certificate.averaged or kinds != (Kind.PROX, Kind.GRADIENT_STEP) or not self.a > 2:
+        composed = certificate.kind is Kind.COMPOSITION and kinds == (Kind.PROX, Kind.GRADIENT_STEP)
+        if not (certificate.averaged and composed and self.a > 2):
             return None
         half = certificate.parts[1].averagedness  # tau L / 2
         if half is None or half > 0.5:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pnpkit import distributed, outcome, startup
-from pnpkit.errors import InputError, PnpError
+from pnpkit.errors import InputError, PnpError, one_line
 
 if TYPE_CHECKING:
     from pnpkit.images import Picture
@@ -133,9 +133,10 @@ class Job:
         files = expand(inputs, "" if self.out else self.word, self.options["quiet"])
         if len(files) > 1 and (self.options["json_file"] or self.options["reference"] or self.options.get("gif")):
             raise InputError("--json, --reference and --gif take one image")
-        if len(files) > 1:
+        folder = len(files) > 1 or any(Path(name).is_dir() for name in inputs)
+        if folder:
             self.check()
-        make_folder(self.out, len(files) > 1)
+        make_folder(self.out, folder)
         if len(files) > 1:
             check_apart(files, [destination(name, self.out, self.word) for name in files])
             if self.options["report"]:
@@ -150,10 +151,13 @@ class Job:
 
     def check(self) -> None:
         """Refuse options that no picture could be restored with, before the first of several is read."""
+        from pnpkit import images
         from pnpkit.settings import Settings
 
         Settings.among(self.options).tools()
         self.refuse()
+        if self.mask is not None:
+            images.read(Path(self.mask))
 
     def over_processes(self, files: list[str]) -> int:
         """Under torchrun: every process takes its share of the files, or all work on one; all return the same code."""
@@ -182,7 +186,8 @@ class Job:
                     failed.append(name)
             except (PnpError, OSError) as error:
                 failed.append(name)
-                click.echo(f"pnpkit: {error}", err=True)
+                where = "" if name in str(error) else f"{name}: "
+                click.echo(f"pnpkit: {where}{one_line(error)}", err=True)
         return failed
 
     def check_written(self, places: dict[str, Path | None]) -> None:

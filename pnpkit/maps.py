@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pnpkit import certificates
 from pnpkit.certificates import Certificate
+from pnpkit.errors import InputError
 
 
 def _same(x: Tensor) -> Tensor:
@@ -43,11 +44,14 @@ class Map:
 
     def __matmul__(self, inner: Map) -> Map:
         outer = self
+        if inner.readout not in (_same, self.readout):
+            raise InputError(f"{inner.certificate.name} reads its image out of an auxiliary variable: it comes last")
         name = f"{self.certificate.name} ∘ {inner.certificate.name}"
         certificate = certificates.compose((self.certificate, inner.certificate), name)
         return Map(
             lambda x: outer.function(inner.function(x)),
             certificate,
+            readout=self.readout,
             box=self.box,
             pace=min(self.pace, inner.pace),
             error=self.error + inner.error,
@@ -70,7 +74,13 @@ class Map:
         """T(s x) / s: the same averagedness, another strength (Xu et al. 2020)."""
         name = f"scaled({self.certificate.name}, {factor:.6g})"
         certificate = certificates.scale(self.certificate, factor, name)
-        return Map(lambda x: self.function(x * factor) / factor, certificate, pace=self.pace, error=self.error / factor)
+        return Map(
+            lambda x: self.function(x * factor) / factor,
+            certificate,
+            readout=_same if self.readout is _same else lambda x: self.readout(x * factor) / factor,
+            pace=self.pace,
+            error=self.error / factor,
+        )
 
 
 def identity() -> Map:

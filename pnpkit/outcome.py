@@ -69,8 +69,7 @@ def describe(name: str, target: Path, picture: Picture, run: Restoration, scores
     if run.kernel_note:
         lines.append(f"kernel: {run.kernel_note}" if run.kernel is not None else run.kernel_note)
     line = f"noise level {run.noise_level:.4f}, strength {run.strength:.4f}{' in linear light' if run.linear else ''}"
-    if run.tau is not None and run.L is not None:
-        line += f" ({run.strength_note}), {run.step_note}"
+    line += f" ({run.strength_note})" + (f", {run.step_note}" if run.step_note else "")
     if run.objective and run.tau is not None:
         line += f", objective f + R / {run.tau:.4g} = " + ", ".join(f"{value:.8g}" for value in run.objective)
     lines.append(line)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 FLOAT_LIMIT = 10.0  # noise takes floats a little outside 0..1; an array beyond this is on another scale
 USUAL, FAINT, LOOKED_AT = 0.98, 0.1, 1_000_000  # share of the values, of the range; so many values are looked at
+FARTHEST = 1e6  # between the largest value and a white that is given
 TYPES = ("uint8", "uint16", "float16", "float32", "float64")
 
 
@@ -46,6 +47,10 @@ def as_float(
     ``limits``, between which they are known to be, say that they may go so far.
     """
     dtype = image.dtype
+    if isinstance(image, np.ma.MaskedArray) and bool(np.ma.getmaskarray(image).any()):
+        raise InputError(
+            "expected an image, got a masked array with holes: fill them in with inpaint(image.data, mask)"
+        )
     if dtype.name not in TYPES:
         raise InputError(f"expected an image of {', '.join(TYPES)}, got {dtype}: convert it")
     check_pixels("", image)
@@ -76,6 +81,9 @@ def scale_of(where: str, values: np.ndarray, white: float | None) -> tuple[float
     if white is not None:
         if not white > low:
             raise InputError(f"{where}expected a white above {low:.6g}, which becomes 0, got {white:.6g}")
+        ratio = (most - low) / (white - low)
+        if most > low and not 1 / FARTHEST <= ratio <= FARTHEST:
+            raise InputError(f"{where}the largest value is {most:.6g}, {ratio:.3g} times what {white:.6g} would make 1")
         high = white
     sentences, span = [], high - low or 1.0
     if white is not None or (dtype.kind == "f" and (low, high) != (0, 1)):
@@ -109,7 +117,9 @@ def covered(image: np.ndarray, holes: np.ndarray) -> np.ndarray:
     nor a filler of 1e30 does harm there; other types as they are."""
     if image.dtype.kind != "f" or holes.all():
         return image
-    mean = image[~holes].mean(dtype=np.float64).astype(image.dtype)
+    known = image[~holes]
+    finite = known[np.isfinite(known)]
+    mean = (finite.mean(dtype=np.float64) if finite.size else np.float64(0)).astype(image.dtype)
     return np.where(holes if image.ndim == 2 else holes[..., None], mean, image)
 
 

@@ -27,7 +27,7 @@ from pnpkit.precision import convert, decide, rough_denoisers, solve_from
 from pnpkit.settings import Settings, allowed, check_level, choose_device
 from pnpkit.solver import Result, Status, continued, numbered_from
 from pnpkit.splittings import CONTINUATION, FORWARD_BACKWARD, SPLITTINGS, penalised
-from pnpkit.strength import SURE, MapAt, by_sure, hint_for, inside, step_for, strength_for
+from pnpkit.strength import SMALLEST_STRENGTH, SURE, MapAt, by_sure, hint_for, inside, step_for, wanted
 
 COMPRESSED = 1.5  # the level that restores JPEGs best, times their error, and shows their blurs (lab book)
 GUIDE = 1e-3  # relative residual at which a first restoration is good enough for a guide
@@ -90,14 +90,14 @@ class Restoration:
 
 @dataclass(frozen=True)
 class Plan:
-    """What the rules say: the splitting, its tau, a strength inside the denoiser's range, and the level of the noise
-    that they followed, with its cause."""
+    """What the rules say: the splitting, its tau, a strength inside the denoiser's range, the level of the noise that
+    they followed, and a sentence on the strength."""
 
     splitting: str
     tau: float
     strength: float
     level: float
-    cause: str
+    note: str
 
 
 @dataclass(frozen=True)
@@ -245,8 +245,14 @@ class Bench:
         if splitting != FORWARD_BACKWARD and problem.error > level:
             level, cause = problem.error, f"what is wrong with the kernel, taken for noise of {problem.error:.4f}"
         tau = step_for(splitting, level, network, fidelity) if settings.tau is None else float(settings.tau)
-        strength = min(max(problem.least, strength_for(level, tau, network, splitting)), network.top)
-        return Plan(splitting, tau, strength, level, cause)
+        rule = wanted(level, tau, network, splitting)
+        least = max(problem.least, SMALLEST_STRENGTH)
+        note = f"--strength auto follows {cause}"
+        if rule < least:
+            note = f"--strength auto: the least that there must be, {cause} asks for less"
+        if rule > network.top:
+            note = f"--strength auto: the most that {network.name} has, {cause} asks for {rule:.4f}"
+        return Plan(splitting, tau, min(max(rule, least), network.top), level, note)
 
     def strength(
         self, problem: Problem, fidelity: LeastSquares, plan: Plan, map_at: MapAt, start: Tensor
@@ -256,7 +262,7 @@ class Bench:
         if not (given is None or isinstance(given, str)):
             return check_level("strength", given, top), "given", start
         if given != "sure":
-            return plan.strength, f"--strength auto follows {plan.cause}", start
+            return plan.strength, plan.note, start
         how = SURE[plan.splitting]
         found = by_sure(fidelity, map_at, start, problem.noise_level, plan.strength, top, how)
         times = found.strength / plan.strength
@@ -310,7 +316,7 @@ def open_image(
             raise InputError("the image holds NaN or infinity")
         check_scale("a tensor", float(image.min()), float(image.max()), limits)
         return image.to(place), lambda x: x.to(image)
-    pixels, restore = images.as_float(np.asarray(image), limits)
+    pixels, restore = images.as_float(np.asanyarray(image), limits)
     dtype = torch.float64 if precision == "float64" else torch.float32
     return images.to_tensor(pixels, dtype).to(place), lambda x: restore(images.from_tensor(x.cpu()))
 

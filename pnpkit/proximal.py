@@ -19,19 +19,19 @@ from pnpkit.certificates import Certificate, Kind, Side
 from pnpkit.conjugate_gradients import length
 from pnpkit.errors import InputError
 from pnpkit.maps import Map
-from pnpkit.operators import normal
+from pnpkit.operators import norm_bound, normal
 from pnpkit.wavelets import Basis
 
 
-def _inside(x: Tensor) -> Tensor:
-    """The indicator of a set, on the set: 0 per image."""
+def indicator(x: Tensor) -> Tensor:
+    """Of a set, on the set: 0 per image."""
     return x.new_zeros(len(x))
 
 
 def _prox(
     name: str,
     function: Callable[[Tensor], Tensor],
-    penalty: Callable[[Tensor], Tensor] | None = _inside,
+    penalty: Callable[[Tensor], Tensor] | None = indicator,
     *,
     bounded: bool = False,
     lipschitz: float = 1.0,
@@ -116,6 +116,7 @@ def simplex(total: float = 1.0) -> Map:
 
 
 def _simplex(z: Tensor, total: float) -> Tensor:
+    z = z - z.amax(1, keepdim=True)  # the projection does not see it, rounding does
     ordered = z.sort(dim=1, descending=True).values
     count = torch.arange(1, z.shape[1] + 1, dtype=z.dtype, device=z.device)
     thresholds = (ordered.cumsum(1) - total) / count
@@ -191,7 +192,7 @@ def wavelet_soft_threshold(weight: float, wavelet: str = "db4", levels: int = 4)
         return basis.synthesise(coarse, [d.sign() * (d.abs() - weight).clamp_min(0) for d in details])
 
     def penalty(x: Tensor) -> Tensor:
-        return weight * torch.stack([d.abs().flatten(1).sum(1) for d in basis.analyse(x)[1]]).sum(0)
+        return weight * sum((d.abs().flatten(1).sum(1) for d in basis.analyse(x)[1]), x.new_zeros(len(x)))
 
     return _prox(f"wavelet soft threshold {weight:.6g} ({wavelet}, {levels} levels)", shrink, penalty)
 
@@ -215,16 +216,17 @@ def data_ball(operator: LinearPhysics, y: Tensor, radius: float) -> Map:
 
     def project(z: Tensor) -> Tensor:
         data = y.expand(len(z), *y.shape[1:])
-        return torch.cat([_enter(operator, z[i : i + 1], data[i : i + 1], radius) for i in range(len(z))])
+        return torch.cat([_enter(operator, z[i : i + 1], data[i : i + 1], radius, square) for i in range(len(z))])
 
+    square = norm_bound(operator, operator.A_adjoint(y)).value ** 2
     project(operator.A_adjoint(y))  # refuses an empty set now
     map = _prox(f"proj data ball {radius:.6g}", project)
-    premises = normal.premises(operator, 1.0, y.dtype)
-    error = 0.0 if normal.is_closed(operator) else normal.error(1.0, y.dtype)
+    premises = normal.premises(operator, square, y.dtype)
+    error = 0.0 if normal.is_closed(operator) else normal.error(square, y.dtype)
     return replace(map, certificate=replace(map.certificate, premises=premises), error=error)
 
 
-def _enter(operator: LinearPhysics, z: Tensor, y: Tensor, radius: float) -> Tensor:
+def _enter(operator: LinearPhysics, z: Tensor, y: Tensor, radius: float, square: float) -> Tensor:
     """The nearest point of the ball to one image."""
     u, weight = z, torch.zeros((), dtype=z.dtype, device=z.device)
     nothing = torch.zeros_like(y)
@@ -235,12 +237,12 @@ def _enter(operator: LinearPhysics, z: Tensor, y: Tensor, radius: float) -> Tens
             return u
         pulled = operator.A_adjoint(residual)
         if float(weight) > 0:
-            pulled = normal.proximal_point(operator, nothing, weight)(pulled)
+            pulled = normal.proximal_point(operator, nothing, weight, square)(pulled)
         slope = (residual * operator.A(pulled)).sum()  # -d/dg of ||residual||^2 / 2
         if not float(slope) > 0:
             break
         weight = weight + (size / radius - 1) * size.square() / slope
-        u = normal.proximal_point(operator, y, weight)(z)
+        u = normal.proximal_point(operator, y, weight, square)(z)
     raise InputError(f"the data ball is empty: no image comes within {radius:.4g} of the measurement")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 
@@ -43,7 +44,7 @@ LARGEST_GUESS = 4_000_000  # pixels: above, the first guess would take longer th
 
 def deblur(
     image: np.ndarray | Tensor,
-    kernel: str | np.ndarray | Tensor = "auto",
+    kernel: str | os.PathLike[str] | np.ndarray | Tensor = "auto",
     *,
     denoiser: str | Network = "euler",
     noise_level: float | None = None,
@@ -159,7 +160,11 @@ def denoise(
     y, back = open_image(image, device, linear, precision, limits)
     y = convert(y, precision)
     noise = noise_level_of(y, noise_level, compression, linear)
-    sigma = min(noise, network.top) if strength is None or isinstance(strength, str) else float(strength)
+    given = strength is not None and not isinstance(strength, str)
+    sigma = float(strength or 0) if given else min(noise, network.top)
+    note = "given" if given else "the noise level"
+    if not given and noise > network.top:
+        note = f"the most that {network.name} has: noise will be left"
     network = within_memory(network, y.shape, allowed(max_memory), 0, y.element_size())
     with torch.no_grad():
         out = network(y, sigma)
@@ -182,6 +187,7 @@ def denoise(
         L=None,
         seconds=time.perf_counter() - started,
         linear=linear,
+        strength_note=note,
     )
 
 
@@ -195,7 +201,7 @@ def check_blur(kernel: str, boundary: str) -> None:
 def check_boundary(boundary: str) -> None:
     """A boundary that there is."""
     if boundary not in BOUNDARIES:
-        raise UnknownName("boundary", boundary, BOUNDARIES)
+        raise UnknownName("boundary", str(boundary), BOUNDARIES)
 
 
 def check_denoising(precision: str, strength: float | str | None) -> None:
@@ -237,9 +243,10 @@ def crop(x: Tensor, y: Tensor) -> Tensor:
 
 
 def open_kernel(
-    kernel: str | np.ndarray | Tensor, y: Tensor, noise: float
+    kernel: str | os.PathLike[str] | np.ndarray | Tensor, y: Tensor, noise: float
 ) -> tuple[np.ndarray, str, KernelEstimate | None]:
     """The kernel, a sentence on where it comes from, and the estimate, if it is one."""
+    kernel = os.fspath(kernel) if isinstance(kernel, os.PathLike) else kernel
     if isinstance(kernel, str) and kernel == "auto":
         estimate = estimate_kernel(images.from_tensor(y[:1].cpu().double()), noise)
         return estimate.kernel, describe(estimate), estimate
@@ -249,7 +256,7 @@ def open_kernel(
             return weights, f"given: {kernel}", None
         estimate = KernelEstimate(weights, *made, candidates=())
         return weights, f"{kernel}: {describe(estimate, 'a picture')}", estimate
-    array = kernel.detach().cpu().numpy() if isinstance(kernel, Tensor) else np.asarray(kernel)
+    array = kernel.detach().cpu().double().numpy() if isinstance(kernel, Tensor) else np.asarray(kernel)
     return kernels.normalise(array), f"given: {'x'.join(map(str, array.shape))} array", None
 
 
@@ -288,7 +295,7 @@ def describe(estimate: KernelEstimate, source: str = "the picture") -> str:
 
 def simulate(
     image: np.ndarray,
-    kernel: str | np.ndarray | Tensor,
+    kernel: str | os.PathLike[str] | np.ndarray | Tensor,
     noise_level: float = 0.0,
     *,
     boundary: str = "unknown",

@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, SupportsFloat
 
 import torch
 
@@ -72,6 +72,7 @@ class Settings:
         if self.noise_level is not None:
             check_level("noise level", self.noise_level)
         allowed(self.max_memory)
+        check_run(self)
         return iteration, network
 
 
@@ -84,6 +85,15 @@ def check_splitting(settings: Settings) -> None:
         raise InputError("fista accelerates forward-backward splitting: choose that one, or another method")
     if settings.tau is not None and not (settings.tau > 0 and math.isfinite(settings.tau)):
         raise InputError(f"tau must be a positive number, got {settings.tau}")
+
+
+def check_run(settings: Settings) -> None:
+    """A tolerance, a number of steps and a box that are some."""
+    limits = settings.limits if isinstance(settings.limits, (tuple, list)) and len(settings.limits) == 2 else ("", "")
+    for number in (settings.tol, settings.max_steps, *limits):
+        if isinstance(number, (str, bool)) or not isinstance(number, SupportsFloat):
+            came = f"{settings.tol!r}, {settings.max_steps!r}, {settings.limits!r}"
+            raise InputError(f"tol, max_steps and two limits must be numbers, got {came}")
 
 
 def choose_device(name: str | None) -> torch.device:
@@ -127,7 +137,10 @@ def check_level(what: str, value: float | str, top: float = 1.0) -> float:
     """A level on the 0..1 scale: a number in [0, top]."""
     if isinstance(value, str):
         raise InputError(f"{what} must be a number here, got '{value}'")
-    level = float(value)
+    try:
+        level = float(value)
+    except (TypeError, ValueError):
+        raise InputError(f"{what} must be a number, got {value!r}") from None
     if not 0 <= level <= top:
         raise InputError(f"{what} must be in [0, {top:.4g}] on the 0..1 scale, got {value}")
     return level

@@ -169,8 +169,10 @@ def solve(
         InputError: a first iterate that is not finite, or tol or max_steps outside their ranges.
     """
     iteration = Picard() if iteration is None else iteration
-    if not (tol >= 0 and max_steps >= 1):
-        raise InputError(f"a run needs tol >= 0 and max_steps >= 1, got tol = {tol}, max_steps = {max_steps}")
+    if not (tol >= 0 and max_steps >= 1 and max_steps == int(max_steps)):
+        raise InputError(f"a run needs tol >= 0, max_steps a number >= 1, got tol = {tol}, max_steps = {max_steps}")
+    if x0.numel() == 0:
+        raise InputError(f"the first iterate is empty: {tuple(x0.shape)}")
     if not bool(torch.isfinite(x0).all()):
         raise InputError("the first iterate holds NaN or infinity: check the measurement and the operator")
     started = time.perf_counter()
@@ -179,7 +181,7 @@ def solve(
     x, out, history = x0, x0.clone(), []
     memory = iteration.start(x0)
     with torch.no_grad():
-        for k in range(max_steps):
+        for k in range(int(max_steps)):
             image = map(x)
             running = watch.running
             history.append(watch.look(x, image))

@@ -178,11 +178,19 @@ def davis_yin(fidelity: Fidelity, first: Map, second: Map, tau: float | None = N
 
 
 def _total(value: Penalty, tau: float, *maps: Map) -> Penalty | None:
-    """f + g, where each map is a true proximal map and knows its tau g."""
+    """f + g, where each map is a true proximal map and knows its tau g. At x or, where g is the indicator of a set, at
+    its point nearest to x: outside of the set the value would be infinite, or, without it, below the minimum."""
     penalties = [map.objective for map in maps if map.certificate.kind is Kind.PROX]
     if len(penalties) < len(maps) or None in penalties:
         return None
-    return lambda x: value(x) + sum(penalty(x) for penalty in penalties if penalty is not None) / tau
+    sets = [map for map in maps if map.objective is proximal.indicator]
+
+    def total(x: Tensor) -> Tensor:
+        for map in sets:
+            x = map(x)
+        return value(x) + sum(penalty(x) for penalty in penalties if penalty is not None) / tau
+
+    return total
 
 
 def _all_firm(parts: tuple[Certificate, ...]) -> bool:

@@ -91,11 +91,16 @@ def step_for(splitting: str, level: float, denoiser: Network, fidelity: LeastSqu
 
 
 def strength_for(level: float, tau: float, denoiser: Network, splitting: str = FORWARD_BACKWARD) -> float:
-    """The rule of ``strength="auto"``, inside the range of the denoiser: what ``Network.strength`` says for
+    """The rule of ``strength="auto"``, inside the range of the denoiser: what its ``rule`` says for
     forward-backward splitting, ``coupling`` sqrt(tau) level for the others."""
-    forward = splitting == FORWARD_BACKWARD
-    rule = denoiser.rule.forward(level, tau) if forward else denoiser.rule.coupling * math.sqrt(tau) * level
-    return float(min(max(rule, SMALLEST_STRENGTH), denoiser.top))
+    return float(min(max(wanted(level, tau, denoiser, splitting), SMALLEST_STRENGTH), denoiser.top))
+
+
+def wanted(level: float, tau: float, denoiser: Network, splitting: str) -> float:
+    """What the rule asks for, whatever the denoiser has."""
+    if splitting == FORWARD_BACKWARD:
+        return denoiser.rule.forward(level, tau)
+    return denoiser.rule.coupling * math.sqrt(tau) * level
 
 
 @torch.no_grad()

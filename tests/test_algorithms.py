@@ -7,6 +7,7 @@ import deepinv
 import numpy as np
 import pytest
 import scipy.optimize
+import scipy.sparse
 import sklearn.linear_model
 import torch
 from scipy.sparse.linalg import aslinearoperator
@@ -147,3 +148,43 @@ def test_bad_input_is_refused() -> None:
         pnpkit.plug_and_play(MATRIX, Y, 3, strength=0.1)
     with pytest.raises(TypeError):
         pnpkit.ista(MATRIX, Y, 1.0, tolerance=1e-3)
+
+
+def test_arrays_of_any_type_are_taken() -> None:
+    usual = pnpkit.fista(MATRIX, Y, 0.1, tol=1e-10).x
+    for operator, y in (
+        (scipy.sparse.csr_array(MATRIX), Y),
+        (MATRIX, Y.astype(">f8")),
+        (MATRIX[:, ::-1], Y),
+        (MATRIX.astype(np.float32), Y),
+    ):
+        found = pnpkit.fista(operator, y, 0.1, tol=1e-10).x
+        found = found[::-1] if operator is not MATRIX and np.shares_memory(MATRIX, np.asarray(operator)) else found
+        np.testing.assert_allclose(found, usual, atol=1e-5)
+    whole = pnpkit.fista(np.array([[1, 2], [3, 4]]), np.array([1, 2]), 0.1)
+    assert whole.x.dtype == np.float64 and whole.status is Status.CONVERGED
+
+
+@pytest.mark.parametrize(
+    ("operator", "y", "message"),
+    [
+        (MATRIX, Y[:-1], r"\(30,\) or a batch"),
+        (aslinearoperator(MATRIX), Y[:-1], r"\(30,\) or a batch"),
+        (MATRIX * 1j, Y, "real numbers"),
+        (aslinearoperator(MATRIX * (1 + 1j)), Y, "real here"),
+        (MATRIX, Y * np.nan, "30 NaN or inf among 30"),
+        ("matrix", Y, "got str"),
+    ],
+)
+def test_what_is_no_real_problem_is_refused(operator: object, y: np.ndarray, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        pnpkit.ista(operator, y, 0.1)
+
+
+def test_a_first_iterate_may_be_an_array() -> None:
+    start = np.random.default_rng(3).standard_normal(12)
+    run = pnpkit.plug_and_play(MATRIX, Y, proximal.box(-1, 1), strength=1.0, x0=start, limits=None, max_steps=1)
+    step = np.clip(start - 1.9 / np.linalg.norm(MATRIX, 2) ** 2 * MATRIX.T @ (MATRIX @ start - Y), -1, 1)
+    np.testing.assert_allclose(run.x, step, atol=1e-9)
+    with pytest.raises(InputError, match="the shape of A"):
+        pnpkit.plug_and_play(MATRIX, Y, proximal.box(-1, 1), strength=1.0, x0=start[:-1])

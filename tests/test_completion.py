@@ -150,3 +150,14 @@ def test_what_is_in_a_hole_is_never_looked_at(cli, tmp_path: Path, bad: float) -
     for image in (scaled, torch.from_numpy(scaled)[None, None]):
         found = torch.as_tensor(pnpkit.inpaint(image, holes, denoiser="wavelet").image).squeeze().numpy()
         assert np.isfinite(found).all() and np.array_equal(found[~holes], scaled[~holes])
+
+
+def test_what_the_mask_misses_is_counted_rightly(cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    values = np.random.default_rng(0).random((16, 16)).astype(np.float32)
+    values[3, 3:8] = np.nan
+    tifffile.imwrite(tmp_path / "a.tif", values)
+    holes = np.zeros((16, 16))
+    holes[3, 3:5] = 1
+    images.write(tmp_path / "mask.png", images.Picture(holes))
+    code, _, error = cli("inpaint", tmp_path / "a.tif", "--mask", tmp_path / "mask.png")
+    assert code == 2 and "got 3 NaN or inf among 256" in error

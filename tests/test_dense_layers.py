@@ -172,3 +172,12 @@ def test_maxima_over_disjoint_windows_do_not_expand_and_over_overlapping_ones_do
     overlapping = nn.MaxPool2d(3, stride=1)
     assert float((overlapping(peak) - overlapping(torch.zeros_like(peak))).norm()) == 3.0
     assert pool.certify("max").nonexpansive
+
+
+def test_weights_of_zero_are_the_identity_and_of_nan_prove_nothing() -> None:
+    phi = layer()
+    phi.weight.data.zero_()
+    phi.secure()
+    assert phi.certify("phi").averaged
+    phi.weight.data.fill_(float("nan"))
+    assert not phi.certify("phi").nonexpansive

@@ -168,10 +168,33 @@ def test_a_stack_is_one_least_squares_problem() -> None:
     assert float((u + 3 * fidelity.gradient(u) - z).square().mean().sqrt()) <= 2 * normal.TOLERANCE
     run = pk.projected_gradient(stack, measured, (-math.inf, math.inf), tol=1e-12)
     torch.testing.assert_close(fidelity.gradient(run.x), torch.zeros_like(z), atol=1e-9, rtol=0)
-    with pytest.raises(InputError, match="finite floats"):
+    with pytest.raises(InputError, match="finite numbers"):
         pk.ista(stack, TensorList([y, torch.full_like(x, math.nan)]), 0.1)
 
 
 def test_nothing_measured_is_no_division_by_zero() -> None:
     run = pk.fista(np.zeros((2, 3)), np.ones(2), 0.1)
     assert run.status is Status.CONVERGED and not run.x.any()
+
+
+def test_a_norm_that_power_iteration_refutes_is_refused() -> None:
+    x = catalogue.image(1, 1, 4, 4)
+    with pytest.raises(InputError, match="at least 1"):
+        LeastSquares(Denoising(), x, norm=0.1)
+    assert LeastSquares(Denoising(), x, norm=1.0).premises == ("||A|| <= 1, given by the user",)
+
+
+def test_the_error_of_an_inner_solver_grows_with_the_norm() -> None:
+    """Twenty times the norm, four hundred times the rounding: said, and true."""
+    kernel = np.full((5, 5), 20 / 25)
+    physics, exact = (blur(kernel, "unknown", (24, 24), dtype=dtype) for dtype in (torch.float32, torch.float64))
+    x = catalogue.image(1, 1, 28, 28)
+    y = exact.A(catalogue.image(1, 1, 28, 28, seed=1))
+    fidelity = LeastSquares(physics, y.float())
+    prox = fidelity.prox(10.0)
+    found, true = prox(x.float()), LeastSquares(exact, y).prox(10.0)(x)
+    assert float((found - true).square().mean().sqrt()) <= prox.error
+    assert prox.error == pytest.approx(normal.ROUNDING * torch.finfo(torch.float32).eps * 4001, rel=1e-3)
+    assert f"{prox.error:.1g}" in prox.certificate.premises[0]
+    with pytest.raises(InputError, match="too large for float32"):
+        fidelity.prox(1e3)

@@ -59,6 +59,7 @@ RANKS = {
     "report": 6,
     "outcome": 6,
     "jobs": 6,
+    "options": 6,
     "cli": 6,
     "__main__": 7,
 }

@@ -324,7 +324,7 @@ def test_what_imagej_says_of_a_micrograph_is_kept(tmp_path: Path) -> None:
         assert old.imagej_metadata is not None and new.imagej_metadata is not None
         assert new.imagej_metadata["unit"] == "um"
         assert new.pages[0].tags["XResolution"].value == pytest.approx(old.pages[0].tags["XResolution"].value)
-    assert images.with_pixels(picture, np.zeros((16, 18))).description == ""
+    assert images.with_pixels(picture, np.zeros((16, 18))).description == "ImageJ=1.11a\nunit=um"
 
 
 def test_a_turned_picture_turns_its_scale(tmp_path: Path) -> None:
@@ -361,3 +361,22 @@ def test_a_scale_too_fine_for_a_format_is_left_out(tmp_path: Path, extension: st
     back = images.read(path).density
     usual = {".tif": 1e8, ".bmp": 96}.get(extension)  # Pillow gives a BMP 96 per inch where nothing is known
     assert back is None if usual is None else back is not None and back[0] == pytest.approx(usual, rel=1e-2)
+
+
+def test_maker_artist_and_date_go_from_format_to_format(tmp_path: Path) -> None:
+    tags = Image.Exif()
+    tags.update({271: "Zeiss", 306: "2026:11:29 10:00:00", 315: "A. Nyone", 33432: "CC0"})
+    Image.new("RGB", (9, 8)).save(tmp_path / "a.jpg", exif=tags)
+    for before, after in (("a.jpg", "b.tif"), ("b.tif", "c.png"), ("c.png", "d.tif")):
+        images.write(tmp_path / after, images.read(tmp_path / before))
+    with tifffile.TiffFile(tmp_path / "d.tif") as tiff:
+        assert {code: tiff.pages.first.tags.valueof(code) for code in tags} == dict(tags)
+
+
+def test_enlarging_keeps_the_unit_of_imagej(tmp_path: Path) -> None:
+    metadata = {"unit": "um", "Info": "something of its size"}
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((8, 9), np.uint16), imagej=True, metadata=metadata, resolution=(2, 2))
+    images.write(tmp_path / "b.tif", images.with_pixels(images.read(tmp_path / "a.tif"), np.zeros((16, 18)), 2))
+    with tifffile.TiffFile(tmp_path / "b.tif") as tiff:
+        assert tiff.imagej_metadata == {"ImageJ": "1.11a", "unit": "um"}
+        assert tiff.pages.first.tags.valueof("XResolution") == (4, 1)

@@ -277,3 +277,25 @@ def test_check_output(tmp_path: Path) -> None:
     os.symlink(source, tmp_path / "soft.png")
     refused(tmp_path / "hard.png", "is the input", action=check(tmp_path / "hard.png", True))
     refused(tmp_path / "soft.png", "is the input", action=check(tmp_path / "soft.png", True))
+
+
+def test_a_stack_in_one_page_is_no_still_image(tmp_path: Path) -> None:
+    """As ImageJ and tifffile write stacks of more than 4 GB."""
+    for name, how in (("a", {"imagej": True}), ("b", {"photometric": "minisblack"})):
+        tifffile.imwrite(tmp_path / f"{name}.tif", np.zeros((5, 8, 9), np.uint16), truncate=True, **how)
+        with pytest.raises(InputError, match="got 5 frames"):
+            images.read(tmp_path / f"{name}.tif")
+
+
+@pytest.mark.parametrize("samples", [2, 4])
+def test_a_channel_that_no_tag_explains_is_not_taken_for_alpha(tmp_path: Path, samples: int) -> None:
+    how = {"photometric": "minisblack" if samples == 2 else "rgb", "extrasamples": ["unspecified"]}
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((8, 9, samples), np.uint16), planarconfig="contig", **how)
+    with pytest.raises(InputError, match="the further ones UNSPECIFIED"):
+        images.read(tmp_path / "a.tif")
+
+
+def test_a_tiff_without_a_page_is_said_to_be_one(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_bytes(b"II*\0\0\0\0\0")
+    with pytest.raises(InputError, match="a TIFF that holds none"):
+        images.read(tmp_path / "a.tif")

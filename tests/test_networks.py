@@ -156,3 +156,40 @@ def test_a_certificate_outlives_what_does_not_change_the_weights(monkeypatch: py
         torch.set_num_threads(2)
         assert network.certificate == before
         assert network.double().certificate == before
+
+
+CHANGED = {
+    "sorted": lambda kernel: kernel.data.copy_(kernel.data.flatten().sort().values.view_as(kernel)),
+    "without signs": lambda kernel: kernel.data.abs_(),
+    "scaled": lambda kernel: kernel.data.mul_(5),
+}
+
+
+@pytest.mark.parametrize("change", CHANGED)
+def test_no_change_of_the_weights_goes_unnoticed(change: str) -> None:
+    network = catalogue.euler()
+    before = network.certificate
+    CHANGED[change](network.blocks[0].kernel)
+    assert before.averaged and network.certificate == network.certify() != before
+
+
+def test_a_map_is_of_the_weights_and_the_mode_it_was_made_with() -> None:
+    network, x = catalogue.euler(), catalogue.image(1, 3, 8, 8)
+    map = network.at(0.1)
+    before = map(x)
+    with torch.no_grad():
+        network.blocks[0].kernel.mul_(5)
+    with pytest.raises(InputError, match="changed after this map was made"):
+        map(x)
+    assert not torch.equal(network.at(0.1)(x), before)
+    ridge = catalogue.ridge()
+    map = ridge.at(0.1)
+    ridge.train()
+    with pytest.raises(InputError, match="changed after this map was made"):
+        map(x)
+
+
+def test_nothing_is_proven_of_weights_that_are_no_numbers() -> None:
+    network = catalogue.euler()
+    network.blocks[0].kernel.data[0, 0, 0, 0] = float("nan")
+    assert not network.certificate.nonexpansive

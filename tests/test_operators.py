@@ -26,7 +26,8 @@ from torch import Tensor
 
 from pnpkit import kernels
 from pnpkit.certificates import Side
-from pnpkit.errors import InputError, UnknownName
+from pnpkit.checks import check_adjoint
+from pnpkit.errors import InputError, LawBroken, UnknownName
 from pnpkit.fidelity import LeastSquares
 from pnpkit.operators import blur, norm_bound, smallest_singular_value
 
@@ -194,3 +195,18 @@ def test_norms_where_deepinv_does_something_else() -> None:
 @pytest.mark.parametrize("size", [5, 11, 13])
 def test_a_singular_blur_of_a_large_scale_has_no_smallest_gain(size: int) -> None:
     assert smallest_singular_value(blur(torch.full((1, size), 1e6 / size), "circular", (1, size))) == 0
+
+
+def test_a_wrong_adjoint_at_the_border_of_a_large_picture_is_found() -> None:
+    """deepinv's replicate padding with a kernel of one column: entries of its adjoint are off by 0.6."""
+    physics, x = Blur(torch.full((1, 1, 5, 1), 0.2), padding="replicate"), torch.rand(1, 1, 108, 40)
+    assert norm_bound(physics, x).side is Side.MEASURED
+    with pytest.raises(LawBroken, match="not adjoint"):
+        check_adjoint(physics, x)
+    assert check_adjoint(Blur(torch.full((1, 1, 5, 5), 0.04), padding="replicate"), x) < 1e-4
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1j])
+def test_a_kernel_that_holds_no_real_numbers_is_refused(value: complex) -> None:
+    with pytest.raises(InputError, match="a blur kernel must hold"):
+        blur(np.full((3, 3), value), "zero")

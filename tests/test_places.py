@@ -198,3 +198,23 @@ def test_float64_arrays_keep_their_digits_where_that_is_asked_for() -> None:
 def test_a_simulated_noise_has_a_level_on_the_scale(cli, pair: tuple[Path, Path]) -> None:  # type: ignore[no-untyped-def]
     code, _, error = cli("blur", pair[0], "--kernel", "box:3", "--noise-level", "25", "-o", pair[0].with_name("x.png"))
     assert code == 2 and "noise level must be in [0, 1]" in error
+
+
+def test_a_folder_of_one_picture_gives_a_folder(cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "in").mkdir()
+    images.write(tmp_path / "in" / "a.png", images.Picture(np.random.default_rng(0).random((20, 20))))
+    assert cli("denoise", tmp_path / "in", "-o", tmp_path / "out", *PLAIN)[0] == 0
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["a.png"]
+
+
+def test_of_several_files_the_one_that_fails_is_named(cli, pair: tuple[Path, Path]) -> None:  # type: ignore[no-untyped-def]
+    tiny = pair[0].with_name("tiny.png")
+    images.write(tiny, images.Picture(np.zeros((3, 3))))
+    command = ("--kernel", "box:5", "--denoiser", "identity", "--max-steps", 2, "--quiet")
+    code, _, error = cli("deblur", pair[0], tiny, "-o", f"{pair[0].parent / 'out'}/", *command)
+    assert code == 1 and f"{tiny}: the kernel (5x5) is larger" in error
+
+
+def test_a_mask_that_is_not_there_is_missed_once(cli, pair: tuple[Path, Path]) -> None:  # type: ignore[no-untyped-def]
+    code, _, error = cli("inpaint", pair[0].parent, "--mask", "nope.png", "-o", f"{pair[0].parent.parent / 'out'}/")
+    assert code == 2 and error.count("nothing there") == 1 and not (pair[0].parent.parent / "out").exists()

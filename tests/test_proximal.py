@@ -19,6 +19,7 @@ from torch import Tensor
 from pnpkit import proximal
 from pnpkit.certificates import Kind
 from pnpkit.errors import InputError
+from pnpkit.fidelity import LeastSquares
 from pnpkit.maps import Map
 from pnpkit.operators import from_matrix
 from pnpkit.wavelets import Basis
@@ -238,3 +239,32 @@ def test_in_another_basis_a_map_keeps_what_is_proven_about_it_and_no_more() -> N
     assert loose.lipschitz > 1 and loose.averagedness is None
     tight = proximal.orthonormal(lambda x: x, lambda x: x, proximal.box(0, 1)).certificate
     assert tight.averagedness == 0.5
+
+
+@pytest.mark.parametrize("tau", [1e3, 1e6])
+def test_the_prox_of_a_matrix_rounds_like_the_point(tau: float) -> None:
+    """In float32 no expansion that the proof excludes, and the point of a solve in float64."""
+    generator = torch.Generator().manual_seed(0)
+    matrix, y, x = (torch.randn(*shape, generator=generator) for shape in ((20, 40), (1, 20), (1, 40)))
+    prox = LeastSquares(from_matrix(matrix), y).prox(tau)
+    exact = LeastSquares(from_matrix(matrix.double()), y.double()).prox(tau)
+    torch.testing.assert_close(prox(x).double(), exact(x.double()), atol=1e-6, rtol=1e-6)
+    u = exact(x.double())
+    gradient = (u @ matrix.double().mT - y) @ matrix.double()
+    torch.testing.assert_close(u + tau * gradient, x.double(), atol=1e-7 * tau, rtol=0)
+    for _ in range(20):
+        other = x + 0.1 * torch.randn(x.shape, generator=generator)
+        assert float((prox(x) - prox(other)).norm()) <= float((x - other).norm()) * (1 + 1e-5)
+
+
+def test_large_values_are_projected_onto_the_simplex() -> None:
+    for value in (1e8, -1e8):
+        torch.testing.assert_close(proximal.simplex()(torch.full((1, 4), value)), torch.full((1, 4), 0.25))
+    torch.testing.assert_close(proximal.l1_ball(1.0)(torch.full((1, 4), 1e8)), torch.full((1, 4), 0.25))
+
+
+def test_a_picture_too_small_for_wavelets_has_no_penalty() -> None:
+    x = torch.rand(2, 1, 1, 16)
+    prox = proximal.wavelet_soft_threshold(0.1)
+    assert prox.objective is not None and prox.objective(x).tolist() == [0.0, 0.0]
+    torch.testing.assert_close(prox(x), x)

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import catalogue
+import deepinv
 import numpy as np
 import pytest
 import torch
@@ -19,6 +20,7 @@ from pnpkit.certificates import Certificate, Side
 from pnpkit.diagnostics import audit
 from pnpkit.errors import CardError, InputError, UnknownName
 from pnpkit.networks import GuidedEuler
+from pnpkit.networks.foreign import Foreign
 from pnpkit.registry import Card
 
 CARDS = registry.denoisers()
@@ -181,3 +183,12 @@ def test_every_denoiser_deblurs_and_says_what_is_proven(name: str) -> None:
     assert run.image.shape == blurred.shape and np.isfinite(run.image).all()
     assert run.certificate.averaged == (name in PROVEN + GUIDED)
     assert ("converges to a fixed point" in run.guarantee) == run.certificate.averaged
+
+
+def test_a_foreign_denoiser_that_fails_when_called_says_why() -> None:
+    class Lacking(deepinv.models.Denoiser):
+        def forward(self, x: torch.Tensor, sigma: float) -> torch.Tensor:
+            raise RuntimeError("needs a package that is not here")
+
+    with pytest.raises(InputError, match="Lacking cannot work here: needs a package"):
+        Foreign(Lacking(), "Lacking")(torch.zeros(1, 3, 4, 4), 0.1)

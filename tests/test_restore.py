@@ -189,3 +189,47 @@ def test_a_broken_network_is_stopped_and_nothing_bad_comes_out(network: object) 
 def test_catalogue_networks_are_accepted() -> None:
     run = pnpkit.deblur(photograph(), KERNEL, denoiser=catalogue.euler(), noise_level=0.01, max_steps=1)
     assert run.status is Status.STEP_LIMIT
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"max_steps": 1.5}, "max_steps a number"),
+        ({"max_steps": "3"}, "must be numbers"),
+        ({"limits": None}, "two limits must be numbers"),
+        ({"boundary": None}, "unknown boundary"),
+        ({"noise_level": [0.1]}, "noise level must be a number"),
+        ({"tau": np.inf}, "tau must be a positive number"),
+    ],
+)
+def test_bad_arguments_are_refused_in_a_sentence(arguments: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        pnpkit.deblur(photograph(), KERNEL, **{"denoiser": "wavelet", "max_steps": 2, **arguments})
+
+
+def test_kernels_may_be_paths_and_of_bfloat16(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    np.save(tmp_path / "k.npy", np.full((3, 3), 1 / 9))
+    how = {"denoiser": "identity", "max_steps": 2, "noise_level": 0.01}
+    one, two = (
+        pnpkit.deblur(photograph(), kernel, **how) for kernel in (tmp_path / "k.npy", torch.ones(3, 3).bfloat16())
+    )
+    np.testing.assert_allclose(one.image, two.image, atol=1e-5)
+
+
+def test_a_masked_array_is_not_taken_for_an_image() -> None:
+    masked = np.ma.masked_less(photograph(), 0.2)
+    with pytest.raises(InputError, match="inpaint"):
+        pnpkit.denoise(masked, 0.1, denoiser="wavelet")
+
+
+def test_where_the_strength_comes_from_is_said() -> None:
+    how = {"denoiser": "wavelet", "max_steps": 2}
+    assert pnpkit.denoise(photograph(), 0.1, denoiser="wavelet").strength_note == "the noise level"
+    assert pnpkit.denoise(photograph(), 0.1, denoiser="wavelet", strength=0.05).strength_note == "given"
+    most = pnpkit.denoise(photograph(), 0.5, denoiser="wavelet")
+    assert most.strength == pytest.approx(50 / 255) and "noise will be left" in most.strength_note
+    mask = np.zeros(photograph().shape[:2], bool)
+    mask[4:9] = True
+    notes = [pnpkit.inpaint(photograph(), mask, noise_level=level, **how).strength_note for level in (0.001, 0.1)]
+    assert "the least that there must be" in notes[0] and "follows the noise" in notes[1]
+    assert "the most that wavelet has" in pnpkit.deblur(photograph(), KERNEL, noise_level=0.9, **how).strength_note

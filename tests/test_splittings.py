@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 import torch
+from deepinv.physics import Denoising
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_algorithms import MATRIX, Y, lasso
@@ -16,6 +17,7 @@ from test_algorithms import MATRIX, Y, lasso
 from pnpkit import proximal
 from pnpkit.errors import InputError, StepSizeError
 from pnpkit.fidelity import LeastSquares
+from pnpkit.iterations import Fista
 from pnpkit.maps import Map
 from pnpkit.operators import from_matrix
 from pnpkit.solver import Status, solve
@@ -187,3 +189,30 @@ def test_douglas_rachford_and_admm_end_at_one_picture() -> None:
     assert one.status is Status.CONVERGED and two.status is Status.CONVERGED
     assert float((one.x - two.x).abs().max()) <= 1e-6
     assert float((one.x - y).abs().max()) > 1e-3
+
+
+def test_fista_has_a_theorem_for_a_composition_alone() -> None:
+    """Two reflections have the same parts, and are no proximal map after a gradient step."""
+    one = LeastSquares(Denoising(), catalogue.image(1, 1, 4, 4))
+    two = LeastSquares(Denoising(), catalogue.image(1, 1, 4, 4, seed=1))
+    assert Fista().theorem((one.prox(1.0) @ two.gradient_step(0.5)).certificate) is not None
+    assert Fista().theorem(douglas_rachford(one, two.gradient_step(0.5), 1.0).certificate) is None
+
+
+def test_an_objective_is_never_below_the_minimum() -> None:
+    """f + the indicator of a box, whose minimum is 2, while the image is still outside of the box."""
+    fidelity = LeastSquares(Denoising(), torch.full((1, 1, 2, 2), 2.0))
+    for splitting in (douglas_rachford, admm):
+        for steps in (1, 2, 50):
+            run = solve(splitting(fidelity, proximal.box(0, 1), 5.0), torch.zeros(1, 1, 2, 2), max_steps=steps, tol=0)
+            assert run.objective[0] >= 2 - 1e-5
+        assert run.objective[0] == pytest.approx(2, abs=1e-5)
+
+
+def test_the_image_is_read_out_of_compositions_too() -> None:
+    fidelity = LeastSquares(Denoising(), catalogue.image(1, 1, 4, 4))
+    map, z = douglas_rachford(fidelity, proximal.box(0, 1), 1.0), catalogue.image(1, 1, 4, 4, seed=1)
+    torch.testing.assert_close((map @ map).readout(z), map.readout(z))
+    torch.testing.assert_close(map.scale(2.0).readout(z), map.readout(2 * z) / 2)
+    with pytest.raises(InputError, match="auxiliary"):
+        proximal.box(0, 1) @ map

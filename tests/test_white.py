@@ -139,3 +139,22 @@ def test_estimate_kernel_says_what_deblur_would_take(cli, tmp_path: Path, more: 
     assert alone.splitlines()[0].endswith(json.loads((tmp_path / "a.json").read_text())["kernel"])
     if linear:
         assert alone != cli("estimate-kernel", tmp_path / "a.tif", "-o", tmp_path / "other.png")[1]
+
+
+@pytest.mark.parametrize("white", ["1e300", "1e-300", "-1e300"])
+def test_a_white_out_of_all_proportion_is_refused(cli, tmp_path: Path, white: str) -> None:  # type: ignore[no-untyped-def]
+    imageio.imwrite(tmp_path / "a.png", np.arange(64, dtype=np.uint8).reshape(8, 8))
+    code, _, error = cli("denoise", tmp_path / "a.png", "--white", white)
+    assert code == 2 and len(error.splitlines()) == 1 and "a.png" in error and len(list(tmp_path.iterdir())) == 1
+
+
+def test_whites_may_be_below_zero(cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    tifffile.imwrite(tmp_path / "db.tif", np.linspace(-60, -11, 64, dtype=np.float32).reshape(8, 8))
+    code, text, _ = cli("denoise", tmp_path / "db.tif", "--white", "-30", "--denoiser", "wavelet")
+    assert code == 0 and "values from -60 to -30 are taken as 0 to 1" in text
+
+
+def test_blur_says_what_reading_had_to_change(cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    tifffile.imwrite(tmp_path / "a.tif", np.linspace(-50, 45, 64, dtype=np.float32).reshape(8, 8))
+    code, text, _ = cli("blur", tmp_path / "a.tif", "--kernel", "box:3", "-o", tmp_path / "b.tif")
+    assert code == 0 and "note: values from -50 to 45 are taken as 0 to 1" in text

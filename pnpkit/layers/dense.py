@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from pnpkit import certificates
 from pnpkit.certificates import Certificate, Side
 from pnpkit.layers.norms import matrix_norm_bound
 
@@ -100,12 +101,14 @@ class GradientFlowDense(nn.Module):
     @torch.no_grad()
     def secure(self) -> None:
         """Lower tau, where needed, until tau ||W||^2 <= 2 is proven, with room for a tau rounded to float32."""
-        self.step.clamp_(max=2 / self.norm_bound() ** 2 * (1 - 1e-6))
+        self.step.clamp_(max=2 / max(self.norm_bound(), 1e-150) ** 2 * (1 - 1e-6))
 
     def certify(self, name: str) -> Certificate:
         """1-Lipschitz when tau B^2 <= 2, averaged when below, otherwise (tau B^2 - 1)-Lipschitz; B the proven norm."""
         bound, tau = self.norm_bound(), float(self.step)
         half = tau * bound**2 / 2
+        if half == 0:
+            return certificates.identity(name)
         method = f"gradient-flow step, tau = {tau:.6g}, ||W|| <= {bound:.9g} (SVD in float64)"
         averagedness = half if half < 1 - 1e-5 else None  # closer to 1 it says nothing
         return Certificate(name, max(1.0, 2 * half - 1), averagedness, Side.PROVEN, method)

@@ -35,7 +35,8 @@ def conv_norm_bound(kernel: Tensor, grid: int = 64) -> float:
         kernel: (h, c, k, k) with odd k, real.
         grid: frequencies per axis; 64 costs 0.24 % of slack for 3 x 3 kernels, 128 costs 0.06 %.
 
-    Covers zero and circular padding. Not reflect or replicate padding, and not rounding in the evaluation.
+    Infinite for weights that are not finite. Covers zero and circular padding.
+    Not reflect or replicate padding, and not rounding in the evaluation.
     """
     size = kernel.shape[-1]
     if kernel.ndim != 4 or kernel.shape[-2] != size or size % 2 == 0:
@@ -43,6 +44,8 @@ def conv_norm_bound(kernel: Tensor, grid: int = 64) -> float:
     if grid <= size - 1:
         raise ValueError(f"grid must exceed k - 1 = {size - 1}, got {grid}")
     kernel = kernel.detach().to("cpu", torch.float64)
+    if not bool(torch.isfinite(kernel).all()):
+        return math.inf
     if kernel.shape[0] < kernel.shape[1]:  # sigma_max of the transpose, from the smaller Gram matrix
         kernel = kernel.transpose(0, 1)
     square = _largest_eigenvalue(kernel, grid)
@@ -89,7 +92,10 @@ def _eigenvalue_near_the_largest(matrices: Tensor) -> float:
 
 def matrix_norm_bound(matrix: Tensor) -> float:
     """||W||_2 of a dense layer by SVD in float64, raised by the rounding of the SVD itself."""
-    norm = float(torch.linalg.matrix_norm(matrix.detach().to("cpu", torch.float64), 2))
+    matrix = matrix.detach().to("cpu", torch.float64)
+    if not bool(torch.isfinite(matrix).all()):
+        return math.inf
+    norm = float(torch.linalg.matrix_norm(matrix, 2))
     return norm * (1 + max(matrix.shape) * 2.0**-50)
 
 

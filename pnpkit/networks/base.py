@@ -100,17 +100,34 @@ class Network(Denoiser):
 
         ``p.data`` can be changed without a trace in the version: hence the digests.
         """
-        state = (self.training, tuple((id(p), p._version, digest(p)) for p in self.parameters()))
+        state = (self.stamp(), tuple(digest(p) for p in self.parameters()))
         known = self.__dict__.setdefault("_derived", {})
         if what not in known or known[what][0] != state:
             known[what] = (state, derive())
         return known[what][1]
 
+    def stamp(self) -> tuple[object, ...]:
+        """What changes with the mode and, where torch counts writing, with the weights."""
+        return (self.training, *((id(p), p._version) for p in self.parameters()))
+
     def at(self, sigma: float | Tensor) -> Map:
-        """The map x -> D(x, sigma) with its certificate."""
-        return Map(lambda x: self(x, sigma), self.certificate, error=self.error)
+        """The map x -> D(x, sigma) with its certificate, for the weights and the mode as they are now: with others it
+        refuses to go on."""
+        certificate, stamp = self.certificate, self.stamp()
+
+        def denoised(x: Tensor) -> Tensor:
+            if self.stamp() != stamp:
+                raise InputError(
+                    f"the weights or the mode of {self.name} changed after this map was made: make it anew"
+                )
+            return self(x, sigma)
+
+        return Map(denoised, certificate, error=self.error)
 
 
 def digest(values: Tensor) -> int:
-    """The sum of the bits of all values as float64, modulo 2^64: the same on every device, in float32 and float64."""
-    return int(values.detach().cpu().double().view(torch.int64).sum())
+    """The bits of all values as float64, mixed, each times an odd number for its place, summed modulo 2^64: the same on
+    every device, in float32 and float64."""
+    bits = values.detach().cpu().double().reshape(-1).view(torch.int64)
+    mixed = bits ^ (bits >> 23)  # else a sign, the topmost bit, would count alike in every place
+    return int((mixed * (2 * torch.arange(len(bits)) + 1)).sum())

@@ -25,8 +25,9 @@ class Foreign(Network):
     def denoise(self, x: Tensor, level: Tensor) -> Tensor:
         try:
             out: Tensor = self.model(x, level)
-        except (ImportError, NotImplementedError) as error:
-            raise InputError(f"{self.name} cannot work here: {one_line(error)[:200]}") from error
+        except (ImportError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+            reason = one_line(error)[:200] or type(error).__name__
+            raise InputError(f"{self.name} cannot work here: {reason}") from error
         return out
 
     def certify(self) -> Certificate:

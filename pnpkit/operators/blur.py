@@ -14,6 +14,7 @@ from deepinv.physics import Blur, BlurFFT, LinearPhysics
 from torch import Tensor
 
 from pnpkit.errors import InputError, UnknownName
+from pnpkit.operators.matrix import real
 
 BOUNDARIES = ("unknown", "circular", "zero")
 
@@ -34,10 +35,10 @@ def blur(
         image_size: (H, W) of the blurred frame; needed by ``circular``, checked against the kernel by all.
 
     Raises:
-        InputError: a kernel that is not 2-D and odd, or larger than the image.
+        InputError: a kernel that is not 2-D, odd, real and finite, or is larger than the image.
         UnknownName: another boundary.
     """
-    weights = (kernel if isinstance(kernel, Tensor) else torch.tensor(np.asarray(kernel))).to(device, dtype)
+    weights = real(kernel if isinstance(kernel, Tensor) else np.asarray(kernel), "a blur kernel").to(device, dtype)
     if weights.ndim != 2 or weights.shape[0] % 2 == 0 or weights.shape[1] % 2 == 0:
         raise InputError(f"a blur kernel is 2-D with odd sizes, got {tuple(weights.shape)}: see kernels.normalise")
     if image_size is not None and (weights.shape[0] > image_size[0] or weights.shape[1] > image_size[1]):

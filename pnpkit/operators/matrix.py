@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 import torch
 from deepinv.physics import LinearPhysics
-from scipy.sparse.linalg import LinearOperator
+from scipy.sparse.linalg import LinearOperator, aslinearoperator
 from torch import Tensor
 
 from pnpkit.errors import InputError
@@ -19,6 +21,7 @@ class MatrixPhysics(LinearPhysics):
     def __init__(self, matrix: Tensor):
         super().__init__()
         self.register_buffer("matrix", matrix)
+        self.shape = (int(matrix.shape[0]), int(matrix.shape[1]))
 
     def A(self, x: Tensor, **kwargs: Any) -> Tensor:
         return x @ self.matrix.mT
@@ -27,10 +30,15 @@ class MatrixPhysics(LinearPhysics):
         return y @ self.matrix
 
     def prox_l2(self, z: Tensor, y: Tensor, gamma: Tensor | float, **kwargs: Any) -> Tensor:
-        """argmin_u gamma/2 ||A u - y||^2 + 1/2 ||u - z||^2 by a direct solve."""
-        eye = torch.eye(self.matrix.shape[1], dtype=z.dtype, device=z.device)
-        right = z + gamma * self.A_adjoint(y)
-        return torch.linalg.solve(eye + gamma * self.matrix.mT @ self.matrix, right.mT).mT
+        """argmin_u gamma/2 ||A u - y||^2 + 1/2 ||u - z||^2; see ``proximal_point``."""
+        return self.proximal_point(y, gamma)(z)
+
+    def proximal_point(self, y: Tensor, gamma: Tensor | float) -> Callable[[Tensor], Tensor]:
+        """z -> z + V s (U^T y - s V^T z) / (s^2 + 1/gamma) with the SVD U s V^T of A, in float64: rounds like z, not
+        like gamma z."""
+        U, s, Vh = torch.linalg.svd(self.matrix.double(), full_matrices=False)
+        seen, weight = y.double() @ U, s / (s.square() + 1 / gamma)
+        return lambda z: (z.double() + (weight * (seen - s * (z.double() @ Vh.mT))) @ Vh).to(z.dtype)
 
 
 class ScipyPhysics(LinearPhysics):
@@ -38,7 +46,7 @@ class ScipyPhysics(LinearPhysics):
 
     def __init__(self, operator: LinearOperator):
         super().__init__()
-        self.operator = operator
+        self.operator, self.shape = operator, operator.shape
 
     def A(self, x: Tensor, **kwargs: Any) -> Tensor:
         return self.each(self.operator.matvec, x)
@@ -48,14 +56,35 @@ class ScipyPhysics(LinearPhysics):
 
     @staticmethod
     def each(function: Any, batch: Tensor) -> Tensor:
-        rows = [function(row.detach().cpu().numpy()) for row in batch]
-        return torch.as_tensor(np.stack(rows)).to(batch)
+        rows = np.stack([function(row.detach().cpu().numpy()) for row in batch])
+        if np.iscomplexobj(rows):
+            raise InputError("an operator is real here, got a complex one: stack its real and imaginary part")
+        return torch.as_tensor(rows).to(batch)
 
 
 def from_matrix(operator: Any) -> LinearPhysics:
-    """A (m, n) array, which is copied, or tensor, or a scipy ``LinearOperator``, as deepinv physics."""
+    """A (m, n) array, which is copied, or tensor, or a scipy sparse matrix or ``LinearOperator``, as deepinv physics.
+
+    Raises:
+        InputError: anything else; complex or not finite entries.
+    """
+    if scipy.sparse.issparse(operator):
+        operator = aslinearoperator(operator)
     if isinstance(operator, LinearOperator):
         return ScipyPhysics(operator)
     if isinstance(operator, (np.ndarray, Tensor)) and operator.ndim == 2:
-        return MatrixPhysics(operator if isinstance(operator, Tensor) else torch.tensor(operator))
+        return MatrixPhysics(real(operator, "a matrix"))
     raise InputError(f"an operator is a LinearPhysics, a matrix or a scipy operator, got {type(operator).__name__}")
+
+
+def real(values: Any, what: str) -> Tensor:
+    """Real, finite floats as a tensor; arrays, of any byte order, are copied; integers become float64."""
+    if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
+        values = torch.from_numpy(np.array(values, dtype=values.dtype.newbyteorder("="), order="C"))
+    if not isinstance(values, Tensor) or values.is_complex():
+        raise InputError(f"{what} must hold real numbers, got {getattr(values, 'dtype', type(values).__name__)}")
+    values = values if values.is_floating_point() else values.double()
+    bad = values.numel() - int(torch.isfinite(values).sum())
+    if bad:
+        raise InputError(f"{what} must hold finite numbers, got {bad} NaN or inf among {values.numel()}")
+    return values

@@ -54,13 +54,14 @@ def is_closed(operator: LinearPhysics) -> bool:
     return is_kind(operator, MatrixPhysics) or is_decomposed(operator)
 
 
-def proximal_point(operator: LinearPhysics, y: Tensor | TensorList, tau: Tensor | float) -> Linear:
-    """x -> argmin_u tau/2 ||A u - y||^2 + 1/2 ||u - x||^2, in closed form or to an error of ``TOLERANCE``."""
+def proximal_point(operator: LinearPhysics, y: Tensor | TensorList, tau: Tensor | float, square: float = 1.0) -> Linear:
+    """x -> argmin_u tau/2 ||A u - y||^2 + 1/2 ||u - x||^2, in closed form or to an ``error``; ``square`` is ||A||^2."""
     if is_kind(operator, MatrixPhysics):
-        return lambda x: operator.prox_l2(x, y, tau)
+        point: Linear = operator.proximal_point(y, tau)
+        return point
     data = operator.A_adjoint(y)
     if not is_closed(operator):
-        solve = normal_solver(operator, data, float(tau))
+        solve = normal_solver(operator, data, float(tau), square)
         return lambda x: solve(x + tau * data)
     # x + V m (U^T y - m V^T x) / (m^2 + 1/tau): exact where V is not square, too, and rounds like x, not like tau x
     mask = torch.as_tensor(operator.mask, device=data.device)
@@ -68,15 +69,15 @@ def proximal_point(operator: LinearPhysics, y: Tensor | TensorList, tau: Tensor 
     return lambda x: x + operator.V(weight * (seen - mask * operator.V_adjoint(x)))
 
 
-def normal_solver(operator: LinearPhysics, example: Tensor, tau: float) -> Linear:
+def normal_solver(operator: LinearPhysics, example: Tensor, tau: float, square: float = 1.0) -> Linear:
     """b -> (id + tau A^T A)^-1 b on pictures like ``example``, each to an error of ``TOLERANCE`` (root mean square).
 
-    Where the rounding of b does not allow that, to what it allows.
+    Where the rounding of b does not allow that, to what it allows. ``square`` is ||A||^2.
 
     Raises:
         InputError: a tau so large that rounding alone is an error of ``LARGEST_ERROR``.
     """
-    largest = LARGEST_ERROR / (ROUNDING * torch.finfo(example.dtype).eps)
+    largest = LARGEST_ERROR / (ROUNDING * torch.finfo(example.dtype).eps * max(square, 1e-30))
     if tau > largest:
         name = str(example.dtype).removeprefix("torch.")
         raise InputError(f"tau = {tau:g} is too large for {name}: this proximal map allows at most {largest:.2g}")
@@ -136,17 +137,16 @@ def frame_of(operator: LinearPhysics, example: Tensor) -> tuple[slice, ...] | No
     return None
 
 
-def error(tau: float, dtype: torch.dtype) -> float:
-    """Root mean square, of pictures in 0..1 and ||A|| <= 1: what the inner solver stops at."""
-    return max(TOLERANCE, ROUNDING * torch.finfo(dtype).eps * (1 + tau))
+def error(size: float, dtype: torch.dtype) -> float:
+    """Root mean square, of pictures in 0..1: what the inner solver stops at; ``size`` is tau ||A||^2."""
+    return max(TOLERANCE, ROUNDING * torch.finfo(dtype).eps * (1 + size))
 
 
-def premises(operator: LinearPhysics, tau: float, dtype: torch.dtype) -> tuple[str, ...]:
-    """What a certificate must say about the proximal map."""
+def premises(operator: LinearPhysics, size: float, dtype: torch.dtype) -> tuple[str, ...]:
+    """What a certificate must say about the proximal map; ``size`` is tau ||A||^2."""
     if is_closed(operator):
         return () if is_kind(operator, MatrixPhysics) else orthonormal_premises(operator)
     return (
         "the inner solver of prox f is exact: it stops when its residual, A linear and A_adjoint its adjoint, proves "
-        f"an error (root mean square; pictures in 0..1, ||A|| <= 1) of {error(tau, dtype):.1g}, or after {MAX_STEPS} "
-        "steps",
+        f"an error (root mean square; pictures in 0..1) of {error(size, dtype):.1g}, or after {MAX_STEPS} steps",
     )
