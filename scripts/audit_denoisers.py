@@ -8,15 +8,12 @@ The search is that of ``pnpkit audit``. Writes docs/results/audits.{json,md} and
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-from pathlib import Path
 from typing import Any
 
-from pnpkit import registry, restore
-from pnpkit.files import write_whole
+from results import RESULTS, today, write_results
 
-RESULTS = Path(__file__).parent.parent / "docs" / "results"
+from pnpkit import registry, restore
 
 
 def main() -> None:
@@ -39,8 +36,8 @@ def main() -> None:
             }
         print(name, found, flush=True)
         results[name] = found
-        registry.set_audit(name, {**found, "command": command, "date": datetime.date.today().isoformat()})
-    record = {"results": results, "command": command, "seed": args.seed, "date": datetime.date.today().isoformat()}
+        registry.set_audit(name, {**found, "command": f"{command} --names {name}", "date": today()})
+    record = {"results": results, "command": command, "seed": args.seed, "date": today()}
     levels = list(next(iter(results.values())))
     lines = [
         "Largest ratio ||Dx - Dy|| / ||x - y|| found, and the averagedness that it demands.",
@@ -53,8 +50,7 @@ def main() -> None:
         lines.append(
             f"| {name} | {' | '.join(cells)} | {'YES' if any(f['falsified'] for f in found.values()) else 'no'} |"
         )
-    write_whole(store, (json.dumps(record, indent=1) + "\n").encode())
-    write_whole(RESULTS / "audits.md", ("\n".join(lines) + "\n").encode())
+    write_results("audits", record, lines)
 
 
 if __name__ == "__main__":

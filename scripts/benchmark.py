@@ -15,8 +15,6 @@ Writes speed.{json,md} into docs/results (or --out).
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
 import platform
 import time
 from collections.abc import Callable
@@ -31,12 +29,12 @@ import scipy.ndimage
 import torch
 from deepinv.optim import PnP, TVPrior
 from deepinv.optim.data_fidelity import L2
+from results import RESULTS, today, write_results
 from skimage.restoration import denoise_tv_chambolle, unsupervised_wiener
 from torch import Tensor
 
 from pnpkit import certificates, hardware, images, kernels, registry, strength
 from pnpkit.fidelity import LeastSquares
-from pnpkit.files import write_whole
 from pnpkit.iterations import Anderson, Iteration, Picard
 from pnpkit.maps import Map
 from pnpkit.metrics import psnr
@@ -46,7 +44,6 @@ from pnpkit.precision import rough_denoisers, solve_from
 from pnpkit.solver import Result, Step, solve
 from pnpkit.splittings import CONTINUATION, FORWARD_BACKWARD, HALF_QUADRATIC, SPLITTINGS, forward_backward
 
-RESULTS = Path(__file__).parent.parent / "docs" / "results"
 NOISE, TOLERANCE = 2.55 / 255, 1e-4
 LEVELS = (1e-3, 1e-4, 1e-5)
 REFERENCE = "deepinv PGD, PnP with DnCNN"
@@ -285,13 +282,12 @@ def store(args: argparse.Namespace, rows: dict[str, dict[str, Any]], single: dic
         "command": "python scripts/benchmark.py --data PATH/bsds500 --kernels PATH/kernels "
         f"--threads {args.threads} --limit {args.limit} --repeat {args.repeat} --runs {args.runs}{options}",
         "seed": 0,
-        "date": datetime.date.today().isoformat(),
+        "date": today(),
         "machine": f"{processor()}, {args.threads} threads, torch {torch.__version__}, deepinv {deepinv.__version__}",
         "evaluations": single,
         "runs": rows,
     }
-    write_whole(args.out / "speed.json", (json.dumps(record, indent=1) + "\n").encode())
-    write_whole(args.out / "speed.md", ("\n".join(lines) + "\n").encode())
+    write_results("speed", record, lines, args.out)
     print("\n".join(lines))
 
 

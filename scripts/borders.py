@@ -11,24 +11,20 @@ docs/results/borders.{json,md} and docs/figures/borders.png.
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
-import platform
 from pathlib import Path
 
 import matplotlib
 import numpy as np
-import torch
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (the backend is chosen first)
+from results import stamp, write_results  # noqa: E402
 
 from pnpkit import images, kernels, restore  # noqa: E402
-from pnpkit.files import write_whole  # noqa: E402
 from pnpkit.metrics import psnr  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
-PICTURES, FIGURES, RESULTS = ROOT / "data" / "images", ROOT / "docs" / "figures", ROOT / "docs" / "results"
+PICTURES, FIGURES = ROOT / "data" / "images", ROOT / "docs" / "figures"
 NAMES, SHOWN, NOISE = ("astronaut", "cat", "coffee"), "astronaut", 0.01
 CORNER = 72  # pixels: side of what the picture shows
 
@@ -92,10 +88,7 @@ def main() -> None:
         if name == SHOWN:
             show({"sharp": sharp, **found}, table[name])
     record = {
-        "command": f"python scripts/borders.py --denoiser {args.denoiser} --steps {args.steps}",
-        "seed": 0,
-        "date": datetime.date.today().isoformat(),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+        **stamp(f"python scripts/borders.py --denoiser {args.denoiser} --steps {args.steps}"),
         "noise_level": NOISE,
         "psnr_dB": table,
     }
@@ -109,9 +102,7 @@ def main() -> None:
     ]
     for name, row in table.items():
         lines.append(f"| {name} | " + " | ".join(f"{s['edges']:.2f} / {s['inside']:.2f}" for s in row.values()) + " |")
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    write_whole(RESULTS / "borders.json", (json.dumps(record, indent=1) + "\n").encode())
-    write_whole(RESULTS / "borders.md", ("\n".join(lines) + "\n").encode())
+    write_results("borders", record, lines)
 
 
 if __name__ == "__main__":

@@ -11,23 +11,19 @@ with some of these pictures (docs/lab-book.md). Writes docs/results/compressed.{
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
-import platform
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+from results import stamp, write_results
 from tqdm import tqdm
 
 from pnpkit import images, kernels, restore
 from pnpkit.blind.general import likeness
-from pnpkit.files import write_whole
 from pnpkit.metrics import psnr
 
-RESULTS = Path(__file__).parent.parent / "docs" / "results"
 NOISE = 0.005
 FORMATS: dict[str, dict[str, Any]] = {
     "png": {},
@@ -78,11 +74,7 @@ def main() -> None:
                 row |= {"before": psnr(picture.pixels, scene), "after": psnr(run.image, scene)}
             rows.append(row)
     command = f"python scripts/compressed.py --data PATH --denoiser {args.denoiser} --steps {args.steps}"
-    record = {"rows": rows, "command": command, "seed": 0, "date": datetime.date.today().isoformat()}
-    write_whole(
-        RESULTS / "compressed.json", (json.dumps(record | {"machine": platform.machine()}, indent=1) + "\n").encode()
-    )
-    write_whole(RESULTS / "compressed.md", table(rows).encode())
+    write_results("compressed", {"rows": rows} | stamp(command), table(rows).splitlines())
     print(table(rows))
 
 

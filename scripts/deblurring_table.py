@@ -19,7 +19,6 @@ of five on crops of BSDS500 train. Writes docs/results/deblurring-TRACK.{json,md
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import platform
 import time
@@ -34,6 +33,7 @@ import imageio.v3 as imageio
 import numpy as np
 import scipy.ndimage
 import torch
+from results import RESULTS, today, write_results
 from skimage.restoration import unsupervised_wiener, wiener
 from torch import Tensor
 from tqdm import tqdm
@@ -41,7 +41,6 @@ from tqdm import tqdm
 from pnpkit import images, kernels, registry, strength
 from pnpkit.blind import latent
 from pnpkit.fidelity import LeastSquares
-from pnpkit.files import write_whole
 from pnpkit.iterations import Anderson, Iteration, Picard
 from pnpkit.maps import Map
 from pnpkit.metrics import psnr
@@ -53,7 +52,6 @@ from pnpkit.problem import GUIDE, looks_of
 from pnpkit.solver import Step, solve
 from pnpkit.splittings import CONTINUATION, SPLITTINGS
 
-RESULTS = Path(__file__).parent.parent / "docs" / "results"
 TV_STEPS = 500
 TV_WEIGHTS = {n: tuple(c * 2 ** (j / 2) for j in range(-2, 3)) for n, c in ((2.55, 2e-3), (7.65, 1e-2), (12.75, 2e-2))}
 PENALTY, TV_CHANGE = 5.0, 2e-5  # of ADMM, in units of the weight: its thresholds are the inverse, 0.2; and its end
@@ -288,7 +286,7 @@ def add(args: argparse.Namespace, rows: dict[str, dict[str, list]], noise: str) 
         raise SystemExit(f"the stored rows for noise {noise} are of other pictures: run all methods, without --add")
     for name in args.names:
         record["runs"].setdefault(name, {})[noise] = rows[name][noise]
-        how = {"command": command(args), "date": datetime.date.today().isoformat(), "sha256": sha256_of(name)}
+        how = {"command": command(args), "date": today(), "sha256": sha256_of(name)}
         record.setdefault("added", {}).setdefault(name, {})[noise] = how
     write(args, record)
 
@@ -315,7 +313,7 @@ def store(args: argparse.Namespace, rows: dict[str, dict[str, list]], weights: d
     record = {
         "command": command(args),
         "seed": 0,
-        "date": datetime.date.today().isoformat(),
+        "date": today(),
         "machine": machine,
         "total_variation_weights": weights,
         "sha256": {name: sha256_of(name) for name in args.names},
@@ -338,8 +336,7 @@ def write(args: argparse.Namespace, record: dict[str, Any]) -> None:
         "",
         *table(rows, done, FEW),
     ]
-    write_whole(RESULTS / f"deblurring-{args.track}.json", (json.dumps(record, indent=1) + "\n").encode())
-    write_whole(RESULTS / f"deblurring-{args.track}.md", ("\n".join(lines) + "\n").encode())
+    write_results(f"deblurring-{args.track}", record, lines)
     print("\n".join(lines))
 
 

@@ -12,7 +12,6 @@ table and card say how many.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
 import platform
@@ -23,16 +22,15 @@ from typing import Any
 import imageio.v3 as imageio
 import numpy as np
 import torch
+from results import RESULTS, today, write_results
 from tqdm import tqdm
 
 from pnpkit import images, registry
-from pnpkit.files import write_whole
 from pnpkit.metrics import psnr, ssim
 
 LEVELS = (5, 15, 25, 50)
 CBSD68 = ("101085", "351093", {"102061", "156065"})  # first and last name; one of those in between does not belong
 KNOWN = 67  # pictures of val that are
-RESULTS = Path(__file__).parent.parent / "docs" / "results"
 
 
 def in_cbsd68(name: str) -> bool:
@@ -126,17 +124,16 @@ def main() -> None:
         "command": "python scripts/evaluate_denoisers.py --data PATH/bsds500",
         "protocol": "BSDS500 val, colour, numpy.random.default_rng(index), noise not clipped, output clipped, float32",
         "pictures": 100,
-        "date": datetime.date.today().isoformat(),
+        "date": today(),
         "machine": f"{platform.processor() or platform.machine()}, {args.threads} threads, torch {torch.__version__}",
     }
     text = table(results) + "\n" + on_cbsd68(results)
     print(text)
     if len(pictures) == 100 or args.store:
-        RESULTS.mkdir(parents=True, exist_ok=True)
-        write_whole(store, (json.dumps(record, indent=1) + "\n").encode())
-        write_whole(RESULTS / "denoising.md", text.encode())
+        write_results("denoising", record, text.splitlines())
         for name in set(args.names) & set(registry.denoisers()):
-            registry.set_scores(name, results[name] | {"command": record["command"], "date": record["date"]})
+            command = f"{record['command']} --names {name}"
+            registry.set_scores(name, results[name] | {"command": command, "date": record["date"]})
 
 
 if __name__ == "__main__":

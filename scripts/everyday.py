@@ -9,29 +9,26 @@ docs/results/everyday.json and docs/figures/everyday.png, which shows a part of 
 
 from __future__ import annotations
 
-import datetime
 import json
-import platform
 from pathlib import Path
 
 import matplotlib
 import numpy as np
-import torch
 from skimage.draw import line
 from skimage.morphology import dilation
 from skimage.transform import resize
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (the backend is chosen first)
+from results import stamp, write_results  # noqa: E402
 
 import pnpkit  # noqa: E402
 from pnpkit import cli, images  # noqa: E402
-from pnpkit.files import write_whole  # noqa: E402
 from pnpkit.metrics import psnr  # noqa: E402
 from pnpkit.problem import Restoration  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
-PICTURES, FIGURES, RESULTS = ROOT / "data" / "images", ROOT / "docs" / "figures", ROOT / "docs" / "results"
+PICTURES, FIGURES = ROOT / "data" / "images", ROOT / "docs" / "figures"
 SHOWN = 128  # pixels: side of what the picture shows, from the middle
 
 
@@ -96,12 +93,9 @@ def main() -> None:
     figure.savefig(FIGURES / "everyday.png", dpi=110, bbox_inches="tight")
     plt.close(figure)
     about = {
-        "command": "python scripts/everyday.py",
-        "seed": 0,
-        "date": datetime.date.today().isoformat(),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+        **stamp("python scripts/everyday.py"),
     }
-    write_whole(RESULTS / "everyday.json", (json.dumps(about | {"tasks": record}, indent=1) + "\n").encode())
+    write_results("everyday", about | {"tasks": record})
     print(json.dumps(record, indent=1))
 
 

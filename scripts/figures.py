@@ -9,25 +9,22 @@ from __future__ import annotations
 
 import argparse
 import csv
-import datetime
 import json
-import platform
 from pathlib import Path
 
 import matplotlib
 import numpy as np
-import torch
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (the backend is chosen first)
+from results import RESULTS, stamp, write_results  # noqa: E402
 
 from pnpkit import images, kernels, restore  # noqa: E402
-from pnpkit.files import write_whole  # noqa: E402
 from pnpkit.metrics import psnr  # noqa: E402
 from pnpkit.operators import blur  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
-PICTURES, FIGURES, RESULTS = ROOT / "data" / "images", ROOT / "docs" / "figures", ROOT / "docs" / "results"
+PICTURES, FIGURES = ROOT / "data" / "images", ROOT / "docs" / "figures"
 
 
 def naive_inverse(blurred: np.ndarray, kernel: np.ndarray) -> np.ndarray:
@@ -84,10 +81,7 @@ def main() -> None:
         columns_of = [run.residuals for run in runs.values()]
         writer.writerows([k + 1, *(f"{c[k]:.6e}" if k < len(c) else "" for c in columns_of)] for k in range(args.steps))
     record = {
-        "command": f"python scripts/figures.py --steps {args.steps}",
-        "seed": 0,
-        "date": datetime.date.today().isoformat(),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+        **stamp(f"python scripts/figures.py --steps {args.steps}"),
         "psnr": {title: round(psnr(picture, sharp), 3) for title, picture in panels.items()},
         "runs": {
             name: {
@@ -103,7 +97,7 @@ def main() -> None:
             for name, run in runs.items()
         },
     }
-    write_whole(RESULTS / "deblurring.json", (json.dumps(record, indent=1) + "\n").encode())
+    write_results("deblurring", record)
     print(json.dumps(record, indent=1))
 
 

@@ -11,24 +11,22 @@ Writes docs/results/levin.{json,md} after every picture; --resume keeps the pict
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from results import RESULTS, today, write_results
 from scipy import ndimage, signal
 
 from pnpkit import images, kernels, restore
-from pnpkit.files import write_whole
 from pnpkit.metrics import psnr
 
 BORDER, REACH = 15, 5  # pixels
 GIVEN_NOISE = 2.7 / 255  # what the measured kernels' errors act like: chosen on im1 with kernels 3 and 4
 SUCCESS = 3.0
 TOL = 3e-4
-RESULTS = Path(__file__).parent.parent / "docs" / "results"
 
 
 def aligned_psnr(image: np.ndarray, sharp: np.ndarray) -> float:
@@ -80,7 +78,7 @@ def save(rows: dict[str, dict[str, object]], args: argparse.Namespace) -> None:
     success = float(np.mean(column("ratio") <= SUCCESS))
     record = {
         "command": f"python scripts/levin.py --data PATH/levin --denoiser {args.denoiser} --max-steps {args.max_steps}",
-        "date": datetime.date.today().isoformat(),
+        "date": today(),
         "torch": torch.__version__,
         "mean": mean,
         "success": round(success, 4),
@@ -92,9 +90,8 @@ def save(rows: dict[str, dict[str, object]], args: argparse.Namespace) -> None:
     head = (
         f"PSNR in dB, {len(rows)} of 16 pictures. Blind success (error ratio <= {SUCCESS:g}): {100 * success:.0f} %. "
     )
-    head += f"`{record['command']}`\n\n"
-    write_whole(RESULTS / "levin.json", (json.dumps(record, indent=1) + "\n").encode())
-    write_whole(RESULTS / "levin.md", (head + "\n".join(lines) + "\n").encode())
+    head += f"`{record['command']}`"
+    write_results("levin", record, [head, "", *lines])
 
 
 def main() -> None:

@@ -11,7 +11,6 @@ docs/results/scaling.{json,md}, a row for each denoiser and size.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
 import platform
@@ -24,12 +23,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from results import RESULTS, today, write_results
 
 from pnpkit import images, kernels, restore
-from pnpkit.files import write_whole
 
 ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "docs" / "results"
 SHAPES = {1: (800, 1250), 4: (1600, 2500), 24: (4000, 6000)}  # megapixels -> rows, columns
 KERNEL, NOISE = "motion:9,30", 0.01
 
@@ -74,7 +72,7 @@ def measure(size: int, args: argparse.Namespace) -> dict[str, Any]:
         "seconds": seconds,
         "processor_seconds": busy,
         "processor_seconds_per_megapixel": busy / pixels,
-        "date": datetime.date.today().isoformat(),
+        "date": today(),
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, 1 thread used, torch {torch.__version__}",
         "load": os.getloadavg()[0],
     }
@@ -91,7 +89,7 @@ def main() -> None:
     path = RESULTS / "scaling.json"
     record = json.loads(path.read_text()) if path.exists() else {"runs": {}}
     record |= {"command": " ".join(["python scripts/scaling.py", *sys.argv[1:]])}
-    record |= {"date": datetime.date.today().isoformat(), "seed": 0}
+    record |= {"date": today(), "seed": 0}
     for size in args.sizes:
         found = measure(size, args)
         record["runs"][f"{args.denoiser}, {args.method}, {args.max_memory:g} GiB, {size} MP"] = found
@@ -100,9 +98,7 @@ def main() -> None:
         for name, run in record["runs"].items():
             figures = f"{run['peak_GiB']:.2f} | {run['processor_seconds']:.0f}"
             lines.append(f"| {name} | {run['steps']} | {figures} | {run['processor_seconds_per_megapixel']:.1f} |")
-        RESULTS.mkdir(parents=True, exist_ok=True)
-        write_whole(path, (json.dumps(record, indent=1) + "\n").encode())
-        write_whole(RESULTS / "scaling.md", ("\n".join(lines) + "\n").encode())
+        write_results("scaling", record, lines)
 
 
 if __name__ == "__main__":

@@ -10,20 +10,15 @@ Writes docs/results/sharp.{json,md}.
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
-import platform
 from pathlib import Path
 
 import imageio.v3 as imageio
 import numpy as np
-import torch
+from results import stamp, write_results
 
 from pnpkit import cli, restore
-from pnpkit.files import write_whole
 from pnpkit.metrics import psnr
 
-RESULTS = Path(__file__).parent.parent / "docs" / "results"
 ALIKE = 99.0  # dB: what is written for pictures that are the same
 
 
@@ -63,14 +58,10 @@ def main() -> None:
             f"| {name} | " + " | ".join(f"{r['given']:.2f} / {r['restored']:.2f}" for r in row.values()) + " |"
         )
     record = {
-        "command": command,
-        "seed": "the picture's number",
-        "date": datetime.date.today().isoformat(),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+        **stamp(command, "the picture's number"),
         "pictures": rows,
     }
-    write_whole(RESULTS / "sharp.json", (json.dumps(record, indent=1) + "\n").encode())
-    write_whole(RESULTS / "sharp.md", ("\n".join(lines) + "\n").encode())
+    write_results("sharp", record, lines)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,6 @@ column "apart" is the largest distance (root mean square) between them. Writes d
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,11 +18,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from deblurring_table import pictures
+from results import today, write_results
 from tqdm import tqdm
 
 from pnpkit import images, kernels, proximal, registry, restore, splittings, strength
 from pnpkit.fidelity import LeastSquares
-from pnpkit.files import write_whole
 from pnpkit.iterations import Anderson, Halpern, Iteration, KrasnoselskiiMann, Picard
 from pnpkit.maps import Map
 from pnpkit.metrics import psnr
@@ -33,7 +31,6 @@ from pnpkit.operators import blur
 from pnpkit.solver import Step, solve
 
 TOLERANCES = (1e-3, 1e-4, 1e-5)
-RESULTS = Path(__file__).parent.parent / "docs" / "results"
 NOISE = 2.55 / 255
 
 
@@ -116,16 +113,14 @@ def main() -> None:
     record = {
         "command": "python scripts/solver_table.py --data PATH/bsds500 --kernels PATH/kernels "
         f"--pictures {args.pictures} --max-steps {args.max_steps}",
-        "date": datetime.date.today().isoformat(),
+        "date": today(),
         "seed": 0,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "runs": rows,
         "apart": apart,
     }
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    write_whole(RESULTS / "solvers.json", (json.dumps(record, indent=1) + "\n").encode())
-    write_whole(RESULTS / "solvers.md", ("\n".join(lines) + "\n").encode())
+    write_results("solvers", record, lines)
     print("\n".join(lines))
 
 

@@ -17,20 +17,18 @@ Writes docs/results/strength-rules.{json,md}, a section for each denoiser and sp
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import platform
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from deblurring_table import degrade, pictures
+from results import RESULTS, stamp, write_results
 from tqdm import tqdm
 
 from pnpkit import images, kernels, registry, strength
 from pnpkit.fidelity import LeastSquares
-from pnpkit.files import write_whole
 from pnpkit.iterations import Anderson
 from pnpkit.maps import Map
 from pnpkit.metrics import psnr
@@ -39,7 +37,6 @@ from pnpkit.operators import blur
 from pnpkit.solver import Result, solve
 from pnpkit.splittings import CONTINUATION, continuation
 
-RESULTS = Path(__file__).parent.parent / "docs" / "results"
 FACTORS = (0.5, 0.7, 1.0, 1.4, 2.0)
 NOISES = (2.55, 7.65, 12.75)
 DISCREPANCIES = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0)
@@ -142,12 +139,10 @@ def store(name: str, args: argparse.Namespace, cases: dict[str, list[dict[str, A
     path = RESULTS / "strength-rules.json"
     command = "python scripts/strength_rules.py --data PATH/bsds500 --kernels PATH/kernels"
     command += f" --names {name} --split {args.split} --pictures {args.pictures} --blurs {' '.join(args.blurs)}"
-    stamp = {"command": command, "date": datetime.date.today().isoformat()}
+    about = stamp(command)
     sections = json.loads(path.read_text())["sections"] if path.exists() else {}
     sections[f"{name}, {args.split}"] = {
-        **stamp,
-        "seed": 0,
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+        **about,
         "factors": FACTORS,
         "rule": vars(strength.SURE[CONTINUATION]),
         "implied_shrink": implied_shrink([c for some in cases.values() for c in some]),
@@ -167,9 +162,7 @@ def store(name: str, args: argparse.Namespace, cases: dict[str, list[dict[str, A
             cells += [f"{r['sure']:.2f}", f"{r['cost of sure']:.1f}", f"{r['discrepancy']:.2f} ({r['its c']:g})"]
             lines.append(f"| {' | '.join(cells)} | {r['oracle']:.2f} |")
         lines.append(f"| {section} | implied shrink | {entry['implied_shrink']:.2f} | | | | | |")
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    write_whole(path, (json.dumps({**stamp, "sections": sections}, indent=1) + "\n").encode())
-    write_whole(RESULTS / "strength-rules.md", ("\n".join(lines) + "\n").encode())
+    write_results("strength-rules", {**about, "sections": sections}, lines)
     print("\n".join(lines))
 
 

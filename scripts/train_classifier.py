@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import datetime
 import io
 import json
 import os
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from results import today
 from tqdm import tqdm
 
 from pnpkit.files import write_whole
@@ -163,7 +163,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "samples": len(kept),
             "seconds": round(seconds, 1),
             "device": f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}",
-            "date": datetime.date.today().isoformat(),
+            "date": today(),
         },
         scores={},
         paper=PAPER,

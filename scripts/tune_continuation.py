@@ -11,19 +11,17 @@ of the denoiser. Writes docs/results/continuation.{json,md}; ``splittings.factor
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
 from pathlib import Path
 
 import numpy as np
 import torch
 from deblurring_table import pictures
+from results import today, write_results
 from tqdm import tqdm
 from tune_strength import NOISES, four_blurs
 
 from pnpkit import images, registry, restore, strength
 from pnpkit.fidelity import LeastSquares
-from pnpkit.files import write_whole
 from pnpkit.iterations import Anderson
 from pnpkit.metrics import psnr
 from pnpkit.networks import Network
@@ -33,7 +31,6 @@ from pnpkit.splittings import CONTINUATION, continuation, factors_for
 
 FACTORS = ((1.0,), (2.0, 0.25), (4.0, 0.5), (8.0, 1.0), (4.0, 1.0, 0.25), (8.0, 1.5, 0.25), (16.0, 4.0, 1.0))
 COMMAND = "python scripts/tune_continuation.py --data PATH/bsds500 --kernels PATH/kernels"
-RESULTS = Path(__file__).parent.parent / "docs" / "results"
 
 
 def run(network: Network, blurred: np.ndarray, kernel: np.ndarray, level: float, factors: tuple | None) -> tuple:
@@ -79,7 +76,7 @@ def main() -> None:
 def store(args: argparse.Namespace, rows: dict[str, dict[str, list[float]]]) -> None:
     command = f"{COMMAND} --name {args.name} --pictures {args.pictures} --factors "
     command += " ".join(",".join(f"{c:g}" for c in factors) for factors in args.factors)
-    record = {"command": command, "date": datetime.date.today().isoformat(), "seed": 0, "torch": torch.__version__}
+    record = {"command": command, "date": today(), "seed": 0, "torch": torch.__version__}
     record |= {"psnr_and_evaluations": rows}
     lines = [
         f"PSNR (dB) of continuation with `{args.name}` and, in brackets, evaluations of the denoiser: mean over "
@@ -92,8 +89,7 @@ def store(args: argparse.Namespace, rows: dict[str, dict[str, list[float]]]) -> 
         f"| {label} | " + " | ".join(f"{score:.2f} ({work:.0f})" for score, work in cells.values()) + " |"
         for label, cells in rows.items()
     ]
-    write_whole(RESULTS / "continuation.json", (json.dumps(record, indent=1) + "\n").encode())
-    write_whole(RESULTS / "continuation.md", ("\n".join(lines) + "\n").encode())
+    write_results("continuation", record, lines)
 
 
 if __name__ == "__main__":

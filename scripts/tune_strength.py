@@ -12,13 +12,13 @@ what it found for half-quadratic splitting.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 from pathlib import Path
 
 import numpy as np
 import torch
 from deblurring_table import pictures
+from results import RESULTS, today
 from tqdm import tqdm
 
 from pnpkit import kernels, registry, restore, strength
@@ -29,7 +29,6 @@ from pnpkit.splittings import CONTINUATION, FORWARD_BACKWARD, SPLITTINGS
 FACTORS = (0.6, 1.0, 1.7)
 NOISES = (2.55, 7.65, 12.75)
 COMMAND = "python scripts/tune_strength.py --data PATH/bsds500 --kernels PATH/kernels"
-RESULTS = Path(__file__).parent.parent / "docs" / "results"
 
 
 def gains(name: str, splitting: str, level: float, crops: list[np.ndarray], blurs: list[np.ndarray]) -> list[float]:
@@ -84,12 +83,12 @@ def main() -> None:
         sections[f"{name}, {args.splitting}"] = {
             "command": f"{COMMAND} --pictures {args.pictures} --names {name} --splitting {args.splitting}",
             "pictures": args.pictures,
-            "date": datetime.date.today().isoformat(),
+            "date": today(),
             "torch": torch.__version__,
             "gain_dB": table,
         }
         print(name, table, flush=True)
-    record = {"command": COMMAND, "date": datetime.date.today().isoformat(), "seed": 0, "factors": FACTORS}
+    record = {"command": COMMAND, "date": today(), "seed": 0, "factors": FACTORS}
     record |= {"sections": sections}
     lines = [
         "| denoiser, splitting | crops | noise | " + " | ".join(f"x {f:g}" for f in FACTORS) + " |",
