@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
 
+import benchmark
 import imageio.v3 as imageio
 import numpy as np
 import pytest
@@ -14,10 +14,6 @@ import pytest
 from pnpkit import images, kernels
 
 ROOT = Path(__file__).parent.parent
-spec = importlib.util.spec_from_file_location("benchmark", ROOT / "scripts" / "benchmark.py")
-assert spec is not None and spec.loader is not None
-benchmark = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(benchmark)
 
 
 @pytest.mark.filterwarnings("default")  # deepinv warns about its own arguments

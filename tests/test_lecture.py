@@ -19,11 +19,7 @@ STORED = sorted(p for p in (ROOT / "docs" / "lecture").glob("*.json") if not p.n
 
 @pytest.fixture(scope="module")
 def lecture() -> ModuleType:
-    sys.path.insert(0, str(ROOT / "scripts"))
-    try:
-        return importlib.import_module("lecture")
-    finally:
-        sys.path.remove(str(ROOT / "scripts"))
+    return importlib.import_module("lecture")
 
 
 def names() -> list[str]:
