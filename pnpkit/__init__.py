@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from pnpkit.registry import load_denoiser as load_denoiser
     from pnpkit.restore import deblur as deblur
     from pnpkit.restore import denoise as denoise
+    from pnpkit.restore import estimate_kernel as estimate_kernel
+    from pnpkit.restore import simulate as simulate
     from pnpkit.solver import Result as Result
     from pnpkit.solver import Status as Status
     from pnpkit.solver import solve as solve
@@ -71,6 +73,7 @@ _HOMES = {
     "deblur": "restore",
     "denoise": "restore",
     "denoisers": "registry",
+    "estimate_kernel": "restore",
     "fista": "algorithms",
     "admm": "splittings",
     "continuation": "splittings",
@@ -87,6 +90,7 @@ _HOMES = {
     "projected_gradient": "algorithms",
     "proximal_gradient": "algorithms",
     "regularised": "algorithms",
+    "simulate": "restore",
     "solve": "solver",
     "upscale": "completion",
 }

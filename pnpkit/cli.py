@@ -196,7 +196,7 @@ def estimate_kernel(
     if target.exists() and (not options["overwrite"] or target.samefile(source)):
         raise InputError(f"{target}: exists already: choose another name, or --overwrite what is not the input")
     picture = images.read(source, white=white)
-    estimate = restore.estimate_kernel_of(picture.pixels, noise_level, **chosen(picture, {"linear": linear}, "linear"))
+    estimate = restore.estimate_kernel(picture.pixels, noise_level, **chosen(picture, {"linear": linear}, "linear"))
     kernels.save(target, estimate.kernel, (estimate.spec, estimate.confidence))
     if not options["quiet"]:
         click.echo(f"{image} -> {target}: {restore.describe(estimate)}")

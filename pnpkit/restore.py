@@ -13,8 +13,7 @@ from deepinv.physics import LinearPhysics
 from torch import Tensor
 
 from pnpkit import images, kernels, light
-from pnpkit.blind import latent
-from pnpkit.blind.choose import estimate_kernel
+from pnpkit.blind import choose, latent
 from pnpkit.blind.parametric import KernelEstimate
 from pnpkit.diagnostics import Audit, audit
 from pnpkit.errors import InputError, UnknownName
@@ -248,7 +247,7 @@ def open_kernel(
     """The kernel, a sentence on where it comes from, and the estimate, if it is one."""
     kernel = os.fspath(kernel) if isinstance(kernel, os.PathLike) else kernel
     if isinstance(kernel, str) and kernel == "auto":
-        estimate = estimate_kernel(images.from_tensor(y[:1].cpu().double()), noise)
+        estimate = choose.estimate_kernel(images.from_tensor(y[:1].cpu().double()), noise)
         return estimate.kernel, describe(estimate), estimate
     if isinstance(kernel, str):
         weights, made = kernels.parse(kernel), kernels.estimated(kernel)
@@ -260,7 +259,7 @@ def open_kernel(
     return kernels.normalise(array), f"given: {'x'.join(map(str, array.shape))} array", None
 
 
-def estimate_kernel_of(
+def estimate_kernel(
     image: np.ndarray,
     noise_level: float | None = None,
     *,
@@ -271,7 +270,7 @@ def estimate_kernel_of(
     """The blur of a picture, as ``deblur`` with ``kernel="auto"`` would take it. Arguments as there."""
     y = images.to_tensor(images.as_float(image, limits)[0])
     y = light.decode(y) if linear else y
-    return estimate_kernel(images.from_tensor(y.double()), noise_level_of(y, noise_level, compression, linear))
+    return choose.estimate_kernel(images.from_tensor(y.double()), noise_level_of(y, noise_level, compression, linear))
 
 
 def trustworthy(estimate: KernelEstimate) -> bool:

@@ -63,7 +63,7 @@ def main() -> None:
         for form, options in FORMATS.items():
             with tempfile.TemporaryDirectory() as folder:
                 picture = saved(blurred, Path(folder) / f"a.{form[:4].strip()}", options)
-            found = restore.estimate_kernel_of(picture.pixels, compression=picture.compression)
+            found = restore.estimate_kernel(picture.pixels, compression=picture.compression)
             row: dict[str, Any] = {"picture": name, "made": what, "format": form, "found": found.spec}
             row |= {"confidence": found.confidence, "compression": picture.compression}
             if kernel is not None:

@@ -14,6 +14,7 @@ from scipy import ndimage
 
 import pnpkit
 from pnpkit import equilibrium, kernels, operators, problem, restore, strength, training
+from pnpkit.blind import choose
 from pnpkit.blind.parametric import KernelEstimate
 from pnpkit.certificates import Side
 from pnpkit.diagnostics import audit
@@ -116,7 +117,7 @@ def test_a_doubtful_kernel_makes_no_guide(
 ) -> None:
     kernel = np.ones((1, 1)) if spec == "sharp" else np.full((3, 3), 1 / 9)
     estimate = KernelEstimate(kernel, spec, confidence, ((spec, 0.0), ("other", -1.0)))
-    monkeypatch.setattr(restore, "estimate_kernel", lambda *given: estimate)
+    monkeypatch.setattr(choose, "estimate_kernel", lambda *given: estimate)
     run = restore.deblur(PICTURE, denoiser=network, max_steps=60, tol=1e-3)
     assert run.certificate.averaged and ("with a guide" in str(run.certificate)) == (looks == 2)
     kernels.save(tmp_path / "kernel.png", kernel, (spec, confidence))
