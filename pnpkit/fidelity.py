@@ -6,6 +6,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from deepinv.physics import LinearPhysics
@@ -103,20 +104,23 @@ class LeastSquares(Fidelity):
             tensors were replaced or written to, since L is that of before. (Other attributes are not watched.)
         y: the measurement, (B, C, H, W); a ``TensorList`` for a stack of operators.
         norm: a bound on ||A|| that the user vouches for; it is named as a premise, and refused where a few steps of
-            power iteration refute it. Without it the bound comes from ``operators.norm_bound``: proven where the
-            structure of A allows it, measured otherwise.
+            power iteration refute it; or a ``NormBound``, which says itself how it is known. Without it the bound comes
+            from ``operators.norm_bound``: proven where the structure of A allows it, measured otherwise.
 
     Raises:
         InputError: a norm that is none, or too small, a stack without its adjoint; later, an operator that was changed.
     """
 
-    def __init__(self, operator: LinearPhysics, y: Tensor | TensorList, norm: float | None = None):
+    def __init__(self, operator: LinearPhysics, y: Tensor | TensorList, norm: float | NormBound | None = None):
         self.operator, self.y, self._state = operator, y, state(operator)
         self.premises = ()
-        if norm is not None:
+        self.mu = smallest_singular_value(operator) ** 2
+        if isinstance(norm, NormBound):
+            self.norm = norm
+        elif norm is not None:
             if not 0 < norm < math.inf:
                 raise InputError(f"a norm is a finite number > 0, got {norm}")
-            least = max(smallest_singular_value(operator), measured_norm(operator, self.start(), REFUTING).value)
+            least = max(math.sqrt(self.mu), measured_norm(operator, self.start(), REFUTING).value)
             if least > norm * (1 + SLACK):
                 raise InputError(f"||A|| is at least {least:.6g} (power iteration): {norm:.6g} is no bound")
             self.norm = NormBound(float(norm), Side.PROVEN, "given by the user")
@@ -124,10 +128,18 @@ class LeastSquares(Fidelity):
         else:
             self.norm = norm_bound(operator, self.start())
         self.L = self.norm.value**2
-        self.mu = smallest_singular_value(operator) ** 2
         self.side = self.norm.side
         sign = "<=" if self.side is Side.PROVEN else ">="
         self.method = f"L = ||A||^2 {sign} {self.L:.6g} ({self.norm.method})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles, whose tensors have counts of their own."""
+        self.model()
+        return {name: value for name, value in vars(self).items() if name != "_state"}
+
+    def __setstate__(self, values: dict[str, Any]) -> None:
+        vars(self).update(values)
+        self._state = state(self.operator)
 
     def with_data(self, y: Tensor | TensorList) -> LeastSquares:
         """The same for other measurements: A, and what is known of its norm, stay."""
@@ -157,7 +169,8 @@ class LeastSquares(Fidelity):
         """prox_{tau f}(x) = argmin_u f(u) + 1/(2 tau) ||u - x||^2, for any tau > 0: firmly nonexpansive.
 
         In closed form where the physics has a singular value decomposition; otherwise by conjugate gradients to a
-        proven error, which is named as a premise; see ``operators.normal``. No norm of A is needed.
+        proven error, which is named as a premise; see ``operators.normal``. The proof needs no norm of A; how large the
+        error may be is counted by tau L.
         """
         dtype = (self.y[0] if isinstance(self.y, TensorList) else self.y).dtype
         if not 0 < float(torch.as_tensor(tau, dtype=dtype)) < math.inf:
@@ -165,6 +178,8 @@ class LeastSquares(Fidelity):
         closed = normal.is_closed(self.operator)
         method = f"proximal map of a convex function, tau = {tau:.6g}, " + ("closed form" if closed else "iterative")
         premises = normal.premises(self.operator, tau * self.L, dtype)
+        if premises and not closed and self.side is not Side.PROVEN:
+            premises += (f"that error counts on ||A||^2 = {self.L:.4g}, which was only measured",)
         certificate = Certificate("prox tau f", 1.0, 0.5, Side.PROVEN, method, premises, kind=Kind.PROX)
         point = normal.proximal_point(self.model(), self.y, tau, self.L)
 

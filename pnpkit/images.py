@@ -244,7 +244,7 @@ def _read_pillow(
         try:
             tags = image.getexif()
             orientation = tags.pop(_ORIENTATION, 1)
-            exif, remark = tags.tobytes() if len(tags) else None, ""
+            exif, remark = _raw(tags), ""
         except Exception:  # damaged metadata must not cost the picture
             orientation, exif, remark = 1, None, "damaged EXIF left out"
         picture = _picture(path, samples, (note, remark), orientation, icc, exif, holes, white)
@@ -252,6 +252,12 @@ def _read_pillow(
             picture = replace(picture, compression=compression_error(image) * 255 / picture.high)
         density = image.info.get("dpi")
         return _dense(picture, None if density is None else [(value, 1) for value in density], _INCH, orientation)
+
+
+def _raw(tags: Image.Exif) -> bytes | None:
+    """EXIF as it was: Pillow reads text as Latin 1 and would write it as ASCII."""
+    tags.update({code: text.encode("latin-1", "replace") for code, text in tags.items() if isinstance(text, str)})
+    return tags.tobytes() if len(tags) else None
 
 
 def _dense(picture: Picture, density: Any, unit: Any, orientation: int) -> Picture:
@@ -301,9 +307,8 @@ def _read_tiff(path: Path, holes: np.ndarray | None, white: float | None) -> Pic
             samples, note = samples.astype(np.uint8) * 255, "1 bit converted to 8 bit grey"
         orientation = page.tags.valueof(_ORIENTATION, 1)
         exif = Image.Exif()
-        exif.update({code: str(page.tags.valueof(code)) for code in _TEXTS if code in page.tags})
-        kept = exif.tobytes() if len(exif) else None
-        picture = _picture(path, samples, (note,), orientation, page.iccprofile, kept, holes=holes, white=white)
+        exif.update({code: str(page.tags.valueof(code)).encode() for code in _TEXTS if code in page.tags})
+        picture = _picture(path, samples, (note,), orientation, page.iccprofile, _raw(exif), holes, white)
         if not page.is_shaped:  # tifffile's own note on the shape is written anew
             picture = replace(picture, description=page.description)
         density = [page.tags.valueof(name) for name in ("XResolution", "YResolution")]
@@ -373,11 +378,11 @@ def _write_png(file: BinaryIO, samples: np.ndarray, picture: Picture) -> None:
     png.write_chunks(file, chunks)
 
 
-def _texts(exif: bytes | None) -> list[tuple[int, str]]:
-    """What of EXIF has a place in a TIFF."""
+def _texts(exif: bytes | None) -> list[tuple[int, bytes]]:
+    """What of EXIF has a place in a TIFF, byte for byte: cameras write other alphabets as UTF-8."""
     tags = Image.Exif()
     tags.load(exif or b"")
-    return [(code, str(tags[code])) for code in _TEXTS if code in tags]
+    return [(code, str(tags[code]).encode("latin-1", "replace")) for code in _TEXTS if code in tags]
 
 
 def _write_tiff(file: BinaryIO, samples: np.ndarray, picture: Picture) -> None:
@@ -412,5 +417,4 @@ _FORMATS: dict[str, tuple[Callable[[BinaryIO, np.ndarray, Picture], None], tuple
     ".webp": (partial(_write_pillow, form="WEBP", lossless=True, exact=True), ("uint8",), True),
     ".bmp": (partial(_write_pillow, form="BMP"), ("uint8",), False),  # Pillow reads no alpha back from BMP
 }
-
 EXTENSIONS = tuple(_FORMATS)

@@ -59,7 +59,7 @@ def make_folder(out: str | None, several: bool) -> None:
     if out is None or Path(out).is_dir() or not (several or out.endswith("/")):
         return
     if Path(out).suffix and not out.endswith("/"):
-        raise InputError(f"several images need a folder as output, got {out}")
+        raise InputError(f"several images, or those of a folder, need a folder as output, got {out}")
     try:
         Path(out).mkdir(exist_ok=True)
     except OSError as error:
@@ -168,8 +168,9 @@ class Job:
         from pnpkit.settings import allowed, open_denoiser
 
         with distributed.together(self.options["device"]) as device:
-            instead = self.options["max_memory"] or allowed(None) / 2**30 / distributed.neighbours()
-            job = replace(self, options=self.options | {"max_memory": instead})
+            memory = self.options["max_memory"]
+            memory = allowed(None) / 2**30 / distributed.neighbours() if memory is None else memory
+            job = replace(self, options=self.options | {"max_memory": memory})
             if len(files) == 1:
                 shared = Shared(open_denoiser(self.options["denoiser"], torch.device(device)))
                 job = replace(job, instead={"denoiser": shared})

@@ -28,6 +28,7 @@ class Map:
     from a fixed point.
     ``pace``, in (0, 1], is how long a step of T is beside one of full length: min(1, tau L) for id - tau grad f.
     Residuals are divided by it, so that a tiny step does not look like convergence.
+    ``is_projection``: T is the projection onto a set, and its objective the set's indicator.
     ``error`` is how far, root mean square, what is computed may be from T(x), where T is solved for.
     """
 
@@ -38,6 +39,7 @@ class Map:
     box: tuple[float, float] | None = None
     pace: float = 1.0
     error: float = 0.0
+    is_projection: bool = False
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.function(x)

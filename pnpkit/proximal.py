@@ -38,7 +38,7 @@ def _prox(
 ) -> Map:
     method = "proximal map of a convex function: firmly nonexpansive (Moreau 1965)"
     certificate = Certificate(name, lipschitz, 0.5, Side.PROVEN, method, bounded=bounded, kind=Kind.PROX)
-    return Map(function, certificate, objective=penalty)
+    return Map(function, certificate, objective=penalty, is_projection=penalty is indicator)
 
 
 def _positive(what: str, value: float, *, zero: bool = True) -> float:
@@ -179,6 +179,7 @@ def orthonormal(transform: Callable[[Tensor], Tensor], inverse: Callable[[Tensor
             kind=certificate.kind,
         ),
         objective=None if penalty is None else lambda x: penalty(transform(x)),
+        is_projection=prox.is_projection,
     )
 
 
@@ -195,6 +196,9 @@ def wavelet_soft_threshold(weight: float, wavelet: str = "db4", levels: int = 4)
         return weight * sum((d.abs().flatten(1).sum(1) for d in basis.analyse(x)[1]), x.new_zeros(len(x)))
 
     return _prox(f"wavelet soft threshold {weight:.6g} ({wavelet}, {levels} levels)", shrink, penalty)
+
+
+SLOPPY = 10  # an error of g counts, too: so many times what one solution leaves
 
 
 def data_ball(operator: LinearPhysics, y: Tensor, radius: float) -> Map:
@@ -216,25 +220,30 @@ def data_ball(operator: LinearPhysics, y: Tensor, radius: float) -> Map:
 
     def project(z: Tensor) -> Tensor:
         data = y.expand(len(z), *y.shape[1:])
-        return torch.cat([_enter(operator, z[i : i + 1], data[i : i + 1], radius, square) for i in range(len(z))])
+        return torch.cat([_enter(operator, z[i : i + 1], data[i : i + 1], radius, square)[0] for i in range(len(z))])
 
     square = norm_bound(operator, operator.A_adjoint(y)).value ** 2
-    project(operator.A_adjoint(y))  # refuses an empty set now
+    start = operator.A_adjoint(y)
+    weight = max(_enter(operator, start[i : i + 1], y[i : i + 1], radius, square)[1] for i in range(len(y)))
     map = _prox(f"proj data ball {radius:.6g}", project)
-    premises = normal.premises(operator, square, y.dtype)
-    error = 0.0 if normal.is_closed(operator) else normal.error(square, y.dtype)
+    if normal.is_closed(operator):
+        return replace(map, certificate=replace(map.certificate, premises=normal.premises(operator, 0.0, y.dtype)))
+    error = SLOPPY * normal.error(weight * square, y.dtype)
+    premises = (
+        f"the solver inside is exact: from A^T y its error is about {error:.1g} (root mean square), no bound is known",
+    )
     return replace(map, certificate=replace(map.certificate, premises=premises), error=error)
 
 
-def _enter(operator: LinearPhysics, z: Tensor, y: Tensor, radius: float, square: float) -> Tensor:
-    """The nearest point of the ball to one image."""
+def _enter(operator: LinearPhysics, z: Tensor, y: Tensor, radius: float, square: float) -> tuple[Tensor, float]:
+    """The nearest point of the ball to one image, and its g."""
     u, weight = z, torch.zeros((), dtype=z.dtype, device=z.device)
     nothing = torch.zeros_like(y)
     for _ in range(100):
         residual = operator.A(u) - y
         size = torch.linalg.vector_norm(residual)
         if float(size) <= radius * (1 + 1e-3 * torch.finfo(z.dtype).eps ** 0.5):
-            return u
+            return u, float(weight)
         pulled = operator.A_adjoint(residual)
         if float(weight) > 0:
             pulled = normal.proximal_point(operator, nothing, weight, square)(pulled)

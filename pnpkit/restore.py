@@ -267,8 +267,8 @@ def estimate_kernel(
     limits: tuple[float, float] = (0.0, 1.0),
     linear: bool = False,
 ) -> KernelEstimate:
-    """The blur of a picture, as ``deblur`` with ``kernel="auto"`` would take it. Arguments as there."""
-    y = images.to_tensor(images.as_float(image, limits)[0])
+    """The blur of a picture, as ``deblur`` with ``kernel="auto"`` would take it. Arguments as there, but an array."""
+    y = images.to_tensor(images.as_float(np.asanyarray(image), limits)[0])
     y = light.decode(y) if linear else y
     return choose.estimate_kernel(images.from_tensor(y.double()), noise_level_of(y, noise_level, compression, linear))
 
@@ -311,7 +311,7 @@ def simulate(
         linear: blur and add noise in linear light, between the sRGB curve's inverse and itself.
     """
     check_level("noise level", noise_level)
-    pixels, _ = images.as_float(image)
+    pixels, _ = images.as_float(np.asanyarray(image))
     x = images.to_tensor(pixels, torch.float64)
     weights = kernels.parse(kernel) if isinstance(kernel, str) else open_kernel(kernel, x, 0.0)[0]
     operator = blur(weights, boundary, (x.shape[-2], x.shape[-1]), dtype=x.dtype)

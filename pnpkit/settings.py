@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any, SupportsFloat
 
@@ -89,7 +89,8 @@ def check_splitting(settings: Settings) -> None:
 
 def check_run(settings: Settings) -> None:
     """A tolerance, a number of steps and a box that are some."""
-    limits = settings.limits if isinstance(settings.limits, (tuple, list)) and len(settings.limits) == 2 else ("", "")
+    limits: tuple[Any, ...] = tuple(settings.limits) if isinstance(settings.limits, Iterable) else ()
+    limits = limits if len(limits) == 2 else ("", "")
     for number in (settings.tol, settings.max_steps, *limits):
         if isinstance(number, (str, bool)) or not isinstance(number, SupportsFloat):
             came = f"{settings.tol!r}, {settings.max_steps!r}, {settings.limits!r}"

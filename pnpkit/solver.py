@@ -169,7 +169,7 @@ def solve(
         InputError: a first iterate that is not finite, or tol or max_steps outside their ranges.
     """
     iteration = Picard() if iteration is None else iteration
-    if not (tol >= 0 and max_steps >= 1 and max_steps == int(max_steps)):
+    if not (tol >= 0 and 1 <= max_steps < math.inf and max_steps == int(max_steps)):
         raise InputError(f"a run needs tol >= 0, max_steps a number >= 1, got tol = {tol}, max_steps = {max_steps}")
     if x0.numel() == 0:
         raise InputError(f"the first iterate is empty: {tuple(x0.shape)}")

@@ -179,11 +179,12 @@ def davis_yin(fidelity: Fidelity, first: Map, second: Map, tau: float | None = N
 
 def _total(value: Penalty, tau: float, *maps: Map) -> Penalty | None:
     """f + g, where each map is a true proximal map and knows its tau g. At x or, where g is the indicator of a set, at
-    its point nearest to x: outside of the set the value would be infinite, or, without it, below the minimum."""
+    its point nearest to x: outside of the set the value would be infinite, or, without it, below the minimum. Of two
+    sets no such point is known."""
     penalties = [map.objective for map in maps if map.certificate.kind is Kind.PROX]
-    if len(penalties) < len(maps) or None in penalties:
+    sets = [map for map in maps if map.is_projection]
+    if len(penalties) < len(maps) or None in penalties or len(sets) > 1:
         return None
-    sets = [map for map in maps if map.objective is proximal.indicator]
 
     def total(x: Tensor) -> Tensor:
         for map in sets:

@@ -5,8 +5,8 @@
 
 Centre crops of 128 x 128 of the first pictures of BSDS500 *train* (not val), circular blurs (levin09 1 and 5, box 9,
 Gaussian 1.6), noise 2.55, 7.65, 12.75 of 255. Writes docs/results/strength.{json,md}. The
-``strength`` methods of the networks hold what it found for forward-backward splitting, ``coupling`` and ``working``
-what it found for half-quadratic splitting.
+``rule`` of each network holds what it found: ``factor`` and ``exponent`` for forward-backward splitting, ``coupling``
+and ``working`` for half-quadratic splitting.
 """
 
 from __future__ import annotations

@@ -156,6 +156,7 @@ def test_arrays_of_any_type_are_taken() -> None:
         (scipy.sparse.csr_array(MATRIX), Y),
         (MATRIX, Y.astype(">f8")),
         (MATRIX[:, ::-1], Y),
+        (MATRIX.astype(np.longdouble), Y),
         (MATRIX.astype(np.float32), Y),
     ):
         found = pnpkit.fista(operator, y, 0.1, tol=1e-10).x

@@ -181,3 +181,5 @@ def test_weights_of_zero_are_the_identity_and_of_nan_prove_nothing() -> None:
     assert phi.certify("phi").averaged
     phi.weight.data.fill_(float("nan"))
     assert not phi.certify("phi").nonexpansive
+    phi.secure()
+    assert not phi.certify("phi").nonexpansive and 0 < float(phi.step) < 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import catalogue
@@ -9,7 +10,7 @@ import numpy as np
 import problems
 import pytest
 import torch
-from deepinv.physics import Denoising, GaussianNoise, StackedLinearPhysics
+from deepinv.physics import Decolorize, DecomposablePhysics, Denoising, GaussianNoise, StackedLinearPhysics
 from deepinv.utils import TensorList
 from test_operators import Unknown
 
@@ -198,3 +199,46 @@ def test_the_error_of_an_inner_solver_grows_with_the_norm() -> None:
     assert f"{prox.error:.1g}" in prox.certificate.premises[0]
     with pytest.raises(InputError, match="too large for float32"):
         fidelity.prox(1e3)
+
+
+def test_a_decomposition_by_somebody_else_is_a_premise() -> None:
+    """deepinv takes U and V as functions, too; here V is three times an orthonormal one."""
+    x, triple = catalogue.image(1, 1, 4, 4), lambda x: 3 * x
+    foreign = DecomposablePhysics(V=triple, V_adjoint=triple, mask=torch.ones_like(x))
+    assert "orthonormal" in LeastSquares(foreign, x).prox(1.0).certificate.premises[0]
+    for known in (Denoising(), Decolorize(), DecomposablePhysics(mask=torch.ones_like(x))):
+        assert LeastSquares(known, x).prox(1.0).certificate.premises == ()
+    known = Denoising()
+    known.V = triple  # type: ignore[method-assign]
+    assert LeastSquares(known, x).prox(1.0).certificate.premises != ()
+
+
+@pytest.mark.parametrize("name", ["gaussian circular", "gaussian unknown"])
+def test_copies_work_and_still_watch(name: str) -> None:
+    physics, x, y = catalogue.operator(name)
+    fidelity = LeastSquares(physics, y)
+    other = copy.deepcopy(fidelity)
+    torch.testing.assert_close(other.gradient(x), fidelity.gradient(x))
+    other.operator.filter.mul_(2)
+    with pytest.raises(InputError, match="make a new LeastSquares"):
+        other.gradient(x)
+    physics.filter.mul_(2)
+    with pytest.raises(InputError, match="make a new LeastSquares"):
+        copy.deepcopy(fidelity)
+
+
+def test_an_error_that_rests_on_a_measured_norm_says_so() -> None:
+    premises = LeastSquares(Unknown(), catalogue.image(1, 1, 8, 8)).prox(2.0).certificate.premises
+    assert "only measured" in premises[1]
+
+
+def test_the_svd_of_a_matrix_is_found_once_and_again_after_a_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    physics = from_matrix(np.diag([1.0, 2.0]))
+    calls, svd = [], torch.linalg.svd
+    monkeypatch.setattr(torch.linalg, "svd", lambda *given, **how: calls.append(1) or svd(*given, **how))
+    x = torch.ones(1, 2, dtype=torch.float64)
+    for _ in range(3):
+        assert physics.prox_l2(x, 0 * x, 1.0)[0].tolist() == pytest.approx([0.5, 0.2])
+    assert len(calls) == 1
+    physics.matrix.mul_(0)
+    torch.testing.assert_close(physics.prox_l2(x, 0 * x, 1.0), x)

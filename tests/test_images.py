@@ -365,12 +365,13 @@ def test_a_scale_too_fine_for_a_format_is_left_out(tmp_path: Path, extension: st
 
 def test_maker_artist_and_date_go_from_format_to_format(tmp_path: Path) -> None:
     tags = Image.Exif()
-    tags.update({271: "Zeiss", 306: "2026:11:29 10:00:00", 315: "A. Nyone", 33432: "CC0"})
+    words = {271: "Zeiss", 306: "2026:11:29 10:00:00", 315: "Müller", 33432: "© 2026 Ж"}
+    tags.update({code: text.encode() for code, text in words.items()})
     Image.new("RGB", (9, 8)).save(tmp_path / "a.jpg", exif=tags)
     for before, after in (("a.jpg", "b.tif"), ("b.tif", "c.png"), ("c.png", "d.tif")):
         images.write(tmp_path / after, images.read(tmp_path / before))
     with tifffile.TiffFile(tmp_path / "d.tif") as tiff:
-        assert {code: tiff.pages.first.tags.valueof(code) for code in tags} == dict(tags)
+        assert {code: tiff.pages.first.tags.valueof(code) for code in tags} == words
 
 
 def test_enlarging_keeps_the_unit_of_imagej(tmp_path: Path) -> None:

@@ -9,9 +9,11 @@ from deepinv.models import Denoiser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pnpkit.certificates import Side
+from pnpkit.certificates import Certificate, Side, nothing
 from pnpkit.errors import InputError, UnknownName
+from pnpkit.fidelity import LeastSquares
 from pnpkit.networks import build
+from pnpkit.networks.base import Network
 from pnpkit.registry import load_denoiser
 
 TOP = 50 / 255
@@ -193,3 +195,26 @@ def test_nothing_is_proven_of_weights_that_are_no_numbers() -> None:
     network = catalogue.euler()
     network.blocks[0].kernel.data[0, 0, 0, 0] = float("nan")
     assert not network.certificate.nonexpansive
+
+
+def test_maps_can_be_compiled_whole() -> None:
+    """What counts writing is left out where torch compiles."""
+    network, x = catalogue.euler(), catalogue.image(1, 3, 8, 8)
+    fidelity = LeastSquares(catalogue.OPERATORS["identity"](), x)
+    map = network.at(0.1)
+    for function in (map, fidelity.gradient):
+        compiled = torch.compile(function, fullgraph=True, backend="eager")
+        torch.testing.assert_close(compiled(x), function(x))
+
+
+def test_a_network_of_ones_own_has_the_usual_rule() -> None:
+    class Half(Network):
+        top, config = 1.0, None
+
+        def denoise(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+            return 0.5 * x
+
+        def certify(self) -> Certificate:
+            return nothing("half", "not derived")
+
+    assert Half().rule.forward(0.1, 1.9) == pytest.approx(1.9**0.5 * 0.1)

@@ -21,6 +21,7 @@ from deepinv.physics import (
     Inpainting,
     LinearPhysics,
     StackedLinearPhysics,
+    Upsampling,
 )
 from torch import Tensor
 
@@ -210,3 +211,12 @@ def test_a_wrong_adjoint_at_the_border_of_a_large_picture_is_found() -> None:
 def test_a_kernel_that_holds_no_real_numbers_is_refused(value: complex) -> None:
     with pytest.raises(InputError, match="a blur kernel must hold"):
         blur(np.full((3, 3), value), "zero")
+
+
+def test_enlarging_has_the_norm_of_its_adjoint() -> None:
+    filters = torch.full((1, 1, 3, 3), 1 / 9, dtype=torch.float64)
+    up = Upsampling(img_size=(1, 8, 8), filter=filters, factor=2, padding="circular")
+    x = catalogue.image(1, 1, 4, 4)
+    truth = float(torch.linalg.matrix_norm(up.A(torch.eye(16, dtype=x.dtype).view(16, 1, 4, 4)).flatten(1), 2))
+    bound = norm_bound(up, x)
+    assert bound.side is Side.PROVEN and truth <= bound.value * (1 + 1e-12)

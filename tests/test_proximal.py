@@ -10,7 +10,7 @@ import pytest
 import scipy.optimize
 import torch
 from deepinv.models import TVDenoiser
-from deepinv.physics import Decolorize, Denoising, LinearPhysics
+from deepinv.physics import Blur, Decolorize, Denoising, LinearPhysics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -268,3 +268,16 @@ def test_a_picture_too_small_for_wavelets_has_no_penalty() -> None:
     prox = proximal.wavelet_soft_threshold(0.1)
     assert prox.objective is not None and prox.objective(x).tolist() == [0.0, 0.0]
     torch.testing.assert_close(prox(x), x)
+
+
+def test_the_error_of_a_data_ball_is_no_larger_than_said() -> None:
+    exact, x, _ = catalogue.operator("gaussian unknown")
+    rough = Blur(exact.filter.float(), padding="valid", use_fft=True)
+    y, z = exact.A(x) + 0.05, x + 0.3 * catalogue.image(*x.shape, seed=7)
+    for radius in (0.1, 0.03):
+        ball = proximal.data_ball(rough, y.float(), radius)
+        gap = ball(z.float()) - proximal.data_ball(exact, y, radius)(z)
+        assert (
+            float(gap.square().mean().sqrt()) <= ball.error < 0.1
+            and "no bound is known" in ball.certificate.premises[0]
+        )

@@ -196,6 +196,7 @@ def test_catalogue_networks_are_accepted() -> None:
     [
         ({"max_steps": 1.5}, "max_steps a number"),
         ({"max_steps": "3"}, "must be numbers"),
+        ({"max_steps": np.inf}, "max_steps a number"),
         ({"limits": None}, "two limits must be numbers"),
         ({"boundary": None}, "unknown boundary"),
         ({"noise_level": [0.1]}, "noise level must be a number"),
@@ -233,3 +234,13 @@ def test_where_the_strength_comes_from_is_said() -> None:
     notes = [pnpkit.inpaint(photograph(), mask, noise_level=level, **how).strength_note for level in (0.001, 0.1)]
     assert "the least that there must be" in notes[0] and "follows the noise" in notes[1]
     assert "the most that wavelet has" in pnpkit.deblur(photograph(), KERNEL, noise_level=0.9, **how).strength_note
+
+
+def test_arrays_alone_are_blurred_and_looked_at() -> None:
+    for function in (pnpkit.estimate_kernel, lambda x: pnpkit.simulate(x, "box:3")):
+        with pytest.raises(InputError, match="expected"):
+            function("photograph.png")
+    values = photograph()[:40, :40, 0]
+    np.testing.assert_allclose(pnpkit.simulate(values.tolist(), "box:3"), pnpkit.simulate(values, "box:3"), atol=1e-6)
+    for limits in ([0, 1], np.array([0.0, 1.0])):
+        pnpkit.deblur(photograph(), KERNEL, denoiser="identity", max_steps=1, limits=limits)

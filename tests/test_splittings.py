@@ -216,3 +216,12 @@ def test_the_image_is_read_out_of_compositions_too() -> None:
     torch.testing.assert_close(map.scale(2.0).readout(z), map.readout(2 * z) / 2)
     with pytest.raises(InputError, match="auxiliary"):
         proximal.box(0, 1) @ map
+
+
+def test_an_objective_over_sets_is_that_of_a_point_in_them() -> None:
+    """Also behind an orthonormal transform; of two sets, whose common points are not known, there is none."""
+    fidelity = LeastSquares(Denoising(), torch.full((1, 1, 2, 2), 2.0))
+    mirrored = proximal.orthonormal(torch.neg, torch.neg, proximal.box(-1, 0))
+    run = solve(douglas_rachford(fidelity, mirrored, 5.0), torch.zeros(1, 1, 2, 2), max_steps=2, tol=0)
+    assert run.objective[0] == pytest.approx(2, abs=1e-5)
+    assert davis_yin(fidelity, proximal.box(0, 1), proximal.l2_ball(1.2)).objective is None

@@ -26,10 +26,11 @@ from scipy.sparse.linalg import aslinearoperator
 
 from pnpkit import proximal
 from pnpkit.blind import latent
+from pnpkit.certificates import Side
 from pnpkit.errors import InputError
 from pnpkit.fidelity import LeastSquares
 from pnpkit.iterations import Fista
-from pnpkit.operators import from_matrix
+from pnpkit.operators import NormBound, from_matrix
 from pnpkit.solver import solve
 from pnpkit.splittings import forward_backward
 
@@ -193,7 +194,7 @@ def fit_kernel(
     form[np.diag_indices_from(form)] += ridge
     factor = linalg.cholesky(form)  # form = R^T R
     z = linalg.solve_triangular(factor, vector, trans="T")
-    norm = math.sqrt(float(symbol.max()) + ridge)
+    norm = NormBound(math.sqrt(float(symbol.max()) + ridge), Side.PROVEN, "largest gain of the blurred gradients")
     operator = from_matrix(aslinearoperator(factor))
     fidelity = LeastSquares(operator, torch.from_numpy(z)[None], norm=norm)
     step = forward_backward(fidelity, proximal.simplex(), 1 / fidelity.L)

@@ -10,6 +10,8 @@ gradient fades with depth, which is what a classifier with a margin needs.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -101,12 +103,16 @@ class GradientFlowDense(nn.Module):
     @torch.no_grad()
     def secure(self) -> None:
         """Lower tau, where needed, until tau ||W||^2 <= 2 is proven, with room for a tau rounded to float32."""
-        self.step.clamp_(max=2 / max(self.norm_bound(), 1e-150) ** 2 * (1 - 1e-6))
+        bound = self.norm_bound()
+        if 0 < bound < math.inf:
+            self.step.clamp_(max=2 / bound**2 * (1 - 1e-6))
 
     def certify(self, name: str) -> Certificate:
         """1-Lipschitz when tau B^2 <= 2, averaged when below, otherwise (tau B^2 - 1)-Lipschitz; B the proven norm."""
         bound, tau = self.norm_bound(), float(self.step)
         half = tau * bound**2 / 2
+        if not math.isfinite(half):
+            return certificates.nothing(name, "weights that are not finite")
         if half == 0:
             return certificates.identity(name)
         method = f"gradient-flow step, tau = {tau:.6g}, ||W|| <= {bound:.9g} (SVD in float64)"

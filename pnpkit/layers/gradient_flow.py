@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pnpkit.certificates import Certificate, Side
+from pnpkit.certificates import Certificate, Side, nothing
 from pnpkit.layers.norms import conv_norm_bound
 
 PADDINGS = ("zero", "circular")
@@ -94,6 +94,8 @@ class GradientFlowConv2d(nn.Module):
         bound, tau = self.norm_bound(), float(self.step.detach().double())
         averagedness = tau * bound**2 / 2
         method = f"gradient-flow step, tau = {tau:.6g}, ||W|| <= {bound:.6g} (symbol on a {GRID} x {GRID} grid)"
+        if not math.isfinite(averagedness):
+            return nothing(name, "weights that are not finite")
         if averagedness < 1:
             return Certificate(name, 1.0, averagedness, Side.PROVEN, method)
         return Certificate(name, max(1.0, tau * bound**2 - 1), None, Side.PROVEN, method)
@@ -102,7 +104,7 @@ class GradientFlowConv2d(nn.Module):
     def secure(self, largest: float = 1.0) -> None:
         """Shrink the kernel, where needed, until tau B^2 / 2 <= ``largest``, with room for rounding to float32."""
         averagedness = float(self.step) * self.norm_bound() ** 2 / 2
-        if averagedness > largest:
+        if largest < averagedness < math.inf:
             self.kernel.mul_(math.sqrt(largest / averagedness) * (1 - 1e-6))
 
     def forward(self, x: Tensor, level: Tensor, factor: Tensor | None = None) -> Tensor:

@@ -52,7 +52,7 @@ class Network(Denoiser):
     name: str = "D"
     width: int = 12  # channels of the widest layer, per pixel: what a run's memory is reckoned from
     convolutional: bool = False  # whether its time goes into convolutions, which bfloat16 may make cheaper
-    rule: Strengths  # how strong it should be
+    rule: Strengths = Strengths()  # how strong it should be
     error: float = 0.0  # root mean square, of one evaluation beside the exact D; where D is solved for
     config: Any  # the frozen dataclass it was built from
 
@@ -107,16 +107,18 @@ class Network(Denoiser):
         return known[what][1]
 
     def stamp(self) -> tuple[object, ...]:
-        """What changes with the mode and, where torch counts writing, with the weights."""
+        """What changes with the mode and, where torch counts writing, with the weights (not by ``p.data``)."""
+        if torch.compiler.is_compiling():  # what torch counts cannot be asked for there
+            return ()
         return (self.training, *((id(p), p._version) for p in self.parameters()))
 
     def at(self, sigma: float | Tensor) -> Map:
-        """The map x -> D(x, sigma) with its certificate, for the weights and the mode as they are now: with others it
-        refuses to go on."""
+        """The map x -> D(x, sigma) with its certificate, for the weights and the mode as they are now: with others, as
+        far as torch counts writing, it refuses to go on. (``certificate`` sees changes by ``p.data``, too.)"""
         certificate, stamp = self.certificate, self.stamp()
 
         def denoised(x: Tensor) -> Tensor:
-            if self.stamp() != stamp:
+            if self.stamp() not in (stamp, ()):
                 raise InputError(
                     f"the weights or the mode of {self.name} changed after this map was made: make it anew"
                 )

@@ -30,8 +30,6 @@ class IdentityConfig:
 class Identity(Network):
     """D(x, sigma) = x: what the data term does without a prior."""
 
-    rule = Strengths()
-
     def __init__(self, config: IdentityConfig):
         super().__init__()
         self.config, self.top = config, config.top

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pnpkit import certificates
 from pnpkit.certificates import Certificate
-from pnpkit.networks.base import Network, Strengths
+from pnpkit.networks.base import Network
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,6 @@ class DnCNN(Network):
     Lipschitz constant.
     """
 
-    rule = Strengths()
     convolutional = True
 
     def __init__(self, config: DnCNNConfig):

@@ -9,13 +9,12 @@ from torch import Tensor
 from pnpkit import certificates
 from pnpkit.certificates import Certificate
 from pnpkit.errors import InputError, one_line
-from pnpkit.networks.base import Network, Strengths
+from pnpkit.networks.base import Network
 
 
 class Foreign(Network):
     """D(x, sigma) of a deepinv denoiser for colour pictures."""
 
-    rule = Strengths()
     convolutional = True  # as most are
 
     def __init__(self, model: Denoiser, name: str):

@@ -29,9 +29,17 @@ def is_decomposed(operator: LinearPhysics) -> bool:
 
 
 def orthonormal_premises(operator: LinearPhysics) -> tuple[str, ...]:
-    """What a decomposition by somebody else must be believed."""
-    known = all(getattr(type(operator), name).__module__.startswith(ORTHONORMAL) for name in MODEL[2:])
-    return () if known else (f"U and V of {type(operator).__name__} are orthonormal, as deepinv asks for",)
+    """What must be believed of a decomposition by methods of a subclass, or functions given to deepinv."""
+
+    def known(name: str) -> bool:
+        method = getattr(type(operator), name)
+        if method is getattr(DecomposablePhysics, name):  # which calls the function that it was given
+            method = getattr(operator, f"_{name}")
+        return name not in vars(operator) and method.__module__.startswith(ORTHONORMAL)
+
+    if all(known(name) for name in MODEL[2:]):
+        return ()
+    return (f"U and V of this {type(operator).__name__} are orthonormal, as deepinv asks for",)
 
 
 def parts_of(operator: nn.Module) -> Iterator[nn.Module]:
@@ -56,6 +64,8 @@ def state(operator: LinearPhysics) -> State:
 def unchanged(before: State, operator: LinearPhysics) -> bool:
     """Whether the operator is made of the same tensors, with the same values, as far as torch counts; or of others that
     hold the same, since some of deepinv's take theirs anew whenever they are called."""
+    if torch.compiler.is_compiling():  # what torch counts cannot be asked for there
+        return True
     now = state(operator)
     return len(now) == len(before) and all(same(*pair) for pair in zip(before, now, strict=True))
 

@@ -33,10 +33,19 @@ class MatrixPhysics(LinearPhysics):
         """argmin_u gamma/2 ||A u - y||^2 + 1/2 ||u - z||^2; see ``proximal_point``."""
         return self.proximal_point(y, gamma)(z)
 
+    def decomposition(self) -> tuple[Tensor, Tensor, Tensor]:
+        """U, s, V^T in float64, found once for the matrix as it is."""
+        stamp = (id(self.matrix), 0 if self.matrix.is_inference() else self.matrix._version)
+        known = self.__dict__.get("_decomposed")
+        if known is None or known[0] != stamp:
+            known = (stamp, torch.linalg.svd(self.matrix.detach().double(), full_matrices=False))
+            self.__dict__["_decomposed"] = known
+        return known[1]
+
     def proximal_point(self, y: Tensor, gamma: Tensor | float) -> Callable[[Tensor], Tensor]:
         """z -> z + V s (U^T y - s V^T z) / (s^2 + 1/gamma) with the SVD U s V^T of A, in float64: rounds like z, not
         like gamma z."""
-        U, s, Vh = torch.linalg.svd(self.matrix.double(), full_matrices=False)
+        U, s, Vh = self.decomposition()
         seen, weight = y.double() @ U, s / (s.square() + 1 / gamma)
         return lambda z: (z.double() + (weight * (seen - s * (z.double() @ Vh.mT))) @ Vh).to(z.dtype)
 
@@ -80,6 +89,7 @@ def from_matrix(operator: Any) -> LinearPhysics:
 def real(values: Any, what: str) -> Tensor:
     """Real, finite floats as a tensor; arrays, of any byte order, are copied; integers become float64."""
     if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
+        values = values.astype(np.float64) if values.dtype.itemsize > 8 else values
         values = torch.from_numpy(np.array(values, dtype=values.dtype.newbyteorder("="), order="C"))
     if not isinstance(values, Tensor) or values.is_complex():
         raise InputError(f"{what} must hold real numbers, got {getattr(values, 'dtype', type(values).__name__)}")

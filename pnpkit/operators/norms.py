@@ -17,6 +17,7 @@ from deepinv.physics import (
     Inpainting,
     LinearPhysics,
     StackedLinearPhysics,
+    Upsampling,
 )
 from deepinv.utils import TensorList
 from torch import Tensor
@@ -116,6 +117,13 @@ def _(operator: Downsampling, example: Tensor | None = None) -> NormBound:
         if value < blurred.value:
             return NormBound(value, Side.PROVEN, "A A^T is a convolution: Young, exact when the filter is non-negative")
     return NormBound(blurred.value, blurred.side, "that of the blur before the decimation: an upper bound, not tight")
+
+
+@_proof.register
+def _(operator: Upsampling, example: Tensor | None = None) -> NormBound:
+    """That of its adjoint."""
+    bound: NormBound = _proof.registry[Downsampling](operator, None if example is None else operator.A(example))
+    return bound
 
 
 def _decimated(filters: Tensor, factor: int) -> float:
@@ -226,7 +234,7 @@ def smallest_singular_value(operator: LinearPhysics) -> float:
         return smallest - rounding if smallest > 2 * rounding else 0.0
     if is_kind(operator, MatrixPhysics):
         rows, columns = operator.matrix.shape
-        values = torch.linalg.svdvals(operator.matrix.double())
+        values = operator.decomposition()[1]
         rounding = float(values[0]) * max(rows, columns) * 2.0**-50
         return max(0.0, float(values[-1]) - rounding) if rows >= columns else 0.0
     if is_kind(operator, Denoising):
