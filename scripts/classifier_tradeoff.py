@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import argparse
 import csv
-import datetime
 import io
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -25,6 +23,7 @@ import torch
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (the backend is chosen first)
+from results import today, write_results  # noqa: E402
 
 from pnpkit.files import write_whole  # noqa: E402
 from pnpkit.robust import datasets  # noqa: E402
@@ -128,12 +127,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         "command": "python scripts/classifier_tradeoff.py "
         + " ".join(f"PATH/{Path(w).name}" if Path(w).is_absolute() else w for w in words),
         "seed": args.seed,
-        "date": datetime.date.today().isoformat(),
+        "date": today(),
         "samples": len(test),
         "network": asdict(config),
         "variants": lines,
     }
-    write_whole(results / f"robust-tradeoff-{data}.json", (json.dumps(record, indent=1) + "\n").encode())
+    write_results(f"robust-tradeoff-{data}", record, folder=results)
     with plt.style.context(Path(__file__).parent / "lecture.mplstyle"):
         draw(lines, levels, args.epochs, data, pictures / f"robust-tradeoff-{data}.png")
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import datetime
 import io
 import json
 import os
@@ -32,6 +31,7 @@ import torch
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (the backend is chosen first)
+from results import today, write_results  # noqa: E402
 
 from pnpkit.certificates import Side  # noqa: E402
 from pnpkit.files import write_whole  # noqa: E402
@@ -238,7 +238,7 @@ def scores(report: Report, attack: Attack, command: str) -> dict[str, Any]:
         ],
         "attack": asdict(attack),
         "command": command,
-        "date": datetime.date.today().isoformat(),
+        "date": today(),
     }
 
 
@@ -342,14 +342,14 @@ def main(argv: Sequence[str] | None = None) -> None:
             "command": command,
             "data": data,
             "seed": attack.seed,
-            "date": datetime.date.today().isoformat(),
+            "date": today(),
             "machine": f"{platform.machine()}, {args.device}, {torch.get_num_threads()} threads",
             "classifiers": measured,
             "lecture_protocol": protocol,
             "proven": {name: net.certify().side is Side.PROVEN for name, net in nets.items()},
             "seconds": seconds,
         }
-        write_whole(args.out / f"robust-{data}.json", (json.dumps(record, indent=1) + "\n").encode())
+        write_results(f"robust-{data}", record, folder=args.out)
         lines, text = rows(reports), io.StringIO()
         writer = csv.DictWriter(text, list(lines[0]))
         writer.writeheader()

@@ -10,13 +10,13 @@ network under an old name needs a new sha256 on its card and an entry in CHANGEL
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from results import today
 from safetensors import safe_open
 
 from pnpkit import registry, training
@@ -61,7 +61,7 @@ def trained(architecture: str, args: argparse.Namespace) -> tuple[Network, dict[
         "hours": round(run.seconds / 3600, 3),
         **({"unfinished": round(run.progress, 3)} if run.progress < 1 else {}),
         "device": args.device,
-        "date": datetime.date.today().isoformat(),
+        "date": today(),
     }
 
 

@@ -12,7 +12,6 @@ Writes PNG, GIF, CSV and JSON to docs/lecture, and the pages RESULTS.md and robu
 from __future__ import annotations
 
 import argparse
-import datetime
 import io
 import json
 import multiprocessing
@@ -32,6 +31,7 @@ import evaluate_classifiers  # noqa: E402  (the backend is chosen first)
 import matplotlib.pyplot as plt  # noqa: E402
 from lecture_studies import flows, gradients, restoration, structures, sympnets  # noqa: E402
 from lecture_studies.sheet import Sheet, comma_separated, markdown  # noqa: E402
+from results import today, write_results  # noqa: E402
 
 from pnpkit.files import write_whole  # noqa: E402
 
@@ -99,7 +99,7 @@ def write(name: str, sheet: Sheet, folder: Path, command: str, seed: int, second
         "command": command,
         "seed": seed,
         "seeds": sheet.seeds,
-        "date": datetime.date.today().isoformat(),
+        "date": today(),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
         "seconds": round(seconds, 1),
         "title": sheet.title,
@@ -111,7 +111,7 @@ def write(name: str, sheet: Sheet, folder: Path, command: str, seed: int, second
         "pictures": pictures,
         "remarks": sheet.remarks,
     }
-    write_whole(folder / f"{name}.json", (json.dumps(record, indent=1) + "\n").encode())
+    write_results(name, record, folder=folder)
 
 
 def section(name: str, record: dict[str, Any]) -> str:

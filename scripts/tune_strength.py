@@ -18,11 +18,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from deblurring_table import pictures
-from results import RESULTS, today
+from results import RESULTS, today, write_results
 from tqdm import tqdm
 
 from pnpkit import kernels, registry, restore, strength
-from pnpkit.files import write_whole
 from pnpkit.metrics import psnr
 from pnpkit.splittings import CONTINUATION, FORWARD_BACKWARD, SPLITTINGS
 
@@ -99,10 +98,8 @@ def main() -> None:
         for name, entry in sections.items()
         for noise, row in entry["gain_dB"].items()
     ]
-    text = "Gain in PSNR (dB) at factor times the rule, mean over pictures and blurs.\n\n" + "\n".join(lines) + "\n"
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    write_whole(store, (json.dumps(record, indent=1) + "\n").encode())
-    write_whole(RESULTS / "strength.md", text.encode())
+    head = "Gain in PSNR (dB) at factor times the rule, mean over pictures and blurs."
+    write_results("strength", record, [head, "", *lines])
 
 
 if __name__ == "__main__":
