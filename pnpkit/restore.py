@@ -208,7 +208,7 @@ def check_denoising(precision: str, strength: float | str | None) -> None:
     if precision == "bfloat16":
         raise InputError("denoising is one step, and no later one makes good what bfloat16 rounds: use float32")
     if isinstance(strength, str) and strength != "auto":
-        raise InputError(f"strength must be a number or 'auto' here, got '{strength}'")
+        raise InputError(f"strength must be a number here, got '{strength}': only auto may stand for one")
 
 
 def extend(y: Tensor, operator: LinearPhysics) -> Tensor:

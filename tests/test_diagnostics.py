@@ -16,7 +16,9 @@ from pnpkit.certificates import Certificate, Side
 from pnpkit.checks import check_adjoint, check_linear, check_norm
 from pnpkit.diagnostics import audit, contraction_factor
 from pnpkit.errors import LawBroken
+from pnpkit.fidelity import LeastSquares
 from pnpkit.iterations import residual_bound
+from pnpkit.operators import NormBound
 from pnpkit.solver import solve
 
 CLAIM = Certificate("claim", 1.0, 0.9, Side.PROVEN, "for the test")
@@ -105,11 +107,9 @@ def test_broken_laws_are_named() -> None:
 def test_failures_are_stopped_with_the_right_sentence() -> None:
     """An under-estimated norm lets a step through that the residual then exposes; a wrong adjoint likewise."""
     physics, _, y = catalogue.operator("gaussian circular")
-    from pnpkit.fidelity import LeastSquares
-
-    cheat = LeastSquares(physics, y, norm=0.5)
+    cheat = LeastSquares(physics, y, norm=NormBound(0.5, Side.PROVEN, "made up"))
     run = solve(cheat.gradient_step(7.0), y, tol=1e-9)
-    assert run.status.failed and "given by the user" in str(run.certificate)
+    assert run.status.failed and "made up" in str(run.certificate)
     wrong = LeastSquares(Wrong(), y, norm=1.0)
     run = solve(proximal.box(-1e9, 1e9) @ wrong.gradient_step(1.9), y, tol=1e-9)
     assert run.status.failed
