@@ -19,7 +19,14 @@ from pnpkit.errors import InputError, StepSizeError
 from pnpkit.maps import Map
 from pnpkit.operators import normal
 from pnpkit.operators.kinds import state, unchanged
-from pnpkit.operators.norms import NormBound, measured_norm, norm_bound, smallest_singular_value, squares
+from pnpkit.operators.norms import (
+    NormBound,
+    check_stack,
+    measured_norm,
+    norm_bound,
+    smallest_singular_value,
+    squares,
+)
 
 REFUTING, SLACK = 10, 1e-4  # steps of power iteration that may refute a bound, never prove one; and their rounding
 
@@ -104,19 +111,21 @@ class LeastSquares(Fidelity):
             tensors were replaced or written to, since L is that of before. (Other attributes are not watched.)
         y: the measurement, (B, C, H, W); a ``TensorList`` for a stack of operators.
         norm: a bound on ||A|| that the user vouches for; it is named as a premise, and refused where a few steps of
-            power iteration refute it; or a ``NormBound``, which says itself how it is known. Without it the bound comes
-            from ``operators.norm_bound``: proven where the structure of A allows it, measured otherwise.
+            power iteration refute it; or a ``NormBound``, which is not looked at, and is a premise, too. Without it the
+            bound comes from ``operators.norm_bound``: proven where the structure of A allows it, measured otherwise.
 
     Raises:
         InputError: a norm that is none, or too small, a stack without its adjoint; later, an operator that was changed.
     """
 
     def __init__(self, operator: LinearPhysics, y: Tensor | TensorList, norm: float | NormBound | None = None):
+        check_stack(operator)
         self.operator, self.y, self._state = operator, y, state(operator)
         self.premises = ()
         self.mu = smallest_singular_value(operator) ** 2
         if isinstance(norm, NormBound):
             self.norm = norm
+            self.premises = (f"||A|| <= {norm.value:.6g}, given as {norm.method}",) if norm.side is Side.PROVEN else ()
         elif norm is not None:
             if not 0 < norm < math.inf:
                 raise InputError(f"a norm is a finite number > 0, got {norm}")

@@ -208,8 +208,8 @@ def data_ball(operator: LinearPhysics, y: Tensor, radius: float) -> Map:
     by Newton's method on 1/||A u(g) - y||, which is concave in g: the iterates rise to the root (Reinsch 1971).
 
     Args:
-        operator: deepinv physics. Where u(g) has no closed form (blurs, masks and matrices have one) the exactness
-            of the solver is a premise, see ``operators.normal``.
+        operator: deepinv physics. Where u(g) has no closed form (circular blurs, masks and matrices have one) the
+            exactness of the solver is a premise, see ``operators.normal``.
         y: (B, ...) measurements, or one for all images.
         radius: > 0; about sqrt(number of pixels) * noise level.
 

@@ -132,7 +132,7 @@ def main() -> None:
     if len(pictures) == 100 or args.store:
         write_results("denoising", record, text.splitlines())
         for name in set(args.names) & set(registry.denoisers()):
-            command = f"{record['command']} --names {name}"
+            command = f"{record['command']} --names {name}" + (f" --pictures {len(pictures)} --store" if some else "")
             registry.set_scores(name, results[name] | {"command": command, "date": record["date"]})
 
 

@@ -19,7 +19,7 @@ from pnpkit import kernels
 from pnpkit.certificates import Side
 from pnpkit.errors import InputError, StepSizeError
 from pnpkit.fidelity import LeastSquares
-from pnpkit.operators import blur, from_matrix, norm_bound, normal
+from pnpkit.operators import NormBound, blur, from_matrix, norm_bound, normal
 from pnpkit.solver import Status
 
 
@@ -183,6 +183,12 @@ def test_a_norm_that_power_iteration_refutes_is_refused() -> None:
     with pytest.raises(InputError, match="at least 1"):
         LeastSquares(Denoising(), x, norm=0.1)
     assert LeastSquares(Denoising(), x, norm=1.0).premises == ("||A|| <= 1, given by the user",)
+
+
+def test_a_bound_that_is_not_looked_at_is_a_premise() -> None:
+    given = NormBound(2.0, Side.PROVEN, "told by a friend")
+    certificate = LeastSquares(Denoising(), catalogue.image(1, 1, 4, 4), norm=given).gradient_step().certificate
+    assert certificate.averaged and certificate.premises == ("||A|| <= 2, given as told by a friend",)
 
 
 def test_the_error_of_an_inner_solver_grows_with_the_norm() -> None:

@@ -23,6 +23,7 @@ from deepinv.physics import (
     StackedLinearPhysics,
     Upsampling,
 )
+from deepinv.utils import TensorList
 from torch import Tensor
 
 from pnpkit import kernels
@@ -158,6 +159,9 @@ def test_a_subclass_with_an_operator_of_its_own_is_measured() -> None:
 def test_a_stack_without_its_adjoint_is_refused() -> None:
     with pytest.warns(DeprecationWarning), pytest.raises(InputError, match="reduction='sum'"):
         norm_bound(StackedLinearPhysics([Denoising()], reduction="mean"), catalogue.image(1, 1, 4, 4))
+    x = catalogue.image(1, 1, 4, 4)
+    with pytest.warns(DeprecationWarning), pytest.raises(InputError, match="reduction='sum'"):
+        LeastSquares(StackedLinearPhysics([Denoising()], reduction="mean"), TensorList([x]), norm=1.0)
 
 
 @pytest.mark.parametrize(

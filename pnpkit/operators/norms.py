@@ -63,6 +63,12 @@ def _measured(operator: LinearPhysics, example: Tensor | None = None) -> NormBou
 _proof = singledispatch(_measured)
 
 
+def check_stack(operator: LinearPhysics) -> None:
+    """Refuse a stack whose A_adjoint is not the adjoint."""
+    if isinstance(operator, StackedLinearPhysics) and operator.reduction is not sum:
+        raise InputError("a stack needs the adjoint that sums over its parts: make it with reduction='sum'")
+
+
 def squares(measurement: Tensor | TensorList) -> Tensor:
     """||y||^2 for each item of the batch, (B,): of one tensor, or over all of what a stack measures."""
     parts = measurement if isinstance(measurement, TensorList) else (measurement,)
@@ -149,8 +155,7 @@ def _(operator: ComposedLinearPhysics, example: Tensor | None = None) -> NormBou
 @_proof.register
 def _(operator: StackedLinearPhysics, example: Tensor | None = None) -> NormBound:
     """||[A_1; ...; A_k]||^2 <= sum ||A_i||^2."""
-    if operator.reduction is not sum:
-        raise InputError("a stack needs the adjoint that sums over its parts: make it with reduction='sum'")
+    check_stack(operator)
     bounds = [norm_bound(part, example) for part in operator.physics_list]
     return _combined(bounds, math.hypot(*(bound.value for bound in bounds)), "root of the sum of squares")
 
