@@ -23,6 +23,7 @@ from pnpkit.errors import InputError
 from pnpkit.files import write_whole
 from pnpkit.layers.activations import Clip, LevelTable, clip
 from pnpkit.layers.gradient_flow import GradientFlowConv2d
+from pnpkit.layers.mirrored import MirroredFlowConv2d, orbit
 from pnpkit.layers.muon import Muon
 from pnpkit.layers.norms import UnitNorm
 from pnpkit.metrics import psnr
@@ -103,10 +104,14 @@ def parameter_groups(network: nn.Module, config: TrainingConfig) -> list[dict]:
     slow = [p for p in network.parameters() if id(p) not in identities and p.requires_grad]
     inner = [p for p in slow if config.kernel_rate and p.ndim == 4 and min(p.shape[:2]) >= FEATURES]
     identities = {id(p) for p in inner}
+    mirrored = [module for module in network.modules() if isinstance(module, MirroredFlowConv2d)]
+    images = {id(p) for module in mirrored for name, p in module.named_parameters() if "kernel" in name}
+    plain, orbits = ([p for p in inner if (id(p) in images) is wanted] for wanted in (False, True))
     groups = [
         {"params": [p for p in slow if id(p) not in identities], "scale": 1.0},
         {"params": fast, "scale": config.table_rate},
-        {"params": inner, "scale": config.kernel_rate, "orthogonal": True},
+        {"params": plain, "scale": config.kernel_rate, "orthogonal": True},
+        {"params": orbits, "scale": config.kernel_rate, "orthogonal": True, "spread": orbit},
     ]
     return [group for group in groups if group["params"]]
 
@@ -115,7 +120,7 @@ def steer_norms(network: nn.Module) -> None:
     """Give every gradient-flow kernel unit norm, by an estimate, throughout training; the proof is made at export."""
     for module in network.modules():
         if isinstance(module, GradientFlowConv2d) and module.kernel.requires_grad:
-            parametrize.register_parametrization(module, "kernel", UnitNorm())
+            parametrize.register_parametrization(module, "kernel", UnitNorm(filters=module.spread))
 
 
 def release_norms(network: nn.Module) -> None:

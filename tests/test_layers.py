@@ -5,12 +5,15 @@ from __future__ import annotations
 import catalogue
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from pnpkit.layers.activations import ACTIVATIONS, Clip
 from pnpkit.layers.gradient_flow import GradientFlowConv2d, adjoint_kernel, convolve
+from pnpkit.layers.mirrored import MirroredFlowConv2d, flipped, mirrored, orbit
+from pnpkit.layers.muon import Muon
 from pnpkit.layers.norms import UnitNorm, conv_norm_bound, matrix_norm_bound
 
 
@@ -116,6 +119,76 @@ def test_layer_is_the_gradient_step_of_its_potential() -> None:
     potential = (u * z - u.square() / 2).sum()  # Huber: z^2/2 inside, high z - high^2/2 outside
     (gradient,) = torch.autograd.grad(potential, x)
     torch.testing.assert_close(layer(x, level), x - layer.step.double() * gradient)
+
+
+SIZES = [(1, 1), (1, 2), (2, 3), (4, 5), (5, 6)]  # places
+ODD = [(False, False), (False, True), (True, False), (True, True)]
+
+
+def unfolded(x: Tensor, odd: tuple[bool, bool]) -> Tensor:
+    """E x on the torus: x beside its mirror images; where ``odd`` the last row or column is its own."""
+    for axis, flip, own in ((-1, 1, odd[1]), (-2, 2, odd[0])):
+        count = x.shape[axis] - own
+        x = torch.cat([x, flipped(x.narrow(axis, 0, count).flip(axis), flip)], axis)
+    return x
+
+
+def own_images(x: Tensor, odd: tuple[bool, bool]) -> Tensor:
+    """x with last rows and columns that are their own mirror images, where ``odd``."""
+    for axis, flip, own in ((-1, 1, odd[1]), (-2, 2, odd[0])):
+        if own:
+            first, last = x.narrow(axis, 0, x.shape[axis] - 1), x.narrow(axis, x.shape[axis] - 1, 1)
+            x = torch.cat([first, (last + flipped(last, flip)) / 2], axis)
+    return x
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("odd", ODD)
+def test_a_mirrored_convolution_is_the_one_on_the_torus(size: tuple[int, int], odd: tuple[bool, bool]) -> None:
+    """The picture beside its mirror images, padded by nothing else: W E x = E V x, exactly what the proof takes."""
+    kernel = orbit(random_kernel(3, 8, 3))
+    x = own_images(catalogue.image(1, 8, *size), odd)
+    seen = F.conv2d(mirrored(x, odd), kernel)
+    torch.testing.assert_close(unfolded(seen, odd), convolve(unfolded(x, odd), kernel, "circular"))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_mirrored_convolution_has_the_adjoint_and_the_norm_of_its_symbol(size: tuple[int, int]) -> None:
+    for seed in range(3):
+        kernel = orbit(random_kernel(2, 4, 3, seed))
+        basis = torch.eye(4 * size[0] * size[1], dtype=kernel.dtype).view(-1, 4, *size)
+        matrix = F.conv2d(mirrored(basis, (False, False)), kernel).flatten(1)
+        basis = torch.eye(8 * size[0] * size[1], dtype=kernel.dtype).view(-1, 8, *size)
+        back = F.conv2d(mirrored(basis, (False, False)), adjoint_kernel(kernel)).flatten(1)
+        torch.testing.assert_close(back, matrix.T)
+        assert float(torch.linalg.matrix_norm(matrix, 2)) <= conv_norm_bound(kernel, 32)
+
+
+def test_filters_without_their_mirror_images_have_no_such_norm() -> None:
+    """What the proof needs is needed: one filter, padded by the mirror image, is larger than its symbol says."""
+    kernel = torch.zeros(1, 1, 1, 3, dtype=torch.float64)
+    kernel[..., 0], kernel[..., 1] = 1.0, 1.0  # x[i - 1] + x[i], twice x[0] at the frame: norm 2 at most elsewhere
+    padded = F.conv2d(F.pad(torch.eye(3, dtype=torch.float64)[:, None, None], (1, 1, 0, 0), mode="replicate"), kernel)
+    assert float(torch.linalg.matrix_norm(padded.flatten(1), 2)) > 2
+
+
+def test_steered_orbits_have_unit_norm() -> None:
+    torch.manual_seed(0)
+    layer = MirroredFlowConv2d(16, 64, Clip(16, 0.2, images=4))
+    assert conv_norm_bound(layer.filters) <= 1 + 1e-6 and layer.kernel.shape == (16, 16, 3, 3)
+    unit = UnitNorm(filters=layer.spread)
+    assert 1 - 1e-5 <= conv_norm_bound(orbit(unit(3 * layer.kernel)), 128) <= 1.03
+
+
+def test_a_quarter_of_the_filters_moves_as_all_would() -> None:
+    """Muon on what is learnt, and on the kernel that it stands for: the same kernel afterwards."""
+    learnt = torch.nn.Parameter(random_kernel(3, 8, 3))
+    whole = torch.nn.Parameter(orbit(learnt.detach()))
+    learnt.grad = random_kernel(3, 8, 3, seed=1)
+    whole.grad = orbit(learnt.grad)
+    Muon([{"params": [learnt], "orthogonal": True, "spread": orbit}], lr=0.1).step()
+    Muon([{"params": [whole], "orthogonal": True}], lr=0.1).step()
+    torch.testing.assert_close(orbit(learnt), whole)
 
 
 def test_unknown_padding_is_refused() -> None:

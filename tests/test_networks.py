@@ -119,6 +119,43 @@ def test_certificate_agrees_with_the_jacobian(unshuffle: int, scales: tuple[int,
     assert float(torch.linalg.svdvals(jacobian)[0]) <= 1 + 1e-9
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 4), (2, 3), (5, 6)])
+def test_a_mirrored_euler_sees_the_picture_beside_its_mirror_images(size: tuple[int, int]) -> None:
+    """D(x) is E^T D(E x) / 4, E x the picture beside its mirror images on a torus: hence the proof, for any size."""
+    network = catalogue.euler(padding="mirror", unshuffle=2, channels=16)
+    x = catalogue.image(1, 3, *size)
+    out = network(x, 0.1)
+    beside = torch.cat([x, x.flip(3)], 3)
+    beside = torch.cat([beside, beside.flip(2)], 2)
+    around = catalogue.euler(padding="circular", unshuffle=2, channels=16)
+    for block, own in zip(around.steps(), network.steps(), strict=True):
+        block.kernel.data, block.raw_step.data = own.filters.detach().double(), own.raw_step.detach()
+        for name in ("low", "high"):
+            quarter = getattr(own.activation, name).values.detach()
+            getattr(block.activation, name).values.data = quarter.repeat_interleave(4, 1)
+    torch.testing.assert_close(around(beside, 0.1)[..., : size[0], : size[1]], out)
+    for axis in (2, 3):
+        if x.shape[axis] % 2 == 0:  # else its squares of 2 x 2 are others from the other side
+            torch.testing.assert_close(network(x.flip(axis), 0.1), out.flip(axis))
+    assert network.certificate.averaged
+    jacobian = torch.autograd.functional.jacobian(lambda u: network(u, 0.1), x).reshape(x.numel(), -1)
+    assert float(torch.linalg.svdvals(jacobian)[0]) <= 1 + 1e-9
+
+
+def test_a_mirrored_euler_has_no_frame_to_see() -> None:
+    """Filters without a mean leave a constant picture alone up to its border; padded by zeros they do not."""
+    x = torch.full((1, 3, 5, 7), 0.5, dtype=torch.float64)
+    torch.testing.assert_close(catalogue.euler(padding="mirror", unshuffle=2, channels=16)(x, 0.1), x)
+    changed = catalogue.euler(unshuffle=2, channels=16)(x, 0.1).detach()
+    assert float((changed - x).abs().max()) > 1e-3
+
+
+@pytest.mark.parametrize("wrong", [{"unshuffle": 1}, {"unshuffle": 2, "scales": (1, 2)}, {"unshuffle": 2, "hidden": 6}])
+def test_what_cannot_be_mirrored_is_refused(wrong: dict) -> None:
+    with pytest.raises(ValueError, match="mirrored"):
+        build("euler", {"blocks": 1, "channels": 16, "padding": "mirror", **wrong})
+
+
 @pytest.mark.parametrize("level", [-0.01, 0.2, float("nan")])
 def test_levels_outside_the_range_are_refused(level: float) -> None:
     with pytest.raises(InputError, match="outside"):

@@ -41,11 +41,13 @@ class Clip(nn.Module):
     """clip(z, -sigma exp(a), sigma exp(c)): weak responses pass, strong ones saturate.
 
     Subtracted in a gradient-flow step it removes noise and leaves edges alone. At sigma = 0 it vanishes.
+    Each of the ``channels`` thresholds is that of ``images`` channels of z, one after the other.
     """
 
-    def __init__(self, channels: int, top: float, knots: int = 6, start: float = 0.2):
+    def __init__(self, channels: int, top: float, knots: int = 6, start: float = 0.2, images: int = 1):
         super().__init__()
         log_start = float(torch.tensor(start).log())
+        self.images = images
         self.low = LevelTable(channels, log_start, top, knots)
         self.high = LevelTable(channels, log_start, top, knots)
         self.kernel = clip  # replaced by a compiled one in training
@@ -53,7 +55,10 @@ class Clip(nn.Module):
     def thresholds(self, level: Tensor) -> tuple[Tensor, Tensor]:
         """(-sigma exp(a), sigma exp(c)), each (B, C, 1, 1)."""
         scale = level[:, None, None, None]
-        return -scale * self.low(level).exp(), scale * self.high(level).exp()
+        low, high = -scale * self.low(level).exp(), scale * self.high(level).exp()
+        if self.images > 1:
+            low, high = (bound.repeat_interleave(self.images, 1) for bound in (low, high))
+        return low, high
 
     def forward(self, z: Tensor, level: Tensor, overwrite: bool = False, factor: Tensor | None = None) -> Tensor:
         """(B, C, H, W), levels (B,) -> (B, C, H, W). ``factor``, of the same shape and > 0, multiplies the thresholds

@@ -75,10 +75,29 @@ class GradientFlowConv2d(nn.Module):
         if padding not in PADDINGS:
             raise ValueError(f"padding must be one of {', '.join(PADDINGS)}, got {padding!r}")
         self.padding, self.scale = padding, scale
-        kernel = zero_mean_orthogonal(hidden, channels * scale**2, kernel_size)
-        self.kernel = nn.Parameter(kernel / conv_norm_bound(kernel, START_GRID))
+        kernel = self.begin(zero_mean_orthogonal(hidden, channels * scale**2, kernel_size))
+        self.kernel = nn.Parameter(kernel)
+        self.kernel.data /= conv_norm_bound(self.filters, START_GRID)
         self.raw_step = nn.Parameter(torch.logit(torch.tensor(step / LARGEST_STEP)))
         self.activation = activation
+
+    def begin(self, kernel: Tensor) -> Tensor:
+        """What is learnt, made of orthonormal filters."""
+        return kernel
+
+    @staticmethod
+    def spread(kernel: Tensor) -> Tensor:
+        """The kernel of W, (hidden, channels, k, k), of what is learnt: here that itself."""
+        return kernel
+
+    @property
+    def filters(self) -> Tensor:
+        """The kernel of W, (hidden, channels, k, k)."""
+        return self.spread(self.kernel)
+
+    def convolve(self, x: Tensor, kernel: Tensor, odd: tuple[bool, bool]) -> Tensor:
+        """W x or, with the adjoint kernel, W^T x."""
+        return convolve(x, kernel, self.padding)
 
     @property
     def step(self) -> Tensor:
@@ -87,7 +106,7 @@ class GradientFlowConv2d(nn.Module):
 
     def norm_bound(self) -> float:
         """Proven bound on ||W||, for every image size; see ``conv_norm_bound``."""
-        return conv_norm_bound(self.kernel, GRID)
+        return conv_norm_bound(self.filters, GRID)
 
     def certify(self, name: str) -> Certificate:
         """(tau B^2 / 2)-averaged when that is below 1, B the proven norm; otherwise only (tau B^2 - 1)-Lipschitz."""
@@ -107,13 +126,16 @@ class GradientFlowConv2d(nn.Module):
         if largest < averagedness < math.inf:
             self.kernel.mul_(math.sqrt(largest / averagedness) * (1 - 1e-6))
 
-    def forward(self, x: Tensor, level: Tensor, factor: Tensor | None = None) -> Tensor:
-        kernel = self.kernel
+    def forward(
+        self, x: Tensor, level: Tensor, factor: Tensor | None = None, odd: tuple[bool, bool] = (False, False)
+    ) -> Tensor:
+        """phi(x) at the levels (B,). ``odd`` is for pictures that go on as their mirror images: ``layers.mirrored``."""
+        kernel = self.filters
         back = (-self.step * adjoint_kernel(kernel)).to(x.dtype)
         seen = x if self.scale == 1 else F.pixel_unshuffle(x, self.scale)
-        z = convolve(seen, kernel.to(x.dtype), self.padding)
+        z = self.convolve(seen, kernel.to(x.dtype), odd)
         places = () if factor is None else (factor,)
         z = self.activation(z, level, not torch.is_grad_enabled(), *places)
-        change = convolve(z, back, self.padding)
+        change = self.convolve(z, back, odd)
         change = change if self.scale == 1 else F.pixel_shuffle(change, self.scale)
         return change.add_(x) if change.dtype == x.dtype else x + change

@@ -12,6 +12,7 @@ class Muon(torch.optim.Adam):
     A kernel, as a matrix with a row for each output channel, moves by lr times its momentum with all singular values
     brought near 1 (0.7 to 1.2, by five steps of a quintic Newton-Schulz iteration): directions with small gradients
     learn as fast as those with large ones. (torch.optim.Muon, of torch 2.9 and later, takes matrices only.)
+    A group's ``spread`` makes of what is learnt the kernel that is meant, of which it is every second, fourth ... row.
     """
 
     MOMENTUM = 0.95
@@ -19,13 +20,16 @@ class Muon(torch.optim.Adam):
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]  # no closures here
         for group in self.param_groups:
+            spread = group.get("spread", lambda kernel: kernel)
             for parameter in group["params"] if group.get("orthogonal") else ():
                 if parameter.grad is None:
                     continue
                 momentum = self.state[parameter].setdefault("exp_avg", torch.zeros_like(parameter))
                 momentum.lerp_(parameter.grad, 1 - self.MOMENTUM)
                 direction = parameter.grad.lerp(momentum, self.MOMENTUM)
-                parameter.sub_(orthogonalised(direction.flatten(1)).view_as(parameter), alpha=group["lr"])
+                whole = spread(direction)
+                moved = orthogonalised(whole.flatten(1)).view_as(whole)[:: len(whole) // len(parameter)]
+                parameter.sub_(moved, alpha=group["lr"])
                 parameter.grad = None  # nothing is left for Adam
         super().step()
 

@@ -12,7 +12,7 @@ compression of the convolution on Z^2.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -35,7 +35,7 @@ def conv_norm_bound(kernel: Tensor, grid: int = 64) -> float:
         kernel: (h, c, k, k) with odd k, real.
         grid: frequencies per axis; 64 costs 0.24 % of slack for 3 x 3 kernels, 128 costs 0.06 %.
 
-    Infinite for weights that are not finite. Covers zero and circular padding.
+    Infinite for weights that are not finite. Covers zero and circular padding, and mirrored filters (``mirrored``).
     Not reflect or replicate padding, and not rounding in the evaluation.
     """
     size = kernel.shape[-1]
@@ -104,11 +104,12 @@ class UnitNorm(nn.Module):
 
     n(V) = Re(u^H Vhat(s, t) v) at the frequency and singular vectors where warm-started power iteration finds the
     largest value; differentiable in V. n is a lower bound of the norm: it steers and never certifies.
+    ``filters`` makes of V the kernel whose norm is meant, in proportion to V.
     """
 
-    def __init__(self, grid: int = 12):
+    def __init__(self, grid: int = 12, filters: Callable[[Tensor], Tensor] = lambda kernel: kernel):
         super().__init__()
-        self.grid = grid
+        self.grid, self.filters = grid, filters
         self.right: Tensor | None = None  # one vector per frequency, warm from the step before
         self.peak: tuple[Tensor, Tensor] | None = None  # its row and column, (1,) each, on the device
         self.pair: tuple[Tensor, Tensor] | None = None  # u, v at the peak
@@ -116,7 +117,7 @@ class UnitNorm(nn.Module):
     @torch.no_grad()
     def refresh(self, kernel: Tensor, iterations: int = 1) -> None:
         """Power iteration at every frequency of the grid; the best one is kept."""
-        what = symbol(kernel.detach().float(), self.grid)
+        what = symbol(self.filters(kernel.detach()).float(), self.grid)
         if self.right is None:
             generator = torch.Generator().manual_seed(0)
             start = torch.randn(*what.shape[:2], what.shape[3], 1, generator=generator)
@@ -141,4 +142,4 @@ class UnitNorm(nn.Module):
         phase = -2 * torch.pi * (taps[:, None] * self.peak[0] + taps[None, :] * self.peak[1]) / self.grid
         outer = u.conj()[:, None] * v[None, :]  # Re(u^H What v) = sum over taps of w . Re(u* v e^(i phase))
         real = torch.einsum("hc,pq->hcpq", outer, torch.polar(torch.ones_like(phase), phase)).real
-        return kernel / (kernel * real).sum()
+        return kernel / (self.filters(kernel) * real).sum()

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from pnpkit import certificates
 from pnpkit.certificates import Certificate, Side
-from pnpkit.layers.activations import ACTIVATIONS
+from pnpkit.layers.activations import ACTIVATIONS, Clip
 from pnpkit.layers.gradient_flow import GradientFlowConv2d
+from pnpkit.layers.mirrored import FLIPS, MirroredFlowConv2d
 from pnpkit.networks.base import Network, Strengths
 from pnpkit.networks.classical import Wavelet, WaveletConfig
 
@@ -26,7 +27,9 @@ class EulerConfig:
     pixel-unshuffle, which is orthogonal (12 channels of half the size), so that every step costs a quarter.
     ``scales`` are the resolutions at which the steps look at the image, in turn: (1, 1, 2) makes every third step see
     it at half resolution. ``wavelet_levels`` > 0 puts wavelet shrinkage (``Wavelet``) before and after the flow, which
-    sees what 3 x 3 filters cannot: coarse noise.
+    sees what 3 x 3 filters cannot: coarse noise. ``padding`` is what the steps see around the picture: "zero",
+    "circular", or "mirror", its mirror image (``layers.mirrored``), with which D commutes with flips of even sides;
+    that takes ``unshuffle`` 2.
     """
 
     blocks: int = 10
@@ -58,23 +61,31 @@ class Euler(Network):
         super().__init__()
         if config.channels < 3 * config.unshuffle**2:
             raise ValueError(f"unshuffle {config.unshuffle} needs {3 * config.unshuffle**2} channels or more")
+        if config.padding == "mirror" and (config.unshuffle, config.scales, config.kernel_size) != (2, (1,), 3):
+            raise ValueError("mirrored steps are for unshuffle 2, one scale and kernels of 3 x 3")
         self.config = config
         self.top, self.width = config.top, -(-config.channels // config.unshuffle**2)
-        self.blocks = nn.ModuleList(
-            GradientFlowConv2d(
-                config.channels,
-                config.hidden,
-                config.kernel_size,
-                ACTIVATIONS[config.activation](config.hidden, config.top, config.knots),
-                config.padding,
-                scale=config.scales[number % len(config.scales)],
-            )
-            for number in range(config.blocks)
-        )
+        self.blocks = nn.ModuleList(self.made(number) for number in range(config.blocks))
         frame = WaveletConfig(
             levels=config.wavelet_levels, shifts=config.wavelet_shifts, knots=config.knots, top=config.top
         )
         self.frames = nn.ModuleList(Wavelet(frame, start=-4.0) for _ in range(2 if config.wavelet_levels else 0))
+
+    def made(self, number: int) -> GradientFlowConv2d:
+        """A step as it begins."""
+        config = self.config
+        if config.padding == "mirror":
+            return MirroredFlowConv2d(
+                config.channels, config.hidden, Clip(config.hidden // FLIPS, config.top, config.knots, images=FLIPS)
+            )
+        return GradientFlowConv2d(
+            config.channels,
+            config.hidden,
+            config.kernel_size,
+            ACTIVATIONS[config.activation](config.hidden, config.top, config.knots),
+            config.padding,
+            scale=config.scales[number % len(config.scales)],
+        )
 
     def steps(self) -> list[GradientFlowConv2d]:
         """The Euler steps phi_1 ... phi_L."""
@@ -90,12 +101,14 @@ class Euler(Network):
         rows, columns = x.shape[-2:]
         squares = self.config.unshuffle
         unit = squares * math.lcm(*self.config.scales)  # zeros right and below make sides multiples of it: isometric
-        seen = F.pad(x, (0, -columns % unit, 0, -rows % unit))
+        mode = "replicate" if self.config.padding == "mirror" else "constant"  # a pixel's mirror image is its copy
+        seen = F.pad(x, (0, -columns % unit, 0, -rows % unit), mode=mode)
+        odd = (rows % unit > 0, columns % unit > 0)
         seen = F.pixel_unshuffle(seen, squares) if squares > 1 else seen
         seen = seen.contiguous(memory_format=torch.channels_last)  # while it is small: padding keeps the format
         state = F.pad(seen, (0, 0, 0, 0, 0, self.config.channels - seen.shape[1]))
         for block, factor in zip(self.steps(), factors, strict=True):
-            state = block(state, level, factor)
+            state = block(state, level, factor, odd)
         out = state[:, : seen.shape[1]]
         out = (F.pixel_shuffle(out, squares) if squares > 1 else out)[..., :rows, :columns].contiguous()
         return self.frames[1](out, level) if self.frames else out

@@ -37,8 +37,8 @@ def receptive_field(network: Network) -> tuple[int, int]:
 def _(network: Euler) -> tuple[int, int]:
     """A step sees k // 2 pixels of its scale twice, and at scale s whole squares of s x s; so does the unshuffle."""
     config = network.config
-    if config.padding != "zero":
-        raise InputError(f"a network with {config.padding} padding looks across the picture's border: no tiles")
+    if config.padding == "circular":
+        raise InputError("a network with circular padding looks across the picture's border: no tiles")
     if config.wavelet_levels:
         raise InputError("a network between wavelets looks across the picture's border: no tiles")
     steps = [config.scales[number % len(config.scales)] for number in range(config.blocks)]

@@ -1,0 +1,83 @@
+r"""Gradient-flow steps for pictures that go on beyond their frame as in a mirror, at no cost and with the same proof.
+
+Zeros around a picture are an edge that every filter sees. Mirror images are not; but a convolution of a picture that
+was padded by its mirror image can have a larger norm, and its adjoint is another operation. Not so where the filters
+are mirror images of each other. Let E x be x beside its mirror images on a torus of twice the size each way, and let
+the flips g act on fields by (g u)(p) = rho(g) u(g p), rho(g) a permutation of the channels. E x is what all flips leave
+as it is, and ||E x||^2 = 4 ||x||^2. If W commutes with the flips, W E x is left as it is, too: it is E z for one z, and
+
+    z = V x,   ||V x||^2 = ||W E x||^2 / 4 <= ||W||^2 ||x||^2,   <V x, z> = <W E x, E z> / 4 = <x, V^T z>,
+
+where V^T is the same convolution with the adjoint kernel. So V is W on a picture that is padded by its mirror image,
+its norm is at most that of the symbol (``layers.norms``), and every step keeps its proof. Where a side is odd, the last
+row or column of squares is its own mirror image: of a network, x -> E x and back are the same, and so is its proof.
+
+Channels come in fours: 4 j + g belongs to the flip g = 0 (none), 1 (columns), 2 (rows), 3 (both), and rho(h) takes
+4 j + g to 4 j + (g xor h). A pixel-unshuffle by 2 puts a picture's pixels in this order. Equivariant networks: Cohen &
+Welling, ICML 2016.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pnpkit.layers.gradient_flow import GradientFlowConv2d
+
+FLIPS = 4  # none, columns, rows, both: the channels of an orbit
+
+
+def orbit(kernel: Tensor) -> Tensor:
+    """All mirror images of filters, which commute with the flips: (n, c, k, k) -> (4 n, c, k, k), c a multiple of 4."""
+    seen = kernel.unflatten(1, (-1, FLIPS))
+    images = []
+    for flip in range(FLIPS):
+        turned = seen[:, :, [flip ^ other for other in range(FLIPS)]].flatten(1, 2)
+        images.append(turned.flip([-1] * (flip & 1) + [-2] * (flip >> 1)))
+    return torch.stack(images, 1).flatten(0, 1)
+
+
+def flipped(x: Tensor, flip: int) -> Tensor:
+    """rho(flip) of the channels of x (B, C, H, W); places stay where they are."""
+    order = torch.arange(x.shape[1], device=x.device)
+    return x.index_select(1, order ^ flip)
+
+
+def mirrored(x: Tensor, odd: tuple[bool, bool]) -> Tensor:
+    """(B, C, H, W) -> (B, C, H + 2, W + 2): one more row and column of its mirror images on each side.
+
+    Above and left the mirror stands before the first row or column. Below and right it stands behind the last one, or,
+    where ``odd``, in its middle: a picture of 2 H - 1 rows fills H rows of squares of 2 x 2 by its own mirror image.
+    """
+    for axis, flip, own in ((-1, 1, odd[1]), (-2, 2, odd[0])):
+        first, last = flipped(x.narrow(axis, 0, 1), flip), x.narrow(axis, x.shape[axis] - 1, 1)
+        if own:  # behind the last one comes the one before it; behind the only one the first one's mirror image
+            last = x.narrow(axis, x.shape[axis] - 2, 1) if x.shape[axis] > 1 else first
+        x = torch.cat([first, x, flipped(last, flip)], axis)
+    return x
+
+
+class MirroredFlowConv2d(GradientFlowConv2d):
+    """phi(x) = x - tau V^T sigma(V x; level), V the convolution by ``orbit(kernel)`` of a picture that goes on as its
+    mirror image. ``hidden`` / 4 filters are learnt, 3 x 3; the activation has as many channels of thresholds."""
+
+    def __init__(self, channels: int, hidden: int, activation: nn.Module, **keywords: Any):
+        if channels % FLIPS or hidden % FLIPS:
+            raise ValueError(f"mirrored filters come in fours: {channels} and {hidden} channels are no multiples of 4")
+        super().__init__(channels, hidden, 3, activation, **keywords)
+
+    def begin(self, kernel: Tensor) -> Tensor:
+        """The nearest orthonormal rows of the orbits of a quarter of the filters."""
+        images = orbit(kernel[::FLIPS])
+        u, _, v = torch.linalg.svd(images.flatten(1), full_matrices=False)
+        return (u @ v).view_as(images)[::FLIPS]
+
+    @staticmethod
+    def spread(kernel: Tensor) -> Tensor:
+        return orbit(kernel)
+
+    def convolve(self, x: Tensor, kernel: Tensor, odd: tuple[bool, bool]) -> Tensor:
+        return F.conv2d(mirrored(x, odd), kernel)
