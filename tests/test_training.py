@@ -81,6 +81,18 @@ def test_muon_takes_the_inner_kernels_and_adam_the_rest() -> None:
     assert len(training.parameter_groups(network, CONFIG)) == 1
 
 
+def test_a_mirrored_network_learns_as_all_its_filters_and_ends_proven(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = build("euler", {"blocks": 2, "channels": 16, "hidden": 64, "unshuffle": 2, "padding": "mirror"})
+    config = dataclasses.replace(CONFIG, steps=100, learning_rate=2e-3, table_rate=5, kernel_rate=3.0)
+    run, losses = Run(network, config), []
+    assert [(group["scale"], "spread" in group) for group in run.optimizer.param_groups] == [(5, False), (3, True)]
+    train(run, pictures(), pictures(), tmp_path, half=False, on_step=lambda run, loss: losses.append(loss))
+    assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:5])
+    training.finish(run)
+    assert network.certificate.averaged and network.steps()[0].kernel.shape == (16, 16, 3, 3)
+
+
 @pytest.mark.parametrize("kernel_rate", [0.0, 10.0])
 def test_an_interrupted_run_ends_with_the_same_weights(kernel_rate: float, tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, kernel_rate=kernel_rate)
