@@ -47,17 +47,17 @@ def flipped(x: Tensor, flip: int) -> Tensor:
 
 
 def mirrored(x: Tensor, odd: tuple[bool, bool]) -> Tensor:
-    """(B, C, H, W) -> (B, C, H + 2, W + 2): one more row and column of its mirror images on each side.
+    """(B, C, H, W) -> (B, C, H + 2, W + 2): one more row and column of its mirror image on each side.
 
     Above and left the mirror stands before the first row or column. Below and right it stands behind the last one, or,
     where ``odd``, in its middle: a picture of 2 H - 1 rows fills H rows of squares of 2 x 2 by its own mirror image.
     """
-    for axis, flip, own in ((-1, 1, odd[1]), (-2, 2, odd[0])):
-        first, last = flipped(x.narrow(axis, 0, 1), flip), x.narrow(axis, x.shape[axis] - 1, 1)
-        if own:  # behind the last one comes the one before it; behind the only one the first one's mirror image
-            last = x.narrow(axis, x.shape[axis] - 2, 1) if x.shape[axis] > 1 else first
-        x = torch.cat([first, x, flipped(last, flip)], axis)
-    return x
+    out = F.pad(x, (1, 1, 1, 1))
+    for axis, flip, own in ((3, 1, odd[1]), (2, 2, odd[0])):
+        end = out.shape[axis] - 1
+        for to, source in ((0, 1), (end, end - 1 - own)):  # of a single one that is its own image: what was put at 0
+            out.narrow(axis, to, 1).copy_(flipped(out.narrow(axis, source, 1), flip))
+    return out
 
 
 class MirroredFlowConv2d(GradientFlowConv2d):
