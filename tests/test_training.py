@@ -236,6 +236,18 @@ def test_warm_start_keeps_what_was_learnt() -> None:
     assert torch.equal(other(x, 0.1), dncnn(x, 0.1))
 
 
+def test_a_mirrored_network_grows_out_of_a_mirrored_one() -> None:
+    mirrored = {"blocks": 2, "channels": 16, "unshuffle": 2, "padding": "mirror"}
+    source, wider = catalogue.euler(**mirrored, hidden=16), catalogue.euler(**mirrored, hidden=32)
+    growth.warm_start(wider, source)
+    x = catalogue.image(1, 3, 10, 11)
+    torch.testing.assert_close(wider(x, 0.1), source(x, 0.1), atol=0.03, rtol=0)
+    assert torch.equal(wider.steps()[0].kernel[:4], source.steps()[0].kernel)
+    plain = catalogue.euler(blocks=2, channels=16, unshuffle=2, hidden=4)  # as many filters as the other learns
+    with pytest.raises(InputError, match="no place"):
+        growth.warm_start(wider, plain)
+
+
 def test_steps_that_do_next_to_nothing_can_be_left_out() -> None:
     network = catalogue.euler(blocks=3)
     with torch.no_grad():

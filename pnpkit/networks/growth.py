@@ -23,9 +23,10 @@ NEW_FILTERS = (0.1, 0.04)  # their norm and their thresholds, where a trained fi
 def warm_start(network: Network, source: Network, small: float = NEW_STEP) -> None:
     """Begin where ``source`` ended; both looks of a guided network where one Euler network did.
 
-    The steps of an Euler network go, in order and spread out evenly, to steps of the same scale with as many filters or
-    more. Steps that ``source`` does not have begin near the identity, by thresholds of ``small`` sigma and not by a
-    small tau: that was seen to fall during training, never to rise. Filters that it does not have begin small.
+    The steps of an Euler network go, in order and spread out evenly, to steps of the same kind with as
+    many filters or more. Steps that ``source`` does not have begin near the identity, by thresholds of ``small`` sigma
+    and not by a small tau: that was seen to fall during training, never to rise. Filters that it does not have begin
+    small.
 
     A guided network from one without ``coarse`` takes all of that, and the coarse branch begins with nothing to add.
 
@@ -63,7 +64,7 @@ def warm_start(network: Network, source: Network, small: float = NEW_STEP) -> No
 
 def _fits(old: GradientFlowConv2d, block: GradientFlowConv2d) -> bool:
     a, b = old.kernel.shape, block.kernel.shape
-    return old.scale == block.scale and a[1:] == b[1:] and a[0] <= b[0]
+    return old.scale == block.scale and old.spread == block.spread and a[1:] == b[1:] and a[0] <= b[0]
 
 
 def _take(block: GradientFlowConv2d, old: GradientFlowConv2d) -> None:
