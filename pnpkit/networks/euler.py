@@ -61,7 +61,7 @@ class Euler(Network):
         super().__init__()
         if config.channels < 3 * config.unshuffle**2:
             raise ValueError(f"unshuffle {config.unshuffle} needs {3 * config.unshuffle**2} channels or more")
-        if config.padding == "mirror" and (config.unshuffle, config.scales, config.kernel_size) != (2, (1,), 3):
+        if config.padding == "mirror" and (config.unshuffle, tuple(config.scales), config.kernel_size) != (2, (1,), 3):
             raise ValueError("mirrored steps are for unshuffle 2, one scale and kernels of 3 x 3")
         self.config = config
         self.top, self.width = config.top, -(-config.channels // config.unshuffle**2)
