@@ -105,7 +105,7 @@ def parameter_groups(network: nn.Module, config: TrainingConfig) -> list[dict]:
     inner = [p for p in slow if config.kernel_rate and p.ndim == 4 and min(p.shape[:2]) >= FEATURES]
     identities = {id(p) for p in inner}
     mirrored = [module for module in network.modules() if isinstance(module, MirroredFlowConv2d)]
-    images = {id(p) for module in mirrored for name, p in module.named_parameters() if "kernel" in name}
+    images = {id(p) for module in mirrored for p in module.parameters()}
     plain, orbits = ([p for p in inner if (id(p) in images) is wanted] for wanted in (False, True))
     groups = [
         {"params": [p for p in slow if id(p) not in identities], "scale": 1.0},

@@ -150,7 +150,15 @@ def test_a_mirrored_euler_has_no_frame_to_see() -> None:
     assert float((changed - x).abs().max()) > 1e-3
 
 
-@pytest.mark.parametrize("wrong", [{"unshuffle": 1}, {"unshuffle": 2, "scales": (1, 2)}, {"unshuffle": 2, "hidden": 6}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"unshuffle": 1},
+        {"unshuffle": 2, "scales": (1, 2)},
+        {"unshuffle": 2, "hidden": 6},
+        {"unshuffle": 2, "activation": "relu"},
+    ],
+)
 def test_what_cannot_be_mirrored_is_refused(wrong: dict) -> None:
     with pytest.raises(ValueError, match="mirrored"):
         build("euler", {"blocks": 1, "channels": 16, "padding": "mirror", **wrong})

@@ -76,8 +76,7 @@ class GradientFlowConv2d(nn.Module):
             raise ValueError(f"padding must be one of {', '.join(PADDINGS)}, got {padding!r}")
         self.padding, self.scale = padding, scale
         kernel = self.begin(zero_mean_orthogonal(hidden, channels * scale**2, kernel_size))
-        self.kernel = nn.Parameter(kernel)
-        self.kernel.data /= conv_norm_bound(self.filters, START_GRID)
+        self.kernel = nn.Parameter(kernel / conv_norm_bound(self.spread(kernel), START_GRID))
         self.raw_step = nn.Parameter(torch.logit(torch.tensor(step / LARGEST_STEP)))
         self.activation = activation
 

@@ -1,4 +1,4 @@
-r"""Gradient-flow steps for pictures that go on beyond their frame as in a mirror, at no cost and with the same proof.
+r"""Gradient-flow steps for pictures that go on beyond their frame as in a mirror, with the same proof.
 
 Zeros around a picture are an edge that every filter sees. Mirror images are not; but a convolution of a picture that
 was padded by its mirror image can have a larger norm, and its adjoint is another operation. Not so where the filters
@@ -10,7 +10,8 @@ as it is, and ||E x||^2 = 4 ||x||^2. If W commutes with the flips, W E x is left
 
 where V^T is the same convolution with the adjoint kernel. So V is W on a picture that is padded by its mirror image,
 its norm is at most that of the symbol (``layers.norms``), and every step keeps its proof. Where a side is odd, the last
-row or column of squares is its own mirror image: of a network, x -> E x and back are the same, and so is its proof.
+row or column of squares is its own mirror image and lies on the torus once, so that this holds of no single step; but a
+network of them is x -> E^T D(E x) / 4 with D its steps on the torus, and E / 2 is isometric: its proof is the same.
 
 Channels come in fours: 4 j + g belongs to the flip g = 0 (none), 1 (columns), 2 (rows), 3 (both), and rho(h) takes
 4 j + g to 4 j + (g xor h). A pixel-unshuffle by 2 puts a picture's pixels in this order. Equivariant networks: Cohen &
@@ -18,8 +19,6 @@ Welling, ICML 2016.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -64,10 +63,10 @@ class MirroredFlowConv2d(GradientFlowConv2d):
     """phi(x) = x - tau V^T sigma(V x; level), V the convolution by ``orbit(kernel)`` of a picture that goes on as its
     mirror image. ``hidden`` / 4 filters are learnt, 3 x 3; the activation has as many channels of thresholds."""
 
-    def __init__(self, channels: int, hidden: int, activation: nn.Module, **keywords: Any):
+    def __init__(self, channels: int, hidden: int, activation: nn.Module):
         if channels % FLIPS or hidden % FLIPS:
             raise ValueError(f"mirrored filters come in fours: {channels} and {hidden} channels are no multiples of 4")
-        super().__init__(channels, hidden, 3, activation, **keywords)
+        super().__init__(channels, hidden, 3, activation)
 
     def begin(self, kernel: Tensor) -> Tensor:
         """The nearest orthonormal rows of the orbits of a quarter of the filters."""

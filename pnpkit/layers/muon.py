@@ -12,7 +12,7 @@ class Muon(torch.optim.Adam):
     A kernel, as a matrix with a row for each output channel, moves by lr times its momentum with all singular values
     brought near 1 (0.7 to 1.2, by five steps of a quintic Newton-Schulz iteration): directions with small gradients
     learn as fast as those with large ones. (torch.optim.Muon, of torch 2.9 and later, takes matrices only.)
-    A group's ``spread`` makes of what is learnt the kernel that is meant, of which it is every second, fourth ... row.
+    A group's ``spread`` makes of what is learnt the kernel that is meant, of whose rows that is every n-th one.
     """
 
     MOMENTUM = 0.95

@@ -29,7 +29,7 @@ class EulerConfig:
     it at half resolution. ``wavelet_levels`` > 0 puts wavelet shrinkage (``Wavelet``) before and after the flow, which
     sees what 3 x 3 filters cannot: coarse noise. ``padding`` is what the steps see around the picture: "zero",
     "circular", or "mirror", its mirror image (``layers.mirrored``), with which D commutes with flips of even sides;
-    that takes ``unshuffle`` 2.
+    that takes ``unshuffle`` 2 and clip.
     """
 
     blocks: int = 10
@@ -61,8 +61,9 @@ class Euler(Network):
         super().__init__()
         if config.channels < 3 * config.unshuffle**2:
             raise ValueError(f"unshuffle {config.unshuffle} needs {3 * config.unshuffle**2} channels or more")
-        if config.padding == "mirror" and (config.unshuffle, tuple(config.scales), config.kernel_size) != (2, (1,), 3):
-            raise ValueError("mirrored steps are for unshuffle 2, one scale and kernels of 3 x 3")
+        shape = (config.unshuffle, tuple(config.scales), config.kernel_size, config.activation)
+        if config.padding == "mirror" and shape != (2, (1,), 3, "clip"):
+            raise ValueError("mirrored steps are for unshuffle 2, one scale, kernels of 3 x 3 and clip")
         self.config = config
         self.top, self.width = config.top, -(-config.channels // config.unshuffle**2)
         self.blocks = nn.ModuleList(self.made(number) for number in range(config.blocks))
