@@ -26,6 +26,7 @@ from pnpkit.layers.gradient_flow import GradientFlowConv2d
 from pnpkit.layers.mirrored import MirroredFlowConv2d, orbit
 from pnpkit.layers.muon import Muon
 from pnpkit.layers.norms import UnitNorm
+from pnpkit.layers.windows import Windows
 from pnpkit.metrics import psnr
 from pnpkit.networks import Euler, GuidedEuler, Network
 from pnpkit.pixels import from_tensor
@@ -93,13 +94,15 @@ class Batches:
 
 
 def parameter_groups(network: nn.Module, config: TrainingConfig) -> list[dict]:
-    """Level tables and step sizes apart from the kernels: they learn faster. Kernels for Muon, if it is wanted."""
+    """Tables, step sizes and windows apart from the kernels: they learn faster. Kernels for Muon, if it is wanted."""
     fast: list[Tensor] = []
     for module in network.modules():
         if isinstance(module, LevelTable):
             fast.append(module.values)
         if isinstance(module, GradientFlowConv2d):
             fast.append(module.raw_step)
+        if isinstance(module, Windows):
+            fast.append(module.angle)
     identities = {id(p) for p in fast}
     slow = [p for p in network.parameters() if id(p) not in identities and p.requires_grad]
     inner = [p for p in slow if config.kernel_rate and p.ndim == 4 and min(p.shape[:2]) >= FEATURES]

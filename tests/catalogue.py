@@ -124,6 +124,7 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "euler 5x5": lambda: euler(kernel_size=5),
     "euler two scales": lambda: euler(scales=(1, 2)),
     "euler unshuffled": lambda: euler(unshuffle=2, channels=16),
+    "euler through windows": lambda: euler(unshuffle=2, padding="mirror", overlapping=True, channels=48),
     "euler between wavelets": lambda: euler(wavelet_levels=2),
     "guided": guided,
     "dncnn": dncnn,

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 import catalogue
 import pytest
 import torch
+import torch.nn.functional as F
 from deepinv.models import Denoiser
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from pnpkit.certificates import Certificate, Side, nothing
 from pnpkit.errors import InputError, UnknownName
 from pnpkit.fidelity import LeastSquares
+from pnpkit.layers.windows import Windows
 from pnpkit.networks import build
 from pnpkit.networks.base import Network
 from pnpkit.registry import load_denoiser
@@ -119,15 +124,46 @@ def test_certificate_agrees_with_the_jacobian(unshuffle: int, scales: tuple[int,
     assert float(torch.linalg.svdvals(jacobian)[0]) <= 1 + 1e-9
 
 
+def windows_of(x: Tensor, angles: list[float]) -> list[tuple[float, Tensor, tuple[int, int]]]:
+    """For each channel of overlapping windows on a torus: its weight, what it is of, and by how much it is shifted."""
+    found = []
+    for colour, angle in enumerate(angles):
+        along = [math.sin(angle), math.cos(angle), math.cos(angle), math.sin(angle)]
+        for row in (0, 1):
+            for column in (0, 1):
+                for a, b in ((row, column), (row, 3 - column), (3 - row, column), (3 - row, 3 - column)):
+                    found.append((along[a] * along[b], x[:, colour : colour + 1], (1 - a, 1 - b)))
+    return found
+
+
+@pytest.mark.parametrize("overlapping", [False, True])
 @pytest.mark.parametrize("size", [(1, 1), (1, 4), (2, 3), (5, 6)])
-def test_a_mirrored_euler_sees_the_picture_beside_its_mirror_images(size: tuple[int, int]) -> None:
+def test_a_mirrored_euler_sees_the_picture_beside_its_mirror_images(size: tuple[int, int], overlapping: bool) -> None:
     """D(x) is E^T D(E x) / 4, E x the picture beside its mirror images on a torus: hence the proof, for any size."""
-    network = catalogue.euler(padding="mirror", unshuffle=2, channels=16)
+    channels = 52 if overlapping else 16
+    network = catalogue.euler(padding="mirror", unshuffle=2, channels=channels, overlapping=overlapping)
     x = catalogue.image(1, 3, *size)
     out = network(x, 0.1)
     beside = torch.cat([x, x.flip(3)], 3)
     beside = torch.cat([beside, beside.flip(2)], 2)
-    around = catalogue.euler(padding="circular", unshuffle=2, channels=16)
+    around = catalogue.euler(padding="circular", unshuffle=2, channels=channels)
+    if network.windows is not None:  # written out, shift by shift
+        angles = [0.3, 0.7, 1.1]
+        network.windows.angle.data = torch.tensor(angles, dtype=torch.float64)
+        out = network(x, 0.1)
+        around.lift = lambda x, unit: torch.cat(
+            [w * u.roll(by, (2, 3))[..., ::2, ::2] for w, u, by in windows_of(x, angles)], 1
+        )
+
+        def project(z: Tensor, rows: int, columns: int) -> Tensor:
+            back = torch.zeros(1, 3, rows, columns, dtype=z.dtype)
+            for channel, (weight, _, by) in enumerate(windows_of(x, angles)):
+                spread = torch.zeros(1, rows, columns, dtype=z.dtype)
+                spread[:, ::2, ::2] = weight * z[:, channel]
+                back[:, channel // 16] += spread.roll((-by[0], -by[1]), (1, 2))
+            return back
+
+        around.project = project
     for block, own in zip(around.steps(), network.steps(), strict=True):
         block.kernel.data, block.raw_step.data = own.filters.detach().double(), own.raw_step.detach()
         for name in ("low", "high"):
@@ -148,6 +184,36 @@ def test_a_mirrored_euler_has_no_frame_to_see() -> None:
     torch.testing.assert_close(catalogue.euler(padding="mirror", unshuffle=2, channels=16)(x, 0.1), x)
     changed = catalogue.euler(unshuffle=2, channels=16)(x, 0.1).detach()
     assert float((changed - x).abs().max()) > 1e-3
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (3, 6), (8, 5)])
+def test_overlapping_windows_are_isometric_and_undone_by_their_adjoint(size: tuple[int, int]) -> None:
+    """P Q = I for all sizes; for even sides, where every window counts once, ||Q x|| = ||x|| and P = Q^T besides."""
+    windows = Windows().double()
+    windows.angle.data = torch.tensor([0.2, 0.8, 1.3], dtype=torch.float64)
+    x = catalogue.image(2, 3, *size)
+    seen = windows.lift(x)
+    assert seen.shape == (2, 48, -(-size[0] // 2), -(-size[1] // 2))
+    torch.testing.assert_close(windows.project(seen, *size), x)
+    if not (size[0] % 2 or size[1] % 2):
+        torch.testing.assert_close(seen.norm(), x.norm())
+        z = torch.randn(seen.shape, generator=catalogue.generator(5), dtype=torch.float64)
+        torch.testing.assert_close((seen * z).sum(), (x * windows.project(z, *size)).sum())
+
+
+def test_overlapping_windows_of_angle_zero_are_the_squares_alone() -> None:
+    windows, x = Windows().double(), catalogue.image(1, 3, 6, 4)
+    windows.angle.data.zero_()
+    seen = windows.lift(x).unflatten(1, (3, 4, 4))
+    torch.testing.assert_close(seen[:, :, 3].flatten(1, 2), F.pixel_unshuffle(x, 2))
+    assert not seen[:, :, :3].any()
+
+
+def test_overlapping_windows_are_refused_without_a_mirror_or_room() -> None:
+    with pytest.raises(ValueError, match="padding"):
+        build("euler", {"blocks": 1, "unshuffle": 2, "overlapping": True})
+    with pytest.raises(ValueError, match="windows need 48 channels"):
+        build("euler", {"blocks": 1, "unshuffle": 2, "padding": "mirror", "overlapping": True, "channels": 32})
 
 
 @pytest.mark.parametrize(

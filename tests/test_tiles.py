@@ -24,6 +24,9 @@ NETWORKS = {
     "euler, two scales": lambda: Euler(EulerConfig(blocks=4, channels=8, hidden=8, scales=(1, 2))),
     "euler, unshuffled": lambda: Euler(EulerConfig(blocks=3, channels=16, hidden=8, unshuffle=2, scales=(1, 2))),
     "euler, mirrored": lambda: Euler(EulerConfig(blocks=3, channels=16, hidden=8, unshuffle=2, padding="mirror")),
+    "euler, overlapping windows": lambda: Euler(
+        EulerConfig(blocks=3, channels=48, hidden=8, unshuffle=2, padding="mirror", overlapping=True)
+    ),
     "euler, three scales": lambda: Euler(EulerConfig(blocks=3, channels=6, hidden=6, scales=(1, 2, 3))),
     "dncnn": lambda: DnCNN(DnCNNConfig(depth=5, channels=8)),
     "guided": lambda: GuidedEuler(GuidedConfig(blocks=2, channels=12, hidden=8, width=8, depth=2, coarse=0)),

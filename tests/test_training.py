@@ -81,16 +81,19 @@ def test_muon_takes_the_inner_kernels_and_adam_the_rest() -> None:
     assert len(training.parameter_groups(network, CONFIG)) == 1
 
 
-def test_a_mirrored_network_learns_as_all_its_filters_and_ends_proven(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lift", [{"channels": 16}, {"channels": 64, "overlapping": True}])
+def test_a_mirrored_network_learns_as_all_its_filters_and_ends_proven(lift: dict, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    network = build("euler", {"blocks": 2, "channels": 16, "hidden": 64, "unshuffle": 2, "padding": "mirror"})
+    network = build("euler", {"blocks": 2, "hidden": 64, "unshuffle": 2, "padding": "mirror", **lift})
     config = dataclasses.replace(CONFIG, steps=100, learning_rate=2e-3, table_rate=5, kernel_rate=3.0)
     run, losses = Run(network, config), []
     assert [(group["scale"], "spread" in group) for group in run.optimizer.param_groups] == [(5, False), (3, True)]
     train(run, pictures(), pictures(), tmp_path, half=False, on_step=lambda run, loss: losses.append(loss))
     assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:5])
     training.finish(run)
-    assert network.certificate.averaged and network.steps()[0].kernel.shape == (16, 16, 3, 3)
+    assert network.certificate.averaged and network.steps()[0].kernel.shape == (16, lift["channels"], 3, 3)
+    if network.windows is not None:
+        assert (network.windows.angle - math.pi / 4).abs().min() > 1e-3
 
 
 @pytest.mark.parametrize("kernel_rate", [0.0, 10.0])
@@ -243,6 +246,14 @@ def test_a_mirrored_network_grows_out_of_a_mirrored_one() -> None:
     x = catalogue.image(1, 3, 10, 11)
     torch.testing.assert_close(wider(x, 0.1), source(x, 0.1), atol=0.03, rtol=0)
     assert torch.equal(wider.steps()[0].kernel[:4], source.steps()[0].kernel)
+    through = mirrored | {"channels": 48, "overlapping": True}
+    windows, again = catalogue.euler(**through), catalogue.euler(**through, hidden=16)
+    windows.windows.angle.data.fill_(0.3)
+    growth.warm_start(again, windows)
+    assert torch.equal(again.windows.angle, windows.windows.angle)
+    assert torch.equal(growth.without_small_steps(again, 0.0).windows.angle, windows.windows.angle)
+    with pytest.raises(InputError, match="lifts otherwise"):
+        growth.warm_start(windows, catalogue.euler(**mirrored | {"channels": 48}))
     plain = catalogue.euler(blocks=2, channels=16, unshuffle=2, hidden=4)  # as many filters as the other learns
     with pytest.raises(InputError, match="no place"):
         growth.warm_start(wider, plain)

@@ -15,6 +15,7 @@ from pnpkit.certificates import Certificate, Side
 from pnpkit.layers.activations import ACTIVATIONS, Clip
 from pnpkit.layers.gradient_flow import GradientFlowConv2d
 from pnpkit.layers.mirrored import FLIPS, MirroredFlowConv2d
+from pnpkit.layers.windows import Windows
 from pnpkit.networks.base import Network, Strengths
 from pnpkit.networks.classical import Wavelet, WaveletConfig
 
@@ -29,7 +30,8 @@ class EulerConfig:
     it at half resolution. ``wavelet_levels`` > 0 puts wavelet shrinkage (``Wavelet``) before and after the flow, which
     sees what 3 x 3 filters cannot: coarse noise. ``padding`` is what the steps see around the picture: "zero",
     "circular", or "mirror", its mirror image (``layers.mirrored``), with which D commutes with flips of even sides;
-    that takes ``unshuffle`` 2 and clip.
+    that takes ``unshuffle`` 2 and clip. With ``overlapping`` the lift sees squares of 2 x 2 pixels with those around
+    them (``layers.windows``: 48 channels for 12, isometric as before); that takes "mirror".
     """
 
     blocks: int = 10
@@ -44,14 +46,15 @@ class EulerConfig:
     scales: tuple[int, ...] = (1,)
     wavelet_levels: int = 0
     wavelet_shifts: int = 2
+    overlapping: bool = False
 
 
 class Euler(Network):
     r"""D(x, sigma) = P phi_L(... phi_1(Q x)), with phi(x) = x - tau W^T act(W x; sigma).
 
-    Q lifts 3 channels to 64 by zeros (after a pixel-unshuffle, if asked), P keeps the first three (and shuffles
-    back): Q is isometric and P = Q^T, so D is averaged as soon as every step is (tau ||W||^2 / 2 < 1).
-    Thresholds depend on sigma and never on x.
+    Q lifts 3 channels to 64 by zeros (after a pixel-unshuffle or through overlapping windows, if asked), P takes them
+    away again (and goes back): Q is isometric and P = Q^T, so D is averaged as soon as every step is
+    (tau ||W||^2 / 2 < 1). Thresholds depend on sigma and never on x.
     """
 
     rule = Strengths(6.5, 5 / 3)  # by scripts/tune_strength.py
@@ -59,13 +62,18 @@ class Euler(Network):
 
     def __init__(self, config: EulerConfig):
         super().__init__()
-        if config.channels < 3 * config.unshuffle**2:
-            raise ValueError(f"unshuffle {config.unshuffle} needs {3 * config.unshuffle**2} channels or more")
+        needed = Windows.channels if config.overlapping else 3 * config.unshuffle**2
+        if config.channels < needed:
+            lift = "overlapping windows need" if config.overlapping else f"unshuffle {config.unshuffle} needs"
+            raise ValueError(f"{lift} {needed} channels or more")
         shape = (config.unshuffle, tuple(config.scales), config.kernel_size, config.activation)
         if config.padding == "mirror" and shape != (2, (1,), 3, "clip"):
             raise ValueError("mirrored steps are for unshuffle 2, one scale, kernels of 3 x 3 and clip")
+        if config.overlapping and config.padding != "mirror":
+            raise ValueError('overlapping windows are for padding "mirror"')
         self.config = config
         self.top, self.width = config.top, -(-config.channels // config.unshuffle**2)
+        self.windows = Windows() if config.overlapping else None
         self.blocks = nn.ModuleList(self.made(number) for number in range(config.blocks))
         frame = WaveletConfig(
             levels=config.wavelet_levels, shifts=config.wavelet_shifts, knots=config.knots, top=config.top
@@ -100,19 +108,30 @@ class Euler(Network):
         if self.frames:
             x = self.frames[0](x, level)
         rows, columns = x.shape[-2:]
-        squares = self.config.unshuffle
-        unit = squares * math.lcm(*self.config.scales)  # zeros right and below make sides multiples of it: isometric
-        mode = "replicate" if self.config.padding == "mirror" else "constant"  # a pixel's mirror image is its copy
-        seen = F.pad(x, (0, -columns % unit, 0, -rows % unit), mode=mode)
-        odd = (rows % unit > 0, columns % unit > 0)
-        seen = F.pixel_unshuffle(seen, squares) if squares > 1 else seen
-        seen = seen.contiguous(memory_format=torch.channels_last)  # while it is small: padding keeps the format
+        unit = self.config.unshuffle * math.lcm(*self.config.scales)
+        seen = self.lift(x, unit).contiguous(memory_format=torch.channels_last)  # while small: padding keeps the format
         state = F.pad(seen, (0, 0, 0, 0, 0, self.config.channels - seen.shape[1]))
+        odd = (rows % unit > 0, columns % unit > 0)
         for block, factor in zip(self.steps(), factors, strict=True):
             state = block(state, level, factor, odd)
-        out = state[:, : seen.shape[1]]
-        out = (F.pixel_shuffle(out, squares) if squares > 1 else out)[..., :rows, :columns].contiguous()
+        out = self.project(state[:, : seen.shape[1]], rows, columns)
         return self.frames[1](out, level) if self.frames else out
+
+    def lift(self, x: Tensor, unit: int) -> Tensor:
+        """Q, without its zeros. Zeros right and below, which are isometric, make the sides multiples of ``unit``; or a
+        mirror image, which for odd sides is a copy of the last pixels."""
+        if self.windows is not None:
+            return self.windows.lift(x)
+        mode = "replicate" if self.config.padding == "mirror" else "constant"
+        x = F.pad(x, (0, -x.shape[-1] % unit, 0, -x.shape[-2] % unit), mode=mode)
+        return F.pixel_unshuffle(x, self.config.unshuffle) if self.config.unshuffle > 1 else x
+
+    def project(self, seen: Tensor, rows: int, columns: int) -> Tensor:
+        """P = Q^T, from what Q fills."""
+        if self.windows is not None:
+            return self.windows.project(seen, rows, columns).contiguous()
+        out = F.pixel_shuffle(seen, self.config.unshuffle) if self.config.unshuffle > 1 else seen
+        return out[..., :rows, :columns].contiguous()
 
     def certify(self) -> Certificate:
         """Per step the averagedness tau B^2 / 2 with B a proven norm; then by composition, Lift and P are free."""

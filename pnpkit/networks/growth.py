@@ -56,6 +56,10 @@ def warm_start(network: Network, source: Network, small: float = NEW_STEP) -> No
         elif isinstance(block.activation, Clip):
             for table in _tables(block):
                 table.values.fill_(math.log(small))
+    if (network.windows is None) != (source.windows is None):
+        raise InputError("the source lifts otherwise: one of the two has overlapping windows")
+    if network.windows is not None and source.windows is not None:
+        network.windows.load_state_dict(source.windows.state_dict())
     if len(source.frames) == len(network.frames):
         network.frames.load_state_dict(source.frames.state_dict())
     if left:
@@ -100,4 +104,6 @@ def without_small_steps(network: Euler, least: float) -> Euler:
     for block, old in zip(smaller.steps(), kept, strict=True):
         block.load_state_dict(old.state_dict())
     smaller.frames.load_state_dict(network.frames.state_dict())
+    if smaller.windows is not None and network.windows is not None:
+        smaller.windows.load_state_dict(network.windows.state_dict())
     return smaller

@@ -16,6 +16,7 @@ from torch import Tensor
 from pnpkit import distributed
 from pnpkit.certificates import Certificate
 from pnpkit.errors import InputError
+from pnpkit.layers.windows import WINDOW
 from pnpkit.networks.base import Network
 from pnpkit.networks.dncnn import DnCNN
 from pnpkit.networks.euler import Euler
@@ -43,7 +44,8 @@ def _(network: Euler) -> tuple[int, int]:
         raise InputError("a network between wavelets looks across the picture's border: no tiles")
     steps = [config.scales[number % len(config.scales)] for number in range(config.blocks)]
     reach = sum(2 * (config.kernel_size // 2) * scale + scale - 1 for scale in steps)
-    return config.unshuffle * reach + config.unshuffle - 1, config.unshuffle * math.lcm(*config.scales)
+    window = WINDOW if config.overlapping else config.unshuffle
+    return config.unshuffle * reach + window - 1, config.unshuffle * math.lcm(*config.scales)
 
 
 @receptive_field.register
