@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pnpkit import certificates
 from pnpkit.certificates import Certificate, Side
 from pnpkit.layers.activations import ACTIVATIONS, Clip
-from pnpkit.layers.gradient_flow import GradientFlowConv2d
+from pnpkit.layers.gradient_flow import PADDINGS, GradientFlowConv2d
 from pnpkit.layers.mirrored import FLIPS, MirroredFlowConv2d
 from pnpkit.layers.windows import Windows
 from pnpkit.networks.base import Network, Strengths
@@ -66,6 +66,8 @@ class Euler(Network):
         if config.channels < needed:
             lift = "overlapping windows need" if config.overlapping else f"unshuffle {config.unshuffle} needs"
             raise ValueError(f"{lift} {needed} channels or more")
+        if config.padding not in (*PADDINGS, "mirror"):
+            raise ValueError(f"padding must be one of {', '.join((*PADDINGS, 'mirror'))}, got {config.padding!r}")
         shape = (config.unshuffle, tuple(config.scales), config.kernel_size, config.activation)
         if config.padding == "mirror" and shape != (2, (1,), 3, "clip"):
             raise ValueError("mirrored steps are for unshuffle 2, one scale, kernels of 3 x 3 and clip")
