@@ -37,18 +37,29 @@ PAPERS = {
 }
 
 
-def trained(architecture: str, args: argparse.Namespace) -> tuple[Network, dict[str, Any]]:
-    """The averaged network of a checkpoint, and how it was trained."""
-    checkpoint = args.folder / "checkpoint.safetensors"
+def averaged(architecture: str, folder: Path, unfinished: bool) -> tuple[training.Run, dict[str, Any]]:
+    """A run, its network with averaged weights and proven, and what its checkpoint tells of it."""
+    checkpoint = folder / "checkpoint.safetensors"
     with safe_open(checkpoint, "pt") as file:
         meta = json.loads(file.metadata()["run"])
     config = training.TrainingConfig(**meta["config"])
     run = training.Run(build(architecture, meta["arguments"]), config)
     run.load(checkpoint)
-    if run.progress < 1 and not args.unfinished:
+    if run.progress < 1 and not unfinished:
         raise SystemExit(f"{checkpoint} is {run.progress:.0%} of its schedule: --resume it to its end, or --unfinished")
     training.finish(run)
+    return run, meta
+
+
+def trained(architecture: str, args: argparse.Namespace) -> tuple[Network, dict[str, Any]]:
+    """The network to ship, and how it was trained."""
+    run, meta = averaged(architecture, args.folder, args.unfinished)
     network = run.network
+    if args.first:
+        first = averaged(architecture, args.first, args.unfinished)[0].network
+        if not (isinstance(first, Euler) and isinstance(network, Euler)):
+            raise SystemExit("--first is for Euler networks")
+        network = growth.along(first, network, args.times)
     if args.least_step and isinstance(network, Euler):
         network = growth.without_small_steps(network, args.least_step)
     return network, {
@@ -57,6 +68,7 @@ def trained(architecture: str, args: argparse.Namespace) -> tuple[Network, dict[
         "config": meta["config"],
         "start": meta["start"],
         "steps": run.step,
+        **({"first": str(args.first), "times": args.times} if args.first else {}),
         **({"least_step": args.least_step} if args.least_step else {}),
         "hours": round(run.seconds / 3600, 3),
         **({"unfinished": round(run.progress, 3)} if run.progress < 1 else {}),
@@ -73,6 +85,9 @@ def main() -> None:
     parser.add_argument("--command", help="the training command, for the card")
     parser.add_argument("--device", help="what it was trained on, for the card")
     parser.add_argument("--unfinished", action="store_true", help="take weights of a run whose schedule has not ended")
+    parser.add_argument("--first", type=Path, help="of the run that this one began from: see --times")
+    parser.add_argument("--times", type=float, default=1.0,
+                        help="with --first, how far to go from its weights to those of --folder")  # fmt: skip
     parser.add_argument("--least-step", type=float, default=0.0, help="leave out Euler steps whose tau is below this")
     args = parser.parse_args()
     if args.folder and not (args.command and args.device):

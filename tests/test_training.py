@@ -259,6 +259,22 @@ def test_a_mirrored_network_grows_out_of_a_mirrored_one() -> None:
         growth.warm_start(wider, plain)
 
 
+def test_between_and_beyond_two_networks_is_a_proven_one() -> None:
+    first, second = catalogue.euler(), catalogue.euler()
+    for parameter in second.parameters():
+        parameter.data += 0.1 * torch.randn(parameter.shape, generator=catalogue.generator(7))
+    second.secure()
+    x = catalogue.image(1, 3, 10, 12)
+    for times, same in ((0.0, first), (1.0, second)):
+        torch.testing.assert_close(growth.along(first, second, times).double()(x, 0.1), same(x, 0.1), atol=1e-5, rtol=0)
+    beyond = growth.along(first, second, 1.5)
+    a, b, c = (network.steps()[0].activation.low.values for network in (first, second, beyond))
+    torch.testing.assert_close(c, (a + 1.5 * (b - a)).to(c.dtype))
+    assert beyond.certify().averaged
+    with pytest.raises(InputError, match="other shapes"):
+        growth.along(first, catalogue.euler(blocks=3), 0.5)
+
+
 def test_steps_that_do_next_to_nothing_can_be_left_out() -> None:
     network = catalogue.euler(blocks=3)
     with torch.no_grad():

@@ -90,6 +90,21 @@ def _tables(block: GradientFlowConv2d) -> list[LevelTable]:
 
 
 @torch.no_grad()
+def along(first: Euler, second: Euler, times: float) -> Euler:
+    """first + times (second - first), every number by itself, and proven again: for a run that went on from another.
+
+    Raises:
+        InputError: the two have other shapes.
+    """
+    if first.config != second.config:
+        raise InputError("the two networks have other shapes")
+    network, start = Euler(first.config), first.state_dict()
+    network.load_state_dict({key: start[key].lerp(end, times) for key, end in second.state_dict().items()})
+    network.secure()
+    return network
+
+
+@torch.no_grad()
 def without_small_steps(network: Euler, least: float) -> Euler:
     """The Euler network whose steps are those of ``network`` with tau of at least ``least``: others do next to
     nothing and cost as much.
