@@ -143,15 +143,13 @@ def test_a_mirrored_euler_sees_the_picture_beside_its_mirror_images(size: tuple[
     channels = 52 if overlapping else 16
     network = catalogue.euler(padding="mirror", unshuffle=2, channels=channels, overlapping=overlapping)
     x = catalogue.image(1, 3, *size)
-    out = network(x, 0.1)
     beside = torch.cat([x, x.flip(3)], 3)
     beside = torch.cat([beside, beside.flip(2)], 2)
     around = catalogue.euler(padding="circular", unshuffle=2, channels=channels)
     if network.windows is not None:  # written out, shift by shift
         angles = [0.3, 0.7, 1.1]
         network.windows.angle.data = torch.tensor(angles, dtype=torch.float64)
-        out = network(x, 0.1)
-        around.lift = lambda x, unit: torch.cat(
+        around.lift = lambda x: torch.cat(
             [w * u.roll(by, (2, 3))[..., ::2, ::2] for w, u, by in windows_of(x, angles)], 1
         )
 
@@ -164,6 +162,7 @@ def test_a_mirrored_euler_sees_the_picture_beside_its_mirror_images(size: tuple[
             return back
 
         around.project = project
+    out = network(x, 0.1)
     for block, own in zip(around.steps(), network.steps(), strict=True):
         block.kernel.data, block.raw_step.data = own.filters.detach().double(), own.raw_step.detach()
         for name in ("low", "high"):

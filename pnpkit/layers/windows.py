@@ -12,7 +12,8 @@ steps and for the work of one; power-complementary windows are those of Princen 
 each colour.
 
 Beyond its frame the picture goes on as in a mirror, and a flip of the picture is one of the windows and of what is in
-them: the channels come in fours as in ``layers.mirrored``, whose steps this is for.
+them: the channels come in fours as in ``layers.mirrored``, whose steps this is for. For even sides Q and P are what is
+written here; where a side is odd they are that on the torus of ``layers.mirrored``, and with them the network's proof.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from pnpkit.layers.mirrored import FLIPS
 
 COLOURS = 3
 WINDOW = 4  # pixels: a square of 2 and one more on each side
@@ -33,7 +36,7 @@ def _order() -> Tensor:
     for colour in range(COLOURS):
         for row in (0, 1):
             for column in (0, 1):
-                for flip in range(4):
+                for flip in range(FLIPS):
                     a, b = (WINDOW - 1 - row if flip & 2 else row), (WINDOW - 1 - column if flip & 1 else column)
                     at.append(4 * COLOURS * (2 * (a // 2) + b // 2) + 4 * colour + 2 * (a % 2) + b % 2)
     return torch.tensor(at)
@@ -59,7 +62,7 @@ class Windows(nn.Module):
     def weights(self) -> Tensor:
         """(48, 1, 1): w(a) w(b) for each channel."""
         along = torch.stack([self.angle.sin(), self.angle.cos()], 1)
-        return (along[:, :, None] * along[:, None]).flatten().repeat_interleave(4)[:, None, None]
+        return (along[:, :, None] * along[:, None]).flatten().repeat_interleave(FLIPS)[:, None, None]
 
     def lift(self, x: Tensor) -> Tensor:
         """Q: (B, 3, H, W) -> (B, 48, H/2, W/2), sides rounded up."""
@@ -70,7 +73,7 @@ class Windows(nn.Module):
         return torch.cat(parts, 1)[:, self.order] * self.weights().to(x.dtype)
 
     def project(self, z: Tensor, rows: int, columns: int) -> Tensor:
-        """P = Q^T: (B, 48, H/2, W/2) -> (B, 3, H, W), for what commutes with flips, as Q x does."""
+        """P = Q^T: (B, 48, H/2, W/2) -> (B, 3, H, W)."""
         high, wide = z.shape[-2:]
         parts = (z * self.weights().to(z.dtype))[:, self.order.argsort()].chunk(4, 1)
         squares = z.new_zeros((len(z), 4 * COLOURS, high + 1, wide + 1))

@@ -48,6 +48,11 @@ class EulerConfig:
     wavelet_shifts: int = 2
     overlapping: bool = False
 
+    @property
+    def unit(self) -> int:
+        """Pixels that the sides are made multiples of."""
+        return self.unshuffle * math.lcm(*self.scales)
+
 
 class Euler(Network):
     r"""D(x, sigma) = P phi_L(... phi_1(Q x)), with phi(x) = x - tau W^T act(W x; sigma).
@@ -110,20 +115,20 @@ class Euler(Network):
         if self.frames:
             x = self.frames[0](x, level)
         rows, columns = x.shape[-2:]
-        unit = self.config.unshuffle * math.lcm(*self.config.scales)
-        seen = self.lift(x, unit).contiguous(memory_format=torch.channels_last)  # while small: padding keeps the format
+        seen = self.lift(x).contiguous(memory_format=torch.channels_last)  # while small: padding keeps the format
         state = F.pad(seen, (0, 0, 0, 0, 0, self.config.channels - seen.shape[1]))
-        odd = (rows % unit > 0, columns % unit > 0)
+        odd = (rows % self.config.unit > 0, columns % self.config.unit > 0)
         for block, factor in zip(self.steps(), factors, strict=True):
             state = block(state, level, factor, odd)
         out = self.project(state[:, : seen.shape[1]], rows, columns)
         return self.frames[1](out, level) if self.frames else out
 
-    def lift(self, x: Tensor, unit: int) -> Tensor:
-        """Q, without its zeros. Zeros right and below, which are isometric, make the sides multiples of ``unit``; or a
+    def lift(self, x: Tensor) -> Tensor:
+        """Q, without its zeros. Zeros right and below, which are isometric, make the sides multiples of the unit; or a
         mirror image, which for odd sides is a copy of the last pixels."""
         if self.windows is not None:
             return self.windows.lift(x)
+        unit = self.config.unit
         mode = "replicate" if self.config.padding == "mirror" else "constant"
         x = F.pad(x, (0, -x.shape[-1] % unit, 0, -x.shape[-2] % unit), mode=mode)
         return F.pixel_unshuffle(x, self.config.unshuffle) if self.config.unshuffle > 1 else x

@@ -31,7 +31,7 @@ def warm_start(network: Network, source: Network, small: float = NEW_STEP) -> No
     A guided network from one without ``coarse`` takes all of that, and the coarse branch begins with nothing to add.
 
     Raises:
-        InputError: the source has steps that find no place, or another shape.
+        InputError: the source has steps that find no place, another lift, or another shape.
     """
     if isinstance(network, GuidedEuler) and isinstance(source, Euler):
         warm_start(network.first, source, small)
@@ -46,6 +46,8 @@ def warm_start(network: Network, source: Network, small: float = NEW_STEP) -> No
         except RuntimeError as error:
             raise InputError(f"the source has another shape: {one_line(error)}") from None
         return
+    if (network.windows is None) != (source.windows is None):
+        raise InputError("the source lifts otherwise: one of the two has overlapping windows")
     left, steps = source.steps(), network.steps()
     for number, block in enumerate(steps):
         due = number * len(source.steps()) // len(steps) + len(left) >= len(source.steps())
@@ -56,8 +58,6 @@ def warm_start(network: Network, source: Network, small: float = NEW_STEP) -> No
         elif isinstance(block.activation, Clip):
             for table in _tables(block):
                 table.values.fill_(math.log(small))
-    if (network.windows is None) != (source.windows is None):
-        raise InputError("the source lifts otherwise: one of the two has overlapping windows")
     if network.windows is not None and source.windows is not None:
         network.windows.load_state_dict(source.windows.state_dict())
     if len(source.frames) == len(network.frames):

@@ -45,7 +45,7 @@ def _(network: Euler) -> tuple[int, int]:
     steps = [config.scales[number % len(config.scales)] for number in range(config.blocks)]
     reach = sum(2 * (config.kernel_size // 2) * scale + scale - 1 for scale in steps)
     window = WINDOW if config.overlapping else config.unshuffle
-    return config.unshuffle * reach + window - 1, config.unshuffle * math.lcm(*config.scales)
+    return config.unshuffle * reach + window - 1, config.unit
 
 
 @receptive_field.register
