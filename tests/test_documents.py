@@ -27,6 +27,18 @@ def test_the_table_of_speed_is_the_stored_one_with_its_command() -> None:
     assert json.loads((results / "speed.json").read_text())["command"] in README
 
 
+@pytest.mark.parametrize("track, column", [("crop128", 2), ("whole", 3)])
+def test_the_table_of_deblurring_is_the_stored_one(track: str, column: int) -> None:
+    runs = json.loads((ROOT / "docs" / "results" / f"deblurring-{track}.json").read_text())["runs"]
+    table = README[README.index("| PSNR (dB) at noise") :].split("\n\n")[0].splitlines()[2:]
+    shown = {cells[1].strip(): cells[column].strip() for cells in (line.split("|") for line in table)}
+    known = [name for name, cell in shown.items() if cell]
+    assert len(known) >= 5
+    for name in known:
+        means = [np.mean([run["psnr"] for run in runs[name][noise]]) for noise in ("2.55", "7.65", "12.75")]
+        assert shown[name] == " / ".join(f"{mean:.2f}" for mean in means), name
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "docs" / "results").glob("*.json")), ids=lambda p: p.name)
 def test_every_result_carries_command_and_date(path: Path) -> None:
     record = json.loads(path.read_text())
