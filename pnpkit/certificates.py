@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pnpkit.errors import InputError
+
 
 class Side(enum.Enum):
     """On which side of the truth a number stands."""
@@ -197,7 +199,7 @@ def relax(certificate: Certificate, relaxation: float, name: str) -> Certificate
     """The certificate of (1 - lam) id + lam T, lam > 0."""
     lam = float(relaxation)
     if not 0 < lam < math.inf:
-        raise ValueError(f"a relaxation is a positive number, got {relaxation}")
+        raise InputError(f"a relaxation is a finite number > 0, got {relaxation}")
     if certificate.side is not Side.PROVEN:
         return nothing(name, f"nothing is proven about {certificate.name}", (certificate,))
     known = certificate.averagedness
@@ -206,7 +208,8 @@ def relax(certificate: Certificate, relaxation: float, name: str) -> Certificate
     if known is not None and lam * known < 1:
         lipschitz = min(1.0, abs(1 - lam) + lam * certificate.lipschitz)
         method = f"relaxation by {lam:.6g} < 1/{known:.6g}"
-        return Certificate(name, lipschitz, lam * known, Side.PROVEN, method, parts=(certificate,))
+        alpha = max(lam * known, sys.float_info.min)
+        return Certificate(name, lipschitz, alpha, Side.PROVEN, method, parts=(certificate,))
     lipschitz = abs(1 - lam) + lam * certificate.lipschitz
     return Certificate(
         name, lipschitz, None, Side.PROVEN, f"triangle inequality, lam = {lam:.6g}", parts=(certificate,)
@@ -216,6 +219,6 @@ def relax(certificate: Certificate, relaxation: float, name: str) -> Certificate
 def scale(certificate: Certificate, factor: float, name: str) -> Certificate:
     """The certificate of T(s x) / s: the same constants (Xu et al., IEEE SPL 27, 2020)."""
     if not 0 < factor < math.inf:
-        raise ValueError(f"a scaling is a positive number, got {factor}")
+        raise InputError(f"a scaling is a finite number > 0, got {factor}")
     method = f"scaling by {factor:.6g} keeps every constant"
     return replace(certificate, name=name, method=method, premises=(), parts=(certificate,), kind=Kind.MAP)

@@ -16,10 +16,9 @@ from torch import Tensor
 
 from pnpkit.certificates import Certificate, Kind, Side, nothing
 from pnpkit.errors import InputError
-from pnpkit.fidelity import Fidelity, Smooth
+from pnpkit.fidelity import Fidelity, LeastSquares, Smooth
 from pnpkit.maps import Map
 from pnpkit.networks.base import Network
-from pnpkit.operators.norms import norm_bound
 
 CLOSED = (L1Prior, L12Prior, Tikhonov, ZeroPrior)  # convex, with a proximal map in closed form
 
@@ -99,11 +98,17 @@ def from_data_fidelity(fidelity: DataFidelity, y: Tensor, physics: LinearPhysics
     if L is not None:
         return Smooth(value, gradient, L)
     if type(fidelity) is L2:
-        bound, scale = norm_bound(physics, physics.A_adjoint(y)), float(fidelity.norm)
-        constant = bound.value**2 * scale
-        sign = "<=" if bound.side is Side.PROVEN else ">="
-        method = f"L = ||A||^2 / sigma^2 {sign} {constant:.6g} ({bound.method})"
-        return Smooth(value, gradient, constant, side=bound.side, method=method, premises=())
+        least, scale = LeastSquares(physics, y), float(fidelity.norm)
+        sign = "<=" if least.side is Side.PROVEN else ">="
+        method = f"L = ||A||^2 / sigma^2 {sign} {least.L * scale:.6g} ({least.norm.method})"
+        return Smooth(
+            lambda x: scale * least.value(x),
+            lambda x: scale * least.gradient(x),
+            least.L * scale,
+            side=least.side,
+            method=method,
+            premises=(),
+        )
     raise InputError(f"no smoothness constant is known for {type(fidelity).__name__}: give L")
 
 

@@ -122,7 +122,8 @@ class LeastSquares(Fidelity):
         check_stack(operator)
         self.operator, self.y, self._state = operator, y, state(operator)
         self.premises = ()
-        self.mu = smallest_singular_value(operator) ** 2
+        smallest = smallest_singular_value(operator)
+        self.mu = smallest * smallest
         if isinstance(norm, NormBound):
             self.norm = norm
             self.premises = (f"||A|| <= {norm.value:.6g}, given as {norm.method}",) if norm.side is Side.PROVEN else ()
@@ -136,7 +137,9 @@ class LeastSquares(Fidelity):
             self.premises = (f"||A|| <= {norm:.6g}, given by the user",)
         else:
             self.norm = norm_bound(operator, self.start())
-        self.L = self.norm.value**2
+        self.L = self.norm.value * self.norm.value
+        if not math.isfinite(self.L):
+            raise InputError(f"||A||^2 must be a finite number, ||A|| is {self.norm.value:.3g}: scale A and y")
         self.side = self.norm.side
         sign = "<=" if self.side is Side.PROVEN else ">="
         self.method = f"L = ||A||^2 {sign} {self.L:.6g} ({self.norm.method})"

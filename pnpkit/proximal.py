@@ -20,6 +20,7 @@ from pnpkit.conjugate_gradients import length
 from pnpkit.errors import InputError
 from pnpkit.maps import Map
 from pnpkit.operators import norm_bound, normal
+from pnpkit.operators.kinds import state, unchanged
 from pnpkit.wavelets import Basis
 
 
@@ -218,7 +219,11 @@ def data_ball(operator: LinearPhysics, y: Tensor, radius: float) -> Map:
     """
     radius = _positive("radius", radius, zero=False)
 
+    before = state(operator)
+
     def project(z: Tensor) -> Tensor:
+        if not unchanged(before, operator):
+            raise InputError("the operator was changed after the ball was made: make a new one")
         data = y.expand(len(z), *y.shape[1:])
         return torch.cat([_enter(operator, z[i : i + 1], data[i : i + 1], radius, square)[0] for i in range(len(z))])
 

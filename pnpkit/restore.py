@@ -171,6 +171,8 @@ def denoise(
     certificate = network.certificate
     where = "distances in linear light" if linear else "distances"
     held = f"{where} never grow (Lipschitz constant <= {certificate.lipschitz:.6g})"
+    if not given and noise_level is None:  # the way from the picture to its noise level is not nonexpansive
+        held = f"at this strength, which was chosen by the picture, {held}"
     return Restoration(
         image=back(out if finite else y),
         status=Status.APPLIED if finite else Status.NOT_FINITE,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -124,9 +124,14 @@ def _sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-def guarantee(certificate: Certificate, iteration: Iteration) -> str:
-    """The theorem whose hypotheses were checked, with what is left to assume; or that there is none."""
+def guarantee(certificate: Certificate, iteration: Iteration, statuses: Sequence[Status] = ()) -> str:
+    """The theorem whose hypotheses were checked, with what is left to assume; or that there is none, or that a run
+    that ended so is none that it speaks of."""
     theorem = iteration.theorem(certificate)
+    if Status.FALSIFIED in statuses:
+        return "nothing is guaranteed: the run contradicts the certificate"
+    if theorem is not None and any(status.failed for status in statuses):
+        return "nothing is guaranteed: the run left the numbers that its theorem speaks of"
     if theorem is None:
         if not math.isfinite(certificate.lipschitz):
             return f"nothing is guaranteed: {certificate.method}"
@@ -206,9 +211,7 @@ def solve(
         residuals=tuple(worst(row) for row in history),
         residuals_per_image=tuple(history),
         certificate=map.certificate,
-        guarantee="nothing is guaranteed: the run contradicts the certificate"
-        if Status.FALSIFIED in statuses
-        else guarantee(map.certificate, iteration),
+        guarantee=guarantee(map.certificate, iteration, statuses),
         seconds=time.perf_counter() - started,
         bounds=relative_bounds(map, iteration, distances, watch.sizes, watch.looks),
         objective=objective,
@@ -324,13 +327,11 @@ class Watch:
         return tuple(relative)
 
     def verdict(self, index: int, gap: float, residual: float, rounding: float) -> Status | None:
-        smallest, allowed = self.smallest[index], math.inf
-        if self.covered is not None:
-            allowed = self.covered.allowed(self.looks[index], self.first[index], smallest)
         if not math.isfinite(gap):
             return Status.NOT_FINITE
         if residual <= self.tol:
             return Status.CONVERGED
-        if math.isfinite(allowed):
-            return Status.FALSIFIED if gap > allowed * (1 + RISE_LIMIT) + rounding else None
-        return Status.DIVERGED if gap > GROWTH_LIMIT * smallest + rounding else None
+        if self.covered is None:
+            return Status.DIVERGED if gap > GROWTH_LIMIT * self.smallest[index] + rounding else None
+        allowed = self.covered.allowed(self.looks[index], self.first[index] + rounding, self.smallest[index])
+        return Status.FALSIFIED if gap > allowed * (1 + RISE_LIMIT) + rounding else None

@@ -170,7 +170,8 @@ def davis_yin(fidelity: Fidelity, first: Map, second: Map, tau: float | None = N
 
     parts = (one.certificate, two.certificate, gradient_step.certificate)
     method = f"three-operator splitting, tau L = {tau * fidelity.L:.6g} < 2 (Davis & Yin 2017, Prop. 2.1)"
-    certificate = Certificate("Davis-Yin", 1.0, 2 / (4 - tau * fidelity.L), Side.PROVEN, method, parts=parts)
+    alpha = 2 / (4 - tau * fidelity.L)
+    certificate = Certificate("Davis-Yin", 1.0, alpha if alpha < 1 else None, Side.PROVEN, method, parts=parts)
     if not (_all_firm(parts[:2]) and parts[2].averaged):
         certificate = certificates.nothing("Davis-Yin", "its maps must be firmly nonexpansive", parts)
     objective = _total(fidelity.value, tau, first, second)

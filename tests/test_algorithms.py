@@ -10,6 +10,7 @@ import scipy.optimize
 import scipy.sparse
 import sklearn.linear_model
 import torch
+from deepinv.physics import Denoising
 from scipy.sparse.linalg import aslinearoperator
 
 import pnpkit
@@ -175,6 +176,11 @@ def test_arrays_of_any_type_are_taken() -> None:
         (aslinearoperator(MATRIX * (1 + 1j)), Y, "real here"),
         (MATRIX, Y * np.nan, "30 NaN or inf among 30"),
         ("matrix", Y, "got str"),
+        (np.ones((2, 0)), Y[:2], r"rows and columns, got a matrix \(2, 0\)"),
+        (np.eye(30) * 1e200, Y, "scale A and y"),
+        (Denoising(), np.ones((0, 1, 4, 4)), "must hold numbers"),
+        (Denoising(), torch.ones(1, 1, 4, 4, dtype=torch.bfloat16), "float32 or float64"),
+        (pnpkit.blur(np.ones((3, 3)) / 9, "circular", (6, 6)), np.ones((1, 1, 7, 6)), "does not fit A"),
     ],
 )
 def test_what_is_no_real_problem_is_refused(operator: object, y: np.ndarray, message: str) -> None:

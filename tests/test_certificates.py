@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from functools import reduce
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from pnpkit import certificates
 from pnpkit.certificates import Certificate, Side
+from pnpkit.errors import InputError
 
 alphas = st.floats(0.01, 0.99)
 
@@ -100,9 +102,13 @@ def test_impossible_claims_are_refused(lipschitz: float, averagedness: float | N
         Certificate("T", lipschitz, averagedness, Side.PROVEN, "given")
 
 
+def test_an_averagedness_too_small_for_a_number_is_the_smallest_one() -> None:
+    assert certificates.relax(certificates.identity(), 1e-20, "R").averagedness == sys.float_info.min
+
+
 @pytest.mark.parametrize("value", [0, -1, math.inf, math.nan])
 def test_impossible_relaxations_and_scalings_are_refused(value: float) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(InputError, match="finite number > 0"):
         certificates.relax(averaged(0.5), value, "R")
-    with pytest.raises(ValueError):
+    with pytest.raises(InputError, match="finite number > 0"):
         certificates.scale(averaged(0.5), value, "S")

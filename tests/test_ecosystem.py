@@ -64,6 +64,9 @@ def test_deepinvs_l2_is_least_squares_over_sigma_squared() -> None:
     assert one.certificate.averagedness == pytest.approx(two.certificate.averagedness)
     with pytest.raises(StepSizeError, match="below 0.5"):
         theirs.gradient_step(0.6)
+    physics.filter *= 1.5
+    with pytest.raises(InputError, match="changed after its norm was found"):
+        theirs.gradient(x)
 
 
 def test_other_data_fidelities_need_a_constant_and_say_so() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import catalogue
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -235,7 +236,24 @@ def test_levels_outside_the_range_are_refused(level: float) -> None:
         catalogue.euler()(catalogue.image(), level)
 
 
-@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 2, 8, 8), (1, 4, 8, 8)])
+@pytest.mark.parametrize("level", [None, "auto", 0.1 + 0j, torch.full((3,), 0.1), [0.1]])
+def test_what_is_no_level_is_refused(level: object) -> None:
+    with pytest.raises(InputError, match="sigma is"):
+        catalogue.euler()(catalogue.image(2, 3, 8, 8), level)
+
+
+@pytest.mark.parametrize("number", [np.float32(0.1), np.float64(0.1), torch.tensor(0.1), torch.full((2, 1, 1, 1), 0.1)])
+def test_levels_may_be_numbers_of_any_house(number: object) -> None:
+    x = catalogue.image(2, 3, 8, 8)
+    torch.testing.assert_close(catalogue.euler()(x, number), catalogue.euler()(x, 0.1), atol=1e-7, rtol=0)
+
+
+def test_an_array_is_no_picture_for_a_network() -> None:
+    with pytest.raises(InputError, match="got ndarray"):
+        catalogue.euler()(catalogue.image().numpy(), 0.1)
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 2, 8, 8), (1, 4, 8, 8), (1, 3, 0, 5)])
 def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match="float tensor"):
         catalogue.euler()(catalogue.image(*shape), 0.1)

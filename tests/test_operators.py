@@ -156,6 +156,29 @@ def test_a_subclass_with_an_operator_of_its_own_is_measured() -> None:
     assert norm_bound(turned, x).value == pytest.approx(5) and norm_bound(turned, x).side is Side.MEASURED
 
 
+@pytest.mark.parametrize("kind", [Denoising, Inpainting])
+def test_functions_that_deepinv_was_handed_are_measured(kind: type) -> None:
+    functions = {"U": lambda x: 5 * x, "U_adjoint": lambda y: 5 * y}
+    operator = kind(**functions) if kind is Denoising else kind((1, 4, 4), mask=0.5, **functions)
+    x = catalogue.image(1, 1, 4, 4).to(operator.mask.dtype)
+    truth = float(torch.linalg.vector_norm(operator.A(x)) / torch.linalg.vector_norm(x))
+    found = norm_bound(operator, x)
+    assert truth > 1 and found.side is Side.MEASURED and found.value >= truth * (1 - 1e-5)
+    assert smallest_singular_value(operator) == 0.0
+
+
+@pytest.mark.parametrize("what, factor", [("mask", 3.0), ("filter", 1 / 3), ("angle", 2.0), ("filter", 3.0)])
+def test_a_circular_blur_has_the_norm_of_what_it_computes_with(what: str, factor: float) -> None:
+    """deepinv computes the gains once, from the filter: what is written to either later leaves the other as it was."""
+    operator = BlurFFT((1, 4, 4), filter=torch.full((1, 1, 3, 3), 1 / 9))
+    setattr(operator, what, getattr(operator, what) * factor)
+    flat = torch.ones(1, 1, 4, 4)
+    truth = float(operator.A(flat).norm() / flat.norm())
+    found = norm_bound(operator, flat)
+    assert found.side is Side.PROVEN and found.value >= truth * (1 - 1e-6)
+    assert smallest_singular_value(operator) <= float(operator.mask.min() * operator.angle.abs().min()) * (1 + 1e-6)
+
+
 def test_a_stack_without_its_adjoint_is_refused() -> None:
     with pytest.warns(DeprecationWarning), pytest.raises(InputError, match="reduction='sum'"):
         norm_bound(StackedLinearPhysics([Denoising()], reduction="mean"), catalogue.image(1, 1, 4, 4))

@@ -126,6 +126,14 @@ def test_the_data_ball_is_entered_at_the_nearest_point(physics: LinearPhysics, p
     assert len(ball.certificate.premises) == premises
 
 
+def test_a_ball_of_an_operator_that_was_changed_is_refused() -> None:
+    operator = from_matrix(MATRIX.mT)
+    ball = proximal.data_ball(operator, torch.zeros(1, operator.shape[0], dtype=torch.float64), 1.0)
+    operator.matrix *= 2
+    with pytest.raises(InputError, match="changed after the ball"):
+        ball(torch.ones(1, operator.shape[1], dtype=torch.float64))
+
+
 def test_an_empty_data_ball_is_refused() -> None:
     with pytest.raises(InputError, match="the data ball is empty"):
         proximal.data_ball(from_matrix(MATRIX.mT), torch.full((1, 8), 9.0, dtype=torch.float64), 1e-3)

@@ -71,7 +71,9 @@ def test_denoising_gains_and_estimates_the_level(network: object) -> None:
     run = pnpkit.denoise(noisy, denoiser=network)
     assert run.noise_level == pytest.approx(0.06, rel=0.15) and run.strength == run.noise_level
     assert psnr(run.image, sharp) > psnr(noisy, sharp) + 5
-    assert "distances never grow" in run.guarantee
+    assert run.guarantee.startswith("at this strength, which was chosen by the picture, distances never grow")
+    for given in ({"strength": 0.06}, {"noise_level": 0.06}):
+        assert pnpkit.denoise(noisy, denoiser=network, **given).guarantee.startswith("distances never grow")
 
 
 def test_strength_and_tau_follow_the_rules(network: object) -> None:

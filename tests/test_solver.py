@@ -10,12 +10,14 @@ import pytest
 import torch
 from deepinv.physics import Denoising
 
-from pnpkit import ista, proximal, splittings
+from pnpkit import fista, ista, proximal, splittings
 from pnpkit.certificates import Certificate, Side
 from pnpkit.errors import InputError
 from pnpkit.fidelity import LeastSquares
-from pnpkit.iterations import Anderson, Halpern, Iteration, KrasnoselskiiMann, Picard
+from pnpkit.iterations import Anderson, Fista, Halpern, Iteration, KrasnoselskiiMann, Picard
 from pnpkit.maps import Map
+from pnpkit.operators import from_matrix
+from pnpkit.operators.norms import NormBound
 from pnpkit.solver import Status, Step, farthest, solve
 from pnpkit.splittings import forward_backward
 
@@ -212,6 +214,49 @@ def test_anderson_never_calls_a_covered_run_diverged(seed: int) -> None:
     data = 10 * torch.randn(12, generator=generator, dtype=torch.float64)
     run = ista(matrix, data, 0.3, iteration=Anderson(), tol=1e-10, max_steps=900)
     assert run.status in (Status.CONVERGED, Status.STEP_LIMIT)
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+@pytest.mark.parametrize("weight", [0.0, 0.1])
+def test_the_momentum_of_fista_is_never_called_divergence(size: int, weight: float) -> None:
+    """In few dimensions the residual passes through zero, and comes back ten thousand times as large."""
+    rises = []
+    for seed in range(8):
+        generator = torch.Generator().manual_seed(seed)
+        matrix = torch.randn(size, size, generator=generator, dtype=torch.float64)
+        data = torch.randn(size, generator=generator, dtype=torch.float64)
+        run = fista(matrix, data, weight, tol=1e-10, max_steps=1500)
+        assert not run.status.failed and run.guarantee.startswith("converges"), seed
+        fidelity = LeastSquares(from_matrix(matrix), data[None])
+        tau = 1 / fidelity.L
+        map = forward_backward(fidelity, proximal.soft_threshold(tau * weight), tau)
+        z, iteration, gaps = torch.zeros(1, size, dtype=torch.float64), Fista(), []
+        memory = iteration.start(z)
+        for k in range(300):
+            image = map(z)
+            gaps.append(float((z - image).norm()))
+            assert gaps[-1] <= iteration.allowed(k, gaps[0], 0.0) + 1e-12, (seed, k)
+            z, memory = iteration.next(k, z, image, memory)
+        rises.append(max(b / max(a, 1e-14) for a, b in zip(gaps, gaps[1:], strict=False)))
+    assert max(rises) > 1  # else nothing was tried that could have been called divergence
+
+
+def test_fista_with_a_step_that_is_too_long_is_falsified() -> None:
+    fidelity = LeastSquares(
+        Denoising(), torch.ones(1, 1, 1, 3, dtype=torch.float64), NormBound(0.4, Side.PROVEN, "a lie")
+    )
+    map = forward_backward(fidelity, proximal.box(-1e9, 1e9), 1 / fidelity.L)
+    assert Fista().theorem(map.certificate) is not None
+    run = solve(map, torch.full((1, 1, 1, 3), 0.9, dtype=torch.float64), iteration=Fista(), max_steps=60)
+    assert run.status is Status.FALSIFIED and "contradicts" in run.guarantee
+
+
+def test_a_run_that_left_the_numbers_keeps_no_promise() -> None:
+    certificate = Certificate("overflow", 1.0, 0.5, Side.PROVEN, "on paper")
+    map = Map(lambda x: torch.where(x > 0.5, x - 0.1, torch.nan), certificate)
+    run = solve(map, torch.ones(1, 1, 2, 2), tol=0.0, max_steps=20)
+    assert run.status is Status.NOT_FINITE and run.guarantee.startswith("nothing is guaranteed")
+    assert "converges" not in run.guarantee and bool(torch.isfinite(run.x).all())
 
 
 def test_what_grows_beyond_its_theorem_is_falsified_and_loses_its_guarantee() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import catalogue
@@ -52,6 +53,12 @@ def test_davis_yin_finds_the_bounded_lasso() -> None:
         objective, np.zeros(12), jac=True, bounds=bounds, method="L-BFGS-B", options=options
     )
     assert np.abs(run.x[0].numpy() - truth.x).max() <= 1e-6
+
+
+def test_davis_yin_at_the_end_of_its_interval_claims_what_rounding_leaves() -> None:
+    fidelity = LeastSquares(Denoising(), torch.zeros(1, 1, 2, 2, dtype=torch.float64))
+    map = davis_yin(fidelity, proximal.box(0, 1), proximal.nonnegative(), math.nextafter(2 / fidelity.L, 0))
+    assert map.certificate.averagedness is None or map.certificate.averagedness < 1
 
 
 def test_davis_yin_is_scipys_nonnegative_least_squares() -> None:

@@ -6,6 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, TypeVar
 
 import torch
@@ -74,9 +75,11 @@ class Network(Denoiser):
         Raises:
             InputError: other shapes, or a level outside [0, top].
         """
-        if x.ndim != 4 or x.shape[1] not in (1, 3) or not x.is_floating_point():
+        if not isinstance(x, Tensor):
+            raise InputError(f"a denoiser takes a float tensor (B, 1 or 3, H, W), got {type(x).__name__}")
+        if x.ndim != 4 or x.shape[1] not in (1, 3) or not x.is_floating_point() or 0 in x.shape[2:]:
             raise InputError(f"a denoiser takes a float tensor (B, 1 or 3, H, W), got {x.dtype} {tuple(x.shape)}")
-        level = self._handle_sigma(sigma, batch_size=x.shape[0], device=x.device, dtype=x.dtype)
+        level = self.levels(sigma, x)
         recording = torch.jit.is_tracing() or torch.compiler.is_compiling()  # a check on values would not be recorded
         if not recording and not bool(((level >= 0) & (level <= self.top * (1 + 1e-6))).all()):
             worst = float(level.min() if float(level.min()) < 0 or math.isnan(float(level.min())) else level.max())
@@ -84,6 +87,16 @@ class Network(Denoiser):
         if x.shape[1] == 1:
             return self.denoise(x.expand(-1, 3, -1, -1), level).mean(1, keepdim=True)
         return self.denoise(x, level)
+
+    def levels(self, sigma: float | Tensor, x: Tensor) -> Tensor:
+        """A number, or one per image, as (B,), of the type and on the device of x."""
+        if isinstance(sigma, Tensor) and sigma.numel() not in (1, len(x)):
+            raise InputError(f"sigma is one number, or one for each of {len(x)} images, got {tuple(sigma.shape)}")
+        if not isinstance(sigma, (Tensor, Real)):
+            raise InputError(f"sigma is a number or a tensor, got {type(sigma).__name__} {sigma!r}")
+        given = sigma if isinstance(sigma, Tensor) else float(sigma)
+        level: Tensor = self._handle_sigma(given, batch_size=len(x), device=x.device, dtype=x.dtype)
+        return level
 
     @property
     def certificate(self) -> Certificate:

@@ -19,7 +19,17 @@ def is_kind(operator: LinearPhysics, kind: type) -> bool:
     """Whether the operator is a ``kind`` and computes as one: a subclass with an A of its own is another operator."""
     own = type(operator)
     same = (getattr(own, name, None) is getattr(kind, name, None) for name in MODEL)
-    return isinstance(operator, kind) and all(same) and not any(name in vars(operator) for name in MODEL)
+    replaced = any(name in vars(operator) for name in MODEL) or was_handed_functions(operator)
+    return isinstance(operator, kind) and all(same) and not replaced
+
+
+def was_handed_functions(operator: LinearPhysics) -> bool:
+    """Whether U or V of a decomposition are functions that someone gave to deepinv's constructor."""
+    return isinstance(operator, DecomposablePhysics) and any(
+        getattr(type(operator), name) is getattr(DecomposablePhysics, name)
+        and not str(getattr(getattr(operator, f"_{name}"), "__module__", "")).startswith(ORTHONORMAL)
+        for name in MODEL[2:]
+    )
 
 
 def is_decomposed(operator: LinearPhysics) -> bool:

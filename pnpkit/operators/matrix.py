@@ -75,12 +75,14 @@ def from_matrix(operator: Any) -> LinearPhysics:
     """A (m, n) array, which is copied, or tensor, or a scipy sparse matrix or ``LinearOperator``, as deepinv physics.
 
     Raises:
-        InputError: anything else; complex or not finite entries.
+        InputError: anything else; complex or not finite entries, or none at all.
     """
     if scipy.sparse.issparse(operator):
         operator = aslinearoperator(operator)
     if isinstance(operator, LinearOperator):
         return ScipyPhysics(operator)
+    if 0 in getattr(operator, "shape", ()):
+        raise InputError(f"an operator needs rows and columns, got a matrix {tuple(operator.shape)}")
     if isinstance(operator, (np.ndarray, Tensor)) and operator.ndim == 2:
         return MatrixPhysics(real(operator, "a matrix"))
     raise InputError(f"an operator is a LinearPhysics, a matrix or a scipy operator, got {type(operator).__name__}")

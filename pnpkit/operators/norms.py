@@ -90,10 +90,17 @@ def measured_norm(operator: LinearPhysics, example: Tensor, iterations: int = 50
 
 @_proof.register
 def _(operator: BlurFFT, example: Tensor | None = None) -> NormBound:
-    if any(taps > side for taps, side in zip(operator.filter.shape[-2:], operator.img_size[-2:], strict=True)):
-        gain = float(operator.mask.max()) * (1 + 1e3 * torch.finfo(operator.mask.dtype).eps)
-        return NormBound(gain, Side.PROVEN, "largest gain at this image size")  # deepinv cuts such a kernel
-    return _convolution(operator.filter)
+    rounding = 1 + 1e3 * torch.finfo(operator.mask.dtype).eps
+    gain, bound = float(_gains(operator).max()) * rounding, _convolution(operator.filter)
+    cut = any(taps > side for taps, side in zip(operator.filter.shape[-2:], operator.img_size[-2:], strict=True))
+    if cut or gain > bound.value * rounding**2:  # deepinv cuts such a kernel, and computes by the gains it once found
+        return NormBound(gain, Side.PROVEN, "largest gain at this image size")
+    return bound
+
+
+def _gains(operator: BlurFFT) -> Tensor:
+    """What a circular blur multiplies each frequency by: A computes with these, whatever became of the filter."""
+    return operator.mask.abs() * operator.angle.abs().unsqueeze(-1)
 
 
 @_proof.register
@@ -233,7 +240,7 @@ def smallest_singular_value(operator: LinearPhysics) -> float:
     The gains are computed in the operator's precision, so what is below its rounding counts as 0.
     """
     if is_kind(operator, BlurFFT):
-        gains = operator.mask
+        gains = _gains(operator)
         rounding = 100 * torch.finfo(gains.dtype).eps * float(operator.filter.abs().sum(dim=(-2, -1)).max())
         smallest = float(gains.min())
         return smallest - rounding if smallest > 2 * rounding else 0.0
