@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pnpkit import proximal
 from pnpkit.ecosystem import as_map, from_prior
-from pnpkit.errors import InputError, one_line
+from pnpkit.errors import InputError
 from pnpkit.fidelity import Fidelity, LeastSquares
 from pnpkit.iterations import Fista, Iteration
 from pnpkit.maps import Map
@@ -194,31 +194,12 @@ def open_problem(
         if isinstance(physics, MatrixPhysics) and physics.matrix.dtype != data.dtype:
             common = torch.promote_types(physics.matrix.dtype, data.dtype)
             physics, data = MatrixPhysics(physics.matrix.to(common)), data.to(common)
-    batch = data[None] if vector else data
-    check_fits(physics, batch)
 
     def back(run: Result) -> Result:
         x = run.x[0] if vector else run.x
         return replace(run, x=x.cpu().numpy() if isinstance(y, np.ndarray) else x)
 
-    return physics, batch, back
-
-
-def check_fits(physics: LinearPhysics, data: Tensor | TensorList) -> None:
-    """Refuse an empty y, floats that operators cannot work with, and a y of another size than what A gives."""
-    for part in data if isinstance(data, TensorList) else (data,):
-        if part.numel() == 0 or part.dtype not in (torch.float32, torch.float64):
-            got = f"{part.dtype} {tuple(part.shape)}"
-            raise InputError(f"y must hold numbers, as float32 or float64, got {got}")
-    try:
-        back = physics.A(physics.A_adjoint(data))
-    except InputError:
-        raise
-    except (IndexError, RuntimeError, TypeError, ValueError) as error:
-        raise InputError(f"y does not fit A: A(A_adjoint(y)) ends in: {one_line(error)[:200]}") from error
-    came, asked = (tuple(tuple(p.shape) for p in (v if isinstance(v, TensorList) else (v,))) for v in (data, back))
-    if came != asked:
-        raise InputError(f"y does not fit A: A gives {asked}, got {came}")
+    return physics, data[None] if vector else data, back
 
 
 def first_iterate(fidelity: LeastSquares, x0: np.ndarray | Tensor | None) -> Tensor:

@@ -65,11 +65,13 @@ class Certificate:
 
     def __post_init__(self) -> None:
         if math.isnan(self.lipschitz) or self.lipschitz < 0:
-            raise ValueError(f"a Lipschitz constant is at least 0, got {self.lipschitz}")
+            raise InputError(f"a Lipschitz constant is at least 0, got {self.lipschitz}")
+        if not isinstance(self.side, Side):
+            raise InputError(f"a side is Side.PROVEN or Side.MEASURED, got {self.side!r}")
         if self.averagedness is not None and not 0 < self.averagedness < 1:
-            raise ValueError(f"an averagedness lies in (0, 1), got {self.averagedness}")
+            raise InputError(f"an averagedness lies in (0, 1), got {self.averagedness}")
         if self.averagedness is not None and self.lipschitz > 1:
-            raise ValueError("an averaged map is 1-Lipschitz")
+            raise InputError("an averaged map is 1-Lipschitz")
 
     @property
     def nonexpansive(self) -> bool:

@@ -14,7 +14,7 @@ import click
 
 from pnpkit import __version__
 from pnpkit.errors import InexactWarning, InputError, PnpError, one_line
-from pnpkit.jobs import SOME_FAILED, Job, make_folder, target_for
+from pnpkit.jobs import SOME_FAILED, Job, gone_if_empty, make_folder, target_for
 from pnpkit.options import LINEAR, WHITE, Level, image_options, iterating_options, restoring_options
 
 if TYPE_CHECKING:
@@ -159,6 +159,7 @@ def blur(
     """
     from pnpkit import images
 
+    click.get_current_context().with_resource(gone_if_empty(out))
     make_folder(out, several=False)
     target = target_for(image, out, "blurred", options["overwrite"])
     picture = images.read(Path(image))
@@ -186,6 +187,7 @@ def estimate_kernel(
     from pnpkit import images, kernels, restore
 
     source = Path(image)
+    click.get_current_context().with_resource(gone_if_empty(out))
     make_folder(out, several=False)
     beside = source.with_name(f"{source.stem}-kernel.png")
     target = beside if out is None else Path(out) / beside.name if Path(out).is_dir() else Path(out)

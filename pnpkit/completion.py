@@ -66,6 +66,8 @@ def inpaint(
     known = (~missing).to(y.dtype)
     operator = Inpainting(tuple(y.shape[1:]), mask=known.expand(*y.shape[1:]), device=y.device)
     note = f"{int(missing.sum())} of {missing.numel()} pixels were missing and are filled in"
+    if 2 * int(missing.sum()) > missing.numel():
+        note += ": more than half of the picture (a mask marks what is missing, by all that is not black)"
 
     def picture(x: Tensor) -> np.ndarray | Tensor:
         """What is known is kept to the last digit, whatever type and light the work was in."""

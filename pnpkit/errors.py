@@ -37,7 +37,7 @@ class UnknownName(InputError):
 
     def __init__(self, what: str, name: str, names: Iterable[str]):
         known = sorted(names)
-        near = difflib.get_close_matches(name, known, n=1)
+        near = difflib.get_close_matches(str(name), known, n=1)
         hint = f"did you mean '{near[0]}'? " if near else ""
         super().__init__(f"unknown {what} '{name}': {hint}available: {', '.join(known) or 'none'}")
 

@@ -6,6 +6,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from pnpkit import certificates
 from pnpkit.certificates import Certificate, Kind, Side
-from pnpkit.errors import InputError, StepSizeError
+from pnpkit.errors import InputError, StepSizeError, one_line
 from pnpkit.maps import Map
 from pnpkit.operators import normal
 from pnpkit.operators.kinds import state, unchanged
@@ -103,6 +104,29 @@ class Fidelity(ABC):
         )
 
 
+def check_data(operator: LinearPhysics, y: Tensor | TensorList) -> None:
+    """Refuse what is no operator, an empty y or one that is not of finite floats, and a y of another size than A's."""
+    if not isinstance(operator, LinearPhysics):
+        came = type(operator).__name__
+        raise InputError(f"expected a deepinv LinearPhysics, got {came}: operators.from_matrix makes one of a matrix")
+    check_stack(operator)
+    for part in y if isinstance(y, TensorList) else (y,):
+        if not (isinstance(part, Tensor) and part.numel() and part.dtype in (torch.float32, torch.float64)):
+            came = f"{part.dtype} {tuple(part.shape)}" if isinstance(part, Tensor) else type(part).__name__
+            raise InputError(f"y must be a tensor of float32 or float64 with numbers in it, got {came}")
+        if not bool(torch.isfinite(part).all()):
+            raise InputError("y must hold finite numbers, got NaN or infinity")
+    try:
+        back = operator.A(operator.A_adjoint(y))
+    except InputError:
+        raise
+    except (IndexError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(f"y does not fit A: A(A_adjoint(y)) ends in: {one_line(error)[:200]}") from error
+    given, asked = ([tuple(p.shape) for p in (v if isinstance(v, TensorList) else (v,))] for v in (y, back))
+    if given != asked:
+        raise InputError(f"y does not fit A: A gives {asked}, got {given}")
+
+
 class LeastSquares(Fidelity):
     """f(x) = 1/2 ||A x - y||^2, summed over pixels and channels, per image of the batch.
 
@@ -115,11 +139,13 @@ class LeastSquares(Fidelity):
             bound comes from ``operators.norm_bound``: proven where the structure of A allows it, measured otherwise.
 
     Raises:
-        InputError: a norm that is none, or too small, a stack without its adjoint; later, an operator that was changed.
+        InputError: a norm that is none, or too small, a stack without its adjoint, a y that is empty, not finite, of
+            another type than float32 or float64, or of another size than what A gives; later, an operator that was
+            changed.
     """
 
     def __init__(self, operator: LinearPhysics, y: Tensor | TensorList, norm: float | NormBound | None = None):
-        check_stack(operator)
+        check_data(operator, y)
         self.operator, self.y, self._state = operator, y, state(operator)
         self.premises = ()
         smallest = smallest_singular_value(operator)
@@ -128,7 +154,7 @@ class LeastSquares(Fidelity):
             self.norm = norm
             self.premises = (f"||A|| <= {norm.value:.6g}, given as {norm.method}",) if norm.side is Side.PROVEN else ()
         elif norm is not None:
-            if not 0 < norm < math.inf:
+            if not (isinstance(norm, Real) and 0 < norm < math.inf):
                 raise InputError(f"a norm is a finite number > 0, got {norm}")
             least = max(math.sqrt(self.mu), measured_norm(operator, self.start(), REFUTING).value)
             if least > norm * (1 + SLACK):

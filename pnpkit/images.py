@@ -192,14 +192,6 @@ def with_pixels(picture: Picture, pixels: np.ndarray, factor: int = 1) -> Pictur
     return replace(picture, pixels=pixels, alpha=picture.alpha[np.ix_(rows, columns)])
 
 
-def marked(mask: Picture) -> np.ndarray:
-    """(H, W) booleans: what a mask marks, which is neither black nor transparent; float files by their own values."""
-    values = mask.low + mask.pixels * (mask.high - mask.low)
-    black = 1e-9 * max(abs(mask.low), abs(mask.high))  # the way to 0..1 and back rounds
-    painted = np.any(np.abs(np.atleast_3d(values)) > black, axis=-1)
-    return painted if mask.alpha is None else painted & (mask.alpha > 0)
-
-
 def _check_header(path: Path, width: int, height: int, frames: int = 1) -> None:
     if width < 1 or height < 1:
         raise InputError(f"{path}: expected an image with pixels in it, got {width} x {height}: get it afresh")
@@ -299,8 +291,12 @@ def _read_tiff(path: Path, holes: np.ndarray | None, white: float | None) -> Pic
             raise InputError(f"{path}: expected grey or RGB, {' '.join(TYPES)}, straight alpha, got {came}: convert")
         stored = page.asarray(squeeze=False)[:, 0]  # (planes, H, W, samples): planes or samples is 1
         samples, note = np.concatenate(list(stored), axis=-1), ""  # in native byte order
+        if kind == "MINISWHITE" and dtype.kind == "f":
+            raise InputError(f"{path}: expected floats with 0 for black, got a TIFF with 0 for white: convert it")
         if kind == "MINISWHITE":
             samples[..., 0], note = np.invert(samples[..., 0]), "white-is-zero converted to black-is-zero"
+        if kind == "RGB" and len(stored) > 1:
+            note = f"{len(stored)} planes taken for the colours of one picture, and written as such"
         if kind == "PALETTE":
             samples, note = (page.colormap >> 8).astype(np.uint8).T[samples[..., 0]], "palette converted to RGB"
         if dtype.kind == "b":

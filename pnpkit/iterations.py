@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pnpkit.certificates import Certificate, Kind
+from pnpkit.errors import InputError
 
 ERRORS = 10.59  # zeta(1.1), rounded up: the sum of (n + 1)^-1.1
 PART = 1 << 20  # numbers of a picture that Anderson's method works on at a time
@@ -194,6 +195,10 @@ class Anderson:
 
     depth: int = 5
     D: float = 100.0
+
+    def __post_init__(self) -> None:
+        if self.depth < 1:
+            raise InputError(f"a depth is at least 1, got {self.depth}: Picard() looks at no past")
 
     def start(self, x: Tensor) -> AndersonMemory:
         return AndersonMemory()

@@ -6,7 +6,8 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ from pnpkit import distributed, outcome, startup
 from pnpkit.errors import InputError, PnpError, one_line
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from pnpkit.images import Picture
     from pnpkit.problem import Restoration
     from pnpkit.solver import Step
@@ -66,6 +69,18 @@ def make_folder(out: str | None, several: bool) -> None:
         raise InputError(f"the folder {out} cannot be made: {error.strerror}") from None
 
 
+@contextmanager
+def gone_if_empty(*folders: str | None) -> Iterator[None]:
+    """Folders that are not there before the block are not there after it either, unless something is in them."""
+    new = [Path(name) for name in folders if name and not Path(name).exists()]
+    try:
+        yield
+    finally:
+        for path in new:
+            with suppress(OSError):
+                path.rmdir()
+
+
 def destination(name: str, out: str | None, word: str) -> Path:
     """Where the result goes."""
     source = Path(name)
@@ -91,6 +106,23 @@ def identity(path: str | os.PathLike[str]) -> object:
     except OSError:
         return os.path.realpath(path)
     return found.st_dev, found.st_ino
+
+
+def read_mask(name: str) -> np.ndarray:
+    """(H, W) booleans: what a mask marks, which is neither black nor transparent; float files by their own values."""
+    import numpy as np
+
+    from pnpkit import images
+
+    mask = images.read(Path(name))
+    if mask.compression > 0 or Path(name).suffix.lower() in (".jpg", ".jpeg"):
+        raise InputError(
+            f"{name}: expected a mask saved without loss, got a JPEG, whose black is not 0: save it as PNG"
+        )
+    values = mask.low + mask.pixels * (mask.high - mask.low)
+    black = 1e-9 * max(abs(mask.low), abs(mask.high))  # the way to 0..1 and back rounds
+    painted = np.any(np.abs(np.atleast_3d(values)) > black, axis=-1)
+    return painted if mask.alpha is None else painted & (mask.alpha > 0)
 
 
 def check_apart(files: list[str], places: list[Path]) -> None:
@@ -130,12 +162,19 @@ class Job:
         for name in ("json", "json_file", "report", "gif", "reference"):
             if self.options.get(name) == "":
                 raise InputError(f"--{name.split('_')[0]} has an empty name: an unset variable of the shell?")
+            if self.options.get(name) == "-":
+                raise InputError(f"--{name.split('_')[0]} -: expected a name, nothing is written to the terminal")
         files = expand(inputs, "" if self.out else self.word, self.options["quiet"])
         if len(files) > 1 and (self.options["json_file"] or self.options["reference"] or self.options.get("gif")):
             raise InputError("--json, --reference and --gif take one image")
         folder = len(files) > 1 or any(Path(name).is_dir() for name in inputs)
         if folder:
             self.check()
+        with gone_if_empty(self.out, self.options["report"]):
+            return self.all_of(files, folder)
+
+    def all_of(self, files: list[str], folder: bool) -> int:
+        """Restore the files, once their places are known to be apart; ``folder`` if they go into one."""
         make_folder(self.out, folder)
         if len(files) > 1:
             check_apart(files, [destination(name, self.out, self.word) for name in files])
@@ -151,13 +190,12 @@ class Job:
 
     def check(self) -> None:
         """Refuse options that no picture could be restored with, before the first of several is read."""
-        from pnpkit import images
         from pnpkit.settings import Settings
 
         Settings.among(self.options).tools()
         self.refuse()
         if self.mask is not None:
-            images.read(Path(self.mask))
+            read_mask(self.mask)
 
     def over_processes(self, files: list[str]) -> int:
         """Under torchrun: every process takes its share of the files, or all work on one; all return the same code."""
@@ -222,7 +260,7 @@ class Job:
             raise InputError(f"--json {json_path} exists: choose another name or, for a .json file, add --overwrite")
         page, gif = places(name, options)
         self.check_written({"the output": target, "--json": json_path, "--report": page, "--gif": gif})
-        holes = None if self.mask is None else images.marked(images.read(Path(self.mask)))
+        holes = None if self.mask is None else read_mask(self.mask)
         picture = images.read(Path(name), holes, options["white"])
         images.check_fits(target, picture)
         reference, onto = outcome.sharp(options["reference"], picture, factor) if options["reference"] else (None, None)

@@ -22,6 +22,7 @@ MAX_SIZE = 501  # pixels along an axis: far above any blur worth undoing, so tha
 FORMS = "gaussian:SIGMA, motion:LENGTH,ANGLE, disk:RADIUS, box:SIZE, or a file (.npy .png .tif .tiff .bmp)"
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
 SAVE_SUFFIXES = (".npy", ".png")
+SHIFTED, BACKGROUND = 1.0, 0.01  # of a measured kernel: px off its middle, and the rim's least share of the peak
 ESTIMATE = "pnpkit estimate"  # the key of the text in a PNG that says how an estimated kernel came about
 
 
@@ -135,19 +136,39 @@ def normalise(array: np.ndarray) -> np.ndarray:
     if kernel.ndim == 3 and 1 in (kernel.shape[0], kernel.shape[2]):
         kernel = kernel[0] if kernel.shape[0] == 1 else kernel[..., 0]
     if kernel.ndim != 2 or kernel.size == 0:
-        raise InputError(f"a kernel is a 2-D array of at least 1x1 pixels, got shape {kernel.shape}")
+        raise InputError(f"a kernel is a 2-D array of at least 1x1 pixels, one plane, got shape {kernel.shape}")
     if max(kernel.shape) > MAX_SIZE:
         raise InputError(f"a kernel has at most {MAX_SIZE}x{MAX_SIZE} pixels, got {kernel.shape[0]}x{kernel.shape[1]}")
     kernel = kernel.astype(np.float64)
     if not np.isfinite(kernel).all():
         raise InputError("a kernel is finite, got NaN or infinity")
     if kernel.min() < 0:
-        raise InputError(f"a kernel is non-negative, got {kernel.min():g}")
+        raise InputError(f"a kernel is non-negative, got {kernel.min():g}: set what noise left below 0 to 0")
     if kernel.max() == 0:
         raise InputError("a kernel has a positive sum, got zeros only")
     kernel = np.pad(kernel, [(0, 1 - size % 2) for size in kernel.shape])
     kernel = kernel / kernel.max()  # first, so that no sum overflows
     return kernel / kernel.sum()
+
+
+def doubts(kernel: np.ndarray) -> str:
+    """What may be wrong with a measured kernel, as a sentence: its place, or a background; empty where nothing is.
+
+    A shake is where it is; but a point source that was cut out anew has its centre of mass at (h // 2, w // 2).
+    """
+    places = [np.arange(size) - size // 2 for size in kernel.shape]
+    down, right = float(places[0] @ kernel.sum(1)), float(kernel.sum(0) @ places[1])
+    found = []
+    if max(abs(down), abs(right)) >= SHIFTED:
+        found.append(
+            f"its centre of mass is {down:+.1f} px down, {right:+.1f} px right of its middle, which moves the result"
+        )
+    rim = np.ones(kernel.shape, dtype=bool)
+    rim[1:-1, 1:-1] = False
+    if min(kernel.shape) >= 5 and kernel[rim].min() >= BACKGROUND * kernel.max():
+        share = float(kernel[rim].sum())
+        found.append(f"{share:.0%} of it lies on its rim, which is nowhere dark: if that is a background, subtract it")
+    return "; ".join(found)
 
 
 def parse(spec: str) -> np.ndarray:

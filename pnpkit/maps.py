@@ -45,7 +45,7 @@ class Map:
         return self.function(x)
 
     def __matmul__(self, inner: Map) -> Map:
-        outer = self
+        inner, outer = checked(inner), self
         if inner.readout not in (_same, self.readout):
             raise InputError(f"{inner.certificate.name} reads its image out of an auxiliary variable: it comes last")
         name = f"{self.certificate.name} ∘ {inner.certificate.name}"
@@ -58,6 +58,9 @@ class Map:
             pace=min(self.pace, inner.pace),
             error=self.error + inner.error,
         )
+
+    def __rmatmul__(self, outer: object) -> Map:
+        return checked(outer) @ self
 
     def relax(self, relaxation: float) -> Map:
         """(1 - lam) id + lam T: (lam alpha)-averaged for lam in (0, 1/alpha)."""
@@ -83,6 +86,13 @@ class Map:
             pace=self.pace,
             error=self.error / factor,
         )
+
+
+def checked(map: object) -> Map:
+    """What is a Map, or a sentence on how it becomes one."""
+    if isinstance(map, Map):
+        return map
+    raise InputError(f"expected a Map, got {type(map).__name__}: a denoiser becomes one by D.at(sigma)")
 
 
 def identity() -> Map:

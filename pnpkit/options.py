@@ -108,7 +108,7 @@ def iterating_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--splitting",
             default="auto",
             show_default=True,
-            help="continuation, half-quadratic or forward-backward; auto: the first for a blur, unless by fista.",
+            help="continuation, half-quadratic or forward-backward; auto: the first for a blur, else the last.",
         ),
         click.option(
             "--tau", type=Level(scale=""), default="auto", help="Step size, > 0; forward-backward needs it in (0, 2/L)."

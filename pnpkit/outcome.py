@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pnpkit.images import Picture
     from pnpkit.problem import Restoration
 
+APART = 100.0  # two float files whose ranges differ by more are of different units
 UNIT = 2.0  # floats up to here are on the 0..1 scale, which noise leaves; beyond it they count like integers
 
 
@@ -33,6 +34,12 @@ def sharp(name: str, picture: Picture, factor: int = 1) -> tuple[np.ndarray, Cal
     margins = [scene.shape[axis] - size[axis] for axis in (0, 1)]
     if scene.ndim != len(size) or any(margin < 0 or margin % 2 for margin in margins):
         raise InputError(f"{name}: the reference is {scene.shape}, the result {size}: not the same frame")
+    spans = [p.high - p.low for p in (picture, stored) if p.dtype.kind == "f"]
+    if len(spans) == 2 and max(spans) > APART * min(spans) > 0:
+        ranges = [f"{p.low:.4g} to {p.high:.4g}" for p in (stored, picture)]
+        raise InputError(
+            f"{name}: the reference goes from {ranges[0]}, the picture from {ranges[1]}: not the same units"
+        )
     rows, columns = (margin // 2 for margin in margins)
     return scene[rows : rows + size[0], columns : columns + size[1]], same_units(picture, stored)
 

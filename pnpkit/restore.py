@@ -254,11 +254,18 @@ def open_kernel(
     if isinstance(kernel, str):
         weights, made = kernels.parse(kernel), kernels.estimated(kernel)
         if made is None:
-            return weights, f"given: {kernel}", None
+            return weights, given(kernel, weights), None
         estimate = KernelEstimate(weights, *made, candidates=())
         return weights, f"{kernel}: {describe(estimate, 'a picture')}", estimate
     array = kernel.detach().cpu().double().numpy() if isinstance(kernel, Tensor) else np.asarray(kernel)
-    return kernels.normalise(array), f"given: {'x'.join(map(str, array.shape))} array", None
+    weights = kernels.normalise(array)
+    return weights, given(f"{'x'.join(map(str, array.shape))} array", weights), None
+
+
+def given(name: str, kernel: np.ndarray) -> str:
+    """A sentence on a kernel that was given, with what may be wrong with it."""
+    doubt = "" if name.partition(":")[0] in kernels.FAMILIES else kernels.doubts(kernel)
+    return f"given: {name}" + (f"; {doubt}" if doubt else "")
 
 
 def estimate_kernel(

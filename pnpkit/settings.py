@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
+from numbers import Real
 from typing import Any, SupportsFloat
 
 import torch
@@ -52,8 +53,8 @@ class Settings:
         Raises:
             InputError: whatever no picture could be restored with.
         """
-        if self.method not in ITERATIONS:
-            raise UnknownName("method", self.method, ITERATIONS)
+        if not isinstance(self.method, str) or self.method not in ITERATIONS:
+            raise UnknownName("method", str(self.method), ITERATIONS)
         iteration: Iteration = ITERATIONS[self.method]()
         network = open_denoiser(self.denoiser, choose_device(self.device))
         check_splitting(self)
@@ -83,8 +84,8 @@ def check_splitting(settings: Settings) -> None:
         raise UnknownName("splitting", settings.splitting, known)
     if settings.method == "fista" and settings.splitting not in ("auto", FORWARD_BACKWARD):
         raise InputError("fista accelerates forward-backward splitting: choose that one, or another method")
-    if settings.tau is not None and not (settings.tau > 0 and math.isfinite(settings.tau)):
-        raise InputError(f"tau must be a positive number, got {settings.tau}")
+    if settings.tau is not None and not (isinstance(settings.tau, Real) and 0 < settings.tau < math.inf):
+        raise InputError(f"tau must be a positive number, got {settings.tau!r}")
 
 
 def check_run(settings: Settings) -> None:
@@ -95,6 +96,8 @@ def check_run(settings: Settings) -> None:
         if isinstance(number, (str, bool)) or not isinstance(number, SupportsFloat):
             came = f"{settings.tol!r}, {settings.max_steps!r}, {settings.limits!r}"
             raise InputError(f"tol, max_steps and two limits must be numbers, got {came}")
+    if settings.callback is not None and not callable(settings.callback):
+        raise InputError(f"a callback is a function of a Step, got {settings.callback!r}")
 
 
 def choose_device(name: str | None) -> torch.device:
@@ -121,8 +124,8 @@ def allowed(max_memory: float | None) -> float:
     """Bytes that a run may take, from GiB; None is half of the machine's memory."""
     if max_memory is None:
         return 0.5 * machine_memory()
-    if not max_memory > 0:
-        raise InputError(f"max_memory is a positive number of GiB, got {max_memory}")
+    if not (isinstance(max_memory, Real) and max_memory > 0):
+        raise InputError(f"max_memory is a positive number of GiB, got {max_memory!r}")
     return max_memory * 2**30
 
 

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from pnpkit.certificates import Certificate
 from pnpkit.diagnostics import contraction_factor
 from pnpkit.errors import InputError
 from pnpkit.iterations import Iteration, Picard
-from pnpkit.maps import Map
+from pnpkit.maps import Map, checked
 
 GROWTH_LIMIT = 100.0  # a residual this much above the smallest seen is called divergence
 RISE_LIMIT = 1e-3  # relative rise beyond the allowed one that rounding cannot explain
@@ -171,15 +172,11 @@ def solve(
         callback: called with a ``Step`` after each evaluation.
 
     Raises:
-        InputError: a first iterate that is not finite, or tol or max_steps outside their ranges.
+        InputError: a first iterate that is not finite, or tol or max_steps outside their ranges; anything that is no
+            map, no iteration, no batch; a map that gives another shape than it takes.
     """
     iteration = Picard() if iteration is None else iteration
-    if not (tol >= 0 and 1 <= max_steps < math.inf and max_steps == int(max_steps)):
-        raise InputError(f"a run needs tol >= 0, max_steps a number >= 1, got tol = {tol}, max_steps = {max_steps}")
-    if x0.numel() == 0:
-        raise InputError(f"the first iterate is empty: {tuple(x0.shape)}")
-    if not bool(torch.isfinite(x0).all()):
-        raise InputError("the first iterate holds NaN or infinity: check the measurement and the operator")
+    check_run(map, x0, iteration, tol, max_steps)
     started = time.perf_counter()
     covered = iteration.theorem(map.certificate) is not None and map.certificate.nonexpansive
     watch = Watch(len(x0), tol, iteration if covered else None, torch.finfo(x0.dtype).eps, map.pace, map.error)
@@ -188,6 +185,8 @@ def solve(
     with torch.no_grad():
         for k in range(int(max_steps)):
             image = map(x)
+            if image.shape != x.shape:
+                raise InputError(f"T must give what it takes, {tuple(x.shape)} came back as {tuple(image.shape)}")
             running = watch.running
             history.append(watch.look(x, image))
             accepted = [r and not (s and s.failed) for r, s in zip(running, watch.statuses, strict=True)]
@@ -216,6 +215,24 @@ def solve(
         bounds=relative_bounds(map, iteration, distances, watch.sizes, watch.looks),
         objective=objective,
     )
+
+
+def check_run(map: Map, x0: Tensor, iteration: Iteration, tol: float, max_steps: int) -> None:
+    """Refuse what cannot be run."""
+    checked(map)
+    if isinstance(iteration, (str, type)) or not hasattr(iteration, "next"):
+        raise InputError(f"expected an iteration, Picard() or Anderson() for instance, got {iteration!r}")
+    if not (isinstance(tol, Real) and isinstance(max_steps, Real)):
+        raise InputError(f"tol and max_steps are numbers, got {tol!r}, {max_steps!r}")
+    if not (tol >= 0 and 1 <= max_steps < math.inf and max_steps == int(max_steps)):
+        raise InputError(f"a run needs tol >= 0, max_steps a number >= 1, got tol = {tol}, max_steps = {max_steps}")
+    if not (isinstance(x0, Tensor) and x0.is_floating_point() and x0.ndim > 1):
+        came = f"{x0.dtype} {tuple(x0.shape)}" if isinstance(x0, Tensor) else type(x0).__name__
+        raise InputError(f"the first iterate is a float tensor (B, C, H, W), or (B, n), got {came}")
+    if x0.numel() == 0:
+        raise InputError(f"the first iterate is empty: {tuple(x0.shape)}")
+    if not bool(torch.isfinite(x0).all()):
+        raise InputError("the first iterate holds NaN or infinity: check the measurement and the operator")
 
 
 def continued(run: Result, past: tuple[tuple[float, ...], ...], guarantee: str, seconds: float) -> Result:
@@ -317,7 +334,8 @@ class Watch:
         self.first = self.first or gaps
         relative = []
         for index, (gap, size) in enumerate(zip(gaps, sizes, strict=True)):
-            relative.append(0.0 if gap == 0 else gap / self.pace / max(size, 1e-30))
+            least = self.eps if self.pace < 1 else 0.0  # of a short step, rounding may have taken all that there was
+            relative.append(max(gap / max(size, 1e-30) if gap else 0.0, least) / self.pace)
             if self.statuses[index] is None:
                 unit = math.sqrt(x[index].numel())
                 rounding = 100 * self.eps * max(size, unit) + 2 * self.error * unit

@@ -20,7 +20,7 @@ from pnpkit import certificates, proximal
 from pnpkit.certificates import Certificate, Kind, Side
 from pnpkit.errors import InputError
 from pnpkit.fidelity import Fidelity, LeastSquares
-from pnpkit.maps import Map
+from pnpkit.maps import Map, checked
 
 Penalty = Callable[[Tensor], Tensor]
 At = Callable[[float], Map]  # a denoiser at a strength sigma: ``network.at``
@@ -117,7 +117,7 @@ def factors_for(tau: float) -> tuple[float, float]:
 
 def firm(map: Map) -> Map:
     """A firmly nonexpansive map with the same fixed points: (1 - 1/(2 alpha)) id + 1/(2 alpha) T, if alpha > 1/2."""
-    alpha = map.certificate.averagedness
+    alpha = checked(map).certificate.averagedness
     if not map.certificate.averaged or alpha is None or alpha <= 0.5:
         return map
     return map.relax(0.5 / alpha * (1 - 4 * math.ulp(1.0)))

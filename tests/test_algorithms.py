@@ -178,7 +178,7 @@ def test_arrays_of_any_type_are_taken() -> None:
         ("matrix", Y, "got str"),
         (np.ones((2, 0)), Y[:2], r"rows and columns, got a matrix \(2, 0\)"),
         (np.eye(30) * 1e200, Y, "scale A and y"),
-        (Denoising(), np.ones((0, 1, 4, 4)), "must hold numbers"),
+        (Denoising(), np.ones((0, 1, 4, 4)), "with numbers in it"),
         (Denoising(), torch.ones(1, 1, 4, 4, dtype=torch.bfloat16), "float32 or float64"),
         (pnpkit.blur(np.ones((3, 3)) / 9, "circular", (6, 6)), np.ones((1, 1, 7, 6)), "does not fit A"),
     ],

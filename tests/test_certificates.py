@@ -98,8 +98,10 @@ def test_json_round_trip_and_derivation_text() -> None:
     ("lipschitz", "averagedness"), [(-1, None), (math.nan, None), (1, 0.0), (1, 1.0), (1, 1.5), (1.1, 0.5)]
 )
 def test_impossible_claims_are_refused(lipschitz: float, averagedness: float | None) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(InputError):
         Certificate("T", lipschitz, averagedness, Side.PROVEN, "given")
+    with pytest.raises(InputError, match="Side.PROVEN or Side.MEASURED"):
+        Certificate("T", 1.0, None, "proven", "given")
 
 
 def test_an_averagedness_too_small_for_a_number_is_the_smallest_one() -> None:

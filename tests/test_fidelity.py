@@ -248,3 +248,25 @@ def test_the_svd_of_a_matrix_is_found_once_and_again_after_a_change(monkeypatch:
     assert len(calls) == 1
     physics.matrix.mul_(0)
     torch.testing.assert_close(physics.prox_l2(x, 0 * x, 1.0), x)
+
+
+@pytest.mark.parametrize(
+    ("operator", "y", "message"),
+    [
+        (lambda x: x, torch.ones(1, 1, 4, 4), "from_matrix"),
+        (Denoising(), np.ones((1, 1, 4, 4)), "got ndarray"),
+        (Denoising(), torch.full((1, 1, 4, 4), torch.nan), "NaN"),
+        (Denoising(), torch.ones(1, 1, 4, 4).half(), "got torch.float16"),
+        (Denoising(), torch.ones(0, 1, 4, 4), "with numbers in it"),
+        (blur(np.ones((3, 3)) / 9, "circular", (6, 6)), torch.ones(1, 1, 7, 6), "does not fit A"),
+    ],
+)
+def test_what_is_no_problem_is_refused(operator: object, y: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        LeastSquares(operator, y)
+
+
+@pytest.mark.parametrize("norm", ["1", 0.0, math.inf, 1e200])
+def test_what_is_no_norm_is_refused(norm: object) -> None:
+    with pytest.raises(InputError, match=r"a finite number|scale A and y"):
+        LeastSquares(Denoising(), torch.ones(1, 1, 4, 4), norm)

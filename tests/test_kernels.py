@@ -400,3 +400,13 @@ def test_copies_of_the_measured_kernels_are_checked(tmp_path: Path) -> None:
         np.save(tmp_path / f"levin09_{number}.npy", np.full((3, 3), (1 + (number == 8)) / 9))
     found = prepare["problems"](tmp_path, tmp_path)
     assert len(found) == 2 + 8 + 16 + 1 and "levin09_8.npy: expected a sum of 1" in found[-1]
+
+
+def test_what_may_be_wrong_with_a_measured_kernel_is_said() -> None:
+    middle = kernels.gaussian(1.5)
+    assert kernels.doubts(middle) == "" and kernels.doubts(np.ones((1, 1))) == ""
+    moved = np.roll(np.pad(middle, 4), (-2, 3), axis=(0, 1))
+    assert "-2.0 px down, +3.0 px right" in kernels.doubts(moved)
+    background = kernels.normalise(np.pad(middle, 4) + 0.02 * middle.max())
+    assert "% of it lies on its rim" in kernels.doubts(background)
+    assert "px down" not in kernels.doubts(background)

@@ -234,6 +234,8 @@ def test_what_cannot_be_mirrored_is_refused(wrong: dict) -> None:
 def test_levels_outside_the_range_are_refused(level: float) -> None:
     with pytest.raises(InputError, match="outside"):
         catalogue.euler()(catalogue.image(), level)
+    with pytest.raises(InputError, match="outside"):
+        catalogue.euler().at(level)
 
 
 @pytest.mark.parametrize("level", [None, "auto", 0.1 + 0j, torch.full((3,), 0.1), [0.1]])

@@ -14,6 +14,7 @@ from PIL import Image
 
 from pnpkit import images
 from pnpkit.cli import main
+from pnpkit.errors import InputError
 
 
 def noise(*shape: int, dtype: type = np.uint8) -> np.ndarray:
@@ -125,3 +126,17 @@ def test_odd_files_are_refused_in_one_line(what: str, tmp_path: Path, monkeypatc
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.count("\n") == 1 and word in captured.err
     assert not list(tmp_path.glob("out*"))
+
+
+def test_planes_are_colours_and_it_is_said(tmp_path: Path) -> None:
+    planes = np.random.default_rng(0).random((3, 9, 7)).astype(np.float32)
+    tifffile.imwrite(tmp_path / "planes.tif", planes, photometric="rgb", planarconfig="separate")
+    picture = images.read(tmp_path / "planes.tif")
+    np.testing.assert_array_equal(picture.pixels, planes.transpose(1, 2, 0))
+    assert "3 planes taken for the colours" in picture.notes[0]
+
+
+def test_floats_with_zero_for_white_are_refused_for_what_they_are(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "white.tif", np.zeros((4, 4), np.float32), photometric="miniswhite")
+    with pytest.raises(InputError, match="0 for black, got a TIFF with 0 for white"):
+        images.read(tmp_path / "white.tif")

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 
 from pnpkit import denoise, images, inpaint
 from pnpkit.errors import InputError
+from pnpkit.jobs import read_mask
 
 PLAIN = ("--denoiser", "wavelet", "--quiet", "--overwrite")
 
@@ -132,16 +134,15 @@ def test_a_slash_makes_a_folder_for_every_command(cli, pair: tuple[Path, Path], 
         assert [p.suffix for p in folder.iterdir()] == [".png"]
 
 
-def test_a_float_mask_marks_by_its_own_values() -> None:
+def test_a_float_mask_marks_by_its_own_values(tmp_path: Path) -> None:
     for values, marked in (
         ([[-1.0, 0.0]], [[True, False]]),
         ([[-0.1, 0.0, 0.6]], [[True, False, True]]),
         ([[7.0, 7.0]], [[True, True]]),
     ):
-        low, high = min(values[0]), max(values[0])
-        pixels = (np.array(values) - low) / (high - low or 1.0)
-        mask = images.Picture(pixels, dtype=np.dtype(np.float32), low=low, high=high)
-        assert images.marked(mask).tolist() == marked
+        path = tmp_path / "mask.tif"
+        tifffile.imwrite(path, np.array(values, np.float32))
+        assert read_mask(str(path)).tolist() == marked
 
 
 @pytest.mark.parametrize(
@@ -218,3 +219,47 @@ def test_of_several_files_the_one_that_fails_is_named(cli, pair: tuple[Path, Pat
 def test_a_mask_that_is_not_there_is_missed_once(cli, pair: tuple[Path, Path]) -> None:  # type: ignore[no-untyped-def]
     code, _, error = cli("inpaint", pair[0].parent, "--mask", "nope.png", "-o", f"{pair[0].parent.parent / 'out'}/")
     assert code == 2 and error.count("nothing there") == 1 and not (pair[0].parent.parent / "out").exists()
+
+
+def test_a_refused_command_leaves_no_folder(cli, pair: tuple[Path, Path], tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    first, second = pair
+    bad = tmp_path / "bad.tif"
+    bad.write_bytes(b"II*\0rubbish")
+    pages, out = tmp_path / "pages", tmp_path / "new"
+    for inputs in ((bad,), (first, second), (bad, bad.with_name("missing.tif"))):
+        code, _, error = cli("denoise", *inputs, "--report", pages, "-o", f"{out}/", *PLAIN)
+        assert code in (1, 2) and error and not out.exists() and not pages.exists(), inputs
+    for command in (("blur", "--kernel", "box:3"), ("estimate-kernel",)):
+        code, _, error = cli(command[0], bad, *command[1:], "-o", f"{out}/")
+        assert code == 2 and not out.exists(), command
+    code, _, error = cli("denoise", first, "--report", pages, "-o", f"{out}/", *PLAIN)
+    assert code == 0 and [len(list(folder.iterdir())) for folder in (pages, out)] == [1, 1], error
+
+
+def test_a_jpeg_is_no_mask_and_most_of_a_picture_is_remarked_on(cli, pair: tuple[Path, Path], tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    first, _ = pair
+    lines = np.zeros((24, 32))
+    lines[:, 8:10] = 1
+    for name in ("mask.jpg", "mask.png"):
+        images.write(tmp_path / name, images.Picture(lines))
+    arguments = ("--denoiser", "wavelet", "--max-steps", "2", "--overwrite", "-o", tmp_path / "out.png")
+    code, _, error = cli("inpaint", first, "--mask", tmp_path / "mask.jpg", *arguments)
+    assert code == 2 and "without loss" in error and not (tmp_path / "out.png").exists()
+    code, out, error = cli("inpaint", first, "--mask", tmp_path / "mask.png", *arguments)
+    assert code == 0 and "48 of 768 pixels" in out and "more than half" not in out, error
+    images.write(tmp_path / "mask.png", images.Picture(1 - lines))
+    code, out, _ = cli("inpaint", first, "--mask", tmp_path / "mask.png", *arguments)
+    assert code == 0 and "more than half of the picture" in out
+
+
+def test_a_minus_is_no_name(cli, pair: tuple[Path, Path]) -> None:  # type: ignore[no-untyped-def]
+    code, _, error = cli("denoise", pair[0], "--json", "-", "--denoiser", "wavelet")
+    assert code == 2 and "--json -: expected a name" in error and not Path("-").exists()
+
+
+def test_a_reference_in_other_units_is_refused(cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    scene = np.random.default_rng(0).random((24, 24))
+    for name, high in (("one.tif", 1.0), ("counts.tif", 60000.0)):
+        images.write(tmp_path / name, images.Picture(scene, dtype=np.dtype(np.float32), low=0.0, high=high))
+    code, _, error = cli("denoise", tmp_path / "one.tif", "--reference", tmp_path / "counts.tif", *PLAIN)
+    assert code == 2 and "not the same units" in error

@@ -203,6 +203,11 @@ def test_catalogue_networks_are_accepted() -> None:
         ({"boundary": None}, "unknown boundary"),
         ({"noise_level": [0.1]}, "noise level must be a number"),
         ({"tau": np.inf}, "tau must be a positive number"),
+        ({"tau": "auto"}, "tau must be a positive number, got 'auto'"),
+        ({"method": pnpkit.Anderson()}, "unknown method"),
+        ({"max_memory": "1"}, "max_memory is a positive number of GiB"),
+        ({"callback": 3}, "a callback is a function"),
+        ({"denoiser": None}, "a denoiser is a name"),
     ],
 )
 def test_bad_arguments_are_refused_in_a_sentence(arguments: dict, message: str) -> None:

@@ -6,6 +6,7 @@ import math
 
 import catalogue
 import classifiers
+import numpy as np
 import pytest
 import torch
 from classifiers import CONFIGS
@@ -290,3 +291,29 @@ def test_losses_fall_when_the_true_logit_rises(name: str) -> None:
     (gradient,) = torch.autograd.grad(losses.LOSSES[name]()(f, y, gaps), f)
     true = gradient.gather(1, y[:, None])
     assert bool(torch.isfinite(gradient).all()) and bool((true <= 0).all()) and float(true.min()) < 0
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (torch.rand(2, 1, 8, 8) * 255, [0, 1], "divide bytes by 255"),
+        (torch.rand(2, 1, 8, 8) - 1, [0, 1], "lie in 0..1"),
+        (torch.rand(2, 1, 8, 8) * math.nan, [0, 1], "lie in 0..1"),
+        (torch.zeros(2, 1, 8, 8, dtype=torch.uint8), [0, 1], "floats"),
+        (torch.rand(1, 8, 8), [0], "floats"),
+        (torch.rand(2, 1, 8, 8), [0], "2 integers"),
+        (torch.rand(2, 1, 8, 8), [0.0, 1.0], "2 integers"),
+        (torch.rand(2, 1, 8, 8), [0, 99], "labels from 0 to"),
+        (torch.rand(2, 1, 8, 8), [-1, 0], "labels from 0 to"),
+    ],
+)
+def test_no_radius_is_given_where_it_would_mean_nothing(images: torch.Tensor, labels: list, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        certify_samples(classifiers.lively("dense"), images, labels)
+
+
+def test_arrays_are_certified_like_tensors() -> None:
+    images, net = torch.rand(3, 1, 8, 8), classifiers.lively("dense")
+    one = certify_samples(net, images, torch.tensor([0, 1, 0]))
+    two = certify_samples(net, images.numpy(), np.array([0, 1, 0]))
+    assert torch.equal(one.radius, two.radius) and torch.equal(one.label_radius, two.label_radius)

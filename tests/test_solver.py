@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import catalogue
+import numpy as np
 import problems
 import pytest
 import torch
@@ -324,3 +325,40 @@ def test_a_map_is_not_accused_of_what_its_inner_solver_leaves_over() -> None:
     accused = solve(Map(rough, exact.certificate), x0, tol=0, max_steps=200)
     known = solve(Map(rough, exact.certificate, error=4e-3), x0, tol=0, max_steps=200)
     assert accused.status is Status.FALSIFIED and known.status is Status.STEP_LIMIT
+
+
+def test_a_step_that_rounding_took_is_no_convergence() -> None:
+    fidelity = LeastSquares(Denoising(), torch.ones(1, 1, 4, 4))
+    map = forward_backward(fidelity, proximal.box(0, 1), 1e-9)
+    run = solve(map, torch.full((1, 1, 4, 4), 0.5), tol=1e-4, max_steps=3)
+    assert run.status is Status.STEP_LIMIT and run.residuals[-1] > 1
+    arrived = solve(map, torch.ones(1, 1, 4, 4), tol=1e-4, max_steps=3)
+    assert arrived.status is Status.STEP_LIMIT, "nothing so short tells a fixed point from any other"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"map": catalogue.euler()}, "D.at"),
+        ({"x0": np.ones((1, 1, 4, 4))}, "got ndarray"),
+        ({"x0": torch.ones(1, 1, 4, 4, dtype=torch.uint8)}, "got torch.uint8"),
+        ({"x0": torch.ones(4)}, "got torch.float32"),
+        ({"x0": torch.ones(1, 4, 4)}, "came back as"),
+        ({"iteration": "anderson"}, "got 'anderson'"),
+        ({"iteration": Anderson}, "Anderson"),
+        ({"tol": "1e-4"}, "are numbers"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_in_a_sentence(change: dict, message: str) -> None:
+    map = LeastSquares(Denoising(), torch.ones(1, 1, 4, 4)).gradient_step(1.0)
+    with pytest.raises(InputError, match=message):
+        solve(**{"map": map, "x0": torch.ones(1, 1, 4, 4)} | change)
+
+
+def test_what_is_no_map_is_told_how_to_become_one() -> None:
+    fidelity = LeastSquares(Denoising(), torch.ones(1, 3, 8, 8))
+    for build in (splittings.half_quadratic, forward_backward, splittings.douglas_rachford, splittings.admm):
+        with pytest.raises(InputError, match=r"got Euler: a denoiser becomes one by D\.at\(sigma\)"):
+            build(fidelity, catalogue.euler(), 1.0)
+    with pytest.raises(InputError, match="a depth is at least 1"):
+        Anderson(depth=0)

@@ -80,22 +80,22 @@ class Network(Denoiser):
         if x.ndim != 4 or x.shape[1] not in (1, 3) or not x.is_floating_point() or 0 in x.shape[2:]:
             raise InputError(f"a denoiser takes a float tensor (B, 1 or 3, H, W), got {x.dtype} {tuple(x.shape)}")
         level = self.levels(sigma, x)
-        recording = torch.jit.is_tracing() or torch.compiler.is_compiling()  # a check on values would not be recorded
-        if not recording and not bool(((level >= 0) & (level <= self.top * (1 + 1e-6))).all()):
-            worst = float(level.min() if float(level.min()) < 0 or math.isnan(float(level.min())) else level.max())
-            raise InputError(f"noise level {worst:g} is outside [0, {self.top:.4g}], the range of this denoiser")
         if x.shape[1] == 1:
             return self.denoise(x.expand(-1, 3, -1, -1), level).mean(1, keepdim=True)
         return self.denoise(x, level)
 
     def levels(self, sigma: float | Tensor, x: Tensor) -> Tensor:
-        """A number, or one per image, as (B,), of the type and on the device of x."""
+        """A number, or one per image, in [0, top]: as (B,), of the type and on the device of x."""
         if isinstance(sigma, Tensor) and sigma.numel() not in (1, len(x)):
             raise InputError(f"sigma is one number, or one for each of {len(x)} images, got {tuple(sigma.shape)}")
         if not isinstance(sigma, (Tensor, Real)):
             raise InputError(f"sigma is a number or a tensor, got {type(sigma).__name__} {sigma!r}")
         given = sigma if isinstance(sigma, Tensor) else float(sigma)
         level: Tensor = self._handle_sigma(given, batch_size=len(x), device=x.device, dtype=x.dtype)
+        recording = torch.jit.is_tracing() or torch.compiler.is_compiling()  # a check on values would not be recorded
+        if not recording and not bool(((level >= 0) & (level <= self.top * (1 + 1e-6))).all()):
+            worst = float(level.min() if float(level.min()) < 0 or math.isnan(float(level.min())) else level.max())
+            raise InputError(f"noise level {worst:g} is outside [0, {self.top:.4g}], the range of this denoiser")
         return level
 
     @property
@@ -128,6 +128,8 @@ class Network(Denoiser):
     def at(self, sigma: float | Tensor) -> Map:
         """The map x -> D(x, sigma) with its certificate, for the weights and the mode as they are now: with others, as
         far as torch counts writing, it refuses to go on. (``certificate`` sees changes by ``p.data``, too.)"""
+        if not isinstance(sigma, Tensor):
+            self.levels(sigma, torch.zeros(1))  # refuses what no picture could be denoised with
         certificate, stamp = self.certificate, self.stamp()
 
         def denoised(x: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pnpkit.errors import InputError
 from pnpkit.robust.classifier import Classifier
 
 
@@ -72,9 +73,29 @@ def logits64(classifier: Classifier, images: Tensor, batch: int = 500) -> Tensor
     return torch.cat([exact(chunk.to(device, torch.float64)).cpu() for chunk in images.split(batch)])
 
 
+def check_samples(classifier: Classifier, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Images in 0..1, each with the number of a class."""
+    if images.ndim != 4 or not images.is_floating_point():
+        raise InputError(f"images are floats (B, C, H, W) in 0..1, got {images.dtype} {tuple(images.shape)}")
+    if not bool(((images >= 0) & (images <= 1)).all()):
+        came = f"{float(images.min()):.4g} to {float(images.max()):.4g}"
+        raise InputError(f"images lie in 0..1, the units of the radii, got {came}: divide bytes by 255")
+    classes = len(classifier.head.weight)
+    if labels.shape != images.shape[:1] or labels.is_floating_point() or labels.dtype == torch.bool:
+        raise InputError(f"labels are {len(images)} integers, got {labels.dtype} {tuple(labels.shape)}")
+    if len(labels) == 0 or not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise InputError(f"expected images with labels from 0 to {classes - 1}, got {sorted(set(labels.tolist()))[:9]}")
+    return images, labels.long()
+
+
 def certify_samples(classifier: Classifier, images: Tensor, labels: Tensor, batch: int = 500) -> Certified:
-    """Radii of images (B, C, H, W) in 0..1; logits, gaps and norms in float64."""
-    logits, labels = logits64(classifier, images, batch), labels.cpu()
+    """Radii of images (B, C, H, W) in 0..1, labels (B,) of integers; logits, gaps and norms in float64.
+
+    Raises:
+        InputError: other images, of which a radius in these units would say nothing, or labels that are no classes.
+    """
+    images, labels = check_samples(classifier, torch.as_tensor(images), torch.as_tensor(labels).cpu())
+    logits = logits64(classifier, images, batch)
     predictions, gaps = logits.argmax(1), classifier.gaps()
     return Certified(
         predictions,

@@ -90,8 +90,8 @@ def card_of(name: str) -> ClassifierCard:
 def place_of(name: str) -> Path:
     """Where the classifier is."""
     names = sorted(path.parent.name for path in FOLDER.glob(f"*/{CARD}"))
-    if name not in names and not (Path(name) / CARD).is_file():
-        raise UnknownName("classifier", name, names)
+    if name not in names and not (isinstance(name, (str, Path)) and (Path(name) / CARD).is_file()):
+        raise UnknownName("classifier", str(name), names)
     return FOLDER / name if name in names else Path(name)
 
 
