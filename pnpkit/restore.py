@@ -69,7 +69,7 @@ def deblur(
         kernel: a spec (see ``kernels.parse``), an array, or ``auto``: none, a Gaussian, a motion, a disk or a
             free form is estimated, and the certificate then speaks of the estimated kernel.
         denoiser: a name of the registry, or a network. ``euler-fast`` restores nearly as well as ``euler`` in less of
-            the time. ``euler-guided``, which the command line takes, begins as that and then looks again, guided by
+            the time. ``euler-guided``, which the command line takes, restores and then looks again, guided by
             what it has; unless there is no blur, or it was estimated as a free form or with little confidence: what a
             wrong kernel leaves would pass for structure (docs/lab-book.md). With ``dncnn`` nothing is guaranteed.
         noise_level: standard deviation of the noise, 0..1 scale; None estimates it.
