@@ -64,7 +64,8 @@ class Picture:
     on what reading had to change. exif, icc: raw bytes or None. compression: root mean square error of the pixels that
     a JPEG's tables tell of, on the same scale; 0 for all others. density: pixels per unit across and down, and the unit
     as TIFF numbers it (1 none, 2 inch, 3 centimetre), or None. description: what a TIFF says of itself, the unit of
-    ImageJ's scale for instance. holes: what was not looked at, (H, W) booleans, where something was not.
+    ImageJ's scale for instance. holes: what was not looked at, (H, W) booleans, where something was not. planar: a TIFF
+    that keeps its colours one after the other.
     """
 
     pixels: np.ndarray
@@ -79,6 +80,7 @@ class Picture:
     density: tuple[float, float, int] | None = None
     description: str = ""
     holes: np.ndarray | None = None
+    planar: bool = False
 
 
 def read(path: str | os.PathLike[str], holes: np.ndarray | None = None, white: float | None = None) -> Picture:
@@ -296,7 +298,7 @@ def _read_tiff(path: Path, holes: np.ndarray | None, white: float | None) -> Pic
         if kind == "MINISWHITE":
             samples[..., 0], note = np.invert(samples[..., 0]), "white-is-zero converted to black-is-zero"
         if kind == "RGB" and len(stored) > 1:
-            note = f"{len(stored)} planes taken for the colours of one picture, and written as such"
+            note = f"{len(stored)} planes taken for the colours of one picture"
         if kind == "PALETTE":
             samples, note = (page.colormap >> 8).astype(np.uint8).T[samples[..., 0]], "palette converted to RGB"
         if dtype.kind == "b":
@@ -307,6 +309,7 @@ def _read_tiff(path: Path, holes: np.ndarray | None, white: float | None) -> Pic
         picture = _picture(path, samples, (note,), orientation, page.iccprofile, _raw(exif), holes, white)
         if not page.is_shaped:  # tifffile's own note on the shape is written anew
             picture = replace(picture, description=page.description)
+        picture = replace(picture, planar=len(stored) > 1)
         density = [page.tags.valueof(name) for name in ("XResolution", "YResolution")]
         return _dense(picture, density, page.tags.valueof("ResolutionUnit", _INCH), orientation)
 
@@ -384,7 +387,8 @@ def _texts(exif: bytes | None) -> list[tuple[int, bytes]]:
 def _write_tiff(file: BinaryIO, samples: np.ndarray, picture: Picture) -> None:
     kind = "rgb" if picture.pixels.ndim == 3 else "minisblack"
     extra = None if picture.alpha is None else ("unassalpha",)
-    planar = "contig" if samples.ndim == 3 else None
+    planar = None if samples.ndim == 2 else "separate" if picture.planar else "contig"
+    samples = samples.transpose(2, 0, 1) if planar == "separate" else samples
     density = (
         {} if picture.density is None else {"resolution": picture.density[:2], "resolutionunit": picture.density[2]}
     )

@@ -134,6 +134,8 @@ def test_planes_are_colours_and_it_is_said(tmp_path: Path) -> None:
     picture = images.read(tmp_path / "planes.tif")
     np.testing.assert_array_equal(picture.pixels, planes.transpose(1, 2, 0))
     assert "3 planes taken for the colours" in picture.notes[0]
+    images.write(tmp_path / "again.tif", picture)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "again.tif"), planes)
 
 
 def test_floats_with_zero_for_white_are_refused_for_what_they_are(tmp_path: Path) -> None:
