@@ -35,7 +35,7 @@ class InputError(PnpError, ValueError):
 class UnknownName(InputError):
     """A name that is not in a registry; the message holds the nearest one and all there are."""
 
-    def __init__(self, what: str, name: str, names: Iterable[str]):
+    def __init__(self, what: str, name: object, names: Iterable[str]):
         known = sorted(names)
         near = difflib.get_close_matches(str(name), known, n=1)
         hint = f"did you mean '{near[0]}'? " if near else ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ ERRORS = 10.59  # zeta(1.1), rounded up: the sum of (n + 1)^-1.1
 PART = 1 << 20  # numbers of a picture that Anderson's method works on at a time
 
 
+@runtime_checkable
 class Iteration(Protocol):
     """x_{k+1}, memory = next(k, x_k, T x_k, memory)."""
 

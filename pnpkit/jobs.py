@@ -174,7 +174,7 @@ class Job:
             return self.all_of(files, folder)
 
     def all_of(self, files: list[str], folder: bool) -> int:
-        """Restore the files, once their places are known to be apart; ``folder`` if they go into one."""
+        """Restore the files, each to its place; ``folder`` if they go into one."""
         make_folder(self.out, folder)
         if len(files) > 1:
             check_apart(files, [destination(name, self.out, self.word) for name in files])

@@ -156,8 +156,9 @@ def doubts(kernel: np.ndarray) -> str:
 
     A shake is where it is; but a point source that was cut out anew has its centre of mass at (h // 2, w // 2).
     """
-    places = [np.arange(size) - size // 2 for size in kernel.shape]
-    down, right = float(places[0] @ kernel.sum(1)), float(kernel.sum(0) @ places[1])
+    from scipy.ndimage import center_of_mass
+
+    down, right = (at - size // 2 for at, size in zip(center_of_mass(kernel), kernel.shape, strict=True))
     found = []
     if max(abs(down), abs(right)) >= SHIFTED:
         found.append(

@@ -54,7 +54,7 @@ class Settings:
             InputError: whatever no picture could be restored with.
         """
         if not isinstance(self.method, str) or self.method not in ITERATIONS:
-            raise UnknownName("method", str(self.method), ITERATIONS)
+            raise UnknownName("method", self.method, ITERATIONS)
         iteration: Iteration = ITERATIONS[self.method]()
         network = open_denoiser(self.denoiser, choose_device(self.device))
         check_splitting(self)

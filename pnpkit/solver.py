@@ -220,7 +220,7 @@ def solve(
 def check_run(map: Map, x0: Tensor, iteration: Iteration, tol: float, max_steps: int) -> None:
     """Refuse what cannot be run."""
     checked(map)
-    if isinstance(iteration, (str, type)) or not hasattr(iteration, "next"):
+    if isinstance(iteration, type) or not isinstance(iteration, Iteration):
         raise InputError(f"expected an iteration, Picard() or Anderson() for instance, got {iteration!r}")
     if not (isinstance(tol, Real) and isinstance(max_steps, Real)):
         raise InputError(f"tol and max_steps are numbers, got {tol!r}, {max_steps!r}")
@@ -333,9 +333,9 @@ class Watch:
         self.sizes.append(sizes)
         self.first = self.first or gaps
         relative = []
+        least = self.eps if self.pace < 1 else 0.0  # of a short step, rounding may have taken all that there was
         for index, (gap, size) in enumerate(zip(gaps, sizes, strict=True)):
-            least = self.eps if self.pace < 1 else 0.0  # of a short step, rounding may have taken all that there was
-            relative.append(max(gap / max(size, 1e-30) if gap else 0.0, least) / self.pace)
+            relative.append(max(gap / max(size, 1e-30), least) / self.pace)
             if self.statuses[index] is None:
                 unit = math.sqrt(x[index].numel())
                 rounding = 100 * self.eps * max(size, unit) + 2 * self.error * unit
@@ -351,5 +351,6 @@ class Watch:
             return Status.CONVERGED
         if self.covered is None:
             return Status.DIVERGED if gap > GROWTH_LIMIT * self.smallest[index] + rounding else None
+        # what rounding adds to every step adds up as the first residual does
         allowed = self.covered.allowed(self.looks[index], self.first[index] + rounding, self.smallest[index])
         return Status.FALSIFIED if gap > allowed * (1 + RISE_LIMIT) + rounding else None

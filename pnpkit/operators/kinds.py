@@ -19,17 +19,9 @@ def is_kind(operator: LinearPhysics, kind: type) -> bool:
     """Whether the operator is a ``kind`` and computes as one: a subclass with an A of its own is another operator."""
     own = type(operator)
     same = (getattr(own, name, None) is getattr(kind, name, None) for name in MODEL)
-    replaced = any(name in vars(operator) for name in MODEL) or was_handed_functions(operator)
-    return isinstance(operator, kind) and all(same) and not replaced
-
-
-def was_handed_functions(operator: LinearPhysics) -> bool:
-    """Whether U or V of a decomposition are functions that someone gave to deepinv's constructor."""
-    return isinstance(operator, DecomposablePhysics) and any(
-        getattr(type(operator), name) is getattr(DecomposablePhysics, name)
-        and not str(getattr(getattr(operator, f"_{name}"), "__module__", "")).startswith(ORTHONORMAL)
-        for name in MODEL[2:]
-    )
+    replaced = any(name in vars(operator) for name in MODEL)
+    handed = isinstance(operator, DecomposablePhysics) and orthonormal_premises(operator) != ()
+    return isinstance(operator, kind) and all(same) and not (replaced or handed)
 
 
 def is_decomposed(operator: LinearPhysics) -> bool:
@@ -45,7 +37,7 @@ def orthonormal_premises(operator: LinearPhysics) -> tuple[str, ...]:
         method = getattr(type(operator), name)
         if method is getattr(DecomposablePhysics, name):  # which calls the function that it was given
             method = getattr(operator, f"_{name}")
-        return name not in vars(operator) and method.__module__.startswith(ORTHONORMAL)
+        return name not in vars(operator) and str(getattr(method, "__module__", "")).startswith(ORTHONORMAL)
 
     if all(known(name) for name in MODEL[2:]):
         return ()

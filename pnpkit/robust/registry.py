@@ -91,7 +91,7 @@ def place_of(name: str) -> Path:
     """Where the classifier is."""
     names = sorted(path.parent.name for path in FOLDER.glob(f"*/{CARD}"))
     if name not in names and not (isinstance(name, (str, Path)) and (Path(name) / CARD).is_file()):
-        raise UnknownName("classifier", str(name), names)
+        raise UnknownName("classifier", name, names)
     return FOLDER / name if name in names else Path(name)
 
 
