@@ -18,19 +18,24 @@ from deepinv.utils import TensorList
 from torch import Tensor
 
 from pnpkit import proximal
-from pnpkit.ecosystem import as_map, from_prior
 from pnpkit.errors import InputError
 from pnpkit.fidelity import Fidelity, LeastSquares
-from pnpkit.iterations import Fista, Iteration
+from pnpkit.interop import as_map, from_prior
 from pnpkit.maps import Map
 from pnpkit.networks.base import Network
-from pnpkit.operators import from_matrix
-from pnpkit.operators.matrix import MatrixPhysics, ScipyPhysics, real
-from pnpkit.solver import Result, Step, solve
-from pnpkit.splittings import forward_backward, penalised
+from pnpkit.numerics.arrays import real
+from pnpkit.operators.matrix import MatrixPhysics, ScipyPhysics, from_matrix
+from pnpkit.solvers.iterations import Fista, Iteration
+from pnpkit.solvers.loop import solve
+from pnpkit.solvers.result import Result, Step
+from pnpkit.solvers.splittings import forward_backward, penalised
 
 Operator: TypeAlias = Any  # a LinearPhysics, a matrix (numpy or torch) or a scipy LinearOperator
+
+
 Measurement: TypeAlias = np.ndarray | Tensor | TensorList
+
+
 Callback = Callable[[Step], None]
 
 
@@ -52,7 +57,7 @@ def proximal_gradient(
         y: what A gives, floats: (m,) for a matrix, (B, C, H, W) for physics, a ``TensorList`` for a stack of physics;
             the result is an array where y is one.
         prox: tau -> the proximal map of tau g, e.g. ``lambda tau: proximal.soft_threshold(tau * 0.1)``; or a deepinv
-            prior g (``ecosystem.from_prior``).
+            prior g (``interop.from_prior``).
         tau: step in (0, 2/L); default 1.9/L.
         iteration: default Picard.
         tol, max_steps, callback: see ``solve``.

@@ -18,16 +18,9 @@ from pnpkit import certificates
 from pnpkit.certificates import Certificate, Kind, Side
 from pnpkit.errors import InputError, StepSizeError, one_line
 from pnpkit.maps import Map
-from pnpkit.operators import normal
-from pnpkit.operators.kinds import state, unchanged
-from pnpkit.operators.norms import (
-    NormBound,
-    check_stack,
-    measured_norm,
-    norm_bound,
-    smallest_singular_value,
-    squares,
-)
+from pnpkit.operators import normal_equations
+from pnpkit.operators.integrity import state, unchanged
+from pnpkit.operators.norms import NormBound, check_stack, measured_norm, norm_bound, smallest_singular_value, squares
 
 REFUTING, SLACK = 10, 1e-4  # steps of power iteration that may refute a bound, never prove one; and their rounding
 
@@ -207,19 +200,19 @@ class LeastSquares(Fidelity):
         """prox_{tau f}(x) = argmin_u f(u) + 1/(2 tau) ||u - x||^2, for any tau > 0: firmly nonexpansive.
 
         In closed form where the physics has a singular value decomposition; otherwise by conjugate gradients to a
-        proven error, which is named as a premise; see ``operators.normal``. The proof needs no norm of A; how large the
-        error may be is counted by tau L.
+        proven error, which is named as a premise; see ``operators.normal_equations``. The proof needs no norm of A;
+        how large the error may be is counted by tau L.
         """
         dtype = (self.y[0] if isinstance(self.y, TensorList) else self.y).dtype
         if not 0 < float(torch.as_tensor(tau, dtype=dtype)) < math.inf:
             raise InputError(f"a proximal map needs a finite tau > 0, got {tau}")
-        closed = normal.is_closed(self.operator)
+        closed = normal_equations.is_closed(self.operator)
         method = f"proximal map of a convex function, tau = {tau:.6g}, " + ("closed form" if closed else "iterative")
-        premises = normal.premises(self.operator, tau * self.L, dtype)
+        premises = normal_equations.premises(self.operator, tau * self.L, dtype)
         if premises and not closed and self.side is not Side.PROVEN:
             premises += (f"that error counts on ||A||^2 = {self.L:.4g}, which was only measured",)
         certificate = Certificate("prox tau f", 1.0, 0.5, Side.PROVEN, method, premises, kind=Kind.PROX)
-        point = normal.proximal_point(self.model(), self.y, tau, self.L)
+        point = normal_equations.proximal_point(self.model(), self.y, tau, self.L)
 
         def nearest(x: Tensor) -> Tensor:
             self.model()  # refuses an operator that was changed
@@ -230,7 +223,7 @@ class LeastSquares(Fidelity):
             certificate,
             objective=lambda x: tau * self.value(x),
             pace=self.pace(tau),
-            error=0.0 if closed else normal.error(tau * self.L, dtype),
+            error=0.0 if closed else normal_equations.error(tau * self.L, dtype),
         )
 
 

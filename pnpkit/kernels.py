@@ -16,13 +16,23 @@ from pathlib import Path
 import numpy as np
 
 from pnpkit.errors import InputError
-from pnpkit.files import write_whole
+from pnpkit.machine.files import write_whole
 
 MAX_SIZE = 501  # pixels along an axis: far above any blur worth undoing, so that a typo does not eat the memory
+
+
 FORMS = "gaussian:SIGMA, motion:LENGTH,ANGLE, disk:RADIUS, box:SIZE, or a file (.npy .png .tif .tiff .bmp)"
+
+
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
+
+
 SAVE_SUFFIXES = (".npy", ".png")
+
+
 SHIFTED, BACKGROUND = 1.0, 0.01  # of a measured kernel: px off its middle, and the rim's least share of the peak
+
+
 ESTIMATE = "pnpkit estimate"  # the key of the text in a PNG that says how an estimated kernel came about
 
 

@@ -14,14 +14,15 @@ import torch
 from deepinv.physics import LinearPhysics
 from torch import Tensor
 
-from pnpkit import total_variation as tv
 from pnpkit.certificates import Certificate, Kind, Side
-from pnpkit.conjugate_gradients import length
 from pnpkit.errors import InputError
 from pnpkit.maps import Map
-from pnpkit.operators import norm_bound, normal
-from pnpkit.operators.kinds import state, unchanged
-from pnpkit.wavelets import Basis
+from pnpkit.numerics.conjugate_gradients import length
+from pnpkit.numerics.total_variation import premise, proximal_map, variation
+from pnpkit.numerics.wavelets import Basis
+from pnpkit.operators import normal_equations
+from pnpkit.operators.integrity import state, unchanged
+from pnpkit.operators.norms import norm_bound
 
 
 def indicator(x: Tensor) -> Tensor:
@@ -210,7 +211,7 @@ def data_ball(operator: LinearPhysics, y: Tensor, radius: float) -> Map:
 
     Args:
         operator: deepinv physics. Where u(g) has no closed form (circular blurs, masks and matrices have one) the
-            exactness of the solver is a premise, see ``operators.normal``.
+            exactness of the solver is a premise, see ``operators.normal_equations``.
         y: (B, ...) measurements, or one for all images.
         radius: > 0; about sqrt(number of pixels) * noise level.
 
@@ -231,9 +232,11 @@ def data_ball(operator: LinearPhysics, y: Tensor, radius: float) -> Map:
     start = operator.A_adjoint(y)
     weight = max(_enter(operator, start[i : i + 1], y[i : i + 1], radius, square)[1] for i in range(len(y)))
     map = _prox(f"proj data ball {radius:.6g}", project)
-    if normal.is_closed(operator):
-        return replace(map, certificate=replace(map.certificate, premises=normal.premises(operator, 0.0, y.dtype)))
-    error = SLOPPY * normal.error(weight * square, y.dtype)
+    if normal_equations.is_closed(operator):
+        return replace(
+            map, certificate=replace(map.certificate, premises=normal_equations.premises(operator, 0.0, y.dtype))
+        )
+    error = SLOPPY * normal_equations.error(weight * square, y.dtype)
     premises = (
         f"the solver inside is exact: from A^T y its error is about {error:.1g} (root mean square), no bound is known",
     )
@@ -251,17 +254,17 @@ def _enter(operator: LinearPhysics, z: Tensor, y: Tensor, radius: float, square:
             return u, float(weight)
         pulled = operator.A_adjoint(residual)
         if float(weight) > 0:
-            pulled = normal.proximal_point(operator, nothing, weight, square)(pulled)
+            pulled = normal_equations.proximal_point(operator, nothing, weight, square)(pulled)
         slope = (residual * operator.A(pulled)).sum()  # -d/dg of ||residual||^2 / 2
         if not float(slope) > 0:
             break
         weight = weight + (size / radius - 1) * size.square() / slope
-        u = normal.proximal_point(operator, y, weight, square)(z)
+        u = normal_equations.proximal_point(operator, y, weight, square)(z)
     raise InputError(f"the data ball is empty: no image comes within {radius:.4g} of the measurement")
 
 
 def total_variation(weight: float, *, tolerance: float = 1e-4, max_steps: int = 5000) -> Map:
-    """prox of weight TV, isotropic and coupled over the colours (``pnpkit.total_variation``).
+    """prox of weight TV, isotropic and coupled over the colours (``numerics.total_variation``).
 
     The exact proximal map is firmly nonexpansive. What the inner solver leaves, at most ``tolerance`` (root mean
     square) by its duality gap, is not covered, and is listed as a premise.
@@ -269,8 +272,8 @@ def total_variation(weight: float, *, tolerance: float = 1e-4, max_steps: int = 
     weight = _positive("weight", weight)
     map = _prox(
         f"TV {weight:.6g}",
-        lambda z: tv.proximal_map(z, weight, tolerance, max_steps),
-        lambda x: weight * tv.variation(x),
+        lambda z: proximal_map(z, weight, tolerance, max_steps),
+        lambda x: weight * variation(x),
     )
-    premises = (tv.premise(tolerance, max_steps),)
+    premises = (premise(tolerance, max_steps),)
     return replace(map, certificate=replace(map.certificate, premises=premises), error=tolerance)

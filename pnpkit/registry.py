@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from pnpkit.certificates import Certificate
 from pnpkit.errors import CardError, InputError, UnknownName, one_line
-from pnpkit.files import read_verified, write_whole
+from pnpkit.machine.files import read_verified, write_whole
 
 if TYPE_CHECKING:
     from pnpkit.networks.base import Network
+
 
 WEIGHTS, CARD, DEEPINV = "weights.safetensors", "card.json", "deepinv:"
 
@@ -24,7 +25,7 @@ class Card:
 
     Attributes:
         name: its name in the registry.
-        architecture, arguments: build the network (``pnpkit.networks.build``).
+        architecture, arguments: build the network (``networks.architectures.build``).
         sha256: of the weights file.
         sigma_range: noise levels it was trained for and accepts.
         certificate: derived from the weights at export, see ``certify`` to derive it again.
@@ -106,7 +107,7 @@ def load_from(place: Path, card: Card) -> Network:
     """The network of a denoiser's folder, ready to use, with the certificate of its card."""
     from safetensors.torch import load
 
-    from pnpkit.networks import build
+    from pnpkit.networks.architectures import build
 
     data = read_verified(place / WEIGHTS, card.sha256)
     network = build(card.architecture, card.arguments)

@@ -13,7 +13,8 @@ from typing import Any
 
 from results import RESULTS, today, write_results
 
-from pnpkit import registry, restore
+from pnpkit import registry
+from pnpkit.laws import denoisers
 
 
 def main() -> None:
@@ -27,7 +28,7 @@ def main() -> None:
     results: dict[str, Any] = json.loads(store.read_text())["results"] if store.exists() else {}
     for name in args.names:
         found = {}
-        for level, outcome in restore.audit_denoiser(name, rounds=args.rounds, seed=args.seed):
+        for level, outcome in denoisers.audit_denoiser(name, rounds=args.rounds, seed=args.seed):
             alpha = round(outcome.averagedness, 5) if outcome.averagedness <= 1 else "not averaged"
             found[f"{255 * level:.0f}"] = {
                 "lipschitz": round(outcome.lipschitz, 6),

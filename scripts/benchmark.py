@@ -33,16 +33,21 @@ from results import RESULTS, today, write_results
 from skimage.restoration import denoise_tv_chambolle, unsupervised_wiener
 from torch import Tensor
 
-from pnpkit import certificates, hardware, images, kernels, registry, strength
+from pnpkit import certificates, kernels, registry
 from pnpkit.fidelity import LeastSquares
-from pnpkit.iterations import Anderson, Iteration, Picard
+from pnpkit.images import pixels
+from pnpkit.images.metrics import psnr
+from pnpkit.machine import probes
 from pnpkit.maps import Map
-from pnpkit.metrics import psnr
 from pnpkit.networks.base import Network
-from pnpkit.operators import blur
-from pnpkit.precision import rough_denoisers, solve_from
-from pnpkit.solver import Result, Step, solve
-from pnpkit.splittings import CONTINUATION, FORWARD_BACKWARD, HALF_QUADRATIC, SPLITTINGS, forward_backward
+from pnpkit.networks.half_precision import rough_denoisers
+from pnpkit.operators.blur import blur
+from pnpkit.restoration import plan
+from pnpkit.solvers.iterations import Anderson, Iteration, Picard
+from pnpkit.solvers.loop import solve
+from pnpkit.solvers.result import Result, Step
+from pnpkit.solvers.splittings import CONTINUATION, FORWARD_BACKWARD, HALF_QUADRATIC, SPLITTINGS, forward_backward
+from pnpkit.solvers.stages import solve_from
 
 NOISE, TOLERANCE = 2.55 / 255, 1e-4
 LEVELS = (1e-3, 1e-4, 1e-5)
@@ -94,12 +99,12 @@ def ours(
 ) -> dict[str, Any]:
     """A run of pnpkit from y."""
     network, split = registry.load_denoiser(name), SPLITTINGS[splitting]
-    (tau, sigma), clock = strength.by_rule(splitting, NOISE, network, fidelity), Clock()
+    (tau, sigma), clock = plan.by_rule(splitting, NOISE, network, fidelity), Clock()
     box = (0.0, 1.0)
     rough = split(fidelity, rough_denoisers(network), tau, sigma, box) if precision == "bfloat16" else None
     run = solve_from(
         rough,
-        split(fidelity, strength.inside(network), tau, sigma, box),
+        split(fidelity, plan.inside(network), tau, sigma, box),
         y,
         iteration=iteration,
         tol=tol,
@@ -113,7 +118,7 @@ def total_variation(fidelity: LeastSquares, y: Tensor, weight: float, limit: int
     """scikit-image's denoise_tv_chambolle after gradient steps of length 1 (an inexact proximal gradient method)."""
 
     def denoise(x: Tensor) -> Tensor:
-        return images.to_tensor(denoise_tv_chambolle(images.from_tensor(x), weight=weight, channel_axis=-1)).to(x)
+        return pixels.to_tensor(denoise_tv_chambolle(pixels.from_tensor(x), weight=weight, channel_axis=-1)).to(x)
 
     clock = Clock()
     backward = Map(denoise, certificates.nothing("denoise_tv_chambolle", "stops by its own rule"))
@@ -167,8 +172,8 @@ def evaluations(names: tuple[str, ...], x: Tensor, repeat: int) -> dict[str, dic
         times: dict[str, list[float]] = {"seconds": [], "bare": []}
         with torch.no_grad():
             for _ in range(repeat):
-                times["seconds"].append(hardware.seconds_of(lambda network=network: network(x, 0.05), 1))  # type: ignore[misc]
-                times["bare"].append(hardware.seconds_of(bare, 1))
+                times["seconds"].append(probes.seconds_of(lambda network=network: network(x, 0.05), 1))  # type: ignore[misc]
+                times["bare"].append(probes.seconds_of(bare, 1))
         found[name] = {key: float(np.median(values)) for key, values in times.items()}
         found[name]["ratio"] = found[name]["seconds"] / found[name]["bare"]
     return found
@@ -176,7 +181,7 @@ def evaluations(names: tuple[str, ...], x: Tensor, repeat: int) -> dict[str, dic
 
 def convolutions(network: Network, x: Tensor) -> Callable[[], Tensor]:
     """The convolutions of D(x, sigma) and nothing else, on random numbers."""
-    with torch.no_grad(), hardware.Convolutions() as seen:
+    with torch.no_grad(), probes.Convolutions() as seen:
         network(x, 0.05)
     layers = [
         (torch.rand(shape).contiguous(memory_format=torch.channels_last), torch.rand(kernel), padding)
@@ -216,7 +221,7 @@ def main() -> None:
     kernel = kernels.load(args.kernels / "levin09_1.npy")
     blurred = np.stack([scipy.ndimage.convolve(clean[..., c], kernel, mode="wrap") for c in range(3)], -1)
     np.random.seed(0)
-    y = images.to_tensor(blurred + NOISE * np.random.standard_normal(blurred.shape))
+    y = pixels.to_tensor(blurred + NOISE * np.random.standard_normal(blurred.shape))
     single = evaluations(("euler", "euler-fast", "dncnn"), y, args.repeat)
     print(single, flush=True)
     rows = {}
@@ -225,7 +230,7 @@ def main() -> None:
             continue
         found = median_of(method, args.runs)
         rows[name] = {k: v for k, v in found.items() if k != "x"}
-        rows[name]["psnr"] = psnr(images.from_tensor(found["x"]).clip(0, 1), clean)
+        rows[name]["psnr"] = psnr(pixels.from_tensor(found["x"]).clip(0, 1), clean)
         print(name, rows[name], flush=True)
     store(args, rows, single)
 
@@ -235,7 +240,7 @@ def methods(kernel: np.ndarray, y: Tensor, limit: int) -> dict[str, Callable[[],
     operator = blur(kernel, "circular", (y.shape[-2], y.shape[-1]))
     fidelity = LeastSquares(operator, y)
     dncnn = registry.load_denoiser("dncnn")
-    sigma = strength.strength_for(NOISE, 1.0, dncnn)
+    sigma = plan.strength_for(NOISE, 1.0, dncnn)
     both, half = CONTINUATION, HALF_QUADRATIC
     splittings = {"": both, "half-quadratic, ": half, "forward-backward, ": FORWARD_BACKWARD}
     accelerated = {

@@ -20,8 +20,10 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (the backend is chosen first)
 from results import stamp, write_results  # noqa: E402
 
-from pnpkit import images, kernels, restore  # noqa: E402
-from pnpkit.metrics import psnr  # noqa: E402
+from pnpkit import kernels
+from pnpkit.images import files
+from pnpkit.images.metrics import psnr
+from pnpkit.restoration import deblur, simulate
 
 ROOT = Path(__file__).parent.parent
 PICTURES, FIGURES = ROOT / "data" / "images", ROOT / "docs" / "figures"
@@ -33,7 +35,7 @@ def restorations(blurred: np.ndarray, kernel: np.ndarray, denoiser: str, steps: 
     """The same frame under three assumptions on what is outside of it."""
 
     def run(y: np.ndarray, boundary: str) -> np.ndarray:
-        found = restore.deblur(
+        found = deblur.deblur(
             y, kernel, denoiser=denoiser, noise_level=NOISE, boundary=boundary, max_steps=steps, tol=1e-4
         )
         return np.asarray(found.image)
@@ -79,9 +81,9 @@ def main() -> None:
     rows, columns = (n // 2 for n in kernel.shape)
     table: dict[str, dict[str, dict[str, float]]] = {}
     for name in NAMES:
-        scene = images.read(PICTURES / f"{name}.png").pixels
+        scene = files.read(PICTURES / f"{name}.png").pixels
         sharp = scene[rows:-rows, columns:-columns]
-        blurred = restore.simulate(scene, kernel, NOISE)
+        blurred = simulate.simulate(scene, kernel, NOISE)
         found = {"blurred": blurred, **restorations(blurred, kernel, args.denoiser, args.steps)}
         table[name] = {way: scores(picture, sharp, max(kernel.shape)) for way, picture in found.items()}
         print(name, table[name], flush=True)

@@ -25,11 +25,11 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (the backend is chosen first)
 from results import today, write_results  # noqa: E402
 
-from pnpkit.files import write_whole  # noqa: E402
-from pnpkit.robust import datasets  # noqa: E402
-from pnpkit.robust.classifier import Classifier, ClassifierConfig  # noqa: E402
-from pnpkit.robust.fitting import FitConfig, fit  # noqa: E402
-from pnpkit.robust.radii import certify_samples  # noqa: E402
+from pnpkit.machine.files import write_whole
+from pnpkit.robust import datasets
+from pnpkit.robust.classifier import Classifier, ClassifierConfig
+from pnpkit.robust.fitting import FitConfig, fit
+from pnpkit.robust.radii import certify_samples
 
 ROOT = Path(__file__).parent.parent
 LEVELS = {"mnist": (0.5, 1.0, 1.58), "fashion-mnist": (0.3, 0.5, 1.0), "synthetic": (0.5, 1.0)}

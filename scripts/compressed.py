@@ -20,9 +20,12 @@ from PIL import Image
 from results import stamp, write_results
 from tqdm import tqdm
 
-from pnpkit import images, kernels, restore
+from pnpkit import kernels
 from pnpkit.blind.general import likeness
-from pnpkit.metrics import psnr
+from pnpkit.images import files
+from pnpkit.images.metrics import psnr
+from pnpkit.images.picture import Picture
+from pnpkit.restoration import blur_kernel, deblur, simulate
 
 NOISE = 0.005
 FORMATS: dict[str, dict[str, Any]] = {
@@ -44,10 +47,10 @@ def cases(data: Path) -> list[tuple[str, str, np.ndarray | None]]:
     ]
 
 
-def saved(pixels: np.ndarray, path: Path, options: dict[str, Any]) -> images.Picture:
+def saved(pixels: np.ndarray, path: Path, options: dict[str, Any]) -> Picture:
     """Written in 8 bits and read again."""
     Image.fromarray((255 * pixels.clip(0, 1)).round().astype(np.uint8)).save(path, **options)
-    return images.read(path)
+    return files.read(path)
 
 
 def main() -> None:
@@ -58,18 +61,18 @@ def main() -> None:
     args = parser.parse_args()
     rows: list[dict[str, Any]] = []
     for name, what, kernel in tqdm(cases(args.data)):
-        scene = images.read(args.data / "bsds500" / "val" / f"{name}.jpg").pixels
-        blurred = restore.simulate(scene, np.ones((1, 1)) if kernel is None else kernel, NOISE)
+        scene = files.read(args.data / "bsds500" / "val" / f"{name}.jpg").pixels
+        blurred = simulate.simulate(scene, np.ones((1, 1)) if kernel is None else kernel, NOISE)
         for form, options in FORMATS.items():
             with tempfile.TemporaryDirectory() as folder:
                 picture = saved(blurred, Path(folder) / f"a.{form[:4].strip()}", options)
-            found = restore.estimate_kernel(picture.pixels, compression=picture.compression)
+            found = blur_kernel.estimate_kernel(picture.pixels, compression=picture.compression)
             row: dict[str, Any] = {"picture": name, "made": what, "format": form, "found": found.spec}
             row |= {"confidence": found.confidence, "compression": picture.compression}
             if kernel is not None:
                 row["likeness"] = likeness(found.kernel, kernel)
             else:
-                run = restore.deblur(picture.pixels, found.kernel, denoiser=args.denoiser, max_steps=args.steps,
+                run = deblur.deblur(picture.pixels, found.kernel, denoiser=args.denoiser, max_steps=args.steps,
                                      compression=picture.compression)  # fmt: skip
                 row |= {"before": psnr(picture.pixels, scene), "after": psnr(run.image, scene)}
             rows.append(row)

@@ -38,19 +38,23 @@ from skimage.restoration import unsupervised_wiener, wiener
 from torch import Tensor
 from tqdm import tqdm
 
-from pnpkit import images, kernels, registry, strength
+from pnpkit import kernels, registry
 from pnpkit.blind import latent
 from pnpkit.fidelity import LeastSquares
-from pnpkit.iterations import Anderson, Iteration, Picard
+from pnpkit.images import pixels
+from pnpkit.images.metrics import psnr
 from pnpkit.maps import Map
-from pnpkit.metrics import psnr
-from pnpkit.networks import Network
+from pnpkit.networks.base import Network
 from pnpkit.networks.guided import Given
-from pnpkit.operators import blur
-from pnpkit.precision import rough_denoisers
-from pnpkit.problem import GUIDE, looks_of
-from pnpkit.solver import Step, solve
-from pnpkit.splittings import CONTINUATION, SPLITTINGS
+from pnpkit.networks.half_precision import rough_denoisers
+from pnpkit.networks.tiles import looks_of
+from pnpkit.operators.blur import blur
+from pnpkit.restoration import plan
+from pnpkit.restoration.defaults import GUIDE
+from pnpkit.solvers.iterations import Anderson, Iteration, Picard
+from pnpkit.solvers.loop import solve
+from pnpkit.solvers.result import Step
+from pnpkit.solvers.splittings import CONTINUATION, SPLITTINGS
 
 TV_STEPS = 500
 TV_WEIGHTS = {n: tuple(c * 2 ** (j / 2) for j in range(-2, 3)) for n, c in ((2.55, 2e-3), (7.65, 1e-2), (12.75, 2e-2))}
@@ -72,10 +76,10 @@ def run(map: Map, x: Tensor, clean: np.ndarray, iteration: Iteration, tol: float
     scores: list[float] = []
 
     def watch(step: Step) -> None:
-        scores.append(psnr(images.from_tensor(step.x), clean))
+        scores.append(psnr(pixels.from_tensor(step.x), clean))
 
     result = solve(map, x, iteration=iteration, tol=tol, max_steps=steps, callback=watch)
-    last = psnr(images.from_tensor(result.x), clean)
+    last = psnr(pixels.from_tensor(result.x), clean)
     found = {"psnr": last, "peak": max(scores), "steps": result.steps, "residual": result.residuals[-1]}
     return found, result.x
 
@@ -108,19 +112,19 @@ def with_denoiser(name: str, steps: int, watched: int, half: bool = False) -> Ca
     splitting = tail if tail in SPLITTINGS else CONTINUATION
     first, second = looks_of(network)
     proven = first.certificate.averaged
-    at = rough_denoisers if half and not proven else strength.inside
+    at = rough_denoisers if half and not proven else plan.inside
 
     def method(y: np.ndarray, fidelity: LeastSquares, clean: np.ndarray, kernel: np.ndarray, noise: float) -> dict:
-        tau, sigma = strength.by_rule(splitting, noise / 255, network, fidelity)
+        tau, sigma = plan.by_rule(splitting, noise / 255, network, fidelity)
 
         def look(denoiser: Network, x: Tensor, tol: float) -> tuple[dict, Tensor]:
             map = SPLITTINGS[splitting](fidelity, at(denoiser), tau, sigma, (0.0, 1.0))
             return run(map, x, clean, Anderson() if proven else Picard(), tol, steps if proven else watched)
 
-        found, x = look(first, images.to_tensor(y), 1e-4 if second is None else GUIDE)
+        found, x = look(first, pixels.to_tensor(y), 1e-4 if second is None else GUIDE)
         if second is None:
             return found
-        again, _ = look(Given(second, x, strength.hint_for(x, noise / 255, first, fidelity)), x, 1e-4)
+        again, _ = look(Given(second, x, plan.hint_for(x, noise / 255, first, fidelity)), x, 1e-4)
         return {
             **again,
             "peak": max(found["peak"], again["peak"]),
@@ -208,7 +212,7 @@ class Work:
         rows: list[tuple[str, dict[str, Any]]] = []
         for label, kernel in blurs_in(args.kernels).items():
             y = degrade(clean, kernel, noise)
-            fidelity = LeastSquares(blur(kernel, "circular", clean.shape[:2]), images.to_tensor(y))
+            fidelity = LeastSquares(blur(kernel, "circular", clean.shape[:2]), pixels.to_tensor(y))
             found = {"degraded": by_channel(np.asarray, y, clean)}
             if self.weight is not None:
                 found |= filters(y, clean, kernel, WIENER_BALANCE[noise])

@@ -33,14 +33,14 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (the backend is chosen first)
 from results import today, write_results  # noqa: E402
 
-from pnpkit.certificates import Side  # noqa: E402
-from pnpkit.files import write_whole  # noqa: E402
-from pnpkit.robust import datasets, registry  # noqa: E402
-from pnpkit.robust.classifier import Classifier, ClassifierConfig  # noqa: E402
-from pnpkit.robust.datasets import Split  # noqa: E402
-from pnpkit.robust.evaluation import Report, evaluate  # noqa: E402
-from pnpkit.robust.fitting import FitConfig, fit  # noqa: E402
-from pnpkit.robust.pgd import Attack  # noqa: E402
+from pnpkit.certificates import Side
+from pnpkit.machine.files import write_whole
+from pnpkit.robust import datasets, registry
+from pnpkit.robust.classifier import Classifier, ClassifierConfig
+from pnpkit.robust.datasets import Split
+from pnpkit.robust.evaluation import Report, evaluate
+from pnpkit.robust.fitting import FitConfig, fit
+from pnpkit.robust.pgd import Attack
 
 ROOT = Path(__file__).parent.parent
 STYLE = Path(__file__).parent / "lecture.mplstyle"

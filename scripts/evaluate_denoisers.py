@@ -25,8 +25,9 @@ import torch
 from results import RESULTS, today, write_results
 from tqdm import tqdm
 
-from pnpkit import images, registry
-from pnpkit.metrics import psnr, ssim
+from pnpkit import registry
+from pnpkit.images import pixels
+from pnpkit.images.metrics import psnr, ssim
 
 LEVELS = (5, 15, 25, 50)
 CBSD68 = ("101085", "351093", {"102061", "156065"})  # first and last name; one of those in between does not belong
@@ -49,7 +50,7 @@ def evaluate(name: str, pictures: dict[str, np.ndarray], level: int) -> dict[str
         started = time.perf_counter()
         if network is not None:
             with torch.no_grad():
-                out = images.from_tensor(network(images.to_tensor(noisy), level / 255))
+                out = pixels.from_tensor(network(pixels.to_tensor(noisy), level / 255))
         else:
             out = noisy
         scores.append((psnr(out, clean), ssim(out, clean), time.perf_counter() - started))

@@ -23,9 +23,10 @@ import matplotlib.pyplot as plt  # noqa: E402  (the backend is chosen first)
 from results import stamp, write_results  # noqa: E402
 
 import pnpkit  # noqa: E402
-from pnpkit import cli, images  # noqa: E402
-from pnpkit.metrics import psnr  # noqa: E402
-from pnpkit.problem import Restoration  # noqa: E402
+from pnpkit.images import files
+from pnpkit.images.metrics import psnr
+from pnpkit.restoration import defaults
+from pnpkit.restoration.result import Restoration
 
 ROOT = Path(__file__).parent.parent
 PICTURES, FIGURES = ROOT / "data" / "images", ROOT / "docs" / "figures"
@@ -47,23 +48,23 @@ Task = tuple[np.ndarray, np.ndarray, Restoration, dict[str, float]]
 def tasks() -> dict[str, Task]:
     """Per task: the sharp picture, what was given at its size, the restoration, and PSNR (dB) of what else there is."""
     rng = np.random.default_rng(0)
-    coffee, astronaut, cat = (images.read(PICTURES / f"{n}.png").pixels for n in ("coffee", "astronaut", "cat"))
+    coffee, astronaut, cat = (files.read(PICTURES / f"{n}.png").pixels for n in ("coffee", "astronaut", "cat"))
     found: dict[str, Task] = {}
 
     mask = scratches(coffee.shape[:2], 40, rng)
     noisy = coffee + 0.01 * rng.standard_normal(coffee.shape)
-    run = pnpkit.inpaint(noisy, mask, denoiser=cli.ONCE)
+    run = pnpkit.inpaint(noisy, mask, denoiser=defaults.ONCE)
     found["inpaint"] = (coffee, np.where(mask[..., None], 0, noisy), run, {})
 
     rows, columns = (n // 2 * 2 for n in astronaut.shape[:2])
     sharp = astronaut[:rows, :columns]
     small = sharp.reshape(rows // 2, 2, columns // 2, 2, 3).mean((1, 3))
-    run = pnpkit.upscale(small, 2, denoiser=cli.GUIDED)
+    run = pnpkit.upscale(small, 2, denoiser=defaults.GUIDED)
     bicubic = resize(small, sharp.shape[:2], order=3, mode="edge")
     found["upscale"] = (sharp, small.repeat(2, 0).repeat(2, 1), run, {"bicubic": psnr(bicubic, sharp)})
 
     noisy = cat + 0.08 * rng.standard_normal(cat.shape)
-    found["denoise"] = (cat, noisy, pnpkit.denoise(noisy, denoiser=cli.ONCE), {})
+    found["denoise"] = (cat, noisy, pnpkit.denoise(noisy, denoiser=defaults.ONCE), {})
     return found
 
 

@@ -19,8 +19,13 @@ from typing import Any
 from results import today
 from safetensors import safe_open
 
-from pnpkit import registry, training
-from pnpkit.networks import NETWORKS, Euler, Network, build, growth
+from pnpkit import registry
+from pnpkit.networks.architectures import NETWORKS, build
+from pnpkit.networks.base import Network
+from pnpkit.networks.euler import Euler
+from pnpkit.training import growth
+from pnpkit.training.config import TrainingConfig
+from pnpkit.training.run import Run, finish
 
 PAPERS = {
     "euler": "Sherry, Celledoni, Ehrhardt, Murari, Owren, Schoenlieb: Designing stable neural networks using convex "
@@ -37,17 +42,17 @@ PAPERS = {
 }
 
 
-def averaged(architecture: str, folder: Path, unfinished: bool) -> tuple[training.Run, dict[str, Any]]:
+def averaged(architecture: str, folder: Path, unfinished: bool) -> tuple[Run, dict[str, Any]]:
     """A run, its network with averaged weights and proven, and what its checkpoint tells of it."""
     checkpoint = folder / "checkpoint.safetensors"
     with safe_open(checkpoint, "pt") as file:
         meta = json.loads(file.metadata()["run"])
-    config = training.TrainingConfig(**meta["config"])
-    run = training.Run(build(architecture, meta["arguments"]), config)
+    config = TrainingConfig(**meta["config"])
+    run = Run(build(architecture, meta["arguments"]), config)
     run.load(checkpoint)
     if run.progress < 1 and not unfinished:
         raise SystemExit(f"{checkpoint} is {run.progress:.0%} of its schedule: --resume it to its end, or --unfinished")
-    training.finish(run)
+    finish(run)
     return run, meta
 
 

@@ -19,9 +19,11 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (the backend is chosen first)
 from results import RESULTS, stamp, write_results  # noqa: E402
 
-from pnpkit import images, kernels, restore  # noqa: E402
-from pnpkit.metrics import psnr  # noqa: E402
-from pnpkit.operators import blur  # noqa: E402
+from pnpkit import kernels
+from pnpkit.images import files, pixels
+from pnpkit.images.metrics import psnr
+from pnpkit.operators.blur import blur
+from pnpkit.restoration import deblur
 
 ROOT = Path(__file__).parent.parent
 PICTURES, FIGURES = ROOT / "data" / "images", ROOT / "docs" / "figures"
@@ -29,8 +31,8 @@ PICTURES, FIGURES = ROOT / "data" / "images", ROOT / "docs" / "figures"
 
 def naive_inverse(blurred: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     """Division by the gains of a circular blur: what ill-posedness does to noise."""
-    y = images.to_tensor(blurred)
-    return images.from_tensor(blur(kernel, "circular", blurred.shape[:2]).A_dagger(y)).clip(0, 1)
+    y = pixels.to_tensor(blurred)
+    return pixels.from_tensor(blur(kernel, "circular", blurred.shape[:2]).A_dagger(y)).clip(0, 1)
 
 
 def save(figure: plt.Figure, name: str) -> None:
@@ -44,12 +46,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300)
     args = parser.parse_args()
     kernel = kernels.load(PICTURES / "kernel.png")
-    blurred = images.read(PICTURES / "cat-blurred.png").pixels
+    blurred = files.read(PICTURES / "cat-blurred.png").pixels
     rows, columns = (n // 2 for n in kernel.shape)
-    sharp = images.read(PICTURES / "cat.png").pixels[rows:-rows, columns:-columns]
+    sharp = files.read(PICTURES / "cat.png").pixels[rows:-rows, columns:-columns]
 
     runs = {
-        name: restore.deblur(blurred, kernel, denoiser=name, method="picard", tol=0, max_steps=args.steps)
+        name: deblur.deblur(blurred, kernel, denoiser=name, method="picard", tol=0, max_steps=args.steps)
         for name in ("dncnn", "euler-fast")
     }
     panels = {

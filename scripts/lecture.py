@@ -33,7 +33,7 @@ from lecture_studies import flows, gradients, restoration, structures, sympnets 
 from lecture_studies.sheet import Sheet, comma_separated, markdown  # noqa: E402
 from results import today, write_results  # noqa: E402
 
-from pnpkit.files import write_whole  # noqa: E402
+from pnpkit.machine.files import write_whole
 
 ROOT = Path(__file__).parent.parent
 STYLE = Path(__file__).parent / "lecture.mplstyle"

@@ -20,8 +20,10 @@ import torch
 from results import RESULTS, today, write_results
 from scipy import ndimage, signal
 
-from pnpkit import images, kernels, restore
-from pnpkit.metrics import psnr
+from pnpkit import kernels
+from pnpkit.images import files
+from pnpkit.images.metrics import psnr
+from pnpkit.restoration import deblur
 
 BORDER, REACH = 15, 5  # pixels
 GIVEN_NOISE = 2.7 / 255  # what the measured kernels' errors act like: chosen on im1 with kernels 3 and 4
@@ -55,9 +57,9 @@ def turned_right(kernel: np.ndarray, blurred: np.ndarray, sharp: np.ndarray) -> 
 
 
 def one(blurred: np.ndarray, sharp: np.ndarray, kernel: np.ndarray, denoiser: str, steps: int) -> dict[str, object]:
-    given = restore.deblur(blurred, kernel, denoiser=denoiser, noise_level=GIVEN_NOISE, tol=TOL, max_steps=steps)
+    given = deblur.deblur(blurred, kernel, denoiser=denoiser, noise_level=GIVEN_NOISE, tol=TOL, max_steps=steps)
     started = time.perf_counter()
-    blind = restore.deblur(blurred, "auto", denoiser=denoiser, tol=TOL, max_steps=steps)
+    blind = deblur.deblur(blurred, "auto", denoiser=denoiser, tol=TOL, max_steps=steps)
     scores = [aligned_psnr(np.asarray(x), sharp) for x in (blurred, given.image, blind.image)]
     return {
         "blurred": round(scores[0], 2),
@@ -112,8 +114,8 @@ def main() -> None:
         for name in ("im1", "im2"):
             if f"{name} kernel {number}" in rows:
                 continue
-            sharp = images.read(args.data / "sharp" / f"{name}.png").pixels
-            blurred = images.read(args.data / "blurred" / f"{name}_kernel{number}_img.png").pixels
+            sharp = files.read(args.data / "sharp" / f"{name}.png").pixels
+            blurred = files.read(args.data / "blurred" / f"{name}_kernel{number}_img.png").pixels
             rows[f"{name} kernel {number}"] = one(
                 blurred, sharp, turned_right(kernel, blurred, sharp), args.denoiser, args.max_steps
             )

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from pnpkit.files import write_whole
+from pnpkit.machine.files import write_whole
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
 

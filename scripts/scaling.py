@@ -25,41 +25,43 @@ import numpy as np
 import torch
 from results import RESULTS, today, write_results
 
-from pnpkit import images, kernels, restore
+from pnpkit import kernels
+from pnpkit.images import files, picture
+from pnpkit.restoration import simulate
 
 ROOT = Path(__file__).parent.parent
 SHAPES = {1: (800, 1250), 4: (1600, 2500), 24: (4000, 6000)}  # megapixels -> rows, columns
 KERNEL, NOISE = "motion:9,30", 0.01
 
 
-def large(shape: tuple[int, int]) -> images.Picture:
+def large(shape: tuple[int, int]) -> picture.Picture:
     """The mirrored picture, blurred over the seams as one scene, with noise of its own in every pixel."""
-    base = images.read(ROOT / "data" / "images" / "astronaut.png").pixels
+    base = files.read(ROOT / "data" / "images" / "astronaut.png").pixels
     tile = np.concatenate([base, base[::-1]])
     tile = np.concatenate([tile, tile[:, ::-1]], axis=1)  # a period of an endless scene: blurring it is circular
-    blurred = restore.simulate(tile, kernels.parse(KERNEL), boundary="circular").astype(np.float32)
+    blurred = simulate.simulate(tile, kernels.parse(KERNEL), boundary="circular").astype(np.float32)
     times = [-(-size // period) for size, period in zip(shape, tile.shape[:2], strict=True)]
     pixels = np.tile(blurred, (*times, 1))[: shape[0], : shape[1]]
     pixels += NOISE * np.random.default_rng(0).standard_normal(pixels.shape, dtype=np.float32)
-    return images.Picture(pixels)
+    return picture.Picture(pixels)
 
 
 def measure(size: int, args: argparse.Namespace) -> dict[str, Any]:
     """One run of the command."""
     with tempfile.TemporaryDirectory() as folder:
         source, target, report = (str(Path(folder) / name) for name in ("in.tif", "out.tif", "r.json"))
-        images.write(source, large(SHAPES[size]))
+        files.write(source, large(SHAPES[size]))
         words = ["deblur", source, "--kernel", KERNEL, "--denoiser", args.denoiser, "--method", args.method]
         words += ["--max-memory", str(args.max_memory), "--max-steps", str(args.steps)]
         started = time.perf_counter()
-        command = [sys.executable, "-m", "pnpkit.cli", *words, "-o", target, "--json", report, "--quiet"]
+        command = [sys.executable, "-m", "pnpkit", *words, "-o", target, "--json", report, "--quiet"]
         process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - started
         if os.waitstatus_to_exitcode(status) != 0:
             raise SystemExit(f"pnpkit {' '.join(words)} failed")
         run = json.loads(Path(report).read_text())
-        shape = images.read(target).pixels.shape
+        shape = files.read(target).pixels.shape
     pixels, busy = shape[0] * shape[1] / 1e6, usage.ru_utime + usage.ru_stime
     return {
         "command": f"pnpkit {' '.join(words)}",

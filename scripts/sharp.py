@@ -16,8 +16,8 @@ import imageio.v3 as imageio
 import numpy as np
 from results import stamp, write_results
 
-from pnpkit import cli, restore
-from pnpkit.metrics import psnr
+from pnpkit.images.metrics import psnr
+from pnpkit.restoration import deblur, defaults
 
 ALIKE = 99.0  # dB: what is written for pictures that are the same
 
@@ -26,7 +26,7 @@ def one(sharp: np.ndarray, noise: float, number: int) -> dict[str, float | str]:
     """PSNR (dB) given and restored, and what was said of the blur."""
     noisy = sharp + noise * np.random.default_rng(number).standard_normal(sharp.shape)
     given = np.clip(np.round(noisy), 0, 255).astype(np.uint8)
-    run = restore.deblur(given, denoiser=cli.GUIDED)
+    run = deblur.deblur(given, denoiser=defaults.GUIDED)
     scores = {
         key: min(ALIKE, psnr(image / 255, sharp / 255))
         for key, image in (("given", given), ("restored", np.asarray(run.image)))

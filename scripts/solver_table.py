@@ -21,14 +21,18 @@ from deblurring_table import pictures
 from results import today, write_results
 from tqdm import tqdm
 
-from pnpkit import images, kernels, proximal, registry, restore, splittings, strength
+from pnpkit import kernels, proximal, registry
 from pnpkit.fidelity import LeastSquares
-from pnpkit.iterations import Anderson, Halpern, Iteration, KrasnoselskiiMann, Picard
+from pnpkit.images import pixels
+from pnpkit.images.metrics import psnr
 from pnpkit.maps import Map
-from pnpkit.metrics import psnr
-from pnpkit.networks import Network
-from pnpkit.operators import blur
-from pnpkit.solver import Step, solve
+from pnpkit.networks.base import Network
+from pnpkit.operators.blur import blur
+from pnpkit.restoration import plan, simulate
+from pnpkit.solvers import splittings
+from pnpkit.solvers.iterations import Anderson, Halpern, Iteration, KrasnoselskiiMann, Picard
+from pnpkit.solvers.loop import solve
+from pnpkit.solvers.result import Step
 
 TOLERANCES = (1e-3, 1e-4, 1e-5)
 NOISE = 2.55 / 255
@@ -36,8 +40,8 @@ NOISE = 2.55 / 255
 
 def by_continuation(fidelity: LeastSquares, network: Network) -> Map:
     """As ``pnpkit deblur`` has it."""
-    tau, sigma = strength.by_rule(splittings.CONTINUATION, NOISE, network, fidelity)
-    return splittings.continuation(fidelity, strength.inside(network), tau, sigma, (0, 1))
+    tau, sigma = plan.by_rule(splittings.CONTINUATION, NOISE, network, fidelity)
+    return splittings.continuation(fidelity, plan.inside(network), tau, sigma, (0, 1))
 
 
 def at_rule(network: Network) -> Map:
@@ -84,13 +88,13 @@ def main() -> None:
     rows: dict[str, dict[str, list]] = {s: {i: [] for i in ITERATIONS} for s in SPLITTINGS}
     apart: dict[str, float] = {}
     for crop in tqdm(pictures(args.data / "val", args.pictures, "crop128")):
-        y = images.to_tensor(restore.simulate(crop, kernel, NOISE, boundary="circular"))
+        y = pixels.to_tensor(simulate.simulate(crop, kernel, NOISE, boundary="circular"))
         fidelity = LeastSquares(blur(kernel, "circular", (128, 128)), y)
         for name, splitting in SPLITTINGS.items():
             ends = []
             for label, iteration in ITERATIONS.items():
                 found, x = measure(splitting(fidelity, network), y, iteration, args.max_steps)
-                rows[name][label].append(found | {"psnr": psnr(x, images.to_tensor(crop))})
+                rows[name][label].append(found | {"psnr": psnr(x, pixels.to_tensor(crop))})
                 if found["reached"][str(TOLERANCES[-1])] is not None:
                     ends.append(x)
             gaps = [float((a - b).square().mean().sqrt()) for a in ends for b in ends]

@@ -7,8 +7,8 @@ Centre crops of 128 x 128 of the first pictures of BSDS500, degraded as by ``deb
 2.55, 7.65, 12.75 of 255). Every strength in FACTORS times the closed rule runs to a residual of 1e-4; between them
 PSNR and discrepancy, ||A x - y||^2 / (s^2 N), are interpolated in log strength. ``best fixed`` is the factor with the
 best mean at a noise level, ``oracle`` the best factor of each picture, ``discrepancy`` where that is c, for the c of
-DISCREPANCIES with the best mean (in hindsight). ``sure`` is ``strength.by_sure`` and a run from its end; its cost
-is all of its evaluations over those of the closed rule's run.
+DISCREPANCIES with the best mean (in hindsight). ``sure`` is ``restoration.sure.by_sure`` and a run from its end; its
+cost is all of its evaluations over those of the closed rule's run.
 
 Writes docs/results/strength-rules.{json,md}, a section for each denoiser and split; on --split train the constant
 ``Sure.shrink`` is what the table calls implied.
@@ -27,15 +27,18 @@ from deblurring_table import degrade, pictures
 from results import RESULTS, stamp, write_results
 from tqdm import tqdm
 
-from pnpkit import images, kernels, registry, strength
+from pnpkit import kernels, registry
 from pnpkit.fidelity import LeastSquares
-from pnpkit.iterations import Anderson
+from pnpkit.images import pixels
+from pnpkit.images.metrics import psnr
 from pnpkit.maps import Map
-from pnpkit.metrics import psnr
 from pnpkit.networks.base import Network
-from pnpkit.operators import blur
-from pnpkit.solver import Result, solve
-from pnpkit.splittings import CONTINUATION, continuation
+from pnpkit.operators.blur import blur
+from pnpkit.restoration import plan, sure
+from pnpkit.solvers.iterations import Anderson
+from pnpkit.solvers.loop import solve
+from pnpkit.solvers.result import Result
+from pnpkit.solvers.splittings import CONTINUATION, continuation
 
 FACTORS = (0.5, 0.7, 1.0, 1.4, 2.0)
 NOISES = (2.55, 7.65, 12.75)
@@ -45,33 +48,33 @@ TOL, STEPS = 1e-4, 100
 
 def case(network: Network, clean: np.ndarray, kernel: np.ndarray, noise: float) -> dict[str, Any]:
     """One degraded picture under every rule."""
-    y, level = images.to_tensor(degrade(clean, kernel, noise)), noise / 255
+    y, level = pixels.to_tensor(degrade(clean, kernel, noise)), noise / 255
     fidelity = LeastSquares(blur(kernel, "circular", clean.shape[:2]), y)
-    tau = strength.penalty_for(level, network)
+    tau = plan.penalty_for(level, network)
 
     def map_at(data: LeastSquares, sigma: float) -> Map:
-        return continuation(data, strength.inside(network), tau, sigma, (0.0, 1.0))
+        return continuation(data, plan.inside(network), tau, sigma, (0.0, 1.0))
 
     def run(sigma: float, start: torch.Tensor) -> Result:
         return solve(map_at(fidelity, sigma), start, iteration=Anderson(), tol=TOL, max_steps=STEPS)
 
-    closed, start = strength.strength_for(level, tau, network, CONTINUATION), y.clamp(0, 1)
+    closed, start = plan.strength_for(level, tau, network, CONTINUATION), y.clamp(0, 1)
     runs = {1.0: run(closed, start)}
     for factor in (1.4, 2.0, 0.7, 0.5):  # a fixed point is where it is: each goes on from its neighbour
         neighbour = {1.4: 1.0, 2.0: 1.4, 0.7: 1.0, 0.5: 0.7}[factor]
         runs[factor] = run(factor * closed, runs[neighbour].x)
-    how = strength.SURE[CONTINUATION]
-    choice = strength.by_sure(fidelity, map_at, start, level, closed, network.top, how)
+    how = sure.SURE[CONTINUATION]
+    choice = sure.by_sure(fidelity, map_at, start, level, closed, network.top, how)
     end = run(choice.strength, choice.start)
-    least = strength.least_of_parabola([t[0] for t in choice.tried], [t[1] for t in choice.tried])
+    least = sure.least_of_parabola([t[0] for t in choice.tried], [t[1] for t in choice.tried])
     return {
-        "psnr": [psnr(images.from_tensor(runs[f].x), clean) for f in FACTORS],
+        "psnr": [psnr(pixels.from_tensor(runs[f].x), clean) for f in FACTORS],
         "discrepancy": [float(2 * fidelity.value(runs[f].x)) / level**2 / y.numel() for f in FACTORS],
         "closed": {"strength": closed, "evaluations": runs[1.0].steps},
         "sure": {
             "factor": choice.strength / closed,
             "least_risk_factor": least / closed,
-            "psnr": psnr(images.from_tensor(end.x), clean),
+            "psnr": psnr(pixels.from_tensor(end.x), clean),
             "evaluations": choice.evaluations + end.steps,
         },
     }
@@ -144,7 +147,7 @@ def store(name: str, args: argparse.Namespace, cases: dict[str, list[dict[str, A
     sections[f"{name}, {args.split}"] = {
         **about,
         "factors": FACTORS,
-        "rule": vars(strength.SURE[CONTINUATION]),
+        "rule": vars(sure.SURE[CONTINUATION]),
         "implied_shrink": implied_shrink([c for some in cases.values() for c in some]),
         "rules": {noise: compare(some) for noise, some in cases.items()},
         "cases": cases,

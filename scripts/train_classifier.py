@@ -28,7 +28,7 @@ import torch
 from results import today
 from tqdm import tqdm
 
-from pnpkit.files import write_whole
+from pnpkit.machine.files import write_whole
 from pnpkit.robust import datasets, registry
 from pnpkit.robust.classifier import Classifier, ClassifierConfig, round_to_half, secure
 from pnpkit.robust.fitting import FitConfig, fit

@@ -20,8 +20,12 @@ import imageio.v3 as imageio
 import torch
 from tqdm import tqdm
 
-from pnpkit import distributed, equilibrium, hardware, registry, training
-from pnpkit.networks import NETWORKS, build, growth
+from pnpkit import registry
+from pnpkit.machine import distributed, probes
+from pnpkit.networks.architectures import NETWORKS, build
+from pnpkit.training import growth, loop, objectives, steering
+from pnpkit.training.config import TrainingConfig
+from pnpkit.training.run import Run
 
 
 def pictures(*folders: Path) -> list:
@@ -45,7 +49,7 @@ def main() -> None:
     parser.add_argument("--tensorboard", action="store_true", help="also log there (needs the extra 'train')")
     parser.add_argument("--compile", nargs="?", const="activations", choices=("activations", "network"),
                         help="fuse the activations, or the whole network (needs a C++ compiler or Triton)")  # fmt: skip
-    for field in fields(training.TrainingConfig):
+    for field in fields(TrainingConfig):
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default)
     args = parser.parse_args()
     if args.data is None:
@@ -61,24 +65,24 @@ def main() -> None:
 
 def work(args: argparse.Namespace, parser: argparse.ArgumentParser, device: str) -> None:
     """The share of one process."""
-    config = training.TrainingConfig(**{f.name: getattr(args, f.name) for f in fields(training.TrainingConfig)})
+    config = TrainingConfig(**{f.name: getattr(args, f.name) for f in fields(TrainingConfig)})
     network = build(args.name, {"top": config.top, **args.arguments}).to(device)
-    half = args.precision == "bfloat16" or (args.precision == "auto" and hardware.prefers_bfloat16(device))
+    half = args.precision == "bfloat16" or (args.precision == "auto" and probes.prefers_bfloat16(device))
     half = distributed.gather(half)[0]
     share = max(1, config.batch // distributed.world())
-    limit = sum(distributed.gather(hardware.convolution_limit(network, share, config.patch, device, half)))
+    limit = sum(distributed.gather(probes.convolution_limit(network, share, config.patch, device, half)))
     start = ""
     if args.start:
         growth.warm_start(network, registry.load_denoiser(args.start, device=device))
         start = f"{args.start}, sha256 {registry.denoisers()[args.start].sha256}"
     if args.compile == "activations":
-        training.compile_activations(network)
+        steering.compile_activations(network)
     objective = None
     if args.objective == "deblurring":
         if args.name != "guided":
             parser.error("--objective deblurring trains the second look of a guided network")
-        objective = equilibrium.ThroughDeblurring(half=half)
-    run = training.Run(network, config, start)
+        objective = objectives.ThroughDeblurring(half=half)
+    run = Run(network, config, start)
     folder = args.folder or Path("runs") / args.name
     checkpoint = folder / "checkpoint.safetensors"
     if args.resume:
@@ -97,14 +101,14 @@ def work(args: argparse.Namespace, parser: argparse.ArgumentParser, device: str)
     begun, before = run.step, run.seconds
     with tqdm(desc=args.name, initial=run.step, unit="step", mininterval=10, disable=not first) as bar:
 
-        def show(run: training.Run, loss: float) -> None:
+        def show(run: Run, loss: float) -> None:
             rate = f"{config.batch * (run.step - begun) / (run.seconds - before):.1f} of {limit:.1f}"
             bar.set_postfix(loss=f"{loss:.5f}", done=f"{100 * run.progress:.1f}%", patches_s=rate, refresh=False)
             bar.update()
             if log is not None:
                 log.add_scalar("loss", loss, run.step)
 
-        training.train(
+        loop.train(
             run, train_set, validation, folder,
             device=device, half=half, compiled=args.compile == "network", limit=limit, on_step=show,
             objective=objective,

@@ -4,8 +4,8 @@
         [--factors 4,0.5 8,1,0.25 ...]
 
 Centre crops of 128 x 128 of the first pictures of BSDS500 *train* (not val), circular blurs (levin09 1 and 5, box 9,
-Gaussian 1.6), noise 2.55, 7.65, 12.75 of 255; tau and sigma by the rules of ``pnpkit.strength``. Evaluations are those
-of the denoiser. Writes docs/results/continuation.{json,md}; ``splittings.factors_for`` holds what it found.
+Gaussian 1.6), noise 2.55, 7.65, 12.75 of 255; tau and sigma by the rules of ``restoration.plan``. Evaluations are those
+of the denoiser. Writes docs/results/continuation.{json,md}; ``solvers.splittings.factors_for`` holds what it found.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ from results import today, write_results
 from tqdm import tqdm
 from tune_strength import NOISES, four_blurs
 
-from pnpkit import images, registry, restore, strength
+from pnpkit import registry
 from pnpkit.fidelity import LeastSquares
-from pnpkit.iterations import Anderson
-from pnpkit.metrics import psnr
-from pnpkit.networks import Network
-from pnpkit.operators import blur
-from pnpkit.solver import solve
-from pnpkit.splittings import CONTINUATION, continuation, factors_for
+from pnpkit.images import pixels
+from pnpkit.images.metrics import psnr
+from pnpkit.networks.base import Network
+from pnpkit.operators.blur import blur
+from pnpkit.restoration import plan, simulate
+from pnpkit.solvers.iterations import Anderson
+from pnpkit.solvers.loop import solve
+from pnpkit.solvers.splittings import CONTINUATION, continuation, factors_for
 
 FACTORS = ((1.0,), (2.0, 0.25), (4.0, 0.5), (8.0, 1.0), (4.0, 1.0, 0.25), (8.0, 1.5, 0.25), (16.0, 4.0, 1.0))
 COMMAND = "python scripts/tune_continuation.py --data PATH/bsds500 --kernels PATH/kernels"
@@ -35,11 +37,11 @@ COMMAND = "python scripts/tune_continuation.py --data PATH/bsds500 --kernels PAT
 
 def run(network: Network, blurred: np.ndarray, kernel: np.ndarray, level: float, factors: tuple | None) -> tuple:
     """The restored picture and the evaluations of the denoiser."""
-    fidelity = LeastSquares(blur(kernel, "circular", blurred.shape[:2]), images.to_tensor(blurred))
-    tau, sigma = strength.by_rule(CONTINUATION, level, network, fidelity)
-    map = continuation(fidelity, strength.inside(network), tau, sigma, (0.0, 1.0), factors)
+    fidelity = LeastSquares(blur(kernel, "circular", blurred.shape[:2]), pixels.to_tensor(blurred))
+    tau, sigma = plan.by_rule(CONTINUATION, level, network, fidelity)
+    map = continuation(fidelity, plan.inside(network), tau, sigma, (0.0, 1.0), factors)
     found = solve(map, fidelity.y, iteration=Anderson(), tol=3e-4, max_steps=60)
-    return images.from_tensor(found.x), found.steps * len(factors or factors_for(tau))
+    return pixels.from_tensor(found.x), found.steps * len(factors or factors_for(tau))
 
 
 def parse(text: str) -> tuple[float, ...]:
@@ -64,7 +66,7 @@ def main() -> None:
             scores, work = [], []
             for crop in crops:
                 for kernel in blurs:
-                    blurred = restore.simulate(crop, kernel, noise / 255, boundary="circular")
+                    blurred = simulate.simulate(crop, kernel, noise / 255, boundary="circular")
                     restored, evaluations = run(network, blurred, kernel, noise / 255, factors)
                     scores.append(psnr(restored, crop))
                     work.append(evaluations)

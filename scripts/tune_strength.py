@@ -21,9 +21,10 @@ from deblurring_table import pictures
 from results import RESULTS, today, write_results
 from tqdm import tqdm
 
-from pnpkit import kernels, registry, restore, strength
-from pnpkit.metrics import psnr
-from pnpkit.splittings import CONTINUATION, FORWARD_BACKWARD, SPLITTINGS
+from pnpkit import kernels, registry
+from pnpkit.images.metrics import psnr
+from pnpkit.restoration import deblur, plan, simulate
+from pnpkit.solvers.splittings import CONTINUATION, FORWARD_BACKWARD, SPLITTINGS
 
 FACTORS = (0.6, 1.0, 1.7)
 NOISES = (2.55, 7.65, 12.75)
@@ -33,15 +34,15 @@ COMMAND = "python scripts/tune_strength.py --data PATH/bsds500 --kernels PATH/ke
 def gains(name: str, splitting: str, level: float, crops: list[np.ndarray], blurs: list[np.ndarray]) -> list[float]:
     """Mean gain in PSNR (dB) for each factor; tau by the rule of the splitting."""
     network = registry.load_denoiser(name)
-    tau = 1.9 if splitting == FORWARD_BACKWARD else strength.penalty_for(level, network)
-    rule = strength.strength_for(level, tau, network, splitting)
+    tau = 1.9 if splitting == FORWARD_BACKWARD else plan.penalty_for(level, network)
+    rule = plan.strength_for(level, tau, network, splitting)
     means = []
     for factor in FACTORS:
         found = []
         for crop in crops:
             for kernel in blurs:
-                blurred = restore.simulate(crop, kernel, level, boundary="circular")
-                run = restore.deblur(
+                blurred = simulate.simulate(crop, kernel, level, boundary="circular")
+                run = deblur.deblur(
                     blurred,
                     kernel,
                     denoiser=network,

@@ -12,10 +12,10 @@ from torch import Tensor
 from pnpkit import kernels, proximal
 from pnpkit.fidelity import LeastSquares
 from pnpkit.maps import Map, identity
-from pnpkit.networks import build
+from pnpkit.networks.architectures import build
 from pnpkit.networks.base import Network
 from pnpkit.networks.guided import GuidedEuler
-from pnpkit.operators import blur
+from pnpkit.operators.blur import blur
 
 SIZE = (11, 14)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from pnpkit.cli import main
+from pnpkit.command.cli import main
 
 torch.set_num_threads(1)
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import ImageCms
 
-from pnpkit import images
 from pnpkit.errors import InputError
-from pnpkit.images import Picture
+from pnpkit.images import files
+from pnpkit.images.picture import Picture
 
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -51,7 +51,7 @@ def png_bytes(samples: np.ndarray, colour_type: int, depth: int, extra: bytes = 
 def refused(path: Path, *words: str, action: Callable[[], object] | None = None) -> str:
     """The action raises InputError: one line, with the path and the words."""
     with pytest.raises(InputError) as caught:
-        (action or (lambda: images.read(path)))()
+        (action or (lambda: files.read(path)))()
     message = str(caught.value)
     assert "\n" not in message
     for word in (str(path), *words):

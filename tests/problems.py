@@ -11,7 +11,7 @@ from pnpkit import kernels, proximal
 from pnpkit.certificates import Certificate, Side
 from pnpkit.fidelity import LeastSquares
 from pnpkit.maps import Map
-from pnpkit.operators import blur
+from pnpkit.operators.blur import blur
 
 
 def ridge(weight: float = 0.1) -> tuple[LeastSquares, Map, float, Tensor]:

@@ -16,8 +16,8 @@ from scipy.sparse.linalg import aslinearoperator
 import pnpkit
 from pnpkit import proximal
 from pnpkit.errors import InputError, StepSizeError
-from pnpkit.iterations import Anderson, Fista, KrasnoselskiiMann, Picard
-from pnpkit.solver import Status
+from pnpkit.solvers.iterations import Anderson, Fista, KrasnoselskiiMann, Picard
+from pnpkit.solvers.result import Status
 
 MATRIX = np.random.default_rng(0).standard_normal((30, 12))
 Y = MATRIX @ np.random.default_rng(1).standard_normal(12) + 0.1 * np.random.default_rng(2).standard_normal(30)

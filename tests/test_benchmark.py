@@ -11,7 +11,8 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 
-from pnpkit import images, kernels
+from pnpkit import kernels
+from pnpkit.images import files
 
 ROOT = Path(__file__).parent.parent
 
@@ -19,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 @pytest.mark.filterwarnings("default")  # deepinv warns about its own arguments
 def test_every_method_runs_and_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "val").mkdir()
-    pixels = images.read(ROOT / "data" / "images" / "cat.png").pixels
+    pixels = files.read(ROOT / "data" / "images" / "cat.png").pixels
     imageio.imwrite(tmp_path / "val" / "1.jpg", (255 * pixels[60:120, 100:160]).astype(np.uint8))
     np.save(tmp_path / "levin09_1.npy", kernels.motion(5, 30))
     arguments = ["--data", tmp_path, "--kernels", tmp_path, "--threads", 1, "--limit", 2, "--repeat", 2, "--size", 24]

@@ -10,7 +10,7 @@ from scipy import fft
 from pnpkit import kernels
 from pnpkit.blind.parametric import KernelEstimate, estimate_parametric
 from pnpkit.errors import InputError
-from pnpkit.noise import estimate_noise
+from pnpkit.images.noise import estimate_noise
 
 NOISE = 0.01
 

@@ -11,12 +11,15 @@ import torch
 from PIL import Image, PngImagePlugin
 from scipy import ndimage, signal
 
-from pnpkit import images, kernels, restore
-from pnpkit.blind import choose, general, latent
+from pnpkit import kernels
+from pnpkit.blind import choose, general, latent, parametric
 from pnpkit.blind.choose import estimate_kernel
 from pnpkit.blind.parametric import below, fit, hardly_blurred, measure
-from pnpkit.cli import program
+from pnpkit.command.cli import program
 from pnpkit.errors import InputError
+from pnpkit.images import files
+from pnpkit.images.picture import Picture
+from pnpkit.restoration import blur_kernel, deblur, simulate
 
 
 def shake() -> np.ndarray:
@@ -51,7 +54,7 @@ def test_the_choice_is_free_form_for_a_shake(monkeypatch: pytest.MonkeyPatch) ->
     assert estimate.spec == "free-form" and estimate.confidence > 0.7
     assert general.likeness(estimate.kernel, shake()) > 0.85
     assert estimate.candidates[0] == ("free-form", 0.0) and all(score < 0 for _, score in estimate.candidates[1:])
-    assert "free form" in restore.describe(estimate) and "ESTIMATED" in restore.describe(estimate)
+    assert "free form" in blur_kernel.describe(estimate) and "ESTIMATED" in blur_kernel.describe(estimate)
 
 
 def test_what_is_judged_are_the_frequencies_that_compression_leaves() -> None:
@@ -93,7 +96,7 @@ def test_a_named_blur_explains_more_than_none_and_a_free_form_more_than_both(
     over_named: float, over_none: float, spec: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gaussian = kernels.gaussian(0.7)
-    named = choose.KernelEstimate(gaussian, "named", 0.3, (("named", 0.0),))
+    named = parametric.KernelEstimate(gaussian, "named", 0.3, (("named", 0.0),))
     misfits = {1: 50.0, len(gaussian): 50.0 - over_none + over_named, len(shake()): 50.0 - over_none}
     monkeypatch.setattr(choose, "hardly_blurred", lambda spec: False)
     monkeypatch.setattr(choose, "estimate_parametric", lambda *_: named)
@@ -110,7 +113,7 @@ def test_a_blur_that_only_what_compression_emptied_tells_of_is_none() -> None:
     f = np.hypot(np.fft.fftfreq(sharp.shape[0])[:, None], np.fft.rfftfreq(sharp.shape[1]))
     emptied = np.fft.irfft2(np.fft.rfft2(sharp) * np.exp(-((f.clip(0.35) - 0.35) ** 2) / 0.003), sharp.shape)
     noisy = emptied + 0.005 * np.random.default_rng(0).standard_normal(sharp.shape)
-    assert not hardly_blurred(choose.estimate_parametric(noisy, 0.005).spec)
+    assert not hardly_blurred(parametric.estimate_parametric(noisy, 0.005).spec)
     assert estimate_kernel(noisy, 0.005).spec == "sharp"
 
 
@@ -120,11 +123,11 @@ def test_blurs_that_sharp_texture_looks_like_count_as_none() -> None:
 
 
 def test_a_sharp_picture_loses_less_than_half_a_decibel() -> None:
-    from pnpkit.metrics import psnr
+    from pnpkit.images.metrics import psnr
 
     sharp = skimage.data.chelsea()[40:136, 60:156] / 255
     noisy = sharp + 0.01 * np.random.default_rng(0).standard_normal(sharp.shape)
-    run = restore.deblur(noisy, max_steps=8)
+    run = deblur.deblur(noisy, max_steps=8)
     assert "sharp" in run.kernel_note and "no blur" in run.kernel_note
     assert psnr(np.asarray(run.image), sharp) > psnr(noisy, sharp) - 0.5
 
@@ -188,8 +191,8 @@ def test_too_small_a_picture_is_refused() -> None:
 
 
 def test_the_command_writes_a_kernel(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
-    picture = np.round(255 * np.clip(restore.simulate(photograph(), "gaussian:2", 0.004), 0, 1)).astype(np.uint8)
-    images.write(tmp_path / "in.png", images.Picture(picture / 255))
+    picture = np.round(255 * np.clip(simulate.simulate(photograph(), "gaussian:2", 0.004), 0, 1)).astype(np.uint8)
+    files.write(tmp_path / "in.png", Picture(picture / 255))
     out = tmp_path / "k.npy"
     assert program.main(["estimate-kernel", str(tmp_path / "in.png"), "-o", str(out)], standalone_mode=False) == 0
     assert "ESTIMATED from the picture as gaussian" in capsys.readouterr().out
@@ -206,7 +209,7 @@ def test_a_saved_estimate_is_still_an_estimate(tmp_path) -> None:  # type: ignor
     place = str(tmp_path / "kernel.png")
     for form, confidence in (("free-form", 0.42), ("motion:15,30", 0.9), ("gaussian:1.2", 0.3)):
         kernels.save(place, weights, (form, confidence))
-        kernel, note, estimate = restore.open_kernel(place, y, 0.01)
+        kernel, note, estimate = blur_kernel.open_kernel(place, y, 0.01)
         assert estimate is not None and (estimate.spec, estimate.confidence) == (form, confidence)
         assert note.startswith(f"{place}: ESTIMATED") and f"{confidence:.2f}" in note
         assert np.array_equal(kernel, kernels.load(place))
@@ -216,5 +219,5 @@ def test_a_saved_estimate_is_still_an_estimate(tmp_path) -> None:  # type: ignor
             about = PngImagePlugin.PngInfo()
             about.add_text(kernels.ESTIMATE, text)
             image.save(place, pnginfo=about)
-        assert restore.open_kernel(place, y, 0.01)[1:] == (f"given: {place}", None)
+        assert blur_kernel.open_kernel(place, y, 0.01)[1:] == (f"given: {place}", None)
     assert kernels.estimated("gaussian:2") is None

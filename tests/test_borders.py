@@ -7,8 +7,9 @@ import pytest
 import skimage.data
 
 import pnpkit
-from pnpkit import kernels, restore
-from pnpkit.metrics import psnr
+from pnpkit import kernels
+from pnpkit.images.metrics import psnr
+from pnpkit.restoration import simulate
 
 KERNEL, NOISE, WIDTH = kernels.motion(9, 40), 0.01, 9
 
@@ -22,7 +23,7 @@ def run(y: np.ndarray, boundary: str) -> np.ndarray:
 def errors() -> dict[str, tuple[float, float]]:
     """PSNR near the edges of the frame and inside."""
     scene = skimage.data.astronaut()[100:160, 190:260] / 255
-    blurred = restore.simulate(scene, KERNEL, NOISE)
+    blurred = simulate.simulate(scene, KERNEL, NOISE)
     margins = [(n // 2, n // 2) for n in KERNEL.shape]
     sharp = scene[margins[0][0] : -margins[0][0], margins[1][0] : -margins[1][0]]
     assert sharp.shape == blurred.shape

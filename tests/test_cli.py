@@ -14,8 +14,9 @@ import pytest
 import tifffile
 from click.testing import CliRunner
 
-from pnpkit import images
-from pnpkit.cli import program
+from pnpkit.command.cli import program
+from pnpkit.images import files
+from pnpkit.images.picture import Picture
 
 FOLDER = Path(__file__).parent.parent / "data" / "images"
 
@@ -23,8 +24,8 @@ FOLDER = Path(__file__).parent.parent / "data" / "images"
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
     """A small sharp picture."""
-    crop = images.read(FOLDER / "cat.png").pixels[60:124, 100:180]
-    images.write(tmp_path / "sharp.png", images.Picture(crop))
+    crop = files.read(FOLDER / "cat.png").pixels[60:124, 100:180]
+    files.write(tmp_path / "sharp.png", Picture(crop))
     return tmp_path / "sharp.png"
 
 
@@ -59,7 +60,7 @@ def test_main_job(cli, small: Path, blurred: Path, denoiser: str) -> None:  # ty
     }
     assert fields <= set(data) and {"lipschitz", "averagedness", "side", "method", "text"} <= set(data["certificate"])
     assert data["psnr"] > data["psnr_input"] + 2 and f"{data['psnr']:.2f} dB" in text
-    assert images.read(out).pixels.shape == images.read(blurred).pixels.shape
+    assert files.read(out).pixels.shape == files.read(blurred).pixels.shape
     if denoiser == "euler":
         assert data["certificate"]["side"] == "proven" and data["certificate"]["averagedness"] < 1
         assert "converges to a fixed point from any start" in text
@@ -75,7 +76,7 @@ def test_denoise_and_default_output_name(cli, small: Path) -> None:  # type: ign
 
 
 def test_the_reference_is_compared_by_the_values_in_the_files(cli, small: Path) -> None:  # type: ignore[no-untyped-def]
-    stored = np.rint(255 * images.read(small).pixels).astype(np.float32)
+    stored = np.rint(255 * files.read(small).pixels).astype(np.float32)
     tifffile.imwrite(small.with_name("float.tif"), stored, photometric="rgb")
     for name, other in (("sharp.png", "float.tif"), ("float.tif", "sharp.png")):
         out, summary = small.with_name(f"out-{name}"), small.with_name("summary.json")
@@ -91,7 +92,7 @@ def test_the_reference_is_compared_by_the_values_in_the_files(cli, small: Path) 
 
 
 def test_noise_may_leave_the_scale_of_a_float_file(cli, small: Path) -> None:  # type: ignore[no-untyped-def]
-    sharp = images.read(small).pixels.astype(np.float32)
+    sharp = files.read(small).pixels.astype(np.float32)
     noisy = sharp + 0.05 * np.random.default_rng(0).standard_normal(sharp.shape).astype(np.float32)
     assert noisy.min() < 0 or noisy.max() > 1
     tifffile.imwrite(small.with_name("noisy.tif"), noisy, photometric="rgb")
@@ -100,18 +101,18 @@ def test_noise_may_leave_the_scale_of_a_float_file(cli, small: Path) -> None:  #
 
 
 def test_the_middle_of_alpha_goes_with_the_valid_part(cli, small: Path) -> None:  # type: ignore[no-untyped-def]
-    picture = images.read(small)
+    picture = files.read(small)
     alpha = np.zeros(picture.pixels.shape[:2], np.uint8)
     alpha[28:36, 36:44] = 255
-    images.write(small.with_name("alpha.png"), replace(picture, alpha=alpha))
+    files.write(small.with_name("alpha.png"), replace(picture, alpha=alpha))
     out = small.with_name("out.png")
     assert cli("blur", small.with_name("alpha.png"), "--kernel", "box:11", "-o", out)[0] == 0
-    np.testing.assert_array_equal(images.read(out).alpha, alpha[5:-5, 5:-5])
+    np.testing.assert_array_equal(files.read(out).alpha, alpha[5:-5, 5:-5])
 
 
 def test_where_no_blur_can_be_told_it_says_so(cli, small: Path) -> None:  # type: ignore[no-untyped-def]
     tiny = small.with_name("tiny.png")
-    images.write(tiny, images.Picture(images.read(small).pixels[:20, :20]))
+    files.write(tiny, Picture(files.read(small).pixels[:20, :20]))
     code, text, _ = cli("deblur", tiny, "--max-steps", 1)
     assert code == 0 and "too small or too flat to tell a blur" in text
 
@@ -123,19 +124,19 @@ def test_kernel_auto_says_that_it_is_an_estimate(cli, blurred: Path) -> None:  #
 
 @pytest.mark.parametrize("kind", ["grey", "alpha", "uint16", "float"])
 def test_depth_alpha_and_grey_are_kept(cli, tmp_path: Path, kind: str) -> None:  # type: ignore[no-untyped-def]
-    pixels = images.read(FOLDER / "cat.png").pixels[40:72, 40:80]
+    pixels = files.read(FOLDER / "cat.png").pixels[40:72, 40:80]
     picture = {
-        "grey": images.Picture(pixels.mean(-1)),
-        "alpha": images.Picture(pixels, alpha=np.arange(32 * 40, dtype=np.uint8).reshape(32, 40) % 251),
-        "uint16": images.Picture(pixels, dtype=np.dtype(np.uint16), high=65535.0),
-        "float": images.Picture(pixels.astype(np.float32), dtype=np.dtype(np.float32), high=1.0),
+        "grey": Picture(pixels.mean(-1)),
+        "alpha": Picture(pixels, alpha=np.arange(32 * 40, dtype=np.uint8).reshape(32, 40) % 251),
+        "uint16": Picture(pixels, dtype=np.dtype(np.uint16), high=65535.0),
+        "float": Picture(pixels.astype(np.float32), dtype=np.dtype(np.float32), high=1.0),
     }[kind]
     end = ".tif" if kind == "float" else ".png"
     source, out = tmp_path / f"in{end}", tmp_path / f"out{end}"
-    images.write(source, picture)
+    files.write(source, picture)
     code, _, error = cli("deblur", source, "--kernel", "gaussian:1", "-o", out, "--max-steps", 2, "--quiet")
     assert code == 0 and error == ""
-    before, after = images.read(source), images.read(out)
+    before, after = files.read(source), files.read(out)
     assert after.dtype == before.dtype and after.pixels.shape == before.pixels.shape
     if before.alpha is not None:
         assert after.alpha is not None
@@ -166,7 +167,8 @@ def test_lists_and_certificates(cli) -> None:  # type: ignore[no-untyped-def]
 def test_help_and_version_are_quick_and_do_not_need_torch() -> None:
     for arguments in (["--help"], ["--version"], ["deblur", "--help"]):
         started = time.perf_counter()
-        code = f"import sys; sys.argv = ['pnpkit', *{arguments}]\nfrom pnpkit.cli import main\ntry: main()\nfinally: "
+        code = f"import sys; sys.argv = ['pnpkit', *{arguments}]\nfrom pnpkit.command.cli import main\n"
+        code += "try: main()\nfinally: "
         code += "print('torch' in sys.modules, file=sys.stderr)"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert done.returncode == 0 and done.stdout and done.stderr.strip() == "False"
@@ -242,7 +244,7 @@ def test_bad_input_is_one_line_and_exit_2(cli, small: Path, case: str, monkeypat
     (folder / "truncated.png").write_bytes(small.read_bytes()[:300])
     (folder / "text.png").write_text("hello")
     (folder / "bomb.png").write_bytes(bomb())
-    images.write(folder / "there.png", images.Picture(np.zeros((5, 5))))
+    files.write(folder / "there.png", Picture(np.zeros((5, 5))))
     for name, array in {
         "line": np.ones(3),
         "nan": np.full((3, 3), np.nan),
@@ -280,4 +282,4 @@ def test_divergence_exits_with_3(cli, blurred: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Euler, "denoise", lambda self, x, level: x * torch.nan)
     code, _, error = cli("deblur", blurred, "--kernel", "motion:5,30", "--quiet")
     assert code == 3 and "NaN or infinity" in error
-    assert np.isfinite(images.read(blurred.with_name("blurred-deblurred.png")).pixels).all()
+    assert np.isfinite(files.read(blurred.with_name("blurred-deblurred.png")).pixels).all()

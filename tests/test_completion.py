@@ -13,11 +13,12 @@ import torch.nn.functional as F
 from deepinv.physics import Downsampling
 
 import pnpkit
-from pnpkit import completion, images
-from pnpkit.cli import program
+from pnpkit.command.cli import program
 from pnpkit.errors import InputError, PnpError
-from pnpkit.metrics import psnr
-from pnpkit.operators import norm_bound
+from pnpkit.images import files, picture, pixels
+from pnpkit.images.metrics import psnr
+from pnpkit.operators.norms import norm_bound
+from pnpkit.restoration import inpaint
 
 
 def photograph(size: int = 48) -> np.ndarray:
@@ -39,8 +40,8 @@ def test_holes_are_filled_better_than_by_their_neighbours(network: object) -> No
     sharp, mask = photograph(), scratches()
     holed = np.where(mask[..., None], 1.0, sharp)
     run = pnpkit.inpaint(holed, mask, denoiser=network, noise_level=0.0, max_steps=12, tol=1e-3)
-    near = completion.nearest_known(images.to_tensor(holed), torch.from_numpy(mask))
-    assert psnr(run.image, sharp) > psnr(images.from_tensor(near), sharp) + 1
+    near = inpaint.nearest_known(pixels.to_tensor(holed), torch.from_numpy(mask))
+    assert psnr(run.image, sharp) > psnr(pixels.from_tensor(near), sharp) + 1
     np.testing.assert_allclose(run.image[~mask], holed[~mask], atol=1e-7)  # rounded to float32
     assert run.certificate.averaged and "converges to a fixed point" in run.guarantee and run.L == 1
     assert "pixels were missing" in run.kernel_note and run.kernel is None
@@ -64,12 +65,12 @@ def test_no_hole_means_no_change(network: object) -> None:
 @pytest.mark.parametrize("factor", [2, 3])
 def test_enlarging_beats_cubic_interpolation_and_agrees_with_the_data(network: object, factor: int) -> None:
     sharp = photograph()
-    small = F.avg_pool2d(images.to_tensor(sharp), factor)
-    run = pnpkit.upscale(images.from_tensor(small), factor, denoiser=network, noise_level=0.0, max_steps=12, tol=1e-3)
+    small = F.avg_pool2d(pixels.to_tensor(sharp), factor)
+    run = pnpkit.upscale(pixels.from_tensor(small), factor, denoiser=network, noise_level=0.0, max_steps=12, tol=1e-3)
     cubic = F.interpolate(small, scale_factor=factor, mode="bicubic")
     assert run.image.shape == sharp.shape
-    assert psnr(run.image, sharp) > psnr(images.from_tensor(cubic), sharp)
-    means = F.avg_pool2d(images.to_tensor(run.image), factor)
+    assert psnr(run.image, sharp) > psnr(pixels.from_tensor(cubic), sharp)
+    means = F.avg_pool2d(pixels.to_tensor(run.image), factor)
     assert float((means - small).abs().mean()) < float((F.avg_pool2d(cubic, factor) - small).abs().mean())
     assert run.L == pytest.approx(1 / factor**2) and "converges to a fixed point" in run.guarantee
 
@@ -114,15 +115,15 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         assert program.main([*map(str, words)], standalone_mode=False) == 0
         return capsys.readouterr().out
 
-    images.write(tmp_path / "sharp.png", images.Picture(photograph(24)))
-    images.write(tmp_path / "mask.png", images.Picture(scratches()[5:29, :24].astype(float)))
-    images.write(tmp_path / "in.png", images.Picture(photograph(24)[::2, ::2]))
+    files.write(tmp_path / "sharp.png", picture.Picture(photograph(24)))
+    files.write(tmp_path / "mask.png", picture.Picture(scratches()[5:29, :24].astype(float)))
+    files.write(tmp_path / "in.png", picture.Picture(photograph(24)[::2, ::2]))
     few = ("--max-steps", 2)
     text = run("inpaint", tmp_path / "sharp.png", "--mask", tmp_path / "mask.png", "-o", tmp_path / "a.png", *few)
     assert "of 576 pixels were missing" in text and "guarantee: converges" in text
     text = run("upscale", tmp_path / "in.png", "--reference", tmp_path / "sharp.png", "-o", tmp_path / "b.png", *few)
     assert "enlarged 2 times" in text and "PSNR" in text
-    assert images.read(tmp_path / "b.png").pixels.shape == (24, 24, 3)
+    assert files.read(tmp_path / "b.png").pixels.shape == (24, 24, 3)
     with pytest.raises(InputError, match="not the same"):
         run("inpaint", tmp_path / "in.png", "--mask", tmp_path / "mask.png", "-o", tmp_path / "c.png")
 
@@ -135,7 +136,7 @@ def test_what_is_in_a_hole_is_never_looked_at(cli, tmp_path: Path, bad: float) -
     holes[5:8, 10:20] = True
     ruined = np.where(holes, np.float32(bad), scene)
     tifffile.imwrite(tmp_path / "a.tif", ruined)
-    images.write(tmp_path / "mask.png", images.Picture(holes.astype(float)))
+    files.write(tmp_path / "mask.png", picture.Picture(holes.astype(float)))
     out = tmp_path / "out.tif"
     code, _, error = cli(
         "inpaint", tmp_path / "a.tif", "--mask", tmp_path / "mask.png", "-o", out, "--denoiser", "wavelet"
@@ -158,6 +159,6 @@ def test_what_the_mask_misses_is_counted_rightly(cli, tmp_path: Path) -> None:  
     tifffile.imwrite(tmp_path / "a.tif", values)
     holes = np.zeros((16, 16))
     holes[3, 3:5] = 1
-    images.write(tmp_path / "mask.png", images.Picture(holes))
+    files.write(tmp_path / "mask.png", picture.Picture(holes))
     code, _, error = cli("inpaint", tmp_path / "a.tif", "--mask", tmp_path / "mask.png")
     assert code == 2 and "got 3 NaN or inf among 256" in error

@@ -10,7 +10,7 @@ from torch.autograd.functional import jacobian
 
 from pnpkit.certificates import Side
 from pnpkit.layers.dense import GradientFlowDense, GradientFlowPatches, OrthonormalRows, from_patches, to_patches
-from pnpkit.layers.sampling import DisjointMaxPool, Haar, Unshuffle
+from pnpkit.robust.sampling import DisjointMaxPool, Haar, Unshuffle
 
 
 def layer(features: int = 7, hidden: int = 5, step: float = 2.0, gain: float = 1.0) -> GradientFlowDense:

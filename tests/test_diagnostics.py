@@ -13,13 +13,14 @@ from torch import Tensor
 import pnpkit
 from pnpkit import proximal
 from pnpkit.certificates import Certificate, Side
-from pnpkit.checks import check_adjoint, check_linear, check_norm
-from pnpkit.diagnostics import audit, contraction_factor
 from pnpkit.errors import LawBroken
 from pnpkit.fidelity import LeastSquares
-from pnpkit.iterations import residual_bound
-from pnpkit.operators import NormBound
-from pnpkit.solver import solve
+from pnpkit.laws.maps import audit
+from pnpkit.laws.operators import check_adjoint, check_linear, check_norm
+from pnpkit.operators.norms import NormBound
+from pnpkit.solvers.iterations import residual_bound
+from pnpkit.solvers.loop import solve
+from pnpkit.solvers.result import contraction_factor
 
 CLAIM = Certificate("claim", 1.0, 0.9, Side.PROVEN, "for the test")
 

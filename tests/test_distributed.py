@@ -17,8 +17,9 @@ import torch
 import worker
 
 import pnpkit
-from pnpkit import distributed, images
 from pnpkit.errors import InputError
+from pnpkit.images import files, picture
+from pnpkit.machine import distributed
 
 FOLDER = Path(__file__).parent.parent / "data" / "images"
 
@@ -43,9 +44,9 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("two")
     for name in ("in", "out"):
         (folder / name).mkdir()
-    cat = images.read(FOLDER / "cat-blurred.png").pixels
+    cat = files.read(FOLDER / "cat-blurred.png").pixels
     for number in range(3):
-        images.write(folder / "in" / f"{number}.png", images.Picture(cat[60 : 100 + number, 100:150]))
+        files.write(folder / "in" / f"{number}.png", picture.Picture(cat[60 : 100 + number, 100:150]))
     (folder / "in" / "9.png").write_bytes(b"no picture")
     ports = free_ports(3)
     commands = [
@@ -109,9 +110,9 @@ def test_one_file_over_two_processes(found: dict[str, Any]) -> None:
     folder, ranks = found["folder"], found["ranks"]
     assert [rank["codes"][1] for rank in ranks] == [0, 0]
     assert [rank["out"].count(f"-> {folder / 'joint.png'}") for rank in ranks] == [1, 0]
-    joint, alone = (images.read(folder / name).pixels for name in ("joint.png", "out/1.png"))
+    joint, alone = (files.read(folder / name).pixels for name in ("joint.png", "out/1.png"))
     np.testing.assert_allclose(joint, alone, atol=1.01 / 255)
-    assert np.abs(alone - images.read(folder / "in" / "1.png").pixels).max() > 0.05
+    assert np.abs(alone - files.read(folder / "in" / "1.png").pixels).max() > 0.05
 
 
 def test_alone_there_is_nothing_to_share(monkeypatch: pytest.MonkeyPatch) -> None:

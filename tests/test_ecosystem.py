@@ -12,10 +12,10 @@ from deepinv.optim.data_fidelity import L2, PoissonLikelihood
 
 import pnpkit
 from pnpkit.certificates import Side
-from pnpkit.ecosystem import from_data_fidelity, from_prior
 from pnpkit.errors import InputError, StepSizeError
-from pnpkit.solver import Status
-from pnpkit.splittings import davis_yin, forward_backward
+from pnpkit.interop import from_data_fidelity, from_prior
+from pnpkit.solvers.result import Status
+from pnpkit.solvers.splittings import davis_yin, forward_backward
 
 MATRIX = np.random.default_rng(0).standard_normal((30, 12))
 Y = MATRIX @ np.random.default_rng(1).standard_normal(12)

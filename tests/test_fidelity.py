@@ -19,8 +19,11 @@ from pnpkit import kernels
 from pnpkit.certificates import Side
 from pnpkit.errors import InputError, StepSizeError
 from pnpkit.fidelity import LeastSquares
-from pnpkit.operators import NormBound, blur, from_matrix, norm_bound, normal
-from pnpkit.solver import Status
+from pnpkit.operators import normal_equations
+from pnpkit.operators.blur import blur
+from pnpkit.operators.matrix import from_matrix
+from pnpkit.operators.norms import NormBound, norm_bound
+from pnpkit.solvers.result import Status
 
 
 @pytest.mark.parametrize("name", catalogue.OPERATORS)
@@ -76,7 +79,7 @@ def test_prox_of_every_operator_is_its_minimiser(name: str, tau: float) -> None:
     fidelity, z = LeastSquares(physics, y), x.detach() + 0.1
     u = fidelity.prox(tau)(z)
     error = u + tau * fidelity.gradient(u) - z  # at least the distance to the minimiser, root mean square
-    assert float(error.square().mean().sqrt()) <= 2 * normal.TOLERANCE
+    assert float(error.square().mean().sqrt()) <= 2 * normal_equations.TOLERANCE
 
 
 def test_closed_forms_lose_nothing_to_a_large_tau() -> None:
@@ -166,7 +169,7 @@ def test_a_stack_is_one_least_squares_problem() -> None:
     torch.testing.assert_close(fidelity.value(z), sum(part.value(z) for part in parts))
     torch.testing.assert_close(fidelity.gradient(z), sum(part.gradient(z) for part in parts))
     u = fidelity.prox(3.0)(z)
-    assert float((u + 3 * fidelity.gradient(u) - z).square().mean().sqrt()) <= 2 * normal.TOLERANCE
+    assert float((u + 3 * fidelity.gradient(u) - z).square().mean().sqrt()) <= 2 * normal_equations.TOLERANCE
     run = pk.projected_gradient(stack, measured, (-math.inf, math.inf), tol=1e-12)
     torch.testing.assert_close(fidelity.gradient(run.x), torch.zeros_like(z), atol=1e-9, rtol=0)
     with pytest.raises(InputError, match="finite numbers"):
@@ -201,7 +204,7 @@ def test_the_error_of_an_inner_solver_grows_with_the_norm() -> None:
     prox = fidelity.prox(10.0)
     found, true = prox(x.float()), LeastSquares(exact, y).prox(10.0)(x)
     assert float((found - true).square().mean().sqrt()) <= prox.error
-    assert prox.error == pytest.approx(normal.ROUNDING * torch.finfo(torch.float32).eps * 4001, rel=1e-3)
+    assert prox.error == pytest.approx(normal_equations.ROUNDING * torch.finfo(torch.float32).eps * 4001, rel=1e-3)
     assert f"{prox.error:.1g}" in prox.certificate.premises[0]
     with pytest.raises(InputError, match="too large for float32"):
         fidelity.prox(1e3)

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from pnpkit.dynamics.fitting import FitConfig, fit, levenberg_marquardt
+from pnpkit.dynamics.plain import MLP, ResNet, parameter_count
 from pnpkit.errors import InputError
-from pnpkit.layers.fitting import FitConfig, fit, levenberg_marquardt
-from pnpkit.layers.plain import MLP, ResNet, parameter_count
 
 
 def problem() -> tuple[torch.Tensor, torch.Tensor]:

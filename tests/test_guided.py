@@ -13,17 +13,20 @@ import torch
 from scipy import ndimage
 
 import pnpkit
-from pnpkit import equilibrium, kernels, operators, problem, restore, strength, training
+from pnpkit import kernels
 from pnpkit.blind import choose
 from pnpkit.blind.parametric import KernelEstimate
 from pnpkit.certificates import Side
-from pnpkit.diagnostics import audit
 from pnpkit.errors import InputError
 from pnpkit.fidelity import LeastSquares
-from pnpkit.networks import GuidedEuler, Network, growth
-from pnpkit.networks.guided import Given
-from pnpkit.solver import Status, Step
-from pnpkit.splittings import CONTINUATION
+from pnpkit.laws.maps import audit
+from pnpkit.networks.base import Network
+from pnpkit.networks.guided import Given, GuidedEuler
+from pnpkit.operators import blur as operators
+from pnpkit.restoration import deblur, denoise, pipeline, plan
+from pnpkit.solvers.result import Status, Step
+from pnpkit.solvers.splittings import CONTINUATION
+from pnpkit.training import growth, objectives, random_kernels, steering
 
 PICTURE = np.random.default_rng(0).random((20, 24, 3)).astype(np.float32)
 
@@ -118,10 +121,10 @@ def test_a_doubtful_kernel_makes_no_guide(
     kernel = np.ones((1, 1)) if spec == "sharp" else np.full((3, 3), 1 / 9)
     estimate = KernelEstimate(kernel, spec, confidence, ((spec, 0.0), ("other", -1.0)))
     monkeypatch.setattr(choose, "estimate_kernel", lambda *given: estimate)
-    run = restore.deblur(PICTURE, denoiser=network, max_steps=60, tol=1e-3)
+    run = deblur.deblur(PICTURE, denoiser=network, max_steps=60, tol=1e-3)
     assert run.certificate.averaged and ("with a guide" in str(run.certificate)) == (looks == 2)
     kernels.save(tmp_path / "kernel.png", kernel, (spec, confidence))
-    later = restore.deblur(PICTURE, str(tmp_path / "kernel.png"), denoiser=network, max_steps=60, tol=1e-3)
+    later = deblur.deblur(PICTURE, str(tmp_path / "kernel.png"), denoiser=network, max_steps=60, tol=1e-3)
     np.testing.assert_array_equal(later.image, run.image)  # an estimate that was saved is used as it would have been
 
 
@@ -169,7 +172,7 @@ def test_what_is_kept_of_a_guide_follows_the_weights(network: GuidedEuler) -> No
 
 
 def test_denoising_alone_promises_nothing(network: GuidedEuler) -> None:
-    found = restore.denoise(PICTURE, 0.1, denoiser=network)
+    found = denoise.denoise(PICTURE, 0.1, denoiser=network)
     assert found.guarantee.startswith("nothing is guaranteed")
 
 
@@ -218,21 +221,21 @@ def test_the_hint_of_a_restoration_is_what_the_data_make_of_its_guide(
         made.append((guide, hint))
         return Given(look, guide, hint)
 
-    monkeypatch.setattr(problem, "Given", given)
+    monkeypatch.setattr(pipeline, "Given", given)
     boundary = choice.get("boundary", "unknown")
     x = torch.rand(1, 3, 17, 22, generator=catalogue.generator(), requires_grad=True)
     pnpkit.deblur(x, "box:3", denoiser=network, noise_level=0.05, **choice)
     ((guide, hint),) = made
     data = LeastSquares(operators.blur(kernels.box(3), boundary, (17, 22)), x.detach())
-    tau = strength.step_for(CONTINUATION, 0.05, network.looks()[0], data)
+    tau = plan.step_for(CONTINUATION, 0.05, network.looks()[0], data)
     torch.testing.assert_close(hint, data.prox(tau)(guide), atol=1e-4, rtol=0)
     assert not hint.requires_grad and float((hint - guide).abs().max()) > 1e-3
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_mistaken_kernel_keeps_its_centre(seed: int) -> None:
-    kernel = equilibrium.random_kernel(catalogue.generator(seed))
-    kept, wrong = (equilibrium.mistaken(kernel, error, catalogue.generator(seed)) for error in (0.0, 1.0))
+    kernel = random_kernels.random_kernel(catalogue.generator(seed))
+    kept, wrong = (random_kernels.mistaken(kernel, error, catalogue.generator(seed)) for error in (0.0, 1.0))
     padded = np.pad(kernel, 2)
     np.testing.assert_allclose(kept, padded, atol=1e-12)
     assert wrong.min() >= 0 and wrong.sum() == pytest.approx(1)
@@ -245,9 +248,9 @@ def test_a_mistaken_kernel_keeps_its_centre(seed: int) -> None:
 def test_training_through_deblurring_reaches_the_second_look_only(
     network: GuidedEuler, seed: int, estimated: float
 ) -> None:
-    training.steer_norms(network)
+    steering.steer_norms(network)
     clean = torch.rand(2, 3, 34, 34, generator=catalogue.generator(seed))
-    objective = equilibrium.ThroughDeblurring(estimated=estimated, denoised=16, first=2, second=1, half=False)
+    objective = objectives.ThroughDeblurring(estimated=estimated, denoised=16, first=2, second=1, half=False)
     batch = [clean, clean + 0.1 * torch.randn(clean.shape, generator=catalogue.generator(seed)), torch.full((2,), 0.1)]
     objective(network, batch, catalogue.generator(seed)).backward()
     reached = {name.split(".")[0] for name, p in network.named_parameters() if p.grad is not None and p.grad.any()}

@@ -16,9 +16,10 @@ import tifffile
 from pictures import png_bytes, random_picture, refused
 from PIL import Image
 
-from pnpkit import images
 from pnpkit.errors import InputError
-from pnpkit.images import Picture
+from pnpkit.images import files
+from pnpkit.images import picture as images_picture
+from pnpkit.images.picture import Picture
 
 
 def test_unreadable_and_unwritable_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,7 +32,7 @@ def test_unreadable_and_unwritable_places(tmp_path: Path, monkeypatch: pytest.Mo
         patch.setattr(Path, "open", denied)
         refused(path, "permission denied")
     monkeypatch.setattr(os, "access", lambda place, mode: False)
-    refused(path, "may be written to", action=lambda: images.check_output(path, [], True))
+    refused(path, "may be written to", action=lambda: files.check_output(path, [], True))
     refused(tmp_path / ("a" * 300), "nothing there")
 
 
@@ -40,7 +41,7 @@ def test_a_phone_jpeg_with_a_preview_is_no_animation(tmp_path: Path) -> None:
     photo.save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[preview])
     with Image.open(tmp_path / "a.jpg") as image:
         assert getattr(image, "n_frames", 1) == 2
-    assert images.read(tmp_path / "a.jpg").pixels.shape == (30, 40, 3)
+    assert files.read(tmp_path / "a.jpg").pixels.shape == (30, 40, 3)
 
 
 def test_nothing_there_a_folder_an_empty_file_and_text(tmp_path: Path) -> None:
@@ -69,7 +70,7 @@ def test_nothing_there_a_folder_an_empty_file_and_text(tmp_path: Path) -> None:
 )
 def test_truncated(tmp_path: Path, name: str, dtype: str, channels: int, fraction: float) -> None:
     path = tmp_path / name
-    images.write(path, random_picture(dtype, channels, False, (60, 70)))
+    files.write(path, random_picture(dtype, channels, False, (60, 70)))
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * fraction)])
     refused(path, "truncated")
@@ -100,7 +101,7 @@ def test_animations(tmp_path: Path, name: str, options: dict[str, Any]) -> None:
 
 def test_still_gif(tmp_path: Path) -> None:
     Image.new("RGB", (8, 6), "red").save(tmp_path / "a.gif")
-    np.testing.assert_array_equal(images.read(tmp_path / "a.gif").pixels, np.broadcast_to([1, 0, 0], (6, 8, 3)))
+    np.testing.assert_array_equal(files.read(tmp_path / "a.gif").pixels, np.broadcast_to([1, 0, 0], (6, 8, 3)))
 
 
 def test_tiff_stacks(tmp_path: Path) -> None:
@@ -145,17 +146,17 @@ def test_nan_and_inf_are_counted(tmp_path: Path, bad: float) -> None:
 def test_decompression_bomb_is_refused_from_the_header(tmp_path: Path, size: tuple[int, int]) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(png_bytes(np.zeros((1, 1), np.uint8), 0, 8, size=size))
-    refused(path, str(size[0]), str(images.MAX_PIXELS))
+    refused(path, str(size[0]), str(images_picture.MAX_PIXELS))
 
 
 def test_bombs_of_other_formats(tmp_path: Path) -> None:
-    images.write(tmp_path / "a.bmp", random_picture("uint8", 3, False))
+    files.write(tmp_path / "a.bmp", random_picture("uint8", 3, False))
     data = bytearray((tmp_path / "a.bmp").read_bytes())
     data[18:26] = struct.pack("<ii", 60_000, 60_000)
     (tmp_path / "a.bmp").write_bytes(data)
     refused(tmp_path / "a.bmp", "60000 x 60000")
 
-    images.write(tmp_path / "a.tif", random_picture("uint8", 1, False))
+    files.write(tmp_path / "a.tif", random_picture("uint8", 1, False))
     with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as tiff:
         for name in ("ImageWidth", "ImageLength"):
             tiff.pages.first.tags[name].overwrite(60_000)
@@ -164,11 +165,11 @@ def test_bombs_of_other_formats(tmp_path: Path) -> None:
 
 def test_the_limit_is_ours_and_pillow_keeps_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.png"
-    images.write(path, random_picture("uint8", 3, False, (20, 20)))
+    files.write(path, random_picture("uint8", 3, False, (20, 20)))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    assert images.read(path).pixels.shape == (20, 20, 3)  # neither Pillow's error nor its warning
+    assert files.read(path).pixels.shape == (20, 20, 3)  # neither Pillow's error nor its warning
     assert Image.MAX_IMAGE_PIXELS == 100
-    monkeypatch.setattr(images, "MAX_PIXELS", 399)
+    monkeypatch.setattr(images_picture, "MAX_PIXELS", 399)
     refused(path, "20 x 20", "399")
 
 
@@ -195,7 +196,7 @@ def test_formats_that_cannot_hold_it_name_those_that_can(
 ) -> None:
     path = tmp_path / f"a{ext}"
     picture = random_picture(dtype, 3, with_alpha)
-    message = refused(path, dtype, ".tif", action=lambda: images.write(path, picture))
+    message = refused(path, dtype, ".tif", action=lambda: files.write(path, picture))
     assert ext not in message.split("formats that can")[1]
     assert list(tmp_path.iterdir()) == []
 
@@ -205,19 +206,19 @@ def test_write_refuses_nan_a_foreign_alpha_and_bad_places(tmp_path: Path) -> Non
     good = random_picture("uint8", 3, True)
     assert good.alpha is not None
     nan = dataclasses.replace(good, pixels=np.full((3, 4), np.nan))
-    refused(path, "12 NaN", action=lambda: images.write(path, nan))
+    refused(path, "12 NaN", action=lambda: files.write(path, nan))
     other = dataclasses.replace(good, alpha=good.alpha[1:])
-    refused(path, "alpha", "(10, 14)", action=lambda: images.write(path, other))
+    refused(path, "alpha", "(10, 14)", action=lambda: files.write(path, other))
     wide = dataclasses.replace(good, alpha=good.alpha.astype(np.uint16))
-    refused(path, "alpha", "uint16", action=lambda: images.write(path, wide))
+    refused(path, "alpha", "uint16", action=lambda: files.write(path, wide))
     odd = dataclasses.replace(good, pixels=np.zeros((3, 4, 2)))
-    refused(path, "(3, 4, 2)", action=lambda: images.write(path, odd))
+    refused(path, "(3, 4, 2)", action=lambda: files.write(path, odd))
     nowhere = tmp_path / "absent" / "a.png"
-    refused(nowhere, "create it", action=lambda: images.write(nowhere, good))
+    refused(nowhere, "create it", action=lambda: files.write(nowhere, good))
     unknown = tmp_path / "a.xyz"
-    refused(unknown, *images._FORMATS, action=lambda: images.write(unknown, good))
+    refused(unknown, *files._FORMATS, action=lambda: files.write(unknown, good))
     (tmp_path / "folder.png").mkdir()
-    refused(tmp_path / "folder.png", "folder", action=lambda: images.write(tmp_path / "folder.png", good))
+    refused(tmp_path / "folder.png", "folder", action=lambda: files.write(tmp_path / "folder.png", good))
     assert [entry.name for entry in tmp_path.iterdir()] == ["folder.png"]
 
 
@@ -231,10 +232,10 @@ def test_a_failing_encoder_leaves_everything_as_it_was(
 
     path = tmp_path / "a.png"
     path.write_bytes(b"the old content")
-    monkeypatch.setitem(images._FORMATS, ".png", (encode, ("uint8",), True))
+    monkeypatch.setitem(files._FORMATS, ".png", (encode, ("uint8",), True))
     expected = InputError if isinstance(error, OSError) else type(error)
     with pytest.raises(expected) as caught:
-        images.write(path, random_picture("uint8", 3, False))
+        files.write(path, random_picture("uint8", 3, False))
     if expected is InputError:
         assert str(path) in str(caught.value) and "disk full" in str(caught.value)
     assert path.read_bytes() == b"the old content"
@@ -243,12 +244,12 @@ def test_a_failing_encoder_leaves_everything_as_it_was(
 
 def test_a_real_encoder_error_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "a.webp"
-    refused(path, "could not be written", action=lambda: images.write(path, Picture(np.zeros((1, 17_000)))))
+    refused(path, "could not be written", action=lambda: files.write(path, Picture(np.zeros((1, 17_000)))))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_written_files_have_ordinary_permissions(tmp_path: Path) -> None:
-    images.write(tmp_path / "a.png", random_picture("uint8", 1, False))
+    files.write(tmp_path / "a.png", random_picture("uint8", 1, False))
     (tmp_path / "plain").touch()
     assert (tmp_path / "a.png").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
@@ -258,7 +259,7 @@ def test_check_output(tmp_path: Path) -> None:
     source.touch()
 
     def check(path: Path, overwrite: bool = False) -> Callable[[], None]:
-        return lambda: images.check_output(path, [tmp_path / "other.png", source], overwrite)
+        return lambda: files.check_output(path, [tmp_path / "other.png", source], overwrite)
 
     check(target)()
     refused(tmp_path / "no" / "out.png", "create it", action=check(tmp_path / "no" / "out.png"))
@@ -284,7 +285,7 @@ def test_a_stack_in_one_page_is_no_still_image(tmp_path: Path) -> None:
     for name, how in (("a", {"imagej": True}), ("b", {"photometric": "minisblack"})):
         tifffile.imwrite(tmp_path / f"{name}.tif", np.zeros((5, 8, 9), np.uint16), truncate=True, **how)
         with pytest.raises(InputError, match="got 5 frames"):
-            images.read(tmp_path / f"{name}.tif")
+            files.read(tmp_path / f"{name}.tif")
 
 
 @pytest.mark.parametrize("samples", [2, 4])
@@ -292,10 +293,10 @@ def test_a_channel_that_no_tag_explains_is_not_taken_for_alpha(tmp_path: Path, s
     how = {"photometric": "minisblack" if samples == 2 else "rgb", "extrasamples": ["unspecified"]}
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((8, 9, samples), np.uint16), planarconfig="contig", **how)
     with pytest.raises(InputError, match="the further ones UNSPECIFIED"):
-        images.read(tmp_path / "a.tif")
+        files.read(tmp_path / "a.tif")
 
 
 def test_a_tiff_without_a_page_is_said_to_be_one(tmp_path: Path) -> None:
     (tmp_path / "a.tif").write_bytes(b"II*\0\0\0\0\0")
     with pytest.raises(InputError, match="a TIFF that holds none"):
-        images.read(tmp_path / "a.tif")
+        files.read(tmp_path / "a.tif")

@@ -10,16 +10,19 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from pnpkit import deblur, images, restore
-from pnpkit.jpeg import laplace_error
-from pnpkit.metrics import psnr
+from pnpkit import deblur
+from pnpkit.images import files
+from pnpkit.images.jpeg import laplace_error
+from pnpkit.images.metrics import psnr
+from pnpkit.images.picture import Picture
+from pnpkit.restoration import denoise, simulate
 
 PHOTOGRAPHS = {"astronaut": skimage.data.astronaut, "chelsea": skimage.data.chelsea, "camera": skimage.data.camera}
 
 
-def jpeg(path: Path, pixels: np.ndarray, **options: Any) -> images.Picture:
+def jpeg(path: Path, pixels: np.ndarray, **options: Any) -> Picture:
     Image.fromarray(pixels).save(path, "JPEG", **options)
-    return images.read(path)
+    return files.read(path)
 
 
 @pytest.mark.parametrize("quality", [50, 75, 90])
@@ -44,10 +47,10 @@ def test_coefficients_that_are_laplace_are_told() -> None:
 def test_nothing_is_lost_where_nothing_is_told(tmp_path: Path) -> None:
     pixels = skimage.data.chelsea()
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    assert images.read(tmp_path / "a.png").compression == 0
+    assert files.read(tmp_path / "a.png").compression == 0
     assert jpeg(tmp_path / "tiny.jpg", pixels[:7, :5], quality=50).compression == 0
     Image.fromarray(pixels).convert("CMYK").save(tmp_path / "cmyk.jpg")
-    assert images.read(tmp_path / "cmyk.jpg").compression == 0
+    assert files.read(tmp_path / "cmyk.jpg").compression == 0
     assert jpeg(tmp_path / "grey.jpg", np.full((64, 64), 128, np.uint8), quality=50).compression < 1e-6
 
 
@@ -57,12 +60,12 @@ def test_small_pictures_are_told_something(tmp_path: Path, size: tuple[int, int]
     pixels = np.resize(skimage.data.chelsea(), (*size, 3))
     picture = jpeg(tmp_path / "a.jpg", pixels, quality=60, subsampling=subsampling)
     assert 0 < picture.compression < 0.2
-    assert np.isfinite(restore.denoise(picture.pixels, denoiser="wavelet", compression=picture.compression).image).all()
+    assert np.isfinite(denoise.denoise(picture.pixels, denoiser="wavelet", compression=picture.compression).image).all()
 
 
 def test_colours_that_were_not_turned_into_luma_and_chroma_tell_nothing(tmp_path: Path) -> None:
     Image.fromarray(skimage.data.chelsea()).save(tmp_path / "a.jpg", quality=60, keep_rgb=True)
-    assert images.read(tmp_path / "a.jpg").compression == 0
+    assert files.read(tmp_path / "a.jpg").compression == 0
 
 
 def test_a_picture_that_lies_on_its_side_lost_the_same(tmp_path: Path) -> None:
@@ -77,7 +80,7 @@ def test_a_picture_that_lies_on_its_side_lost_the_same(tmp_path: Path) -> None:
 
 def test_deblurring_goes_by_what_compression_lost(tmp_path: Path) -> None:
     sharp = skimage.data.chelsea()[60:220, 100:260] / 255
-    blurred = restore.simulate(sharp, "motion:9,30", 0.005, seed=1)
+    blurred = simulate.simulate(sharp, "motion:9,30", 0.005, seed=1)
     rows, columns = ((n - m) // 2 for n, m in zip(sharp.shape[:2], blurred.shape[:2], strict=True))
     frame = sharp[rows : rows + blurred.shape[0], columns : columns + blurred.shape[1]]
     picture = jpeg(tmp_path / "a.jpg", (255 * blurred.clip(0, 1)).round().astype(np.uint8), quality=60)
@@ -91,5 +94,5 @@ def test_deblurring_goes_by_what_compression_lost(tmp_path: Path) -> None:
 
 def test_in_linear_light_the_loss_is_that_of_light(tmp_path: Path) -> None:
     flat = [np.full((40, 40, 3), value) for value in (0.05, 0.9)]
-    levels = [restore.denoise(p, denoiser="identity", linear=True, compression=0.02 / 1.5).noise_level for p in flat]
+    levels = [denoise.denoise(p, denoiser="identity", linear=True, compression=0.02 / 1.5).noise_level for p in flat]
     assert levels[0] < 0.02 / 5 and 0.03 < levels[1] < 0.05  # the curve is flat in the dark, steep in the light

@@ -13,8 +13,9 @@ from torch import Tensor
 from pnpkit.layers.activations import ACTIVATIONS, Clip
 from pnpkit.layers.gradient_flow import GradientFlowConv2d, adjoint_kernel, convolve
 from pnpkit.layers.mirrored import MirroredFlowConv2d, flipped, mirrored, orbit
-from pnpkit.layers.muon import Muon
-from pnpkit.layers.norms import UnitNorm, conv_norm_bound, matrix_norm_bound
+from pnpkit.layers.unit_norm import UnitNorm
+from pnpkit.numerics.norms import conv_norm_bound, matrix_norm_bound
+from pnpkit.training.muon import Muon
 
 
 def random_kernel(hidden: int, channels: int, size: int, seed: int = 0) -> Tensor:

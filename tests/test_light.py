@@ -10,10 +10,11 @@ import skimage.data
 import torch
 
 import pnpkit
-from pnpkit import images, light, restore
-from pnpkit.cli import program
+from pnpkit.command.cli import program
 from pnpkit.errors import InputError
-from pnpkit.metrics import psnr
+from pnpkit.images import files, picture, srgb
+from pnpkit.images.metrics import psnr
+from pnpkit.restoration import simulate
 
 KERNEL = "disk:3"
 
@@ -29,14 +30,14 @@ def lights(size: int = 64) -> np.ndarray:
 def test_known_values_of_the_curve() -> None:
     stored = torch.tensor([0.0, 0.04045, 0.5, 0.735357, 1.0, -0.1], dtype=torch.float64)
     expected = [0.0, 0.04045 / 12.92, 0.2140411, 0.5, 1.0, -0.1 / 12.92]
-    torch.testing.assert_close(light.decode(stored), torch.tensor(expected, dtype=torch.float64), atol=1e-6, rtol=0)
+    torch.testing.assert_close(srgb.decode(stored), torch.tensor(expected, dtype=torch.float64), atol=1e-6, rtol=0)
 
 
 def test_there_and_back() -> None:
     x = torch.linspace(-1, 2, 30001, dtype=torch.float64)
-    away_from_the_knee = (x - light.KNEE).abs() > 1e-6  # the standard's constants leave a step of 1e-8 there
-    torch.testing.assert_close(light.encode(light.decode(x))[away_from_the_knee], x[away_from_the_knee])
-    assert bool((light.decode(x).diff() > 0).all())
+    away_from_the_knee = (x - srgb.KNEE).abs() > 1e-6  # the standard's constants leave a step of 1e-8 there
+    torch.testing.assert_close(srgb.encode(srgb.decode(x))[away_from_the_knee], x[away_from_the_knee])
+    assert bool((srgb.decode(x).diff() > 0).all())
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
@@ -51,16 +52,16 @@ def test_every_stored_value_comes_back(dtype: type) -> None:
 def test_a_flat_picture_is_blurred_to_itself_and_a_step_to_the_light_in_between() -> None:
     step = np.zeros((9, 12))
     step[:, 6:] = 1.0
-    blurred = restore.simulate(step, "box:3", boundary="unknown", linear=True)
+    blurred = simulate.simulate(step, "box:3", boundary="unknown", linear=True)
     # columns 5 and 6 of the scene hold 1/3 and 2/3 of the light
-    expected = light.encode(torch.tensor([1 / 3, 2 / 3], dtype=torch.float64)).numpy()
+    expected = srgb.encode(torch.tensor([1 / 3, 2 / 3], dtype=torch.float64)).numpy()
     np.testing.assert_allclose(blurred[:, 4:6], np.broadcast_to(expected, (7, 2)), atol=1e-7)
-    np.testing.assert_allclose(restore.simulate(np.full((9, 9), 0.3), "box:3", linear=True), 0.3, atol=1e-7)
+    np.testing.assert_allclose(simulate.simulate(np.full((9, 9), 0.3), "box:3", linear=True), 0.3, atol=1e-7)
 
 
 def test_a_blur_of_light_is_undone_better_in_light() -> None:
     sharp = lights()
-    blurred = restore.simulate(sharp, KERNEL, 0.002, linear=True)
+    blurred = simulate.simulate(sharp, KERNEL, 0.002, linear=True)
     frame = sharp[3:-3, 3:-3]
     as_stored, in_light = (
         pnpkit.deblur(blurred, KERNEL, denoiser="wavelet", max_steps=15, linear=linear) for linear in (False, True)
@@ -84,16 +85,16 @@ def test_the_command_keeps_alpha_and_depth_and_says_which_light(
 ) -> None:
     alpha = np.random.default_rng(0).integers(0, 65536, (24, 24)).astype(np.uint16)
     source, out = tmp_path / "a.png", tmp_path / "b.png"
-    images.write(source, images.Picture(lights(24), alpha, np.dtype(np.uint16), 0.0, 65535.0))
+    files.write(source, picture.Picture(lights(24), alpha, np.dtype(np.uint16), 0.0, 65535.0))
     words = ["deblur", source, "--kernel", "box:3", "--linear", "--denoiser", "wavelet", "--max-steps", 2, "-o", out]
     assert program.main([*map(str, words)], standalone_mode=False) == 0
     assert "in linear light" in capsys.readouterr().out
-    after = images.read(out)
+    after = files.read(out)
     assert after.dtype == np.uint16
     np.testing.assert_array_equal(after.alpha, alpha)
 
 
 def test_floats_on_another_scale_have_no_light_to_go_back_to(tmp_path: Path) -> None:
-    images.write(tmp_path / "a.tif", images.Picture(lights(24), None, np.dtype(np.float32), 0.0, 4000.0))
+    files.write(tmp_path / "a.tif", picture.Picture(lights(24), None, np.dtype(np.float32), 0.0, 4000.0))
     with pytest.raises(InputError, match="--linear undoes the sRGB curve"):
         program.main(["denoise", str(tmp_path / "a.tif"), "--linear"], standalone_mode=False)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from pnpkit import images
 from pnpkit.errors import InputError
-from pnpkit.metrics import psnr, ssim
+from pnpkit.images import pixels
+from pnpkit.images.metrics import psnr, ssim
 
 
 def test_psnr() -> None:
@@ -19,7 +19,7 @@ def test_psnr() -> None:
     assert psnr(reference, reference) == math.inf
     assert psnr(reference + 0.1, reference) == pytest.approx(20)
     assert psnr(np.full((2, 2), 1.8), np.ones((2, 2))) == math.inf  # the image is clipped
-    assert psnr(images.to_tensor(reference + 0.1), reference) == pytest.approx(20, abs=1e-5)
+    assert psnr(pixels.to_tensor(reference + 0.1), reference) == pytest.approx(20, abs=1e-5)
     assert psnr(np.zeros((2, 2)), np.ones((2, 2))) == 0
 
 
@@ -31,7 +31,7 @@ def test_ssim_is_that_of_scikit_image() -> None:
     expected = structural_similarity(a, b, channel_axis=-1, data_range=1.0)
     assert ssim(a, b) == pytest.approx(expected, abs=1e-12)
     assert ssim(a[..., 0], b[..., 0]) == pytest.approx(structural_similarity(a[..., 0], b[..., 0], data_range=1.0))
-    assert ssim(images.to_tensor(a), images.to_tensor(b)) == pytest.approx(expected, abs=1e-5)
+    assert ssim(pixels.to_tensor(a), pixels.to_tensor(b)) == pytest.approx(expected, abs=1e-5)
     for side in (3, 4, 5, 6, 7):
         assert ssim(a[:side], a[:side]) == pytest.approx(1)
     with pytest.raises(InputError, match="3 x 3"):

@@ -18,7 +18,7 @@ from pnpkit.certificates import Certificate, Side, nothing
 from pnpkit.errors import InputError, UnknownName
 from pnpkit.fidelity import LeastSquares
 from pnpkit.layers.windows import Windows
-from pnpkit.networks import build
+from pnpkit.networks.architectures import build
 from pnpkit.networks.base import Network
 from pnpkit.registry import load_denoiser
 

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pnpkit import kernels
-from pnpkit.conjugate_gradients import conjugate_gradients, length
 from pnpkit.errors import InexactWarning
 from pnpkit.fidelity import LeastSquares
-from pnpkit.operators import blur, normal
+from pnpkit.numerics.conjugate_gradients import conjugate_gradients, length
+from pnpkit.operators import normal_equations
+from pnpkit.operators.blur import blur
 
 
 @pytest.mark.parametrize("tau", [0.3, 40.0, 1000.0])
@@ -26,13 +27,13 @@ def test_prox_is_that_of_a_dense_solve(name: str, tau: float) -> None:
     exact = torch.linalg.solve(torch.eye(A.shape[1], dtype=A.dtype) + tau * A.T @ A, right)
     found = LeastSquares(physics, y).prox(tau)(x).flatten(2)[0].T
     closed = (found - exact).abs().max() <= 1e-9
-    assert closed or float((found - exact).square().mean().sqrt()) <= normal.TOLERANCE
+    assert closed or float((found - exact).square().mean().sqrt()) <= normal_equations.TOLERANCE
 
 
 @pytest.mark.parametrize("name", [n for n in catalogue.OPERATORS if "zero" in n or "unknown" in n])
 def test_a_framed_blur_is_what_is_solved_with(name: str) -> None:
     physics, x, _ = catalogue.operator(name)
-    known = normal.structure(physics, x, 7.0)
+    known = normal_equations.structure(physics, x, 7.0)
     assert known.planes
     torch.testing.assert_close(known.gram(x), physics.A_adjoint(physics.A(x)))
     other = torch.rand(x.shape, generator=catalogue.generator(9), dtype=x.dtype)
@@ -50,16 +51,16 @@ def test_a_framed_blur_is_what_is_solved_with(name: str) -> None:
 )
 def test_other_blurs_are_solved_by_their_own_operator(physics: Blur) -> None:
     x, y = catalogue.image(1, 3, 9, 8), physics.A(catalogue.image(1, 3, 9, 8, seed=1))
-    assert not normal.structure(physics, x, 2.0).planes
+    assert not normal_equations.structure(physics, x, 2.0).planes
     u = LeastSquares(physics, y).prox(2.0)(x)
     residual = u - x + 2.0 * physics.A_adjoint(physics.A(u) - y)
-    assert float(residual.square().mean().sqrt()) <= 1.01 * normal.TOLERANCE
+    assert float(residual.square().mean().sqrt()) <= 1.01 * normal_equations.TOLERANCE
 
 
 def test_the_preconditioner_saves_most_of_the_steps() -> None:
     physics = blur(kernels.motion(9, 30), "unknown", (60, 70), dtype=torch.float64)
     x = catalogue.image(1, 1, 64, 78)
-    known, tau, calls = normal.structure(physics, x, 50.0), 50.0, []
+    known, tau, calls = normal_equations.structure(physics, x, 50.0), 50.0, []
 
     def system(u: Tensor) -> Tensor:
         calls.append(1)

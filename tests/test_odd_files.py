@@ -12,9 +12,9 @@ import pytest
 import tifffile
 from PIL import Image
 
-from pnpkit import images
-from pnpkit.cli import main
+from pnpkit.command.cli import main
 from pnpkit.errors import InputError
+from pnpkit.images import files
 
 
 def noise(*shape: int, dtype: type = np.uint8) -> np.ndarray:
@@ -107,10 +107,10 @@ def deblur(path: Path, kernel: str, monkeypatch: pytest.MonkeyPatch) -> int:
 def test_odd_files_are_restored(what: str, tmp_path: Path, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
     name, make, kernel, (dtype, height, width, channels, alpha) = RESTORED[what]
     make(tmp_path / name)
-    before = images.read(tmp_path / name)
+    before = files.read(tmp_path / name)
     assert deblur(tmp_path / name, kernel, monkeypatch) == 0
     assert capsys.readouterr().err == ""
-    after = images.read(tmp_path / f"out{Path(name).suffix}")
+    after = files.read(tmp_path / f"out{Path(name).suffix}")
     shape = (height, width) if channels == 1 else (height, width, 3)
     assert (str(after.dtype), after.pixels.shape, after.alpha is not None) == (dtype, shape, alpha)
     if alpha:
@@ -131,14 +131,14 @@ def test_odd_files_are_refused_in_one_line(what: str, tmp_path: Path, monkeypatc
 def test_planes_are_colours_and_it_is_said(tmp_path: Path) -> None:
     planes = np.random.default_rng(0).random((3, 9, 7)).astype(np.float32)
     tifffile.imwrite(tmp_path / "planes.tif", planes, photometric="rgb", planarconfig="separate")
-    picture = images.read(tmp_path / "planes.tif")
+    picture = files.read(tmp_path / "planes.tif")
     np.testing.assert_array_equal(picture.pixels, planes.transpose(1, 2, 0))
     assert "3 planes taken for the colours" in picture.notes[0]
-    images.write(tmp_path / "again.tif", picture)
+    files.write(tmp_path / "again.tif", picture)
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "again.tif"), planes)
 
 
 def test_floats_with_zero_for_white_are_refused_for_what_they_are(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "white.tif", np.zeros((4, 4), np.float32), photometric="miniswhite")
     with pytest.raises(InputError, match="0 for black, got a TIFF with 0 for white"):
-        images.read(tmp_path / "white.tif")
+        files.read(tmp_path / "white.tif")

@@ -28,10 +28,11 @@ from torch import Tensor
 
 from pnpkit import kernels
 from pnpkit.certificates import Side
-from pnpkit.checks import check_adjoint
 from pnpkit.errors import InputError, LawBroken, UnknownName
 from pnpkit.fidelity import LeastSquares
-from pnpkit.operators import blur, norm_bound, smallest_singular_value
+from pnpkit.laws.operators import check_adjoint
+from pnpkit.operators.blur import blur
+from pnpkit.operators.norms import norm_bound, smallest_singular_value
 
 
 @pytest.mark.parametrize("name", catalogue.OPERATORS)

@@ -9,9 +9,11 @@ import pytest
 import tifffile
 import torch
 
-from pnpkit import denoise, images, inpaint
+from pnpkit import denoise, inpaint
+from pnpkit.command.jobs import read_mask
 from pnpkit.errors import InputError
-from pnpkit.jobs import read_mask
+from pnpkit.images import files
+from pnpkit.images.picture import Picture
 
 PLAIN = ("--denoiser", "wavelet", "--quiet", "--overwrite")
 
@@ -23,7 +25,7 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
     paths = tmp_path / "one" / "a.png", tmp_path / "two" / "a.png"
     for path in paths:
         path.parent.mkdir()
-        images.write(path, images.Picture(random.random((24, 32, 3))))
+        files.write(path, Picture(random.random((24, 32, 3))))
     return paths
 
 
@@ -65,9 +67,7 @@ def test_names_that_stand_for_nothing(cli, pair: tuple[Path, Path]) -> None:  # 
 
 def test_a_format_that_cannot_hold_the_picture_is_refused_before_the_work(cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     deep = tmp_path / "deep.png"
-    images.write(
-        deep, images.Picture(np.random.default_rng(0).random((20, 20)), dtype=np.dtype(np.uint16), high=65535.0)
-    )
+    files.write(deep, Picture(np.random.default_rng(0).random((20, 20)), dtype=np.dtype(np.uint16), high=65535.0))
     code, _, error = cli("deblur", deep, "--kernel", "box:3", "-o", tmp_path / "x.jpg", "--denoiser", "not there")
     assert code == 2 and "cannot hold uint16" in error
 
@@ -75,7 +75,7 @@ def test_a_format_that_cannot_hold_the_picture_is_refused_before_the_work(cli, t
 def test_floats_are_compared_in_the_units_of_the_file(cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     scene = np.random.default_rng(0).random((24, 24)) * 4000 + 1000
     for name, values in (("scene.tif", scene), ("half.tif", 0.5 * (scene + scene.mean()))):
-        images.write(tmp_path / name, images.Picture(values, dtype=np.dtype(np.float32), low=0.0, high=1.0))
+        files.write(tmp_path / name, Picture(values, dtype=np.dtype(np.float32), low=0.0, high=1.0))
     code, out, _ = cli(
         "denoise", tmp_path / "half.tif", "--denoiser", "identity", "--reference", tmp_path / "scene.tif",
         "-o", tmp_path / "out.tif",
@@ -86,9 +86,9 @@ def test_floats_are_compared_in_the_units_of_the_file(cli, tmp_path: Path) -> No
 
 def test_half_precision_stays_finite(tmp_path: Path) -> None:
     path = tmp_path / "half.tif"
-    picture = images.Picture(np.array([[0.0, 1.0], [2.0, -1.5]]), dtype=np.dtype(np.float16), low=0.0, high=6e4)
-    images.write(path, picture)
-    back = images.read(path)
+    picture = Picture(np.array([[0.0, 1.0], [2.0, -1.5]]), dtype=np.dtype(np.float16), low=0.0, high=6e4)
+    files.write(path, picture)
+    back = files.read(path)
     assert np.isfinite(back.low) and back.high == np.finfo(np.float16).max
 
 
@@ -96,17 +96,17 @@ def test_of_a_mask_with_alpha_only_what_is_painted_counts(cli, pair: tuple[Path,
     first, _ = pair
     hole = np.zeros((24, 32), bool)
     hole[8:12, 10:20] = True
-    layer = images.Picture(np.ones((24, 32, 3)), np.where(hole, 255, 0).astype(np.uint8))
-    images.write(tmp_path / "layer.png", layer)
+    layer = Picture(np.ones((24, 32, 3)), np.where(hole, 255, 0).astype(np.uint8))
+    files.write(tmp_path / "layer.png", layer)
     code, _, _ = cli("inpaint", first, "--mask", tmp_path / "layer.png", "-o", tmp_path / "out.png", *PLAIN)
-    before, after = (images.read(path).pixels for path in (first, tmp_path / "out.png"))
+    before, after = (files.read(path).pixels for path in (first, tmp_path / "out.png"))
     assert code == 0 and np.array_equal(before[~hole], after[~hole]) and not np.allclose(before[hole], after[hole])
 
 
 def test_floats_that_were_stretched_say_so(tmp_path: Path) -> None:
     path = tmp_path / "counts.tif"
-    images.write(path, images.Picture(np.array([[0.0, 1.0]]), dtype=np.dtype(np.float32), low=100.0, high=900.0))
-    assert "from 100 to 900" in images.read(path).notes[0]
+    files.write(path, Picture(np.array([[0.0, 1.0]]), dtype=np.dtype(np.float32), low=100.0, high=900.0))
+    assert "from 100 to 900" in files.read(path).notes[0]
 
 
 def test_filling_keeps_known_numbers_to_the_last_digit() -> None:
@@ -168,7 +168,7 @@ def test_options_that_suit_no_file_are_refused_once_and_leave_nothing(cli, pair,
 
 def test_a_folder_run_again_leaves_earlier_results_alone(cli, pair: tuple[Path, Path]) -> None:  # type: ignore[no-untyped-def]
     folder = pair[0].parent
-    images.write(folder / "b-denoised.png", images.Picture(np.random.default_rng(1).random((20, 20))))  # a name like it
+    files.write(folder / "b-denoised.png", Picture(np.random.default_rng(1).random((20, 20))))  # a name like it
     expected = {"a.png", "a-denoised.png", "b-denoised.png", "b-denoised-denoised.png"}
     for _ in range(2):
         code, _, error = cli("denoise", folder, *PLAIN)
@@ -203,14 +203,14 @@ def test_a_simulated_noise_has_a_level_on_the_scale(cli, pair: tuple[Path, Path]
 
 def test_a_folder_of_one_picture_gives_a_folder(cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / "in").mkdir()
-    images.write(tmp_path / "in" / "a.png", images.Picture(np.random.default_rng(0).random((20, 20))))
+    files.write(tmp_path / "in" / "a.png", Picture(np.random.default_rng(0).random((20, 20))))
     assert cli("denoise", tmp_path / "in", "-o", tmp_path / "out", *PLAIN)[0] == 0
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["a.png"]
 
 
 def test_of_several_files_the_one_that_fails_is_named(cli, pair: tuple[Path, Path]) -> None:  # type: ignore[no-untyped-def]
     tiny = pair[0].with_name("tiny.png")
-    images.write(tiny, images.Picture(np.zeros((3, 3))))
+    files.write(tiny, Picture(np.zeros((3, 3))))
     command = ("--kernel", "box:5", "--denoiser", "identity", "--max-steps", 2, "--quiet")
     code, _, error = cli("deblur", pair[0], tiny, "-o", f"{pair[0].parent / 'out'}/", *command)
     assert code == 1 and f"{tiny}: the kernel (5x5) is larger" in error
@@ -241,13 +241,13 @@ def test_a_jpeg_is_no_mask_and_most_of_a_picture_is_remarked_on(cli, pair: tuple
     lines = np.zeros((24, 32))
     lines[:, 8:10] = 1
     for name in ("mask.jpg", "mask.png"):
-        images.write(tmp_path / name, images.Picture(lines))
+        files.write(tmp_path / name, Picture(lines))
     arguments = ("--denoiser", "wavelet", "--max-steps", "2", "--overwrite", "-o", tmp_path / "out.png")
     code, _, error = cli("inpaint", first, "--mask", tmp_path / "mask.jpg", *arguments)
     assert code == 2 and "without loss" in error and not (tmp_path / "out.png").exists()
     code, out, error = cli("inpaint", first, "--mask", tmp_path / "mask.png", *arguments)
     assert code == 0 and "48 of 768 pixels" in out and "more than half" not in out, error
-    images.write(tmp_path / "mask.png", images.Picture(1 - lines))
+    files.write(tmp_path / "mask.png", Picture(1 - lines))
     code, out, _ = cli("inpaint", first, "--mask", tmp_path / "mask.png", *arguments)
     assert code == 0 and "more than half of the picture" in out
 
@@ -260,6 +260,6 @@ def test_a_minus_is_no_name(cli, pair: tuple[Path, Path]) -> None:  # type: igno
 def test_a_reference_in_other_units_is_refused(cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     scene = np.random.default_rng(0).random((24, 24))
     for name, high in (("one.tif", 1.0), ("counts.tif", 60000.0)):
-        images.write(tmp_path / name, images.Picture(scene, dtype=np.dtype(np.float32), low=0.0, high=high))
+        files.write(tmp_path / name, Picture(scene, dtype=np.dtype(np.float32), low=0.0, high=high))
     code, _, error = cli("denoise", tmp_path / "one.tif", "--reference", tmp_path / "counts.tif", *PLAIN)
     assert code == 2 and "not the same units" in error

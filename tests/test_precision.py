@@ -11,21 +11,26 @@ import skimage.data
 import torch
 
 import pnpkit
-from pnpkit import hardware, kernels, precision, restore
+from pnpkit import kernels
 from pnpkit.errors import InputError, UnknownName
 from pnpkit.fidelity import LeastSquares
-from pnpkit.iterations import Anderson, Picard
+from pnpkit.machine import probes
 from pnpkit.maps import Map
-from pnpkit.operators import blur
-from pnpkit.solver import Status, Step
-from pnpkit.splittings import forward_backward
+from pnpkit.networks import half_precision
+from pnpkit.operators.blur import blur
+from pnpkit.restoration import simulate
+from pnpkit.restoration.result import Restoration
+from pnpkit.solvers import stages
+from pnpkit.solvers.iterations import Anderson, Picard
+from pnpkit.solvers.result import Status, Step
+from pnpkit.solvers.splittings import forward_backward
 
 KERNEL = kernels.motion(5, 30)
 
 
 def photograph() -> np.ndarray:
     sharp = skimage.data.chelsea()[104:128, 134:160] / 255
-    return restore.simulate(sharp, KERNEL, 0.02, boundary="circular").astype(np.float32)
+    return simulate.simulate(sharp, KERNEL, 0.02, boundary="circular").astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +38,7 @@ def network() -> pnpkit.networks.base.Network:  # type: ignore[name-defined]
     return catalogue.euler(channels=32, hidden=16).requires_grad_(False)
 
 
-def run(network: object, kind: str, **options: object) -> restore.Restoration:
+def run(network: object, kind: str, **options: object) -> Restoration:
     settings = {"noise_level": 0.02, "boundary": "circular", "tol": 1e-3, **options}
     return pnpkit.deblur(photograph(), KERNEL, denoiser=network, precision=kind, **settings)  # type: ignore[arg-type]
 
@@ -44,7 +49,7 @@ def test_both_stages_end_at_the_fixed_point_of_the_exact_map(network: object) ->
     assert rough.status is exact.status is Status.CONVERGED and rough.residuals[-1] <= 2e-4
     assert [step.number for step in seen] == list(range(1, rough.steps + 1)) and len(rough.residuals) == rough.steps
     assert rough.certificate == exact.certificate and rough.certificate.averaged
-    first = 1 + next(n for n, r in enumerate(rough.residuals, 1) if r <= precision.ROUGH)
+    first = 1 + next(n for n, r in enumerate(rough.residuals, 1) if r <= stages.ROUGH)
     assert f"from step {first} on, in float32: " in rough.guarantee
     assert "converges to a fixed point from any start" in rough.guarantee and "proves nothing" in rough.guarantee
     assert 10 * np.abs(rough.image - exact.image).max() < np.abs(photograph() - exact.image).max()
@@ -57,8 +62,8 @@ def test_the_last_residual_is_that_of_the_exact_map(network: pnpkit.networks.bas
 
     exact = forward_backward(fidelity, network.at(0.02), 1.9, (0.0, 1.0))
     watched = Map(lambda x: (points.append(x), exact(x))[1], exact.certificate, box=exact.box)
-    rough = forward_backward(fidelity, precision.rough_denoisers(network)(0.02), 1.9, (0.0, 1.0))
-    found = precision.solve_from(rough, watched, y.clamp(0, 1), iteration=Picard(), tol=1e-3, max_steps=60)
+    rough = forward_backward(fidelity, half_precision.rough_denoisers(network)(0.02), 1.9, (0.0, 1.0))
+    found = stages.solve_from(rough, watched, y.clamp(0, 1), iteration=Picard(), tol=1e-3, max_steps=60)
     x = points[-1]
     residual = float(torch.linalg.vector_norm(x - exact(x)) / torch.linalg.vector_norm(x))
     assert found.residuals[-1] == pytest.approx(residual, rel=1e-4)
@@ -78,7 +83,7 @@ def test_rough_steps_that_lead_nowhere_are_given_up() -> None:
     result = run(noise, "bfloat16", max_steps=60)
     assert result.status is Status.CONVERGED
     first = int(re.search(r"from step (\d+) on", result.guarantee)[1])  # type: ignore[index]
-    assert precision.PATIENCE + 2 <= first < 30 and result.steps > first
+    assert stages.PATIENCE + 2 <= first < 30 and result.steps > first
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
@@ -106,13 +111,13 @@ def test_types_are_honoured_and_come_back(network: object) -> None:
 
 def test_auto_probes_large_pictures_only(network: object, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[float] = []
-    monkeypatch.setattr(hardware, "prefers_bfloat16", lambda device, worth: asked.append(worth) or True)
+    monkeypatch.setattr(probes, "prefers_bfloat16", lambda device, worth: asked.append(worth) or True)
     large, small = torch.zeros(1, 3, 400, 300), torch.zeros(1, 3, 40, 30)
-    assert precision.decide("auto", network, small) == "float32" and not asked  # type: ignore[arg-type]
-    assert precision.decide("auto", network, large.double()) == "float64" and not asked  # type: ignore[arg-type]
-    assert precision.decide("auto", pnpkit.load_denoiser("wavelet"), large) == "float32" and not asked
-    assert precision.decide("auto", network, large) == "bfloat16" and asked == [precision.WORTH]  # type: ignore[arg-type]
-    assert precision.decide("float32", network, large) == "float32"  # type: ignore[arg-type]
+    assert half_precision.decide("auto", network, small) == "float32" and not asked  # type: ignore[arg-type]
+    assert half_precision.decide("auto", network, large.double()) == "float64" and not asked  # type: ignore[arg-type]
+    assert half_precision.decide("auto", pnpkit.load_denoiser("wavelet"), large) == "float32" and not asked
+    assert half_precision.decide("auto", network, large) == "bfloat16" and asked == [half_precision.WORTH]  # type: ignore[arg-type]
+    assert half_precision.decide("float32", network, large) == "float32"  # type: ignore[arg-type]
 
 
 def test_what_cannot_be_is_refused(network: object) -> None:

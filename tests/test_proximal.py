@@ -21,8 +21,8 @@ from pnpkit.certificates import Kind
 from pnpkit.errors import InputError
 from pnpkit.fidelity import LeastSquares
 from pnpkit.maps import Map
-from pnpkit.operators import from_matrix
-from pnpkit.wavelets import Basis
+from pnpkit.numerics.wavelets import Basis
+from pnpkit.operators.matrix import from_matrix
 
 SHAPE = (2, 2, 2)
 NORMAL = torch.tensor([1.0, -2.0, 0.5, 3.0, 0.0, 1.0, 1.0, -1.0], dtype=torch.float64).view(SHAPE)

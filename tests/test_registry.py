@@ -15,13 +15,14 @@ import torch
 from safetensors import safe_open
 
 import pnpkit
-from pnpkit import registry, restore
+from pnpkit import registry
 from pnpkit.certificates import Certificate, Side
-from pnpkit.diagnostics import audit
 from pnpkit.errors import CardError, InputError, UnknownName
-from pnpkit.networks import GuidedEuler
+from pnpkit.laws.maps import audit
 from pnpkit.networks.foreign import Foreign
+from pnpkit.networks.guided import GuidedEuler
 from pnpkit.registry import Card
+from pnpkit.restoration import simulate
 
 CARDS = registry.denoisers()
 NAMES = sorted(CARDS)
@@ -178,7 +179,7 @@ def test_deepinvs_denoisers_come_by_name_and_claim_nothing() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_denoiser_deblurs_and_says_what_is_proven(name: str) -> None:
     rows, columns = np.mgrid[:24, :28]
-    blurred = restore.simulate(0.5 + 0.4 * np.sin(rows / 3) * np.cos(columns / 4), "gaussian:1", 0.01)
+    blurred = simulate.simulate(0.5 + 0.4 * np.sin(rows / 3) * np.cos(columns / 4), "gaussian:1", 0.01)
     run = pnpkit.deblur(blurred, "gaussian:1", denoiser=name, noise_level=0.01, max_steps=3)
     assert run.image.shape == blurred.shape and np.isfinite(run.image).all()
     assert run.certificate.averaged == (name in PROVEN + GUIDED)

@@ -15,10 +15,12 @@ import pytest
 import torch
 from PIL import Image
 
-from pnpkit import images, report, restore
-from pnpkit.cli import program
+from pnpkit.command import page as command_page
+from pnpkit.command.cli import program
 from pnpkit.errors import InputError
-from pnpkit.solver import Step
+from pnpkit.images import files, picture
+from pnpkit.restoration import deblur, denoise, result
+from pnpkit.solvers.result import Step
 
 VOID = {"meta", "link", "img", "input"}
 
@@ -44,15 +46,15 @@ class Balanced(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def run() -> restore.Restoration:
+def run() -> result.Restoration:
     image = np.random.default_rng(0).random((24, 30, 3))
-    return restore.deblur(image, "motion:5,20", noise_level=0.02, method="picard", max_steps=5)
+    return deblur.deblur(image, "motion:5,20", noise_level=0.02, method="picard", max_steps=5)
 
 
 @pytest.mark.parametrize("name", ["cat.png", '<script>alert(1)</script> & "quotes".png'])
-def test_the_page_is_whole_and_self_contained(run: restore.Restoration, name: str) -> None:
+def test_the_page_is_whole_and_self_contained(run: result.Restoration, name: str) -> None:
     settings = {"method": "picard", "kernel": "motion:5,20", "reference": None}
-    text = report.page(name, np.zeros((24, 30, 3)), run, settings, f"pnpkit deblur {name}", {"psnr": 30.0})
+    text = command_page.page(name, np.zeros((24, 30, 3)), run, settings, f"pnpkit deblur {name}", {"psnr": 30.0})
     page = Balanced()
     page.feed(text)
     assert page.open == [] and "<script" not in text
@@ -64,35 +66,39 @@ def test_the_page_is_whole_and_self_contained(run: restore.Restoration, name: st
     np.testing.assert_array_equal(np.asarray(after), np.round(255 * run.image).astype(np.uint8))
 
 
-def test_the_bound_lies_above_the_residuals_and_only_where_it_is_proven(run: restore.Restoration) -> None:
-    drawn = re.findall(r'points="([^"]+)"', report.curve(run))
+def test_the_bound_lies_above_the_residuals_and_only_where_it_is_proven(run: result.Restoration) -> None:
+    drawn = re.findall(r'points="([^"]+)"', command_page.curve(run))
     residual, bound = ([float(place.split(",")[1]) for place in line.split()] for line in drawn)
     assert len(residual) == len(bound) == 5
     assert all(b < r for r, b in zip(residual, bound, strict=True)), "up is smaller in SVG"
-    late = re.findall(r'points="([^"]+)"', report.curve(replace(run, bounds=(math.inf, math.inf, *run.bounds[:3]))))
+    late = re.findall(
+        r'points="([^"]+)"', command_page.curve(replace(run, bounds=(math.inf, math.inf, *run.bounds[:3])))
+    )
     assert late[1].split()[0].split(",")[0] == late[0].split()[2].split(",")[0], "the bound begins where the proof does"
-    assert "stroke-dasharray" not in report.curve(replace(run, bounds=()))
-    assert "second look" not in report.curve(run)
+    assert "stroke-dasharray" not in command_page.curve(replace(run, bounds=()))
+    assert "second look" not in command_page.curve(run)
     for steps, anchor in ((1, "start"), (4, "end")):
-        marked = report.curve(replace(run, guide_steps=steps))
+        marked = command_page.curve(replace(run, guide_steps=steps))
         assert f'text-anchor="{anchor}">second look' in marked, "the words must stay inside of the drawing"
-    assert "nothing was iterated" in report.curve(restore.denoise(np.zeros((8, 8)), 0.05))
-    assert "they are 0" in report.curve(replace(run, residuals=(0.0,)))
-    gap = re.findall(r'points="([^"]+)"', report.curve(replace(run, residuals=(0.1, math.nan, 0.0, 0.02, 0.01))))[0]
+    assert "nothing was iterated" in command_page.curve(denoise.denoise(np.zeros((8, 8)), 0.05))
+    assert "they are 0" in command_page.curve(replace(run, residuals=(0.0,)))
+    gap = re.findall(r'points="([^"]+)"', command_page.curve(replace(run, residuals=(0.1, math.nan, 0.0, 0.02, 0.01))))[
+        0
+    ]
     assert gap.split()[1].split(",")[0] == late[0].split()[3].split(",")[0], "what is left out leaves its place empty"
 
 
 def test_frames_are_thinned_cropped_and_saved(tmp_path: Path) -> None:
-    frames = report.Frames((20, 31))
+    frames = command_page.Frames((20, 31))
     for number in range(1, 201):
         frames(Step(number, torch.full((1, 3, 24, 35), number / 200), (0.1,)))
     frames.save(tmp_path / "a.gif")
     with Image.open(tmp_path / "a.gif") as gif:
-        assert gif.size == (31, 20) and report.FRAMES / 2 <= gif.n_frames <= report.FRAMES  # type: ignore[attr-defined]
+        assert gif.size == (31, 20) and command_page.FRAMES / 2 <= gif.n_frames <= command_page.FRAMES  # type: ignore[attr-defined]
 
 
 def test_the_command_writes_page_and_gif(tmp_path: Path) -> None:
-    images.write(tmp_path / "in.png", images.Picture(np.random.default_rng(0).random((20, 22, 3))))
+    files.write(tmp_path / "in.png", picture.Picture(np.random.default_rng(0).random((20, 22, 3))))
     words = ["deblur", "in.png", "--kernel", "box:3", "--max-steps", "2", "--quiet"]
     words[1] = str(tmp_path / "in.png")
     more = ["--report", str(tmp_path / "pages"), "--gif", str(tmp_path / "a.gif"), "-o", str(tmp_path / "o.png")]

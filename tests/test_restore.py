@@ -9,11 +9,12 @@ import skimage.data
 import torch
 
 import pnpkit
-from pnpkit import kernels, restore
+from pnpkit import kernels
 from pnpkit.errors import InputError, PnpError
-from pnpkit.metrics import psnr
-from pnpkit.solver import Status
-from pnpkit.strength import KERNEL_ERROR
+from pnpkit.images.metrics import psnr
+from pnpkit.restoration import simulate
+from pnpkit.restoration.defaults import KERNEL_ERROR
+from pnpkit.solvers.result import Status
 
 KERNEL = kernels.motion(5, 30)
 
@@ -30,7 +31,7 @@ def network() -> pnpkit.registry.Network:  # type: ignore[name-defined]
 @pytest.mark.parametrize("boundary", ["unknown", "circular", "zero"])
 def test_deblurring_gains_and_is_proven(boundary: str, network: object) -> None:
     sharp = photograph()
-    blurred = restore.simulate(sharp, KERNEL, 0.01, boundary=boundary)
+    blurred = simulate.simulate(sharp, KERNEL, 0.01, boundary=boundary)
     reference = sharp if boundary != "unknown" else sharp[1:-1, 2:-2]
     run = pnpkit.deblur(blurred, KERNEL, denoiser=network, noise_level=0.01, boundary=boundary, max_steps=40)
     assert psnr(run.image, reference) > psnr(blurred, reference) + 2.5
@@ -41,7 +42,7 @@ def test_deblurring_gains_and_is_proven(boundary: str, network: object) -> None:
 
 
 def test_dncnn_restores_and_claims_nothing() -> None:
-    blurred = restore.simulate(photograph(), KERNEL, 0.01)
+    blurred = simulate.simulate(photograph(), KERNEL, 0.01)
     run = pnpkit.deblur(blurred, KERNEL, denoiser="dncnn", max_steps=3)
     assert run.guarantee.startswith("nothing is guaranteed") and run.certificate.averagedness is None
 
@@ -104,7 +105,7 @@ def test_the_rule_says_what_it_followed(network: object) -> None:
 def test_each_splitting_restores_better_than_the_next(network: object) -> None:
     sharp = skimage.data.chelsea()[80:144, 110:190] / 255
     kernel = kernels.motion(9, 30)
-    blurred = restore.simulate(sharp, kernel, 0.01, boundary="circular")
+    blurred = simulate.simulate(sharp, kernel, 0.01, boundary="circular")
     scores = {}
     for splitting in ("continuation", "half-quadratic", "forward-backward"):
         run = pnpkit.deblur(
@@ -122,17 +123,17 @@ def test_without_a_blur_the_denoiser_is_not_asked_for_more_than_the_noise(networ
 
 
 def test_an_estimated_kernel_is_called_an_estimate(network: object) -> None:
-    blurred = restore.simulate(skimage.data.chelsea()[40:240, 60:300] / 255, "gaussian:2", 0.004)
+    blurred = simulate.simulate(skimage.data.chelsea()[40:240, 60:300] / 255, "gaussian:2", 0.004)
     run = pnpkit.deblur(blurred, denoiser=network, max_steps=1)
     assert "ESTIMATED" in run.kernel_note and "gaussian" in run.kernel_note
 
 
 def test_seeded_simulation_is_exact() -> None:
-    one, two = (restore.simulate(photograph(), KERNEL, 0.02, seed=3) for _ in range(2))
+    one, two = (simulate.simulate(photograph(), KERNEL, 0.02, seed=3) for _ in range(2))
     np.testing.assert_array_equal(one, two)
     assert one.shape == (56 - 2, 64 - 4, 3)
-    clean = restore.simulate(photograph(), KERNEL, 0.0, boundary="circular")
-    noise = restore.simulate(photograph(), KERNEL, 0.02, boundary="circular", seed=3) - clean
+    clean = simulate.simulate(photograph(), KERNEL, 0.0, boundary="circular")
+    noise = simulate.simulate(photograph(), KERNEL, 0.02, boundary="circular", seed=3) - clean
     assert noise.std() == pytest.approx(0.02, rel=0.05)
 
 

@@ -16,11 +16,15 @@ from test_training import pictures
 from torch import Tensor
 
 import pnpkit as pk
-from pnpkit import algorithms, diagnostics, fidelity, training
+from pnpkit import algorithms, fidelity
 from pnpkit.certificates import Kind, Side
 from pnpkit.errors import InputError
-from pnpkit.networks import build
+from pnpkit.laws import maps
+from pnpkit.networks.architectures import build
 from pnpkit.networks.ridge import Analysis, Potential, composed, mirrored
+from pnpkit.training import loop
+from pnpkit.training.config import TrainingConfig
+from pnpkit.training.run import Run, finish
 
 LEVELS = torch.tensor([0.05, 0.15])
 
@@ -109,7 +113,7 @@ def test_firmly_nonexpansive_under_an_adversarial_search() -> None:
     assert map.certificate.kind is Kind.PROX and map.certificate.averagedness == 0.5
     lipschitz, alpha = worst_ratios(map, pairs=4, rounds=6)
     assert 0.9 < lipschitz <= 1 + 1e-9 and 0.1 < alpha <= 0.5
-    found = diagnostics.audit(map, map.certificate, catalogue.image(2, 3, 8, 9), rounds=4, tolerance=1e-8)
+    found = maps.audit(map, map.certificate, catalogue.image(2, 3, 8, 9), rounds=4, tolerance=1e-8)
     assert not found.falsified and found.lipschitz > 0.9
 
 
@@ -121,7 +125,7 @@ def test_the_jacobian_is_symmetric_between_its_bounds() -> None:
     L = network.regulariser(0.1, (4, 5)).L
     assert 1 / (1 + L) - 1e-9 <= float(values[0]) < 0.9 and float(values[-1]) <= 1 + 1e-9
     v = catalogue.image(1, 3, 4, 5, seed=1)
-    _, pushed, back = diagnostics.jacobian_steps(lambda u: network(u, 0.1), x, v)
+    _, pushed, back = maps.jacobian_steps(lambda u: network(u, 0.1), x, v)
     torch.testing.assert_close(pushed.flatten(), J @ v.flatten(), rtol=0, atol=1e-8)
     torch.testing.assert_close(back.flatten(), J.mT @ J @ v.flatten(), rtol=0, atol=1e-8)
 
@@ -230,16 +234,16 @@ def test_a_regulariser_is_for_one_size() -> None:
 
 
 def test_it_learns_through_its_fixed_point_and_resumes(tmp_path: Path) -> None:
-    config = training.TrainingConfig(steps=40, batch=4, patch=16, warmup=2, learning_rate=3e-3, table_rate=10)
+    config = TrainingConfig(steps=40, batch=4, patch=16, warmup=2, learning_rate=3e-3, table_rate=10)
     torch.manual_seed(0)
     losses: list[float] = []
-    run = training.Run(build("ridge", {"channels": (3, 6), "kernel_sizes": (3, 3)}), config)
-    training.train(run, pictures(), pictures(), tmp_path, half=True, on_step=lambda run, loss: losses.append(loss))
+    run = Run(build("ridge", {"channels": (3, 6), "kernel_sizes": (3, 3)}), config)
+    loop.train(run, pictures(), pictures(), tmp_path, half=True, on_step=lambda run, loss: losses.append(loss))
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
-    again = training.Run(build("ridge", {"channels": (3, 6), "kernel_sizes": (3, 3)}), config)
+    again = Run(build("ridge", {"channels": (3, 6), "kernel_sizes": (3, 3)}), config)
     again.load(tmp_path / "checkpoint.safetensors")
     for finished in (run, again):
-        training.finish(finished)
+        finish(finished)
     x = catalogue.image()
     torch.testing.assert_close(run.network(x, 0.1), again.network(x, 0.1))
     assert run.network.certificate.averaged and not run.network.training

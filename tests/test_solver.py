@@ -11,16 +11,19 @@ import pytest
 import torch
 from deepinv.physics import Denoising
 
-from pnpkit import fista, ista, proximal, splittings
+from pnpkit import fista, ista, proximal
 from pnpkit.certificates import Certificate, Side
 from pnpkit.errors import InputError
 from pnpkit.fidelity import LeastSquares
-from pnpkit.iterations import Anderson, Fista, Halpern, Iteration, KrasnoselskiiMann, Picard
 from pnpkit.maps import Map
-from pnpkit.operators import from_matrix
+from pnpkit.operators.matrix import from_matrix
 from pnpkit.operators.norms import NormBound
-from pnpkit.solver import Status, Step, farthest, solve
-from pnpkit.splittings import forward_backward
+from pnpkit.solvers import splittings
+from pnpkit.solvers.iterations import Anderson, Fista, Halpern, Iteration, KrasnoselskiiMann, Picard
+from pnpkit.solvers.loop import solve
+from pnpkit.solvers.result import Status, Step
+from pnpkit.solvers.splittings import forward_backward
+from pnpkit.solvers.watch import farthest
 
 
 @pytest.mark.parametrize("iteration", [Picard(), KrasnoselskiiMann(1.2)])

@@ -18,11 +18,12 @@ from test_algorithms import MATRIX, Y, lasso
 from pnpkit import proximal
 from pnpkit.errors import InputError, StepSizeError
 from pnpkit.fidelity import LeastSquares
-from pnpkit.iterations import Fista
 from pnpkit.maps import Map
-from pnpkit.operators import from_matrix
-from pnpkit.solver import Status, solve
-from pnpkit.splittings import admm, continuation, davis_yin, douglas_rachford, factors_for, firm, half_quadratic
+from pnpkit.operators.matrix import from_matrix
+from pnpkit.solvers.iterations import Fista
+from pnpkit.solvers.loop import solve
+from pnpkit.solvers.result import Status
+from pnpkit.solvers.splittings import admm, continuation, davis_yin, douglas_rachford, factors_for, firm, half_quadratic
 
 FIDELITY = LeastSquares(from_matrix(MATRIX), torch.from_numpy(Y)[None])
 START = torch.zeros(1, 12, dtype=torch.float64)

@@ -10,14 +10,15 @@ import skimage.data
 import torch
 
 import pnpkit
-from pnpkit import images, restore, strength
 from pnpkit.errors import InputError, PnpError
 from pnpkit.fidelity import LeastSquares
+from pnpkit.images import pixels
+from pnpkit.images.metrics import psnr
 from pnpkit.maps import Map
-from pnpkit.metrics import psnr
-from pnpkit.operators import blur
-from pnpkit.solver import solve
-from pnpkit.splittings import FORWARD_BACKWARD, HALF_QUADRATIC, SPLITTINGS
+from pnpkit.operators.blur import blur
+from pnpkit.restoration import plan, simulate, sure
+from pnpkit.solvers.loop import solve
+from pnpkit.solvers.splittings import FORWARD_BACKWARD, HALF_QUADRATIC, SPLITTINGS
 
 NOISE = 0.05
 
@@ -34,8 +35,8 @@ def test_the_risk_is_that_of_a_problem_in_closed_form() -> None:
     y = x + NOISE * torch.randn(x.shape, generator=generator, dtype=torch.float64)
     fidelity = LeastSquares(blur(np.ones((1, 1)), "circular", (128, 128), dtype=torch.float64), y)
     energy = float(x.square().mean())
-    config = strength.Sure(shrink=1.0, reach=(0.01, 100))
-    found = strength.by_sure(fidelity, ridge, y, NOISE, closed=0.08, top=1.0, config=config)
+    config = sure.Sure(shrink=1.0, reach=(0.01, 100))
+    found = sure.by_sure(fidelity, ridge, y, NOISE, closed=0.08, top=1.0, config=config)
     assert len(found.tried) == 3
     for t, risk in found.tried:
         assert risk == pytest.approx((t**2 * energy / NOISE**2 + 1) / (1 + t) ** 2, abs=0.03)
@@ -46,34 +47,34 @@ def test_the_risk_is_that_of_a_problem_in_closed_form() -> None:
 def test_least_of_a_parabola(least: float) -> None:
     strengths = [0.05, 0.1, 0.2]
     risks = [(math.log(s) - math.log(least)) ** 2 + 1 for s in strengths]
-    assert strength.least_of_parabola(strengths, risks) == pytest.approx(least)
-    assert strength.least_of_parabola(strengths, [1.0, 3.0, 2.0]) == 0.05
+    assert sure.least_of_parabola(strengths, risks) == pytest.approx(least)
+    assert sure.least_of_parabola(strengths, [1.0, 3.0, 2.0]) == 0.05
 
 
 def blurred_photograph() -> tuple[np.ndarray, np.ndarray]:
     sharp = skimage.data.chelsea()[100:156, 130:194] / 255
-    return sharp, restore.simulate(sharp, "gaussian:1.5", 0.02, boundary="circular")
+    return sharp, simulate.simulate(sharp, "gaussian:1.5", 0.02, boundary="circular")
 
 
 @pytest.mark.parametrize(("splitting", "nearer"), [(HALF_QUADRATIC, 0.25), (FORWARD_BACKWARD, 0.3)])
 def test_sure_mends_a_closed_rule_that_is_far_off(splitting: str, nearer: float) -> None:
     sharp, blurred = blurred_photograph()
     network = pnpkit.load_denoiser("wavelet")
-    y = images.to_tensor(blurred)
+    y = pixels.to_tensor(blurred)
     fidelity = LeastSquares(blur(pnpkit.kernels.gaussian(1.5), "circular", y.shape[-2:]), y)  # type: ignore[attr-defined]
 
-    tau = strength.step_for(splitting, 0.02, network, fidelity)
+    tau = plan.step_for(splitting, 0.02, network, fidelity)
 
     def map_at(data: LeastSquares, sigma: float) -> Map:
-        return SPLITTINGS[splitting](data, strength.inside(network), tau, sigma, (0.0, 1.0))
+        return SPLITTINGS[splitting](data, plan.inside(network), tau, sigma, (0.0, 1.0))
 
     def score(sigma: float) -> float:
         run = solve(map_at(fidelity, sigma), y, iteration=pnpkit.Anderson(), max_steps=12)
-        return psnr(images.from_tensor(run.x), sharp)
+        return psnr(pixels.from_tensor(run.x), sharp)
 
-    rule = strength.strength_for(0.02, tau, network, splitting)
+    rule = plan.strength_for(0.02, tau, network, splitting)
     for factor in (0.3, 3.0):
-        found = strength.by_sure(fidelity, map_at, y, 0.02, factor * rule, network.top, strength.SURE[splitting])
+        found = sure.by_sure(fidelity, map_at, y, 0.02, factor * rule, network.top, sure.SURE[splitting])
         assert abs(math.log(found.strength / rule)) < abs(math.log(factor)) - nearer
         assert score(found.strength) > score(factor * rule) + 0.1
 
@@ -98,7 +99,7 @@ def test_holes_and_batches_are_no_exception() -> None:
     mask[10:13] = True
     run = pnpkit.inpaint(blurred, mask, denoiser="wavelet", noise_level=0.02, strength="sure", max_steps=2)
     assert run.strength >= 10 / 255 and "sure" in run.strength_note
-    batch = torch.cat([images.to_tensor(blurred)] * 2)
+    batch = torch.cat([pixels.to_tensor(blurred)] * 2)
     assert (
         pnpkit.deblur(batch, "box:3", denoiser="wavelet", noise_level=0.02, strength="sure", max_steps=1).image.shape
         == batch.shape
@@ -116,10 +117,10 @@ def test_what_cannot_be_honoured_is_refused() -> None:
 def test_half_quadratic_splitting_keeps_the_strength_where_the_denoiser_is_good() -> None:
     network = pnpkit.load_denoiser("wavelet")
     for level in (1e-3, 0.004, 0.01, 0.02):
-        tau = strength.penalty_for(level, network)
-        found = strength.strength_for(level, tau, network, HALF_QUADRATIC)
+        tau = plan.penalty_for(level, network)
+        found = plan.strength_for(level, tau, network, HALF_QUADRATIC)
         assert found == pytest.approx(network.rule.coupling * math.sqrt(tau) * level)
         assert found == pytest.approx(network.rule.working) or tau == 1000
-    taus = [strength.penalty_for(level, network) for level in (0.0, 1e-3, 0.01, 0.05, 0.5)]
+    taus = [plan.penalty_for(level, network) for level in (0.0, 1e-3, 0.01, 0.05, 0.5)]
     assert taus == sorted(taus, reverse=True) and taus[0] == 1000 and taus[-1] == 1
-    assert strength.strength_for(1.0, 1.0, network, HALF_QUADRATIC) == network.top
+    assert plan.strength_for(1.0, 1.0, network, HALF_QUADRATIC) == network.top

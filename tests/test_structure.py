@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pnpkit.errors import InputError
-from pnpkit.layers.norms import matrix_norm_bound
+from pnpkit.numerics.norms import matrix_norm_bound
 from pnpkit.structure import advection, circle, energy, mass, planar, portrait, sphere, wasserstein
 
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from scipy.special import ellipk
 from torch import Tensor
 
+from pnpkit.dynamics.fitting import levenberg_marquardt
+from pnpkit.dynamics.plain import ResNet, parameter_count
+from pnpkit.dynamics.potentials import Ridge
 from pnpkit.errors import InputError, UnknownName
-from pnpkit.layers.fitting import levenberg_marquardt
-from pnpkit.layers.plain import ResNet, parameter_count
-from pnpkit.layers.potentials import Ridge
 from pnpkit.sympnet import diagnostics, study
 from pnpkit.sympnet.hamiltonian import HamiltonianNetwork, MidpointResidual
 from pnpkit.sympnet.modules import SympNet, SympNetConfig

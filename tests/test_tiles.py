@@ -8,15 +8,17 @@ import os
 import pytest
 import torch
 
-from pnpkit import iterations, problem, restore, settings
 from pnpkit.errors import InputError
-from pnpkit.iterations import Anderson, Picard
+from pnpkit.machine import memory as machine_memory
 from pnpkit.networks.base import Network
 from pnpkit.networks.classical import Wavelet, WaveletConfig
 from pnpkit.networks.dncnn import DnCNN, DnCNNConfig
 from pnpkit.networks.euler import Euler, EulerConfig
 from pnpkit.networks.guided import Given, GuidedConfig, GuidedEuler
 from pnpkit.networks.tiles import IMAGES, SMALLEST, Tiled, receptive_field, within_memory
+from pnpkit.restoration import deblur, plan
+from pnpkit.solvers import iterations
+from pnpkit.solvers.iterations import Anderson, Picard
 
 NETWORKS = {
     "euler": lambda: Euler(EulerConfig(blocks=3, channels=8, hidden=8)),
@@ -107,38 +109,38 @@ def test_a_run_in_tiles_is_the_same_run() -> None:
     network = NETWORKS["euler"]()
     assert isinstance(within_memory(network, (1, 3, 92, 82), 0.0031 * 2**30, 12), Tiled)
     whole, tiled = (
-        restore.deblur(image, "box:3", denoiser=network, noise_level=0.05, max_steps=3, max_memory=memory)
+        deblur.deblur(image, "box:3", denoiser=network, noise_level=0.05, max_steps=3, max_memory=memory)
         for memory in (1.0, 0.0031)
     )
     np.testing.assert_allclose(whole.image, tiled.image, atol=1e-5)
     assert tiled.guarantee == whole.guarantee
     with pytest.raises(InputError, match="max_memory"):
-        restore.deblur(image, "box:3", denoiser=network, max_memory=-1.0)
+        deblur.deblur(image, "box:3", denoiser=network, max_memory=-1.0)
 
 
 def test_half_of_the_machine_is_allowed_and_a_system_that_does_not_tell_sets_no_bound(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert 2**28 < settings.allowed(None) == settings.machine_memory() / 2 < math.inf
-    assert settings.allowed(1.5) == 1.5 * 2**30
+    assert 2**28 < machine_memory.allowed(None) == machine_memory.machine_memory() / 2 < math.inf
+    assert machine_memory.allowed(1.5) == 1.5 * 2**30
     monkeypatch.delattr(os, "sysconf")
-    assert settings.allowed(None) == math.inf
+    assert machine_memory.allowed(None) == math.inf
 
 
 def test_less_memory_shortens_the_past_and_says_so() -> None:
     network, copy = make("euler").float(), 4 * 3 * 400 * 400
     shape, allowed = (1, 3, 400, 400), (IMAGES + 12 + 18) * copy
-    whole, same = problem.fit(Anderson(), network, shape, allowed, 4)
+    whole, same = plan.fit(Anderson(), network, shape, allowed, 4)
     assert whole == Anderson() and same is network
-    short, tiled = problem.fit(Anderson(), network, shape, (IMAGES + 6) * copy, 4)
+    short, tiled = plan.fit(Anderson(), network, shape, (IMAGES + 6) * copy, 4)
     assert isinstance(short, Anderson) and short.depth == 1 and isinstance(tiled, Tiled)
-    assert problem.fit(Picard(), network, shape, (IMAGES + 3) * copy, 4)[0] == Picard()
+    assert plan.fit(Picard(), network, shape, (IMAGES + 3) * copy, 4)[0] == Picard()
     with pytest.raises(InputError, match="--method picard needs the least"):
-        problem.fit(Anderson(), network, shape, (IMAGES + 1) * copy, 4)
+        plan.fit(Anderson(), network, shape, (IMAGES + 1) * copy, 4)
     with pytest.raises(InputError, match="cannot be tiled; whole, it needs about"):
-        problem.fit(Picard(), Wavelet(WaveletConfig()), shape, (IMAGES + 2) * copy, 4)
+        plan.fit(Picard(), Wavelet(WaveletConfig()), shape, (IMAGES + 2) * copy, 4)
     image = torch.rand(1, 3, 80, 80, generator=torch.Generator().manual_seed(0))
-    run = restore.deblur(image, "box:3", denoiser=network, noise_level=0.05, max_steps=2, max_memory=1.9e6 / 2**30)
+    run = deblur.deblur(image, "box:3", denoiser=network, noise_level=0.05, max_steps=2, max_memory=1.9e6 / 2**30)
     assert "looks back 1 steps only" in run.kernel_note
 
 

@@ -13,11 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from pnpkit import training
 from pnpkit.errors import InputError
-from pnpkit.layers.muon import orthogonalised
-from pnpkit.networks import Euler, build, growth
-from pnpkit.training import Run, TrainingConfig, train
+from pnpkit.networks.architectures import build
+from pnpkit.networks.euler import Euler
+from pnpkit.training import batches, growth, steering
+from pnpkit.training.config import TrainingConfig
+from pnpkit.training.loop import train
+from pnpkit.training.muon import orthogonalised
+from pnpkit.training.run import Run, averaged, finish
 
 CONFIG = TrainingConfig(steps=12, batch=4, patch=16, warmup=2, checkpoint_minutes=1e9)
 
@@ -78,7 +81,7 @@ def test_muon_takes_the_inner_kernels_and_adam_the_rest() -> None:
         else:
             torch.testing.assert_close(moved.abs(), torch.ones_like(moved), atol=1e-2, rtol=0)  # Adam's first step
     assert [group["scale"] for group in run.optimizer.param_groups] == [1, 10], "the loop multiplies the rate by it"
-    assert len(training.parameter_groups(network, CONFIG)) == 1
+    assert len(steering.parameter_groups(network, CONFIG)) == 1
 
 
 @pytest.mark.parametrize("lift", [{"channels": 16}, {"channels": 64, "overlapping": True}])
@@ -90,7 +93,7 @@ def test_a_mirrored_network_learns_as_all_its_filters_and_ends_proven(lift: dict
     assert [(group["scale"], "spread" in group) for group in run.optimizer.param_groups] == [(5, False), (3, True)]
     train(run, pictures(), pictures(), tmp_path, half=False, on_step=lambda run, loss: losses.append(loss))
     assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:5])
-    training.finish(run)
+    finish(run)
     assert network.certificate.averaged and network.steps()[0].kernel.shape == (16, lift["channels"], 3, 3)
     if network.windows is not None:
         assert (network.windows.angle - math.pi / 4).abs().min() > 1e-3
@@ -157,7 +160,7 @@ def test_the_curve_of_an_older_run_keeps_its_columns(tmp_path: Path) -> None:
 def test_a_finished_network_is_plain_and_proven(tmp_path: Path) -> None:
     run = small()
     train(run, pictures(), pictures(), tmp_path, half=False)
-    training.finish(run)
+    finish(run)
     network = run.network
     assert isinstance(network, Euler)
     assert set(dict(network.named_parameters())) == set(dict(catalogue.euler().named_parameters()))
@@ -169,9 +172,9 @@ def test_finishing_keeps_the_averaged_weights(tmp_path: Path) -> None:
     run = small()
     train(run, pictures(), pictures(), tmp_path, half=False)
     x = catalogue.image().float()
-    with training.averaged(run), torch.no_grad():
+    with averaged(run), torch.no_grad():
         expected = run.network(x, 0.1)
-    training.finish(run)
+    finish(run)
     torch.testing.assert_close(run.network(x, 0.1), expected, atol=2e-3, rtol=0)
 
 
@@ -180,7 +183,7 @@ def test_a_skew_below_one_draws_strong_noise_more_often() -> None:
     shares = []
     for skew in (1.0, 0.5):
         config = dataclasses.replace(CONFIG, level_skew=skew, batch=2000, patch=8)
-        _, _, level = next(iter(training.Batches(pictures(), config, torch.Generator().manual_seed(0))))
+        _, _, level = next(iter(batches.Batches(pictures(), config, torch.Generator().manual_seed(0))))
         assert 0 <= level.min() and level.max() <= config.top
         shares.append(float((level > config.top / 2).float().mean()))
     assert shares == pytest.approx([0.5, 0.75], abs=0.05)
@@ -188,12 +191,12 @@ def test_a_skew_below_one_draws_strong_noise_more_often() -> None:
 
 def test_batches_are_seeded_and_levels_cover_the_range() -> None:
     def batch(seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        return next(iter(training.Batches(pictures(), CONFIG, torch.Generator().manual_seed(seed))))
+        return next(iter(batches.Batches(pictures(), CONFIG, torch.Generator().manual_seed(seed))))
 
     for one, two in zip(batch(1), batch(1), strict=True):
         torch.testing.assert_close(one, two)
     assert not torch.equal(batch(1)[0], batch(2)[0])
-    stream = iter(training.Batches(pictures(), CONFIG, torch.Generator().manual_seed(0)))
+    stream = iter(batches.Batches(pictures(), CONFIG, torch.Generator().manual_seed(0)))
     levels = torch.cat([next(stream)[2] for _ in range(50)])
     assert 0 <= float(levels.min()) < 0.01 and 0.185 < float(levels.max()) <= CONFIG.top
 
@@ -201,7 +204,7 @@ def test_batches_are_seeded_and_levels_cover_the_range() -> None:
 def test_small_or_missing_pictures_are_refused() -> None:
     for bad in ([], [np.zeros((8, 80, 3), np.uint8)]):
         with pytest.raises(InputError, match="at least 16 pixels"):
-            training.Batches(bad, CONFIG, torch.Generator())
+            batches.Batches(bad, CONFIG, torch.Generator())
 
 
 def test_nan_stops_training(tmp_path: Path) -> None:

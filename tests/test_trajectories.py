@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from pnpkit.dynamics.fitting import ensemble
+from pnpkit.dynamics.trajectories import reference, rollout
 from pnpkit.errors import InputError
-from pnpkit.layers.fitting import ensemble
-from pnpkit.layers.trajectories import reference, rollout
 
 
 def test_reference_solves_a_rotation_exactly() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pnpkit.errors import UnknownName
-from pnpkit.wavelets import FILTERS, Basis, split
+from pnpkit.numerics.wavelets import FILTERS, Basis, split
 
 
 @pytest.mark.parametrize("wavelet", FILTERS)

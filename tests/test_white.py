@@ -13,8 +13,10 @@ import tifffile
 from scipy import ndimage
 
 import pnpkit as pk
-from pnpkit import images, kernels, restore
+from pnpkit import kernels
 from pnpkit.errors import InputError
+from pnpkit.images import files
+from pnpkit.restoration import simulate
 
 SKY, NOISE, STAR = 200.0, 8.0, 3e5  # in the units of the camera
 BLUR = "gaussian:1.5"
@@ -45,19 +47,19 @@ def test_a_white_of_its_own_and_back_again(tmp_path: Path) -> None:
     }.items():
         imageio.imwrite(tmp_path / name, values)
         white = float(np.quantile(values, 0.4))
-        picture = images.read(tmp_path / name, white=white)
+        picture = files.read(tmp_path / name, white=white)
         low = float(values.min()) if name == "a.tif" else 0.0
         assert (picture.low, picture.high) == (low, white)
         np.testing.assert_allclose(picture.pixels, (values - low) / (white - low), rtol=1e-6, atol=1e-6)
         assert "the brightest" in picture.notes[0] and f"{white:.6g} are taken as 0 to 1" in picture.notes[0]
-        images.write(tmp_path / f"out-{name}", picture)
+        files.write(tmp_path / f"out-{name}", picture)
         np.testing.assert_array_equal(imageio.imread(tmp_path / f"out-{name}"), values)
 
 
 def test_a_jpegs_error_is_on_the_same_scale(tmp_path: Path) -> None:
     values = np.random.default_rng(1).integers(0, 256, (32, 32, 3), np.uint8)
     imageio.imwrite(tmp_path / "a.jpg", values, quality=60)
-    usual, half = images.read(tmp_path / "a.jpg"), images.read(tmp_path / "a.jpg", white=127.5)
+    usual, half = files.read(tmp_path / "a.jpg"), files.read(tmp_path / "a.jpg", white=127.5)
     assert half.compression == pytest.approx(2 * usual.compression) and usual.compression > 0
 
 
@@ -74,12 +76,12 @@ def test_only_pictures_with_most_of_the_scale_unused_hear_of_it(tmp_path: Path) 
     usual = np.random.default_rng(0).uniform(100, 900, (SIDE, SIDE))
     for values, heard in ((noisy.astype(np.float32), True), (usual.astype(np.float32), False), (usual / 1e3, False)):
         tifffile.imwrite(tmp_path / "a.tif", values)
-        assert ("--white" in " ".join(images.read(tmp_path / "a.tif").notes)) == heard
+        assert ("--white" in " ".join(files.read(tmp_path / "a.tif").notes)) == heard
     tifffile.imwrite(tmp_path / "a.tif", noisy.astype(np.float32))
-    assert "--white" not in " ".join(images.read(tmp_path / "a.tif", white=800).notes), "it was given"
+    assert "--white" not in " ".join(files.read(tmp_path / "a.tif", white=800).notes), "it was given"
     noisy[noisy < 1000] = 0
     tifffile.imwrite(tmp_path / "a.tif", noisy.astype(np.uint16))
-    assert images.read(tmp_path / "a.tif").notes == (), "nothing that is faint: no white would serve it"
+    assert files.read(tmp_path / "a.tif").notes == (), "nothing that is faint: no white would serve it"
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
@@ -130,7 +132,7 @@ def test_arrays_may_go_as_far_as_their_limits_say() -> None:
 def test_estimate_kernel_says_what_deblur_would_take(cli, tmp_path: Path, more: tuple) -> None:  # type: ignore[no-untyped-def]
     linear = "--linear" in more
     sharp = np.asarray(skimage.data.astronaut()[100:180, 180:260] / 255.0)
-    blurred = np.clip(restore.simulate(sharp, "gaussian:1.5", 0.002, linear=linear), 0, 1)
+    blurred = np.clip(simulate.simulate(sharp, "gaussian:1.5", 0.002, linear=linear), 0, 1)
     tifffile.imwrite(tmp_path / "a.tif", np.rint(65535 * blurred).astype(np.uint16))
     code, alone, _ = cli("estimate-kernel", tmp_path / "a.tif", "-o", tmp_path / "k.png", *more)
     assert code == 0

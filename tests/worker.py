@@ -12,9 +12,12 @@ import torch
 from test_tiles import make
 from test_training import CONFIG, pictures, small
 
-from pnpkit import cli, distributed, training
+from pnpkit.command import cli
+from pnpkit.machine import distributed
 from pnpkit.networks.tiles import SMALLEST, Shared, Tiled
-from pnpkit.training import Run, TrainingConfig, train
+from pnpkit.training.config import TrainingConfig
+from pnpkit.training.loop import train
+from pnpkit.training.run import Run, finish
 
 STEPS = 6
 
@@ -107,7 +110,7 @@ def main() -> None:
             "everyone's seconds": distributed.gather(by_time()),
             "shared": {name: shared(name) for name in ("euler", "euler, three scales", "dncnn")},
         }
-        training.finish(run)
+        finish(run)
     found["codes"] = [command(*arguments) for arguments in commands]
     (folder / f"found-{distributed.rank()}.json").write_text(json.dumps(found))
 

@@ -14,7 +14,10 @@ from pathlib import Path
 import numpy as np
 import skimage.data
 
-from pnpkit import images, kernels, restore
+from pnpkit import kernels
+from pnpkit.images import files
+from pnpkit.images.picture import Picture, with_pixels
+from pnpkit.restoration import simulate
 
 HERE = Path(__file__).parent
 CROPS = {  # name: (picture, first row, first column), 256 x 320 pixels
@@ -39,11 +42,11 @@ def shake(size: int = 15, samples: int = 4000) -> np.ndarray:
 def main() -> None:
     for name, (picture, row, column) in CROPS.items():
         crop = picture()[row : row + 256, column : column + 320]
-        images.write(HERE / f"{name}.png", images.Picture(crop / 255))
+        files.write(HERE / f"{name}.png", Picture(crop / 255))
     kernels.save(HERE / "kernel.png", shake())
-    sharp = images.read(HERE / "cat.png")
-    blurred = restore.simulate(sharp.pixels, str(HERE / "kernel.png"), NOISE)
-    images.write(HERE / "cat-blurred.png", images.with_pixels(sharp, blurred))
+    sharp = files.read(HERE / "cat.png")
+    blurred = simulate.simulate(sharp.pixels, str(HERE / "kernel.png"), NOISE)
+    files.write(HERE / "cat-blurred.png", with_pixels(sharp, blurred))
 
 
 if __name__ == "__main__":

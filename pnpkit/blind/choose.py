@@ -1,8 +1,8 @@
 r"""Sharp, parametric or free-form? The kernel whose residual spectrum is whitest.
 
 Dividing the measured spectrum by what a kernel K and a usual photograph behind it predict leaves noise, white, when K
-is right; what is left is ``parametric.fit``'s misfit (Whittle 1953). A wrong kernel ruins a sharp picture, so a named
-blur must leave less than no blur by ``NAMED``, and a free form, which has many more parameters, less than that by
+is right; what is left is ``blind.parametric.fit``'s misfit (Whittle 1953). A wrong kernel ruins a sharp picture, so a
+named blur must leave less than no blur by ``NAMED``, and a free form, which has many more parameters, less than that by
 ``MARGIN`` and less than no blur by ``EVIDENCE``. All on frequencies up to ``TOLD``.
 """
 
@@ -22,9 +22,17 @@ from pnpkit.blind.parametric import (
 )
 
 MARGIN = 1.0  # over a named blur, in log likelihood, as the misfits are
+
+
 NAMED = 3.0  # over no blur: Gaussians from 0.8, disks, motions gained 4 to 70, sharp pictures lost 1 to 5 (lab book)
+
+
 EVIDENCE = 10.0  # over no blur at all: shakes that were seen gained 12 to 51, sharp pictures up to 5 (lab book)
+
+
 TOLD = 0.35  # cycles per pixel: a JPEG empties what is higher, and a shake shows below
+
+
 TRUSTED = 0.5  # confidence in a named blur above which no free form is searched: it would take its name's place badly
 
 

@@ -29,15 +29,24 @@ from pnpkit.blind import latent
 from pnpkit.certificates import Side
 from pnpkit.errors import InputError
 from pnpkit.fidelity import LeastSquares
-from pnpkit.iterations import Fista
-from pnpkit.operators import NormBound, from_matrix
-from pnpkit.solver import solve
-from pnpkit.splittings import forward_backward
+from pnpkit.operators.matrix import from_matrix
+from pnpkit.operators.norms import NormBound
+from pnpkit.solvers.iterations import Fista
+from pnpkit.solvers.loop import solve
+from pnpkit.solvers.splittings import forward_backward
 
 LARGEST = 512  # pixels: of a larger picture the middle is enough
+
+
 SMALLEST = 32  # pixels: below there are too few edges
+
+
 SIZES = (15, 21, 27, 35)  # supports that are tried, pixels
+
+
 JUDGED = 2e-3  # weight of the sparse gradients in the picture that judges a kernel
+
+
 EQUAL = 0.015  # sparsities that differ by no more than this share do not tell kernels apart
 
 

@@ -11,7 +11,11 @@ from scipy import fft, sparse
 from scipy.sparse.linalg import spsolve
 
 GROWTH = 2.0  # of the weight that couples a picture to its auxiliary gradients, from pass to pass
+
+
 LARGEST_COUPLING = 1e3  # thresholds have then fallen below what 8 bits resolve
+
+
 EXPONENT = 0.8  # of gradients in photographs (Krishnan & Fergus 2009: between 0.5 and 0.8)
 
 

@@ -25,25 +25,50 @@ from pnpkit.errors import InputError
 
 Blur = tuple[str, tuple[float, ...]]  # family and parameters, e.g. ("motion", (15.0, 30.0)); ("sharp", ()) is none
 
+
 SIGMAS = np.geomspace(0.3, 6, 24)
+
+
 LENGTHS = (3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 21, 23, 26, 29, 32, 35, 38, 41)
+
+
 RADII = np.geomspace(1.25, 16, 24)
+
+
 HARDLY = 0.65  # pixels: sharp pictures with fine texture look like Gaussians below it, which count as none
 
+
 BLOCK = 128  # pixels: the side of the blocks whose periodograms are averaged
+
+
 SMALLEST = 32  # pixels: below, a spectrum has too few frequencies to tell a blur
+
+
 LARGEST = 1024  # pixels: of a larger picture the middle is enough
+
+
 LOWEST_CYCLES = 3.5  # per block: the window smears what is lower
+
+
 QUANTISATION = 0.001  # 8 bits round with a standard deviation of 1 / (255 sqrt(12))
+
 
 # Mean and spread of b over 100 sharp photographs (half of BSDS500 train), and the spread of what b leaves unexplained
 # in them. The brightness b_0 is practically free.
 TYPICAL = np.array([-3.01, -2.66, -0.06, 0.27, 0.0])
+
+
 SPREAD = np.array([3.0, 0.47, 0.36, 0.23, 0.20])
+
+
 TEXTURE = 0.4
+
+
 # Neighbouring frequencies share their texture. Counted one by one, they outvote what is known of photographs and call
 # a third of the sharp training pictures blurred; counted by the fifty they do not.
 SHARED = 50
+
+
 # Texture left by a blur of the right family on training pictures; one of neither family leaves about 0.55.
 USUAL_TEXTURE = 0.35
 

@@ -19,7 +19,7 @@ from torch.nn.utils import parametrize
 
 from pnpkit import certificates
 from pnpkit.certificates import Certificate, Side
-from pnpkit.layers.norms import matrix_norm_bound
+from pnpkit.numerics.norms import matrix_norm_bound
 
 
 class OrthonormalRows(nn.Module):

@@ -15,11 +15,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pnpkit.certificates import Certificate, Side, nothing
-from pnpkit.layers.norms import conv_norm_bound
+from pnpkit.numerics.norms import conv_norm_bound
 
 PADDINGS = ("zero", "circular")
+
+
 GRID = 64  # frequencies per axis for the proven norm
+
+
 START_GRID = 16  # frequencies per axis for the norm at the start: 4 % of slack, a few milliseconds
+
+
 LARGEST_STEP = 1.96  # in units of 1 / ||W||^2; 2 is where averagedness is lost
 
 

@@ -9,9 +9,10 @@ as it is, and ||E x||^2 = 4 ||x||^2. If W commutes with the flips, W E x is left
     z = V x,   ||V x||^2 = ||W E x||^2 / 4 <= ||W||^2 ||x||^2,   <V x, z> = <W E x, E z> / 4 = <x, V^T z>,
 
 where V^T is the same convolution with the adjoint kernel. So V is W on a picture that is padded by its mirror image,
-its norm is at most that of the symbol (``layers.norms``), and every step keeps its proof. Where a side is odd, the last
-row or column of squares is its own mirror image and lies on the torus once, so that this holds of no single step; but a
-network of them is x -> E^T D(E x) / 4 with D its steps on the torus, and E / 2 is isometric: its proof is the same.
+its norm is at most that of the symbol (``numerics.norms``), and every step keeps its proof. Where a side is odd, the
+last row or column of squares is its own mirror image and lies on the torus once, so that this holds of no single step;
+but a network of them is x -> E^T D(E x) / 4 with D its steps on the torus, and E / 2 is isometric: its proof is the
+same.
 
 Channels come in fours: 4 j + g belongs to the flip g = 0 (none), 1 (columns), 2 (rows), 3 (both), and rho(h) takes
 4 j + g to 4 j + (g xor h). A pixel-unshuffle by 2 puts a picture's pixels in this order. Equivariant networks: Cohen &

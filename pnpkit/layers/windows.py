@@ -27,6 +27,8 @@ from torch import Tensor, nn
 from pnpkit.layers.mirrored import FLIPS
 
 COLOURS = 3
+
+
 WINDOW = 4  # pixels: a square of 2 and one more on each side
 
 

@@ -29,7 +29,7 @@ class Strengths:
     linearly with sigma stands for about prox_{sigma R}: then sigma grows almost like the square of s.
 
     sigma = coupling * sqrt(tau) s in half-quadratic splitting, best where that is about ``working``; see
-    ``strength.penalty_for``.
+    ``restoration.plan.penalty_for``.
     """
 
     factor: float = 1.9**0.5

@@ -11,11 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pnpkit import certificates, total_variation
+from pnpkit import certificates
 from pnpkit.certificates import Certificate, Kind, Side
 from pnpkit.layers.activations import LevelTable, interpolate
 from pnpkit.networks.base import Network, Strengths
-from pnpkit.wavelets import Basis
+from pnpkit.numerics import total_variation
+from pnpkit.numerics.wavelets import Basis
 
 OPPONENT = ((1, 1, 1), (1, 0, -1), (1, -2, 1))  # orthogonal; the first is brightness, the others are colour
 
@@ -107,7 +108,7 @@ class TotalVariationConfig:
 
 
 class TotalVariation(Network):
-    """argmin_u 1/2 ||u - x||^2 + w TV(u), w = sigma * gain(sigma); see ``pnpkit.total_variation``."""
+    """argmin_u 1/2 ||u - x||^2 + w TV(u), w = sigma * gain(sigma); see ``numerics.total_variation``."""
 
     rule = Strengths(2.65, 1.4, coupling=0.6)
 

@@ -31,8 +31,14 @@ from pnpkit.networks.dncnn import convolve
 from pnpkit.networks.euler import Euler, EulerConfig
 
 REACH = 4.0  # thresholds are between exp(-4) and exp(4) times what they would be without a guide
+
+
 QUIET = 2 / 255  # added to the level that a hint is measured by
+
+
 FAR = 4.0  # times that, at which it is cut
+
+
 KEPT = 4  # levels for which what was seen of a guide is kept
 
 

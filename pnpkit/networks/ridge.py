@@ -20,15 +20,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pnpkit.certificates import Certificate, Kind, Side, nothing
-from pnpkit.conjugate_gradients import conjugate_gradients, length
 from pnpkit.errors import InexactWarning, InputError
 from pnpkit.fidelity import Smooth
 from pnpkit.layers.activations import Clip, LevelTable, clip
 from pnpkit.layers.gradient_flow import adjoint_kernel
-from pnpkit.layers.norms import conv_norm_bound, symbol
 from pnpkit.networks.base import Network, Strengths
+from pnpkit.numerics.conjugate_gradients import conjugate_gradients, length
+from pnpkit.numerics.norms import conv_norm_bound, symbol
 
 GRID = 256  # frequencies per axis for the proven norm
+
+
 TRAINING_GRID = 32  # frequencies per axis for the norm that steers steps in training, where nothing is claimed
 
 

@@ -13,18 +13,24 @@ from functools import singledispatch
 import torch
 from torch import Tensor
 
-from pnpkit import distributed
 from pnpkit.certificates import Certificate
 from pnpkit.errors import InputError
 from pnpkit.layers.windows import WINDOW
+from pnpkit.machine import distributed
 from pnpkit.networks.base import Network
 from pnpkit.networks.dncnn import DnCNN
 from pnpkit.networks.euler import Euler
 from pnpkit.networks.guided import KEPT, GuidedEuler, SecondLook
 
 SMALLEST = 32  # pixels: side of a tile below which nearly all work would be halo
+
+
 IMAGES = 14  # copies of the picture that a run keeps beside the past of its iteration: transforms ...; measured
+
+
 GUIDED = 6 + 9  # numbers a pixel: a guide and its hint, and both below the picture that they guide
+
+
 STATES = 6  # copies of its widest layer that a network keeps while it works
 
 
@@ -159,3 +165,11 @@ def within_memory(
         gib = (needed / 2**30, max_memory / 2**30)
         raise InputError(f"{columns}x{rows} pixels need about {gib[0]:.2g} GiB of memory, allowed are {gib[1]:.2g}")
     return Tiled(network, side)
+
+
+def looks_of(network: Network) -> tuple[Network, Network | None]:
+    """The denoiser of a run, and of a guided one what takes that run's result for its guide."""
+    if isinstance(network, Shared):
+        first, second = looks_of(network.network)
+        return Shared(first), None if second is None else Shared(second)
+    return network.looks() if isinstance(network, GuidedEuler) else (network, None)

@@ -14,7 +14,7 @@ from deepinv.physics import Blur, BlurFFT, LinearPhysics
 from torch import Tensor
 
 from pnpkit.errors import InputError, UnknownName
-from pnpkit.operators.matrix import real
+from pnpkit.numerics.arrays import real
 
 BOUNDARIES = ("unknown", "circular", "zero")
 

@@ -13,6 +13,7 @@ from scipy.sparse.linalg import LinearOperator, aslinearoperator
 from torch import Tensor
 
 from pnpkit.errors import InputError
+from pnpkit.numerics.arrays import real
 
 
 class MatrixPhysics(LinearPhysics):
@@ -86,17 +87,3 @@ def from_matrix(operator: Any) -> LinearPhysics:
     if isinstance(operator, (np.ndarray, Tensor)) and operator.ndim == 2:
         return MatrixPhysics(real(operator, "a matrix"))
     raise InputError(f"an operator is a LinearPhysics, a matrix or a scipy operator, got {type(operator).__name__}")
-
-
-def real(values: Any, what: str) -> Tensor:
-    """Real, finite floats as a tensor; arrays, of any byte order, are copied; integers become float64."""
-    if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
-        values = values.astype(np.float64) if values.dtype.itemsize > 8 else values
-        values = torch.from_numpy(np.array(values, dtype=values.dtype.newbyteorder("="), order="C"))
-    if not isinstance(values, Tensor) or values.is_complex():
-        raise InputError(f"{what} must hold real numbers, got {getattr(values, 'dtype', type(values).__name__)}")
-    values = values if values.is_floating_point() else values.double()
-    bad = values.numel() - int(torch.isfinite(values).sum())
-    if bad:
-        raise InputError(f"{what} must hold finite numbers, got {bad} NaN or inf among {values.numel()}")
-    return values

@@ -24,8 +24,8 @@ from torch import Tensor
 
 from pnpkit.certificates import Side
 from pnpkit.errors import InputError
-from pnpkit.layers.norms import matrix_norm_bound
-from pnpkit.operators.kinds import is_kind
+from pnpkit.numerics.norms import matrix_norm_bound
+from pnpkit.operators.integrity import is_kind
 from pnpkit.operators.matrix import MatrixPhysics
 
 

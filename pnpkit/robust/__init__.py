@@ -10,24 +10,6 @@ r"""Classifiers that are proven 1-Lipschitz, their certified radii, and the atta
 or ``load_classifier("mnist-certified")``; ``classifiers()`` lists what is shipped.
 """
 
-from pnpkit.robust.classifier import Classifier, ClassifierConfig
-from pnpkit.robust.datasets import Split
-from pnpkit.robust.evaluation import evaluate
-from pnpkit.robust.fitting import FitConfig, fit
-from pnpkit.robust.pgd import Attack, attack
-from pnpkit.robust.radii import certify_samples
-from pnpkit.robust.registry import classifiers, load_classifier
+import lazy_loader as _lazy
 
-__all__ = [
-    "Attack",
-    "Classifier",
-    "ClassifierConfig",
-    "FitConfig",
-    "Split",
-    "attack",
-    "certify_samples",
-    "classifiers",
-    "evaluate",
-    "fit",
-    "load_classifier",
-]
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

@@ -14,7 +14,7 @@ from pnpkit.errors import InputError, UnknownName
 from pnpkit.layers.activations import Rectifier
 from pnpkit.layers.dense import GradientFlowDense, GradientFlowPatches
 from pnpkit.layers.gradient_flow import GradientFlowConv2d
-from pnpkit.layers.sampling import DisjointMaxPool, Haar, Unshuffle
+from pnpkit.robust.sampling import DisjointMaxPool, Haar, Unshuffle
 
 Shape = tuple[int, int, int]  # channels, rows, columns
 

@@ -21,7 +21,8 @@ from pnpkit.certificates import Certificate, Side, nothing
 from pnpkit.errors import InputError
 from pnpkit.layers.dense import GradientFlowDense
 from pnpkit.layers.gradient_flow import GradientFlowConv2d
-from pnpkit.layers.norms import UnitNorm, matrix_norm_bound
+from pnpkit.layers.unit_norm import UnitNorm
+from pnpkit.numerics.norms import matrix_norm_bound
 from pnpkit.robust import blocks
 
 ROUNDING = 1 + 1e-12  # covers the float64 rounding of the norm of a vector and of a short product

@@ -80,6 +80,8 @@ class CertifiedRadius:
 
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
 LOSSES: dict[str, Callable[..., Loss]] = {
     "multi-margin": MultiMargin,
     "cross-entropy": CrossEntropy,

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pnpkit.conjugate_gradients import length
+from pnpkit.numerics.conjugate_gradients import length
 
 TINY = 1e-12  # guards the normalisation: a vanishing gradient gives no step, not NaN
 

@@ -14,10 +14,12 @@ from torch import Tensor
 
 from pnpkit.certificates import Certificate
 from pnpkit.errors import CardError, UnknownName
-from pnpkit.files import read_verified, write_whole
+from pnpkit.machine.files import read_verified, write_whole
 from pnpkit.robust.classifier import Classifier, ClassifierConfig
 
 WEIGHTS, CARD = "weights.safetensors", "card.json"
+
+
 FOLDER = Path(__file__).parent / "models"
 
 

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pnpkit.layers.fitting import FitConfig, ensemble, fit
+from pnpkit.dynamics.fitting import FitConfig, ensemble, fit
 
 KINDS = ("structured", "plain")
 

@@ -16,8 +16,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from pnpkit.layers.fitting import FitConfig, Model, ensemble, fit
-from pnpkit.layers.plain import MLP
+from pnpkit.dynamics.fitting import FitConfig, Model, ensemble, fit
+from pnpkit.dynamics.plain import MLP
 
 WAYS = ("plain", "penalised", "normalised")
 

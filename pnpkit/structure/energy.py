@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pnpkit.layers import trajectories
-from pnpkit.layers.fitting import FitConfig, ensemble, fit
-from pnpkit.layers.plain import MLP
-from pnpkit.layers.potentials import Ridge
+from pnpkit.dynamics import trajectories
+from pnpkit.dynamics.fitting import FitConfig, ensemble, fit
+from pnpkit.dynamics.plain import MLP
+from pnpkit.dynamics.potentials import Ridge
 
 KINDS = ("structured", "plain")
 

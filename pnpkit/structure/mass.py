@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pnpkit.layers import trajectories
-from pnpkit.layers.fitting import FitConfig, ensemble, fit, levenberg_marquardt
-from pnpkit.layers.plain import MLP
+from pnpkit.dynamics import trajectories
+from pnpkit.dynamics.fitting import FitConfig, ensemble, fit, levenberg_marquardt
+from pnpkit.dynamics.plain import MLP
 
 KINDS = ("structured", "plain")
 

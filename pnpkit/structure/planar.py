@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pnpkit.layers.fitting import FitConfig, Model, ensemble, fit
-from pnpkit.layers.plain import ResidualBlock
+from pnpkit.dynamics.fitting import FitConfig, Model, ensemble, fit
+from pnpkit.dynamics.plain import ResidualBlock
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pnpkit.layers.norms import matrix_norm_bound
+from pnpkit.numerics.norms import matrix_norm_bound
 
 W = torch.tensor([[1.0, -1.0], [1.0, 1.0]], dtype=torch.float64) / math.sqrt(2)
+
+
 LARGEST_STEP = 2 / matrix_norm_bound(W) ** 2
 
 

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from pnpkit import certificates
 from pnpkit.certificates import Certificate, Side
+from pnpkit.dynamics.fitting import FitConfig, Model, ensemble, fit
 from pnpkit.errors import InputError
 from pnpkit.layers.dense import GradientFlowDense
-from pnpkit.layers.fitting import FitConfig, Model, ensemble, fit
 
 Sets = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
 

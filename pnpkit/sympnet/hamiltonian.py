@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import jacrev, vmap
 
+from pnpkit.dynamics.potentials import Ridge
 from pnpkit.errors import InputError
-from pnpkit.layers.potentials import Ridge
 
 
 class HamiltonianNetwork(nn.Module):

@@ -20,11 +20,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pnpkit.dynamics.potentials import Ridge
 from pnpkit.errors import InputError
-from pnpkit.layers.potentials import Ridge
 
 KINDS = ("G", "LA")
+
+
 STARTS = ("scaled", "paper")
+
+
 PAPER_DEVIATION = 0.01  # Jin et al. draw every weight from N(0, 0.01^2)
 
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pnpkit.dynamics.fitting import FitConfig, ensemble, fit, levenberg_marquardt
+from pnpkit.dynamics.plain import MLP, ResNet, parameter_count
 from pnpkit.errors import UnknownName
-from pnpkit.layers.fitting import FitConfig, ensemble, fit, levenberg_marquardt
-from pnpkit.layers.plain import MLP, ResNet, parameter_count
 from pnpkit.sympnet import diagnostics
 from pnpkit.sympnet.diagnostics import EnergySplit
 from pnpkit.sympnet.hamiltonian import HamiltonianNetwork, MidpointResidual

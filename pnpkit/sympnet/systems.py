@@ -15,11 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pnpkit.dynamics import trajectories
 from pnpkit.errors import InputError, UnknownName
-from pnpkit.layers import trajectories
 
 Function = Callable[[Tensor], Tensor]
+
+
 Flow = Callable[[Tensor, Tensor], Tensor]
+
+
 Sampler = Callable[[int, torch.Generator], Tensor]
 
 
@@ -167,6 +171,8 @@ FIGURE_EIGHT = (  # Chenciner and Montgomery (2000), initial values of Simo; per
     (0.97000436, -0.24308753, -0.97000436, 0.24308753, 0.0, 0.0)
     + (0.466203685, 0.43236573, 0.466203685, 0.43236573, -0.93240737, -0.86473146)
 )
+
+
 FIGURE_EIGHT_PERIOD = 6.32591398
 
 

@@ -15,11 +15,14 @@ from torch import Tensor
 
 import pnpkit
 from lecture_studies.sheet import Sheet, Verdict, number
-from pnpkit import images, kernels, proximal, restore, strength
-from pnpkit.iterations import Halpern, Picard
-from pnpkit.metrics import psnr
-from pnpkit.operators import blur
-from pnpkit.solver import Result, Step
+from pnpkit import kernels, proximal
+from pnpkit.images import files
+from pnpkit.images.metrics import psnr
+from pnpkit.images.pixels import from_tensor, to_tensor
+from pnpkit.operators.blur import blur
+from pnpkit.restoration import plan, simulate
+from pnpkit.solvers.iterations import Halpern, Picard
+from pnpkit.solvers.result import Result, Step
 
 ROOT = Path(__file__).parent.parent.parent
 PICTURES = ROOT / "data" / "images"
@@ -109,8 +112,8 @@ def draw_sparse(truth: np.ndarray, found: np.ndarray, curves: dict[str, list[flo
 
 def cat(size: int) -> Tensor:
     """The cat's eyes, (1, 3, size, size)."""
-    pixels = images.read(PICTURES / "cat.png").pixels
-    return images.to_tensor(pixels[60 : 60 + size, 90 : 90 + size])
+    pixels = files.read(PICTURES / "cat.png").pixels
+    return to_tensor(pixels[60 : 60 + size, 90 : 90 + size])
 
 
 def denoising_study(fast: bool, seed: int) -> Sheet:
@@ -140,7 +143,7 @@ def denoising_study(fast: bool, seed: int) -> Sheet:
 
 
 def score(x: Tensor, clean: Tensor) -> str:
-    return f"{psnr(images.from_tensor(x).clip(0, 1), images.from_tensor(clean)):.2f} dB"
+    return f"{psnr(from_tensor(x).clip(0, 1), from_tensor(clean)):.2f} dB"
 
 
 def strip(panels: dict[str, tuple[Tensor, str]], rows: int = 1) -> Figure:
@@ -150,7 +153,7 @@ def strip(panels: dict[str, tuple[Tensor, str]], rows: int = 1) -> Figure:
     for axis in axes.flat:
         axis.axis("off")
     for axis, (name, (x, line)) in zip(axes.flat, panels.items(), strict=False):
-        axis.imshow(images.from_tensor(x).clip(0, 1))
+        axis.imshow(from_tensor(x).clip(0, 1))
         axis.set_title(f"{name}\n{line}" if line else name, fontsize=8.5)
     return figure
 
@@ -217,7 +220,7 @@ def deblurring_study(fast: bool, seed: int) -> Sheet:
     """Rows 13 to 15: the naive inverse, Plug-and-Play with its certificate, residuals under the proven bound."""
     clean, noise = cat(48 if fast else 160), 0.01
     kernel, size = kernels.motion(9, 30), (clean.shape[-2], clean.shape[-1])
-    y = images.to_tensor(restore.simulate(images.from_tensor(clean), kernel, noise, boundary="circular", seed=seed))
+    y = to_tensor(simulate.simulate(from_tensor(clean), kernel, noise, boundary="circular", seed=seed))
     operator = blur(kernel, "circular", size)
     panels = {"clean": (clean, ""), "blurred + noise": (y, score(y, clean))}
     inverse = operator.A_dagger(y)
@@ -225,7 +228,7 @@ def deblurring_study(fast: bool, seed: int) -> Sheet:
     steps, runs = (30, {}) if fast else (400, {})
     for name in DENOISERS:
         network = pnpkit.load_denoiser(name)
-        sigma = strength.strength_for(noise, 1.9, network)
+        sigma = plan.strength_for(noise, 1.9, network)
         runs[name] = pnpkit.plug_and_play(
             operator, y, network, strength=sigma, x0=y, iteration=Picard(), tol=0, max_steps=steps
         )
@@ -235,7 +238,7 @@ def deblurring_study(fast: bool, seed: int) -> Sheet:
         operator,
         y,
         denoiser,
-        strength=strength.strength_for(noise, 1.9, denoiser),
+        strength=plan.strength_for(noise, 1.9, denoiser),
         x0=y,
         iteration=Halpern(),
         tol=0,

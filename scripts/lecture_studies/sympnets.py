@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lecture_studies.sheet import Sheet, Verdict, number, spread
-from pnpkit.layers.plain import ResNet, parameter_count
+from pnpkit.dynamics.plain import ResNet, parameter_count
 from pnpkit.sympnet.study import Run, Study, StudyConfig, run
 from pnpkit.sympnet.systems import system
 

@@ -1,0 +1,63 @@
+"""The reference picture of ``--reference``: its frame and its units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pnpkit.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from pnpkit.images.picture import Picture
+
+
+APART = 100.0  # two float files whose ranges differ by more are of different units
+
+
+UNIT = 2.0  # floats up to here are on the 0..1 scale, which noise leaves; beyond it they count like integers
+
+
+def sharp(name: str, picture: Picture, factor: int = 1) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+    """The reference's pixels, and what brings the picture's to their scale.
+
+    A scene larger than the frame, as `pnpkit blur` leaves it, is cut to its centre.
+    """
+    from pnpkit.images import files
+
+    stored, size = files.read(Path(name)), picture.pixels.shape
+    scene = stored.pixels
+    size = (factor * size[0], factor * size[1], *size[2:])
+    margins = [scene.shape[axis] - size[axis] for axis in (0, 1)]
+    if scene.ndim != len(size) or any(margin < 0 or margin % 2 for margin in margins):
+        raise InputError(f"{name}: the reference is {scene.shape}, the result {size}: not the same frame")
+    spans = [p.high - p.low for p in (picture, stored) if p.dtype.kind == "f"]
+    if len(spans) == 2 and max(spans) > APART * min(spans) > 0:
+        ranges = [f"{p.low:.4g} to {p.high:.4g}" for p in (stored, picture)]
+        raise InputError(
+            f"{name}: the reference goes from {ranges[0]}, the picture from {ranges[1]}: not the same units"
+        )
+    rows, columns = (margin // 2 for margin in margins)
+    return scene[rows : rows + size[0], columns : columns + size[1]], same_units(picture, stored)
+
+
+def same_units(picture: Picture, reference: Picture) -> Callable[[np.ndarray], np.ndarray]:
+    """From the scale of the picture to that of the reference: floats beyond 0..1 were stretched by their own range.
+
+    Integers are compared by 0..1 of their type, unless the other file holds floats beyond ``UNIT``: then by their
+    values.
+    """
+    import numpy as np
+
+    floats = [p for p in (picture, reference) if p.dtype.kind == "f"]
+    stored = any(max(abs(p.low), abs(p.high)) > UNIT for p in floats)
+
+    def range_of(p: Picture) -> tuple[float, float]:
+        if p.dtype.kind == "f" or stored:
+            return (p.low, p.high - p.low or 1.0)
+        return (0.0, p.high / np.iinfo(p.dtype).max)
+
+    (low, span), (zero, unit) = range_of(picture), range_of(reference)
+    return lambda pixels: (low - zero + pixels * span) / unit

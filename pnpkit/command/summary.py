@@ -1,0 +1,76 @@
+"""What is said of a restoration: how near it came to a reference, the lines on the terminal, the fields of --json."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pnpkit import __version__
+
+if TYPE_CHECKING:
+    from pnpkit.images.picture import Picture
+    from pnpkit.restoration.result import Restoration
+
+
+def describe(name: str, target: Path, picture: Picture, run: Restoration, scores: dict[str, float]) -> str:
+    """What a person wants to know, most important first."""
+    lines = []
+    before = f"{scores['psnr_input']:.2f} -> " if "psnr_input" in scores else ""
+    gain = f", PSNR {before}{scores['psnr']:.2f} dB" if scores else ""
+    done = "denoised"
+    if run.residuals:
+        done = f"{run.status.value.split(':')[0]}, {run.steps} steps, residual {run.residuals[-1]:.2e}"
+    lines.append(f"{name} -> {target}: {done}{gain}, {run.seconds:.1f} s")
+    if run.kernel_note:
+        lines.append(f"kernel: {run.kernel_note}" if run.kernel is not None else run.kernel_note)
+    line = f"noise level {run.noise_level:.4f}, strength {run.strength:.4f}{' in linear light' if run.linear else ''}"
+    line += f" ({run.strength_note})" + (f", {run.step_note}" if run.step_note else "")
+    if run.objective and run.tau is not None:
+        line += f", objective f + R / {run.tau:.4g} = " + ", ".join(f"{value:.8g}" for value in run.objective)
+    lines.append(line)
+    lines += [f"note: {note}" for note in picture.notes]
+    lines.append(f"guarantee: {run.guarantee}")
+    lines.append(run.certificate.describe(depth=1))
+    return "\n".join(lines)
+
+
+def fields(run: Restoration, scores: dict[str, float]) -> dict[str, Any]:
+    """The fields of --json."""
+    import deepinv
+    import torch
+
+    return {
+        "status": run.status.name.lower(),
+        "message": run.status.value,
+        "steps": run.steps,
+        "guide_steps": run.guide_steps,
+        "residual": finite(run.residuals[-1:])[0] if run.residuals else None,
+        "residuals": finite(run.residuals),
+        "objective": finite(run.objective),
+        "splitting": run.splitting or None,
+        "tau": run.tau,
+        "L": run.L,
+        "noise_level": run.noise_level,
+        "strength": run.strength,
+        "strength_rule": run.strength_note,
+        "linear": run.linear,
+        "kernel": run.kernel_note or None,
+        "guarantee": run.guarantee,
+        "certificate": run.certificate.to_json(),
+        **dict(zip(scores, finite(scores.values()), strict=True)),
+        "seconds": run.seconds,
+        "versions": {
+            "pnpkit": __version__,
+            "torch": torch.__version__,
+            "deepinv": deepinv.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def finite(values: Iterable[float]) -> list[float | None]:
+    """JSON knows no infinity, which the PSNR of equal pictures is, and no NaN: None."""
+    return [value if math.isfinite(value) else None for value in values]

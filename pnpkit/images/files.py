@@ -1,0 +1,139 @@
+"""Image files in and out with everything kept: depth, alpha, value range, orientation, colour profile.
+
+Pillow does 8 bit files and grey 16 bit PNG, pypng colour 16 bit PNG (of which Pillow keeps 8 bits), tifffile TIFF.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from pnpkit.errors import InputError, one_line
+from pnpkit.images.picture import Picture
+from pnpkit.images.pillow import _PILLOW, _read_pillow, _write_jpeg, _write_pillow, _write_png
+from pnpkit.images.pixels import TYPES, check_pixels, quantised
+from pnpkit.images.tiff import _read_tiff, _write_tiff
+from pnpkit.machine.files import replacing
+
+
+def read(path: str | os.PathLike[str], holes: np.ndarray | None = None, white: float | None = None) -> Picture:
+    """Read a PNG, TIFF, JPEG, WebP, BMP or still GIF file; its content decides, not its extension.
+
+    8 and 16 bit integers and floats, grey or RGB, with or without alpha. Palettes and CMYK become RGB, 1 bit becomes
+    8 bit grey, EXIF orientation is applied; each leaves a note. Floats stay as they are when all lie in 0..1, else
+    their minimum and maximum become 0 and 1 in float64 (written back exactly up to rounding). ``white``, a value in
+    the units of the file, is what becomes 1 where it is given: what is brighter goes beyond. What ``holes`` marks,
+    (H, W) booleans, is not looked at: floats there, NaN for instance, become the mean of the others.
+    Raises InputError, with the path, for a file that is missing, a folder, empty, no image, truncated, of several
+    frames, of no pixels or more than MAX_PIXELS, with NaN or inf, or of another layout.
+    """
+    path = Path(path)
+    check_input(path)
+    try:
+        with path.open("rb") as file:
+            head = file.read(32)
+        if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+            return _read_tiff(path, holes, white)
+        for magic, opener in _PILLOW.items():
+            if head.startswith(magic):
+                return _read_pillow(path, opener, head, holes, white)
+        came = f"one that begins with {head[:8]!r}: convert it" if head else "an empty one: get it afresh"
+        raise InputError(f"{path}: expected a PNG, TIFF, JPEG, WebP or BMP file, got {came}")
+    except InputError:
+        raise
+    except PermissionError as error:
+        raise InputError(f"{path}: expected a readable file, got 'permission denied': change its mode") from error
+    except Exception as error:  # on damaged data a decoder raises whatever it stumbles over
+        reason = one_line(error) or type(error).__name__
+        if "imagecodecs" in reason:
+            advice = "save it without compression or install the package imagecodecs"
+            raise InputError(f"{path}: expected a TIFF compression readable here, got {reason}: {advice}") from error
+        raise InputError(f"{path}: expected a whole image, got a truncated or damaged one: {reason}") from error
+
+
+def check_input(path: str | os.PathLike[str]) -> None:
+    """Raises InputError where there is no file."""
+    if not os.path.isfile(path):
+        came = "a folder or device" if os.path.exists(path) else "nothing there"
+        raise InputError(f"{path}: expected an image file, got {came}: give the path of one image")
+
+
+def write(path: str | os.PathLike[str], picture: Picture) -> None:
+    """Write a picture in the format of the extension with its dtype, range, alpha and, where there is room, metadata.
+
+    Integers are clipped to their range and rounded to nearest; floats are stored as they are. All but JPEG (quality 95,
+    full chroma) are lossless. The file appears whole or not at all. Raises InputError for an unknown extension, an
+    absent folder, content the format cannot hold, NaN, alpha of another shape or type, and a failing encoder or disk.
+    """
+    path = Path(path)
+    _check_place(path)
+    check_fits(path, picture)
+    dtype, alpha = np.dtype(picture.dtype), picture.alpha
+    check_pixels(f"{path}: ", picture.pixels)
+    samples = quantised(picture.pixels, dtype, picture.low, picture.high)
+    if alpha is not None:
+        if alpha.shape != samples.shape[:2] or alpha.dtype != dtype:
+            came = f"{alpha.dtype} {alpha.shape}"
+            raise InputError(f"{path}: expected alpha {dtype} {samples.shape[:2]}, got {came}: convert or resize it")
+        samples = np.dstack([samples, alpha])
+    try:
+        with replacing(path) as file:
+            _FORMATS[path.suffix.lower()][0](file, samples, picture)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: could not be written, nothing was changed: {error}") from error
+
+
+def check_output(path: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]], overwrite: bool) -> None:
+    """Refuse, before any work is done, an output that cannot or should not be written.
+
+    Raises InputError for an unknown extension, an absent folder, a path that is one of the inputs (by any name or link,
+    whatever ``overwrite`` says) and a path that exists, unless ``overwrite``.
+    """
+    path = Path(path)
+    _check_place(path)
+    for source in inputs:
+        linked = os.path.exists(path) and os.path.exists(source) and os.path.samefile(path, source)
+        if linked or os.path.realpath(path) == os.path.realpath(source):
+            raise InputError(f"{path}: the output is the input {source}: choose another name, inputs stay untouched")
+    if os.path.exists(path) and not overwrite:
+        raise InputError(f"{path}: the output exists already: choose another name or add --overwrite")
+
+
+def check_fits(path: str | os.PathLike[str], picture: Picture) -> None:
+    """Raises InputError where the format of the extension cannot hold the picture's type or its alpha."""
+    dtype, alpha, path = np.dtype(picture.dtype), picture.alpha, Path(path)
+    fitting = [end for end, (_, types, layers) in _FORMATS.items() if dtype.name in types and (alpha is None or layers)]
+    if path.suffix.lower() not in fitting:
+        content = f"{dtype}{'' if alpha is None else ' with alpha'}"
+        raise InputError(f"{path}: {path.suffix} cannot hold {content}; formats that can: {' '.join(fitting) or '-'}")
+
+
+def _check_place(path: Path) -> None:
+    if path.suffix.lower() not in _FORMATS:
+        raise InputError(f"{path}: unknown image extension '{path.suffix}'; known: {' '.join(_FORMATS)}")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: expected an existing folder to write to, there is no {path.parent}: create it")
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"{path}: expected a folder that may be written to, {path.parent} may not: choose another")
+    if os.path.isdir(path):
+        raise InputError(f"{path}: expected a file name to write to, got a folder: add a name")
+
+
+# extension -> writer, types it can hold, whether it holds alpha
+_FORMATS: dict[str, tuple[Callable[[BinaryIO, np.ndarray, Picture], None], tuple[str, ...], bool]] = {
+    ".png": (_write_png, ("uint8", "uint16"), True),
+    ".tif": (_write_tiff, TYPES, True),
+    ".tiff": (_write_tiff, TYPES, True),
+    ".jpg": (_write_jpeg, ("uint8",), False),
+    ".jpeg": (_write_jpeg, ("uint8",), False),
+    ".webp": (partial(_write_pillow, form="WEBP", lossless=True, exact=True), ("uint8",), True),
+    ".bmp": (partial(_write_pillow, form="BMP"), ("uint8",), False),  # Pillow reads no alpha back from BMP
+}
+
+
+EXTENSIONS = tuple(_FORMATS)

@@ -1,0 +1,76 @@
+"""What a JPEG lost: each coefficient of 8 x 8 pixels was rounded to a multiple of its table's step (ITU-T T.81)."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL.JpegImagePlugin import JpegImageFile
+from scipy import fft
+
+BLOCK = 8  # pixels: the side of a block
+
+
+UNIT = 4 * BLOCK  # pixels: at most four blocks a side of the finest plane share one of the coarsest
+
+
+LARGEST = 1024  # pixels: of a larger picture the middle is enough
+
+
+CLASSES = 8  # of blocks, from the quietest to the busiest
+
+
+# R, G, B from Y, Cb, Cr: the mean square error of the three, for that of each (JFIF 1.02).
+SHARES = (1.0, (0.344136**2 + 1.772**2) / 3, (1.402**2 + 0.714136**2) / 3)
+
+
+def compression_error(image: JpegImageFile) -> float:
+    """Root mean square error of a JPEG's pixels, 0..1 scale: an estimate, from its tables and from what is left.
+
+    A kept coefficient is off by step / sqrt(12). One that became 0 is off by itself; how large those were is read off
+    how many there are, taking each frequency's coefficients for Laplace distributed (Lam & Goodman 2000): 0.75 to 0.93
+    times the true error on six photographs of quality 50 to 90. What left-out pixels of chroma were is not counted.
+
+    Args:
+        image: opened by Pillow and loaded; grey or YCbCr. 0.0 for others, and for pictures with a side below 32 pixels.
+    """
+    if image.mode not in ("L", "RGB") or image.info.get("adobe_transform") == 0 or min(image.size) < UNIT:
+        return 0.0
+    left, top = (max(0, size - LARGEST) // 2 // UNIT * UNIT for size in image.size)
+    middle = image.crop((left, top, min(left + LARGEST, image.width), min(top + LARGEST, image.height)))
+    planes = (middle if image.mode == "L" else middle.convert("YCbCr")).split()
+    finest = [max(layer[axis] for layer in image.layer) for axis in (1, 2)]
+    total = 0.0
+    for plane, share, (_, across, down, table) in zip(planes, SHARES, image.layer, strict=False):
+        stored = plane.reduce((finest[0] // across, finest[1] // down))
+        steps = np.reshape(image.quantization[table], (BLOCK, BLOCK))
+        total += share * float(lost(np.asarray(stored, np.float64) - 128, steps).mean())
+    return total**0.5 / 255
+
+
+def lost(plane: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """Mean square error of the 8 x 8 coefficients of a plane whose blocks begin at its corner.
+
+    Blocks of a photograph are quiet or busy: so each eighth of them, by how much they kept, has Laplace scales of its
+    own.
+    """
+    rows, columns = (size // BLOCK for size in plane.shape)
+    blocks = plane[: rows * BLOCK, : columns * BLOCK].reshape(rows, BLOCK, columns, BLOCK)
+    became_0 = np.abs(fft.dctn(blocks, axes=(1, 3), norm="ortho")) < steps[:, None, :] / 2
+    became_0 = became_0.swapaxes(1, 2).reshape(-1, BLOCK, BLOCK)
+    order = np.argsort(-became_0.sum((1, 2)), kind="stable")
+    shares = [
+        (len(members) / len(order), became_0[members].mean(0))
+        for members in np.array_split(order, min(CLASSES, len(order)))
+    ]
+    return sum((share * laplace_error(zeros, steps) for share, zeros in shares), np.zeros((BLOCK, BLOCK)))
+
+
+def laplace_error(zeros: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """Mean square error of Laplace distributed numbers rounded to multiples of a step, which made a share 0.
+
+    |c| < step / 2 has the probability 1 - exp(-t), t = step / (2 b), b the scale; the others are off by step^2 / 12,
+    about.
+    """
+    t = -np.log1p(-np.clip(zeros, 1e-9, 1 - 1e-9))
+    tail = np.exp(-t)
+    square = (steps / (2 * t)) ** 2 * (2 - tail * (t * t + 2 * t + 2)) / (1 - tail)  # of those that became 0
+    return np.where(zeros < 1, zeros * square + (1 - zeros) * steps**2 / 12, 0.0)  # if all did, nothing was there

@@ -1,0 +1,60 @@
+"""The level of white Gaussian noise in a picture, read off its finest details."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+ORDER = 8  # of the differences; from 8 on the error on blurred photographs no longer falls
+
+
+FEWEST = 64  # residuals below which a median says nothing
+
+
+def estimate_noise(image: np.ndarray, known: np.ndarray | None = None) -> float:
+    r"""sigma = median |d_y^n d_x^n y| / 0.6745, averaged over channels; n = 8.
+
+    d^n is the n-th difference over sqrt(binomial(2n, n)), its norm, so white noise passes with its standard
+    deviation while the smooth parts of a picture vanish. Blurred pictures (the use in mind) have little else at the
+    highest frequencies:
+    the error is about 1 % at sigma = 0.01. Sharp texture is mistaken for noise: there it is an upper bound.
+    Rows and columns at the frame's edge that are wholly at the least or the largest value of their channel, a black
+    border for instance, are left out; where single pixels are clipped it is too small. Within each channel, because
+    compression smooths the differences between channels and hides the noise there.
+
+    Args:
+        image: (H, W) or (H, W, C), floats on the 0..1 scale.
+        known: (H, W), false in holes: windows that touch one are left out, too, unless too few remain.
+
+    Returns:
+        The standard deviation on the same scale; 0.0 for pictures too small to tell.
+
+    Source: the median of Donoho & Johnstone 1994 on the differences of Immerkaer 1996, at a higher order.
+    """
+    channels = np.atleast_3d(np.asarray(image, dtype=np.float64))
+    known = np.ones(channels.shape[:2], dtype=bool) if known is None else known
+    return float(np.mean([_channel_noise(channels[..., c], known) for c in range(channels.shape[-1])]))
+
+
+def _channel_noise(channel: np.ndarray, known: np.ndarray) -> float:
+    frame = _within(channel)
+    residual, free = channel[frame], known[frame]
+    for axis, size in enumerate(residual.shape):
+        order = min(ORDER, size - 1)  # a single row has no vertical differences
+        residual = np.diff(residual, order, axis) / math.sqrt(math.comb(2 * order, order))
+        free = np.asarray(sliding_window_view(free, order + 1, axis).all(-1))
+    if residual.size < FEWEST:
+        return 0.0
+    chosen = residual[free] if np.count_nonzero(free) >= FEWEST else residual
+    return float(np.median(np.abs(chosen)) / 0.6744897501960817)  # the median of |N(0, 1)|
+
+
+def _within(channel: np.ndarray) -> tuple[slice, slice]:
+    """The frame without the rows and columns at its edges that hold nothing but the extremes; all of a constant."""
+    free = (channel != channel.min()) & (channel != channel.max())
+    if not free.any():
+        return slice(None), slice(None)
+    rows, columns = (np.flatnonzero(free.any(axis)) for axis in (1, 0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)

@@ -1,0 +1,148 @@
+"""A picture in memory: pixels on the 0..1 scale, and what its file said beside them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pnpkit.errors import InputError
+from pnpkit.images.pixels import check_holes, check_pixels, covered, scale_of
+
+MAX_PIXELS = 500_000_000  # a file whose header claims more is refused before any of it is decoded
+
+
+_TURNED = (5, 6, 7, 8)  # orientations that exchange rows and columns
+
+
+_TEXTS = (271, 272, 306, 315, 33432)  # tags of EXIF and of TIFF: maker, model, date and time, artist, copyright
+
+
+_NO_UNIT, _INCH, _CENTIMETRE = 1, 2, 3  # units of TIFF
+
+
+_DENSEST = 65535  # pixels per inch that every format can hold
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """An image and what it takes to write it back as it came: value in the file = low + pixels * (high - low).
+
+    pixels: float32 or float64, (H, W) or (H, W, 3), on the 0..1 scale or, where a white was given, beyond it, without
+    alpha. alpha: (H, W), the file's own values, or None. dtype: of the file, uint8, uint16 or a float. notes: sentences
+    on what reading had to change. exif, icc: raw bytes or None. compression: root mean square error of the pixels that
+    a JPEG's tables tell of, on the same scale; 0 for all others. density: pixels per unit across and down, and the unit
+    as TIFF numbers it (1 none, 2 inch, 3 centimetre), or None. description: what a TIFF says of itself, the unit of
+    ImageJ's scale for instance. holes: what was not looked at, (H, W) booleans, where something was not. planar: a TIFF
+    that keeps its colours one after the other.
+    """
+
+    pixels: np.ndarray
+    alpha: np.ndarray | None = None
+    dtype: np.dtype[Any] = np.dtype(np.uint8)
+    low: float = 0.0
+    high: float = 255.0
+    notes: tuple[str, ...] = ()
+    exif: bytes | None = None
+    icc: bytes | None = None
+    compression: float = 0.0
+    density: tuple[float, float, int] | None = None
+    description: str = ""
+    holes: np.ndarray | None = None
+    planar: bool = False
+
+
+def with_pixels(picture: Picture, pixels: np.ndarray, factor: int = 1) -> Picture:
+    """The picture with other pixels, ``factor`` times as dense. Of alpha, where they are fewer, the middle is kept, as
+    the valid part of a convolution is; where they are denser, each takes the nearest sample."""
+    if picture.density is not None:
+        across, down, unit = picture.density
+        picture = replace(picture, density=(factor * across, factor * down, unit))
+    if pixels.shape[:2] != picture.pixels.shape[:2]:
+        lines = picture.description.splitlines() if picture.description.startswith("ImageJ=") else ()
+        units = [line for line in lines if line.startswith(("ImageJ=", "unit="))]  # all else may tell of the size
+        picture = replace(picture, description="\n".join(units))
+    if picture.alpha is None:
+        return replace(picture, pixels=pixels)
+    sizes = list(zip(pixels.shape[:2], picture.alpha.shape, strict=True))
+    if any(n > factor * old for n, old in sizes):
+        raise InputError(f"expected at most {factor} times the pixels of alpha {picture.alpha.shape}, got {sizes}")
+    rows, columns = (np.arange(n) // factor + (old - n // factor) // 2 for n, old in sizes)
+    return replace(picture, pixels=pixels, alpha=picture.alpha[np.ix_(rows, columns)])
+
+
+def _check_header(path: Path, width: int, height: int, frames: int = 1) -> None:
+    if width < 1 or height < 1:
+        raise InputError(f"{path}: expected an image with pixels in it, got {width} x {height}: get it afresh")
+    if width * height > MAX_PIXELS:
+        raise InputError(f"{path}: expected at most {MAX_PIXELS} pixels, got {width} x {height}: crop or shrink it")
+    if frames != 1:
+        raise InputError(f"{path}: expected a still image, got {frames} frames: extract the one to use")
+
+
+def _raw(tags: Image.Exif) -> bytes | None:
+    """EXIF as it was: Pillow reads text as Latin 1 and would write it as ASCII."""
+    tags.update({code: text.encode("latin-1", "replace") for code, text in tags.items() if isinstance(text, str)})
+    return tags.tobytes() if len(tags) else None
+
+
+def _dense(picture: Picture, density: Any, unit: Any, orientation: int) -> Picture:
+    """With its pixels per unit across and down, if these are what they should be; turned as the picture was."""
+    try:
+        across, down = (float(top / bottom) for top, bottom in density)
+    except (TypeError, ValueError, ZeroDivisionError, OverflowError):  # odd tags must not cost the picture
+        return picture
+    if not (0 < across < math.inf and 0 < down < math.inf and unit in (_NO_UNIT, _INCH, _CENTIMETRE)):
+        return picture
+    return replace(picture, density=(down, across, unit) if orientation in _TURNED else (across, down, unit))
+
+
+def _picture(
+    path: Path,
+    samples: np.ndarray,
+    notes: tuple[str, ...],
+    orientation: int,
+    icc: bytes | None,
+    exif: bytes | None = None,
+    holes: np.ndarray | None = None,
+    white: float | None = None,
+) -> Picture:
+    """Turn upright, split off alpha and map to 0..1 what a file holds: (H, W) or (H, W, channels), alpha last."""
+    if orientation in _TURNED:
+        samples = samples.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        samples = samples[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        samples = samples[::-1]
+    if orientation in range(2, 9):
+        notes += ("EXIF orientation applied",)
+    samples = np.atleast_3d(samples)
+    channels, dtype = samples.shape[2], samples.dtype
+    colours = samples[..., :3] if channels > 2 else samples[..., 0]
+    alpha = samples[..., -1].copy() if channels in (2, 4) else None
+    if holes is not None:
+        check_holes(f"{path}: ", holes, colours.shape[:2])
+        colours = covered(colours, holes)
+    check_pixels(f"{path}: ", colours)
+    low, high, note = scale_of(f"{path}: ", colours, white)
+    notes += (note,)
+    single = dtype.kind == "u" or (dtype != np.float64 and (low, high) == (0, 1))
+    pixels = (colours.astype(np.float32 if single else np.float64, order="C") - low) / (high - low or 1.0)
+    return Picture(pixels, alpha, dtype, low, high, tuple(filter(None, notes)), exif, icc, holes=holes)
+
+
+def _per_inch(picture: Picture) -> tuple[float, float] | None:
+    across, down, unit = picture.density or (0.0, 0.0, _NO_UNIT)
+    scale = {_INCH: 1.0, _CENTIMETRE: 2.54}.get(unit)
+    return None if scale is None or scale * max(across, down) > _DENSEST else (scale * across, scale * down)
+
+
+def _texts(exif: bytes | None) -> list[tuple[int, bytes]]:
+    """What of EXIF has a place in a TIFF, byte for byte: cameras write other alphabets as UTF-8."""
+    tags = Image.Exif()
+    tags.load(exif or b"")
+    return [(code, str(tags[code]).encode("latin-1", "replace")) for code in _TEXTS if code in tags]

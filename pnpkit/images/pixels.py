@@ -1,0 +1,139 @@
+"""Pixels in memory: arrays and tensors, and the scale that they are on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pnpkit.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+FLOAT_LIMIT = 10.0  # noise takes floats a little outside 0..1; an array beyond this is on another scale
+
+
+USUAL, FAINT, LOOKED_AT = 0.98, 0.1, 1_000_000  # share of the values, of the range; so many values are looked at
+
+
+FARTHEST = 1e6  # between the largest value and a white that is given
+
+
+TYPES = ("uint8", "uint16", "float16", "float32", "float64")
+
+
+def to_tensor(pixels: np.ndarray, dtype: torch.dtype | None = None) -> Tensor:
+    """(H, W) or (H, W, 3) -> (1, C, H, W) tensor on the CPU with its own memory, float32 unless told otherwise."""
+    import torch
+
+    check_pixels("", pixels)
+    planes = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
+    return torch.tensor(np.ascontiguousarray(planes), dtype=dtype or torch.float32)[None]
+
+
+def from_tensor(tensor: Tensor) -> np.ndarray:
+    """(1, 1, H, W) -> (H, W), (1, 3, H, W) -> (H, W, 3), of the tensor's type, with its own memory."""
+    if tensor.ndim != 4 or tensor.shape[0] != 1 or tensor.shape[1] not in (1, 3):
+        raise InputError(f"expected a tensor (1, 1, H, W) or (1, 3, H, W), got {tuple(tensor.shape)}: pass one image")
+    planes = tensor.detach().cpu().numpy()[0]
+    return planes[0].copy() if len(planes) == 1 else np.moveaxis(planes, 0, -1).copy()
+
+
+def as_float(
+    image: np.ndarray, limits: tuple[float, float] = (0.0, 1.0)
+) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+    """An image in memory -> pixels on the 0..1 scale, and restore: pixels -> an array of the image's own type.
+
+    image: (H, W) or (H, W, 3), uint8, uint16 or float on the 0..1 scale (kept as it is, noise may leave the range).
+    pixels: float64 for float64, else float32; a copy. restore clips and rounds for integer types only.
+    Raises InputError for another shape or type, NaN or inf, and floats that are plainly on another scale, unless
+    ``limits``, between which they are known to be, say that they may go so far.
+    """
+    dtype = image.dtype
+    if isinstance(image, np.ma.MaskedArray) and bool(np.ma.getmaskarray(image).any()):
+        raise InputError(
+            "expected an image, got a masked array with holes: fill them in with inpaint(image.data, mask)"
+        )
+    if dtype.name not in TYPES:
+        raise InputError(f"expected an image of {', '.join(TYPES)}, got {dtype}: convert it")
+    check_pixels("", image)
+    least, most = float(image.min()), float(image.max())
+    if dtype.kind == "f":
+        check_scale("floats", least, most, limits)
+    high = 1.0 if dtype.kind == "f" else float(np.iinfo(dtype).max)
+    pixels = image.astype(np.float64 if dtype == np.float64 else np.float32) / high
+    return pixels, lambda restored: quantised(restored, dtype, 0.0, high)
+
+
+def check_scale(what: str, least: float, most: float, limits: tuple[float, float]) -> None:
+    """Refuse values that were hardly meant for the 0..1 scale, unless ``limits`` admit them."""
+    if most > max(FLOAT_LIMIT, limits[1]) or least < min(-FLOAT_LIMIT, limits[0]):
+        raise InputError(f"expected {what} on the 0..1 scale, got {least:.6g}..{most:.6g}: divide, e.g. by 255")
+
+
+def scale_of(where: str, values: np.ndarray, white: float | None) -> tuple[float, float, str]:
+    """Which values of a file become 0 and 1, and what there is to say of it: a sentence, or nothing.
+
+    0 and the largest of the type for integers; for floats 0 and 1 where all lie between, else the least and the
+    largest. ``white``, where it is given, becomes 1 instead of the upper one.
+    """
+    dtype, least, most = values.dtype, float(values.min()), float(values.max())
+    low, high = (0.0, float(np.iinfo(dtype).max)) if dtype.kind == "u" else (least, most)
+    if dtype.kind == "f" and low >= 0 and high <= 1:
+        low, high = 0.0, 1.0
+    if white is not None:
+        if not white > low:
+            raise InputError(f"{where}expected a white above {low:.6g}, which becomes 0, got {white:.6g}")
+        ratio = (most - low) / (white - low)
+        if most > low and not 1 / FARTHEST <= ratio <= FARTHEST:
+            raise InputError(f"{where}the largest value is {most:.6g}, {ratio:.3g} times what {white:.6g} would make 1")
+        high = white
+    sentences, span = [], high - low or 1.0
+    if white is not None or (dtype.kind == "f" and (low, high) != (0, 1)):
+        beyond = f" and the brightest, {most:.6g}, as {(most - low) / span:.3g}" if most > high else ""
+        taken = f"values from {low:.6g} to {high:.6g} are taken as 0 to 1{beyond}"
+        sentences.append(f"{taken}: noise and strength are in these units")
+    usual = float(np.quantile(values.reshape(-1)[:: max(1, values.size // LOOKED_AT)], USUAL))
+    if white is None and dtype != np.uint8 and 0 < usual - low < FAINT * span:
+        few = f"{100 * USUAL:g} % of the values are in the lowest {100 * FAINT:g} % of the range, below {usual:.6g}"
+        sentences.append(f"{few}: a white near that (--white) gives them all of the scale")
+    return low, high, "; ".join(sentences)
+
+
+def quantised(pixels: np.ndarray, dtype: np.dtype[Any], low: float, high: float) -> np.ndarray:
+    """From the 0..1 scale to low..high in the type: integers rounded, and all within what the type holds."""
+    if dtype.kind == "f":
+        limits = np.finfo(dtype)
+        return np.clip(low + pixels * (high - low), limits.min, limits.max).astype(dtype)
+    return np.rint(np.clip(low + pixels * (high - low), 0, np.iinfo(dtype).max)).astype(dtype)
+
+
+def check_holes(where: str, holes: np.ndarray, size: Sequence[int]) -> None:
+    """Refuse a mask of another size than the image, (H, W)."""
+    if holes.shape != tuple(size):
+        sizes = ["x".join(map(str, shape)) for shape in (holes.shape, size)]
+        raise InputError(f"{where}the mask is {sizes[0]}, the image {sizes[1]}: not the same")
+
+
+def covered(image: np.ndarray, holes: np.ndarray) -> np.ndarray:
+    """(H, W) or (H, W, 3): floats with the mean of what is known in their holes, (H, W) booleans, so that neither NaN
+    nor a filler of 1e30 does harm there; other types as they are."""
+    if image.dtype.kind != "f" or holes.all():
+        return image
+    known = image[~holes]
+    finite = known[np.isfinite(known)]
+    mean = (finite.mean(dtype=np.float64) if finite.size else np.float64(0)).astype(image.dtype)
+    return np.where(holes if image.ndim == 2 else holes[..., None], mean, image)
+
+
+def check_pixels(where: str, image: np.ndarray) -> None:
+    """Raises InputError for other shapes, no pixels, and NaN or inf."""
+    if image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)) or image.size == 0:
+        raise InputError(f"{where}expected a grey (H, W) or RGB (H, W, 3) image with pixels in it, got {image.shape}")
+    bad = image.size - int(np.isfinite(image).sum())
+    if bad:
+        raise InputError(f"{where}expected finite values, got {bad} NaN or inf among {image.size}: replace them")

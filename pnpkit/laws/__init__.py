@@ -1,0 +1,1 @@
+"""Laws that operators, maps and denoisers are checked by."""

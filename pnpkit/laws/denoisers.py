@@ -1,0 +1,35 @@
+"""Audit a denoiser: search for pairs of pictures that contradict its certificate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from pnpkit.images import pixels
+from pnpkit.laws.maps import Audit, audit
+from pnpkit.networks.guided import GuidedEuler
+from pnpkit.registry import load_denoiser
+
+
+def audit_denoiser(name: str, *, rounds: int = 12, seed: int = 0, size: int = 32) -> Iterator[tuple[float, Audit]]:
+    """Search for expansion of a denoiser at small, middle and large levels, in float64.
+
+    Around two clean photographs, the same with noise, black, and uniform noise; ``size`` pixels a side. What needs a
+    guide gets what its first look makes of these points, and them for its hint.
+    """
+    import skimage.data
+
+    network = load_denoiser(name)
+    clean = [skimage.data.chelsea()[100:, 120:], skimage.data.astronaut()[20:, 200:]]
+    photographs = torch.cat([pixels.to_tensor(p[:size, :size] / 255).double() for p in clean])
+    generator = torch.Generator().manual_seed(seed)
+    for level in (5 / 255, 25 / 255, network.top):
+        noise = torch.randn(photographs.shape, generator=generator, dtype=torch.float64)
+        uniform = torch.rand(photographs[:1].shape, generator=generator, dtype=torch.float64)
+        points = torch.cat([photographs, photographs + level * noise, torch.zeros_like(uniform), uniform])
+        map = network.at(level)
+        if isinstance(network, GuidedEuler):
+            with torch.no_grad():
+                map = network.given(network.looks()[0](points, level), points).at(level)
+        yield level, audit(map, map.certificate, points, rounds=rounds, seed=seed)

@@ -1,0 +1,103 @@
+"""What can be measured of a map: a lower bound, which can falsify a claim and never prove one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pnpkit.certificates import Certificate
+from pnpkit.numerics.conjugate_gradients import length
+
+Function = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The worst that a search found, beside the claim.
+
+    Attributes:
+        lipschitz: largest ||Tx - Ty|| / ||x - y|| found: the constant is at least this.
+        averagedness: no averagedness below this is possible (above 1: none at all).
+        claim: the certificate that was put to the test.
+        tolerance: what the rounding of the evaluation explains.
+    """
+
+    lipschitz: float
+    averagedness: float
+    claim: Certificate
+    tolerance: float
+
+    @property
+    def falsified(self) -> bool:
+        """A pair was found that the claim excludes."""
+        if self.claim.averaged and self.claim.averagedness is not None:
+            if self.averagedness > self.claim.averagedness + self.tolerance:
+                return True
+        return self.lipschitz > self.claim.lipschitz * (1 + self.tolerance)
+
+    def __str__(self) -> str:
+        claim = self.claim.describe(0).splitlines()[0]
+        verdict = "FALSIFIED: the search found a pair that the claim excludes" if self.falsified else "not falsified"
+        alpha = f", averagedness >= {self.averagedness:.6g}" if self.averagedness <= 1 else ", not averaged"
+        return f"found: Lipschitz constant >= {self.lipschitz:.6g}{alpha}\nclaim: {claim}\n{verdict}"
+
+
+def audit(
+    function: Function,
+    claim: Certificate,
+    points: Tensor,
+    *,
+    rounds: int = 20,
+    seed: int = 0,
+    tolerance: float | None = None,
+) -> Audit:
+    """Search for expansion around ``points`` (B, C, H, W): Jacobian power iteration that moves the point, and pairs.
+
+    Each round takes one power step on J^T J at the current point and then moves the point along the direction that
+    expands most; the pairs it leaves, at distances from 1e-3 to 1 of the image's size, are tested as they are.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    tolerance = 1e4 * torch.finfo(points.dtype).eps if tolerance is None else tolerance
+    x = points.clone()
+    v = torch.randn(x.shape, generator=generator).to(x)
+    size = math.sqrt(x[0].numel())
+    lipschitz = alpha = 0.0
+    for round in range(rounds):
+        v = v / length(v).clamp_min(1e-30)
+        image, pushed, pulled = jacobian_steps(function, x, v)
+        lipschitz = max(lipschitz, float(length(pushed).max()))
+        reach = size * 10.0 ** -(round % 4)
+        y = x + reach * v
+        with torch.no_grad():
+            found = pair_constants(x, y, image, function(y), tolerance)
+        lipschitz, alpha = max(lipschitz, found[0]), max(alpha, found[1])
+        x, v = (x + 0.1 * reach * v).clamp(-0.5, 1.5), pulled
+    return Audit(lipschitz, alpha, claim, tolerance)
+
+
+def jacobian_steps(function: Function, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """T x, J v and J^T J v at x, by two reverse passes (the double-backward trick needs no forward mode)."""
+    x = x.detach().requires_grad_()
+    image = function(x)
+    dual = torch.zeros_like(image).requires_grad_()
+    (pulled,) = torch.autograd.grad(image, x, dual, create_graph=True)
+    (pushed,) = torch.autograd.grad(pulled, dual, v, retain_graph=True)
+    (back,) = torch.autograd.grad(image, x, pushed.detach())
+    return image.detach(), pushed.detach(), back.detach()
+
+
+def pair_constants(x: Tensor, y: Tensor, tx: Tensor, ty: Tensor, tolerance: float) -> tuple[float, float]:
+    """Over a batch of pairs: the largest ratio, and the largest averagedness that some pair still demands.
+
+    ||Tx-Ty||^2 <= ||x-y||^2 - (1-alpha)/alpha ||(x-Tx)-(y-Ty)||^2, solved for alpha.
+    """
+    square = length(x - y).square()
+    ratio = length(tx - ty).square() / square
+    gap = length(x - tx - y + ty).square() / square
+    demanded = torch.where(gap + 1 - ratio > 0, gap / (gap + 1 - ratio), torch.inf)
+    demanded = torch.where(gap > tolerance, demanded, 0.0)
+    return float(ratio.max().sqrt()), float(demanded.max())

@@ -1,0 +1,94 @@
+"""Several processes at one job, as ``torchrun`` starts them: RANK, WORLD_SIZE and LOCAL_RANK say who is who.
+
+A process started alone is rank 0 of 1, and nothing here costs it anything. Inside ``together`` the processes can
+speak to each other: gloo on CPUs, nccl between GPUs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pnpkit.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+T = TypeVar("T")
+
+
+def world() -> int:
+    """How many processes there are."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def rank() -> int:
+    """Which of them this is, from 0."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def neighbours() -> int:
+    """How many of them share this machine, and its memory."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+@contextmanager
+def together(device: str = "auto") -> Iterator[str]:
+    """Join the others for the block and give the device of this process: its own GPU, where there are any.
+
+    Args:
+        device: auto, cpu or cuda; auto is cuda where torch sees a GPU. On ``cuda`` it becomes torch's current one.
+    """
+    import torch
+
+    name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    if world() == 1:
+        yield name
+        return
+    if name == "cuda":
+        local = int(os.environ.get("LOCAL_RANK", "0"))
+        if local >= torch.cuda.device_count():
+            raise InputError(f"process {local} of this machine has no GPU: there are {torch.cuda.device_count()}")
+        torch.cuda.set_device(local)
+        name = f"cuda:{local}"
+    from torch import distributed
+
+    try:
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if name.startswith("cuda") else "gloo")
+    except ValueError as error:
+        raise InputError(f"WORLD_SIZE is {world()}, but the others cannot be met ({error}): use torchrun") from None
+    try:
+        yield name
+    finally:
+        distributed.destroy_process_group()
+
+
+def share(tensor: Tensor) -> Tensor:
+    """This process's equal part of a batch (B, ...): rows B r / N to B (r + 1) / N."""
+    if len(tensor) % world():
+        raise InputError(f"a batch of {len(tensor)} cannot be split evenly over {world()} processes")
+    size = len(tensor) // world()
+    return tensor[rank() * size : (rank() + 1) * size]
+
+
+def total(tensor: Tensor) -> Tensor:
+    """The sum over all processes, in place; the same bits on each."""
+    if world() > 1:
+        from torch import distributed
+
+        distributed.all_reduce(tensor)
+    return tensor
+
+
+def gather(value: T) -> list[T]:
+    """The values of all processes, in the order of their ranks, on each."""
+    if world() == 1:
+        return [value]
+    from torch import distributed
+
+    found: list[Any] = [None] * world()
+    distributed.all_gather_object(found, value)
+    return found

@@ -1,0 +1,40 @@
+"""Device and memory of this machine."""
+
+from __future__ import annotations
+
+import math
+import os
+from numbers import Real
+
+import torch
+
+from pnpkit.errors import InputError, UnknownName
+
+
+def choose_device(name: str | None) -> torch.device:
+    """auto (or None): the GPU when there is one."""
+    name = None if name is None else str(name)  # a torch.device will do
+    if name in (None, "auto"):
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name not in ("cpu", "cuda"):
+        raise UnknownName("device", str(name), ("auto", "cpu", "cuda"))
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("device 'cuda' was asked for, but torch sees no GPU: use --device cpu")
+    return torch.device(name)
+
+
+def allowed(max_memory: float | None) -> float:
+    """Bytes that a run may take, from GiB; None is half of the machine's memory."""
+    if max_memory is None:
+        return 0.5 * machine_memory()
+    if not (isinstance(max_memory, Real) and max_memory > 0):
+        raise InputError(f"max_memory is a positive number of GiB, got {max_memory!r}")
+    return max_memory * 2**30
+
+
+def machine_memory() -> float:
+    """Bytes; infinity on systems that do not tell."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):  # no sysconf (Windows), no such name, no answer
+        return math.inf

@@ -1,0 +1,39 @@
+"""The table of architectures: code without weights. A trained network is a denoiser (``pnpkit.registry``)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pnpkit.errors import UnknownName
+from pnpkit.networks.base import Network
+from pnpkit.networks.classical import (
+    Identity,
+    IdentityConfig,
+    TotalVariation,
+    TotalVariationConfig,
+    Wavelet,
+    WaveletConfig,
+)
+from pnpkit.networks.dncnn import DnCNN, DnCNNConfig
+from pnpkit.networks.euler import Euler, EulerConfig
+from pnpkit.networks.guided import GuidedConfig, GuidedEuler
+from pnpkit.networks.ridge import Ridge, RidgeConfig
+
+NETWORKS: dict[str, tuple[Any, Any]] = {
+    "euler": (Euler, EulerConfig),
+    "guided": (GuidedEuler, GuidedConfig),
+    "dncnn": (DnCNN, DnCNNConfig),
+    "ridge": (Ridge, RidgeConfig),
+    "identity": (Identity, IdentityConfig),
+    "total-variation": (TotalVariation, TotalVariationConfig),
+    "wavelet": (Wavelet, WaveletConfig),
+}
+
+
+def build(architecture: str, arguments: dict[str, Any]) -> Network:
+    """A network from its name and the fields of its config; both stand in a denoiser's card."""
+    if architecture not in NETWORKS:
+        raise UnknownName("architecture", architecture, NETWORKS)
+    network, config = NETWORKS[architecture]
+    built: Network = network(config(**arguments))
+    return built

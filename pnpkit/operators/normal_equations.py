@@ -1,0 +1,159 @@
+r"""The normal equations (id + tau A^T A) u = b of the proximal map of 1/2 ||A u - y||^2, solved to a proven error.
+
+Where A has a singular value decomposition the solution is known in closed form. Elsewhere, since id + tau A^T A >= id,
+the error is at most the residual: ||u - exact|| <= ||b - (id + tau A^T A) u||. So conjugate gradients know when they
+are done, for every linear A that comes with its adjoint.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import scipy.fft
+import torch
+from deepinv.physics import Blur, LinearPhysics
+from deepinv.utils import TensorList
+from torch import Tensor
+
+from pnpkit.errors import InputError
+from pnpkit.numerics.conjugate_gradients import conjugate_gradients, length
+from pnpkit.operators.integrity import is_decomposed, is_kind, orthonormal_premises
+from pnpkit.operators.matrix import MatrixPhysics
+
+TOLERANCE = 2e-5  # root mean square, on the 0..1 scale
+
+
+MAX_STEPS = 500
+
+
+LARGEST_ERROR = 0.1
+
+
+ROUNDING = 5  # of a right-hand side, in units of eps: no residual gets below it
+
+
+Linear = Callable[[Tensor], Tensor]
+
+
+def _same(u: Tensor) -> Tensor:
+    return u
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What is known of A.
+
+    Attributes:
+        gram: A^T A.
+        inverse: positive definite and near (id + tau A^T A)^-1, the preconditioner; id where nothing is known.
+        planes: A works on each plane (H, W) by itself: then the equations are solved plane by plane, in less memory.
+    """
+
+    gram: Linear
+    inverse: Linear = _same
+    planes: bool = False
+
+
+def is_closed(operator: LinearPhysics) -> bool:
+    """Whether the proximal map is known in closed form."""
+    return is_kind(operator, MatrixPhysics) or is_decomposed(operator)
+
+
+def proximal_point(operator: LinearPhysics, y: Tensor | TensorList, tau: Tensor | float, square: float = 1.0) -> Linear:
+    """x -> argmin_u tau/2 ||A u - y||^2 + 1/2 ||u - x||^2, in closed form or to an ``error``; ``square`` is ||A||^2."""
+    if is_kind(operator, MatrixPhysics):
+        point: Linear = operator.proximal_point(y, tau)
+        return point
+    data = operator.A_adjoint(y)
+    if not is_closed(operator):
+        solve = normal_solver(operator, data, float(tau), square)
+        return lambda x: solve(x + tau * data)
+    # x + V m (U^T y - m V^T x) / (m^2 + 1/tau): exact where V is not square, too, and rounds like x, not like tau x
+    mask = torch.as_tensor(operator.mask, device=data.device)
+    weight, seen = mask.conj() / (mask.abs().square() + 1 / tau), operator.U_adjoint(y)
+    return lambda x: x + operator.V(weight * (seen - mask * operator.V_adjoint(x)))
+
+
+def normal_solver(operator: LinearPhysics, example: Tensor, tau: float, square: float = 1.0) -> Linear:
+    """b -> (id + tau A^T A)^-1 b on pictures like ``example``, each to an error of ``TOLERANCE`` (root mean square).
+
+    Where the rounding of b does not allow that, to what it allows. ``square`` is ||A||^2.
+
+    Raises:
+        InputError: a tau so large that rounding alone is an error of ``LARGEST_ERROR``.
+    """
+    largest = LARGEST_ERROR / (ROUNDING * torch.finfo(example.dtype).eps * max(square, 1e-30))
+    if tau > largest:
+        name = str(example.dtype).removeprefix("torch.")
+        raise InputError(f"tau = {tau:g} is too large for {name}: this proximal map allows at most {largest:.2g}")
+    known = structure(operator, example, tau)
+
+    def solve(right: Tensor) -> Tensor:
+        rounding = ROUNDING * torch.finfo(right.dtype).eps * length(right)
+        goal = rounding.clamp_min(TOLERANCE * math.sqrt(right[0].numel()))
+        return conjugate_gradients(lambda u: u + tau * known.gram(u), right, goal, MAX_STEPS, known.inverse)
+
+    def solve_planes(right: Tensor) -> Tensor:
+        out = torch.empty_like(right)
+        for plane, found in zip(right.flatten(0, 1), out.flatten(0, 1), strict=True):
+            found.copy_(solve(plane[None, None])[0, 0])
+        return out
+
+    return solve_planes if known.planes else solve
+
+
+def structure(operator: LinearPhysics, example: Tensor, tau: float) -> Structure:
+    """What helps to solve the equations on pictures like ``example``; A^T A by the operator itself where nothing does.
+
+    Of a blur: a frame of the convolution of the picture with zeros around it, A = M C E, C periodic with a period wide
+    enough. So A^T A = E^T C^T M C E with C diagonal in frequency; without the frame M the inverse is diagonal, too.
+    """
+    sides, frame = example.shape[-2:], frame_of(operator, example)
+    if frame is None:
+        return Structure(lambda u: operator.A_adjoint(operator.A(u)))
+    reach = zip(sides, operator.filter.shape[-2:], strict=True)
+    period = tuple(scipy.fft.next_fast_len(side + taps - 1, real=True) for side, taps in reach)
+    gains = torch.fft.rfft2(operator.filter.to(example), s=period)
+    damped = 1 / (1 + tau * gains.abs().square())
+
+    def gram(u: Tensor) -> Tensor:
+        blurred = torch.fft.irfft2(gains * torch.fft.rfft2(u, s=period), s=period)
+        framed = torch.zeros_like(blurred)
+        framed[..., frame[0], frame[1]] = blurred[..., frame[0], frame[1]]
+        return torch.fft.irfft2(gains.conj() * torch.fft.rfft2(framed), s=period)[..., : sides[0], : sides[1]]
+
+    def inverse(u: Tensor) -> Tensor:
+        return torch.fft.irfft2(damped * torch.fft.rfft2(u, s=period), s=period)[..., : sides[0], : sides[1]]
+
+    return Structure(gram, inverse, planes=True)
+
+
+def frame_of(operator: LinearPhysics, example: Tensor) -> tuple[slice, ...] | None:
+    """Rows and columns of the whole convolution that a blur keeps; None where the operator is no such frame."""
+    if not is_kind(operator, Blur):
+        return None
+    pairs = list(zip(example.shape[-2:], operator.filter.shape[-2:], strict=True))
+    if operator.filter.shape[:2] != (1, 1) or any(taps % 2 == 0 or taps > side for side, taps in pairs):
+        return None
+    if operator.padding == "valid":
+        return tuple(slice(taps - 1, side) for side, taps in pairs)
+    if operator.padding == "constant":
+        return tuple(slice(taps // 2, taps // 2 + side) for side, taps in pairs)
+    return None
+
+
+def error(size: float, dtype: torch.dtype) -> float:
+    """Root mean square, of pictures in 0..1: what the inner solver stops at; ``size`` is tau ||A||^2."""
+    return max(TOLERANCE, ROUNDING * torch.finfo(dtype).eps * (1 + size))
+
+
+def premises(operator: LinearPhysics, size: float, dtype: torch.dtype) -> tuple[str, ...]:
+    """What a certificate must say about the proximal map; ``size`` is tau ||A||^2."""
+    if is_closed(operator):
+        return () if is_kind(operator, MatrixPhysics) else orthonormal_premises(operator)
+    return (
+        "the inner solver of prox f is exact: it stops when its residual, A linear and A_adjoint its adjoint, proves "
+        f"an error (root mean square; pictures in 0..1) of {error(size, dtype):.1g}, or after {MAX_STEPS} steps",
+    )

@@ -1,0 +1,1 @@
+"""Image in, image out: restoration with its proof attached."""

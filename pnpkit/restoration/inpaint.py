@@ -1,0 +1,113 @@
+"""Pictures of which a part was never measured: holes, and pixels between the pixels. Certified as deblurring is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from deepinv.physics import Inpainting
+from scipy import ndimage
+from torch import Tensor
+
+from pnpkit.errors import InputError
+from pnpkit.images.pixels import check_holes, covered
+from pnpkit.networks.base import Network
+from pnpkit.restoration.defaults import FILLING
+from pnpkit.restoration.pipeline import Bench
+from pnpkit.restoration.problem import Problem
+from pnpkit.restoration.result import Restoration
+from pnpkit.restoration.settings import Settings
+from pnpkit.solvers.result import Step
+
+
+def inpaint(
+    image: np.ndarray | Tensor,
+    mask: np.ndarray | Tensor,
+    *,
+    denoiser: str | Network = "euler",
+    noise_level: float | None = None,
+    strength: float | str | None = None,
+    splitting: str = "auto",
+    tau: float | None = None,
+    method: str = "anderson",
+    tol: float = 1e-4,
+    max_steps: int = 500,
+    device: str | None = None,
+    max_memory: float | None = None,
+    precision: str = "auto",
+    limits: tuple[float, float] = (0.0, 1.0),
+    callback: Callable[[Step], None] | None = None,
+    linear: bool = False,
+    compression: float = 0.0,
+) -> Restoration:
+    """Fill holes: a fixed point of T = proj ∘ D_strength ∘ (id - tau grad 1/2 ||M x - y||^2), M = 1 where y is known.
+
+    Outside of the holes the picture comes back as it was; what is inside of them, NaN for instance, is not looked at.
+
+    Args:
+        image, denoiser, noise_level, splitting, tau, method, tol, max_steps, device, max_memory, precision, limits,
+            callback, linear, compression: as in ``deblur``, but ``auto`` splits forward-backward.
+        mask: (H, W), true or not 0 where a pixel is MISSING (as in skimage and OpenCV, not as in deepinv).
+        strength: sigma of the denoiser; None is 10/255, or more when the noise asks for it. Smoother when larger.
+
+    Raises:
+        InputError: a mask of another size, or one that leaves nothing known; and what ``deblur`` refuses.
+    """
+    settings = Settings.among(locals())
+    holes = open_mask(mask, image.shape[-2:] if isinstance(image, Tensor) else np.shape(image)[:2])
+    image = filled(image, holes)
+    bench = Bench(image, settings)
+    y = bench.y
+    missing = torch.from_numpy(holes).to(y.device)
+    guess = nearest_known(y, missing)
+    known = (~missing).to(y.dtype)
+    operator = Inpainting(tuple(y.shape[1:]), mask=known.expand(*y.shape[1:]), device=y.device)
+    note = f"{int(missing.sum())} of {missing.numel()} pixels were missing and are filled in"
+    if 2 * int(missing.sum()) > missing.numel():
+        note += ": more than half of the picture (a mask marks what is missing, by all that is not black)"
+
+    def picture(x: Tensor) -> np.ndarray | Tensor:
+        """What is known is kept to the last digit, whatever type and light the work was in."""
+        inside = bench.back(x)
+        if isinstance(image, Tensor):
+            return torch.where(missing.to(image.device), torch.as_tensor(inside), image)
+        return np.where(holes if inside.ndim == 2 else holes[..., None], inside, image)
+
+    return bench.restore(
+        Problem(operator, guess * known, guess, picture, bench.noise_level(guess, ~holes), note, least=FILLING)
+    )
+
+
+def open_mask(mask: np.ndarray | Tensor, size: Sequence[int]) -> np.ndarray:
+    """(H, W) booleans, true where a pixel is missing."""
+    array = mask.detach().cpu().numpy() if isinstance(mask, Tensor) else np.asarray(mask)
+    if array.ndim not in (2, 3) or array.dtype.kind not in "biuf":
+        raise InputError(f"a mask is an array (H, W), not 0 where a pixel is missing, got {array.dtype} {array.shape}")
+    if array.ndim == 3 and array.shape[-1] == 3:
+        array = array.max(-1)
+    check_holes("", array, size)
+    missing = array != 0
+    if missing.all():
+        raise InputError("the mask marks every pixel as missing (not 0 means missing): nothing is known")
+    return np.asarray(missing)
+
+
+def filled(image: np.ndarray | Tensor, holes: np.ndarray) -> np.ndarray | Tensor:
+    """What is in the holes replaced by something that does no harm; see ``images.pixels.covered``."""
+    if not isinstance(image, Tensor):
+        return covered(np.asarray(image), holes)
+    if not image.is_floating_point():
+        return image
+    here = torch.from_numpy(holes).to(image.device).expand(image.shape)
+    return image.masked_fill(here, float(image[~here].double().mean()))
+
+
+def nearest_known(y: Tensor, missing: Tensor) -> Tensor:
+    """y with each missing pixel replaced by the nearest known one."""
+    if not bool(missing.any()):
+        return y
+    rows, columns = ndimage.distance_transform_edt(
+        missing.cpu().numpy(), return_distances=False, return_indices=True
+    ).astype(np.int64)
+    return y[..., torch.from_numpy(rows).to(y.device), torch.from_numpy(columns).to(y.device)]

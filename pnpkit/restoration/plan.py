@@ -1,0 +1,107 @@
+"""The plan of a run: splitting, step or penalty, and strength of the denoiser, by closed rules."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from pnpkit.errors import InputError
+from pnpkit.fidelity import LeastSquares
+from pnpkit.maps import Map
+from pnpkit.networks.base import Network
+from pnpkit.networks.ridge import Ridge
+from pnpkit.networks.tiles import within_memory
+from pnpkit.restoration.defaults import SMALLEST_STRENGTH
+from pnpkit.solvers.iterations import Anderson, Iteration, history
+from pnpkit.solvers.splittings import CONTINUATION, FORWARD_BACKWARD, At, penalised
+
+SHORT = "to fit into memory Anderson's method looks back {0.depth} steps only"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the rules say: the splitting, its tau, a strength inside the denoiser's range, the level of the noise that
+    they followed, and a sentence on the strength."""
+
+    splitting: str
+    tau: float
+    strength: float
+    level: float
+    note: str
+
+
+def penalised_ridge(
+    fidelity: LeastSquares, network: Ridge, sigma: float, tau: float, limits: tuple[float, float]
+) -> Map:
+    """Minimises f + R / tau over the box: without the box that is the fixed point of forward-backward splitting with
+    D_sigma = prox_R.
+
+    Its steps are tau L times shorter, L that of the sum: the same picture needs a smaller tolerance.
+    """
+    rows, columns = fidelity.start().shape[-2:]
+    return penalised(fidelity, network.regulariser(sigma, (rows, columns), 1 / tau), limits)
+
+
+def fit(
+    iteration: Iteration, network: Network, shape: tuple[int, ...], memory: float, itemsize: int
+) -> tuple[Iteration, Network]:
+    """Both as they fit into so many bytes: the network in tiles, Anderson's method with less of its past.
+
+    Raises:
+        InputError: not even so; the iteration that needs the least is picard.
+    """
+    try:
+        return iteration, within_memory(network, shape, memory, history(iteration), itemsize)
+    except InputError as error:
+        if not isinstance(iteration, Anderson):
+            raise
+        if iteration.depth == 1:
+            raise InputError(f"{error}; --method picard needs the least") from None
+        return fit(replace(iteration, depth=iteration.depth - 1), network, shape, memory, itemsize)
+
+
+def penalty_for(level: float, denoiser: Network) -> float:
+    """The tau of half-quadratic splitting for noise of that level: the one whose strength is ``working``, in 1..1000.
+
+    Where noise is strong, tau = 1 and more strength; above 1000 float32 would lose what is gained.
+    """
+    return min(max((denoiser.rule.working / (denoiser.rule.coupling * max(level, 1e-9))) ** 2, 1.0), 1000.0)
+
+
+def step_for(splitting: str, level: float, denoiser: Network, fidelity: LeastSquares) -> float:
+    """The rule for tau: 1.9 / L in forward-backward splitting, ``penalty_for`` in the others."""
+    return fidelity.default_step() if splitting == FORWARD_BACKWARD else penalty_for(level, denoiser)
+
+
+def strength_for(level: float, tau: float, denoiser: Network, splitting: str = FORWARD_BACKWARD) -> float:
+    """The rule of ``strength="auto"``, inside the range of the denoiser: what its ``rule`` says for
+    forward-backward splitting, ``coupling`` sqrt(tau) level for the others."""
+    return float(min(max(wanted(level, tau, denoiser, splitting), SMALLEST_STRENGTH), denoiser.top))
+
+
+def wanted(level: float, tau: float, denoiser: Network, splitting: str) -> float:
+    """What the rule asks for, whatever the denoiser has."""
+    if splitting == FORWARD_BACKWARD:
+        return denoiser.rule.forward(level, tau)
+    return denoiser.rule.coupling * math.sqrt(tau) * level
+
+
+@torch.no_grad()
+def hint_for(guide: Tensor, noise_level: float, network: Network, fidelity: LeastSquares) -> Tensor:
+    """What the data make of a guide: prox_{tau f}(guide), with the tau of continuation whatever the splitting, as the
+    guided networks were trained."""
+    return fidelity.prox(step_for(CONTINUATION, noise_level, network, fidelity))(guide)
+
+
+def by_rule(splitting: str, level: float, denoiser: Network, fidelity: LeastSquares) -> tuple[float, float]:
+    """tau and sigma for noise of that level, both by their rules."""
+    tau = step_for(splitting, level, denoiser, fidelity)
+    return tau, strength_for(level, tau, denoiser, splitting)
+
+
+def inside(denoiser: Network) -> At:
+    """sigma -> the denoiser at that strength, or at the largest that it has."""
+    return lambda sigma: denoiser.at(min(sigma, denoiser.top))

@@ -1,0 +1,42 @@
+"""A restoration problem: y = A x + noise, and what is known before the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from deepinv.physics import LinearPhysics
+from torch import Tensor
+
+from pnpkit.solvers.splittings import FORWARD_BACKWARD
+
+Back = Callable[[Tensor], np.ndarray | Tensor]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """y = A x + noise, and what is known before the run.
+
+    Attributes:
+        operator, y: A, and the measurement (B, C, H, W).
+        guess: the first iterate, brought into the box by the run.
+        picture: from the fixed point to the image of the Restoration.
+        noise_level: 0..1 scale. error: the level of the noise that an inexact A acts like;
+            splittings other than forward-backward go by the larger. least: the least strength of the problem, unless
+            one is given.
+        splitting: the usual one. note, kernel: of the Restoration.
+        looks: how many a guided denoiser has at most, 1 or 2.
+    """
+
+    operator: LinearPhysics
+    y: Tensor
+    guess: Tensor
+    picture: Back
+    noise_level: float
+    note: str
+    kernel: np.ndarray | None = None
+    splitting: str = FORWARD_BACKWARD
+    error: float = 0.0
+    least: float = 0.0
+    looks: int = 2

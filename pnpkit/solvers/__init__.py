@@ -1,0 +1,1 @@
+"""The one loop, its iterations and splittings, and what a run returns."""

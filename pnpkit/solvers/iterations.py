@@ -1,0 +1,273 @@
+r"""Iterations: rules that turn x_k and T x_k into x_{k+1}. The loop that runs them is ``solvers.loop.solve``.
+
+An iteration is a value with two pure functions: ``start`` makes its memory from x_0, ``next`` returns x_{k+1} and the
+new memory. Each says which theorem covers it, given the certificate of T, what that theorem bounds the residual
+||x_k - T x_k|| by, and how far the residual can rise under it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from pnpkit.certificates import Certificate, Kind
+from pnpkit.errors import InputError
+
+ERRORS = 10.59  # zeta(1.1), rounded up: the sum of (n + 1)^-1.1
+
+
+PART = 1 << 20  # numbers of a picture that Anderson's method works on at a time
+
+
+@runtime_checkable
+class Iteration(Protocol):
+    """x_{k+1}, memory = next(k, x_k, T x_k, memory)."""
+
+    def start(self, x: Tensor) -> Any: ...
+
+    def next(self, k: int, x: Tensor, image: Tensor, memory: Any) -> tuple[Tensor, Any]: ...
+
+    def theorem(self, certificate: Certificate) -> str | None:
+        """The convergence theorem whose hypotheses on T the certificate proves, or None."""
+        ...
+
+    def bound(self, certificate: Certificate, distance: float, k: int) -> float:
+        """Proven bound on ||x_k - T x_k|| when ||x_0 - x*|| <= ``distance``; inf where there is none."""
+        ...
+
+    def allowed(self, k: int, first: float, smallest: float) -> float:
+        """Where the theorem applies, what ||x_k - T x_k|| cannot exceed, from its first and its smallest value."""
+        ...
+
+
+def residual_bound(averagedness: float, distance: float, k: int) -> float:
+    """sqrt(alpha / (1 - alpha)) ||x_0 - x*|| / sqrt(k + 1) for Picard's iteration of an alpha-averaged map.
+
+    The squares of the residuals sum to at most alpha / (1 - alpha) ||x_0 - x*||^2, and they never rise.
+    """
+    return math.sqrt(averagedness / (1 - averagedness)) * distance / math.sqrt(k + 1)
+
+
+@dataclass(frozen=True)
+class Picard:
+    """x_{k+1} = T x_k."""
+
+    def start(self, x: Tensor) -> None:
+        return None
+
+    def next(self, k: int, x: Tensor, image: Tensor, memory: None) -> tuple[Tensor, None]:
+        return image, None
+
+    def theorem(self, certificate: Certificate) -> str | None:
+        if certificate.contractive:
+            return f"Banach: T is a contraction with factor 1 - {1 - certificate.lipschitz:.3g}, linear rate"
+        if certificate.averaged:
+            return f"Krasnosel'skii-Mann: T is {certificate.averagedness:.6g}-averaged"
+        return None
+
+    def bound(self, certificate: Certificate, distance: float, k: int) -> float:
+        found = [math.inf]
+        if certificate.averaged and certificate.averagedness is not None:
+            found.append(residual_bound(certificate.averagedness, distance, k))
+        if certificate.contractive:
+            found.append((1 + certificate.lipschitz) * certificate.lipschitz**k * distance)
+        return min(found)
+
+    def allowed(self, k: int, first: float, smallest: float) -> float:
+        return smallest  # the residuals of Picard's iteration never rise
+
+
+@dataclass(frozen=True)
+class KrasnoselskiiMann:
+    """x_{k+1} = (1 - lam) x_k + lam T x_k, lam in (0, 1) for nonexpansive T, (0, 1/alpha) for an averaged one."""
+
+    relaxation: float = 0.5
+
+    def start(self, x: Tensor) -> None:
+        return None
+
+    def next(self, k: int, x: Tensor, image: Tensor, memory: None) -> tuple[Tensor, None]:
+        return x + self.relaxation * (image - x), None
+
+    def theorem(self, certificate: Certificate) -> str | None:
+        alpha = certificate.averagedness if certificate.averaged else 1.0 if certificate.nonexpansive else None
+        if alpha is not None and 0 < self.relaxation < 1 / alpha:
+            return f"Krasnosel'skii-Mann: relaxation {self.relaxation:g} in (0, {1 / alpha:.6g})"
+        return None
+
+    def bound(self, certificate: Certificate, distance: float, k: int) -> float:
+        if self.theorem(certificate) is None:
+            return math.inf
+        alpha = 1.0 if certificate.averagedness is None else certificate.averagedness
+        return residual_bound(self.relaxation * alpha, distance, k) / self.relaxation
+
+    def allowed(self, k: int, first: float, smallest: float) -> float:
+        return smallest  # the relaxed map is averaged, its residuals are relaxed ones and never rise
+
+
+@dataclass(frozen=True)
+class Halpern:
+    """x_{k+1} = b_k x_0 + (1 - b_k) T x_k, b_k = 1/(k + 2): ||x_k - T x_k|| <= 2 ||x_0 - x*|| / (k + 1)."""
+
+    def start(self, x: Tensor) -> Tensor:
+        return x
+
+    def next(self, k: int, x: Tensor, image: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        weight = 1 / (k + 2)
+        return weight * memory + (1 - weight) * image, memory
+
+    def theorem(self, certificate: Certificate) -> str | None:
+        if certificate.nonexpansive:
+            return "Halpern: T is nonexpansive, residual <= 2 ||x_0 - x*|| / (k + 1) (Lieder 2021)"
+        return None
+
+    def bound(self, certificate: Certificate, distance: float, k: int) -> float:
+        return 2 * distance / (k + 1) if certificate.nonexpansive else math.inf
+
+    def allowed(self, k: int, first: float, smallest: float) -> float:
+        return (1 + 2 * k) * first  # ||x_k - x_0|| <= k ||x_0 - T x_0||, and id - T is 2-Lipschitz
+
+
+@dataclass(frozen=True)
+class Fista:
+    """z_{k+1} = T z_k + (k - 1)/(k + a) (T z_k - T z_{k-1}), a > 2 (Chambolle & Dossal, JOTA 166, 2015).
+
+    The iterate of the loop is the extrapolated point z. Covered by a theorem only when T is a true proximal map after
+    a gradient step with tau <= 1/L; with a denoiser it runs, and is labelled not proven.
+    """
+
+    a: float = 3.0
+
+    def start(self, x: Tensor) -> Tensor:
+        return x
+
+    def next(self, k: int, x: Tensor, image: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        momentum = k / (k + 1 + self.a)
+        return image + momentum * (image - memory), image
+
+    def theorem(self, certificate: Certificate) -> str | None:
+        kinds = tuple(part.kind for part in certificate.parts)
+        composed = certificate.kind is Kind.COMPOSITION and kinds == (Kind.PROX, Kind.GRADIENT_STEP)
+        if not (certificate.averaged and composed and self.a > 2):
+            return None
+        half = certificate.parts[1].averagedness  # tau L / 2
+        if half is None or half > 0.5:
+            return None
+        return f"FISTA, Chambolle & Dossal 2015: proximal map, tau L = {2 * half:.6g} <= 1, a = {self.a:g} > 2"
+
+    def bound(self, certificate: Certificate, distance: float, k: int) -> float:
+        return math.inf  # the theorem bounds the objective, not this residual
+
+    def allowed(self, k: int, first: float, smallest: float) -> float:
+        r"""(9 + 12 s) first, s = t_1 + ... + t_k: far above the smallest value, which momentum may leave again.
+
+        With y = T x_0, x_j = T z_j and u_j = x_{j-1} + t_j (x_j - x_{j-1}) the energy of the theorem gives
+        ||u_k - y||^2 <= ||x_0 - y||^2 + 2 s first max_j ||x_j - y||, since tau F has a subgradient at y that is no
+        longer than first. Each x_j lies between x_{j-1} and u_j; so all u_j and x_j are within m = (2 s + 1) first of
+        y, all z_j within 3 m, and id - T is 2-Lipschitz.
+        """
+        return (9 + 12 * (k + k * (k - 1) / (2 * self.a))) * first
+
+
+@dataclass(frozen=True)
+class AndersonMemory:
+    """The last points and images, how often an image of the batch was accelerated, and its first residual."""
+
+    points: tuple[Tensor, ...] = ()
+    images: tuple[Tensor, ...] = ()
+    accelerated: Tensor | None = None
+    scale: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Anderson:
+    r"""Anderson acceleration (type II) that keeps the convergence proof.
+
+    The candidate c_k extrapolates from the last ``depth`` pairs, making the residual least. It replaces T x_k only if
+
+        ||c_k - T x_k|| <= D ||x_0 - T x_0|| (n + 1)^-1.1,   n = times accelerated so far.
+
+    So x_{k+1} = T x_k + e_k with sum ||e_k|| < inf, and Krasnosel'skii-Mann with summable errors converges for an
+    averaged T (Combettes, Optimization 53, 2004; the safeguard in the manner of Zhang, O'Donoghue & Boyd,
+    SIAM J. Optim. 30, 2020). Each image of the batch is accelerated by itself.
+    """
+
+    depth: int = 5
+    D: float = 100.0
+
+    def __post_init__(self) -> None:
+        if self.depth < 1:
+            raise InputError(f"a depth is at least 1, got {self.depth}: Picard() looks at no past")
+
+    def start(self, x: Tensor) -> AndersonMemory:
+        return AndersonMemory()
+
+    def next(self, k: int, x: Tensor, image: Tensor, memory: AndersonMemory) -> tuple[Tensor, AndersonMemory]:
+        points = (*memory.points, x)[-self.depth - 1 :]
+        images = (*memory.images, image)[-self.depth - 1 :]
+        if memory.scale is None or memory.accelerated is None:
+            scale = torch.linalg.vector_norm((x - image).flatten(1), dim=1)
+            return image, AndersonMemory(points, images, torch.zeros_like(scale), scale)
+        candidate = extrapolate(points, images)
+        error = torch.linalg.vector_norm((candidate - image).flatten(1), dim=1)
+        allowed = self.D * memory.scale * (memory.accelerated + 1) ** -1.1
+        accept = torch.isfinite(error) & (error <= allowed)
+        chosen = torch.where(accept.view(-1, *[1] * (x.ndim - 1)), candidate, image)
+        return chosen, replace(
+            memory, points=points, images=images, accelerated=memory.accelerated + accept.to(memory.scale.dtype)
+        )
+
+    def theorem(self, certificate: Certificate) -> str | None:
+        if certificate.averaged and 0 <= self.D < math.inf:
+            return (
+                f"Krasnosel'skii-Mann with summable errors (Combettes 2004), held to by the safeguard: "
+                f"T is {certificate.averagedness:.6g}-averaged"
+            )
+        return None
+
+    def bound(self, certificate: Certificate, distance: float, k: int) -> float:
+        return math.inf  # convergence is proven, a rate is not
+
+    def allowed(self, k: int, first: float, smallest: float) -> float:
+        return (1 + 2 * self.D * ERRORS) * first  # each step adds at most twice its error
+
+
+def extrapolate(points: tuple[Tensor, ...], images: tuple[Tensor, ...]) -> Tensor:
+    """T x_k - sum_j g_j (T x_j - T x_{j-1}) with g least squares for the residuals x_j - T x_j, image by image.
+
+    Part by part: of a large picture the past is kept once, and not copied.
+    """
+    flat = [(x.flatten(1), t.flatten(1)) for x, t in zip(points, images, strict=True)]
+    parts = [slice(low, low + PART) for low in range(0, flat[0][0].shape[1], PART)]
+    grams, rights = [], []
+    for part in parts:
+        gap = torch.stack([x[:, part] - t[:, part] for x, t in flat], -1)  # (B, N, m + 1)
+        changes = gap.diff(dim=-1)
+        grams.append((changes.mT @ changes).double())
+        rights.append((changes.mT @ gap[..., -1:]).double())
+    gram, right = torch.stack(grams).sum(0), torch.stack(rights).sum(0)
+    ridge = 1e-10 * gram.diagonal(dim1=-2, dim2=-1).sum(-1)[:, None, None] + 1e-300
+    weights = torch.linalg.solve(gram + ridge * torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device), right)
+    out = torch.empty_like(flat[-1][1])
+    for part in parts:
+        image = torch.stack([t[:, part] for _, t in flat], -1)
+        out[:, part] = (image[..., -1:] - image.diff(dim=-1) @ weights.to(image.dtype))[..., 0]
+    return out.view_as(images[-1])
+
+
+def history(iteration: Iteration) -> int:
+    """How many copies of the picture the memory of an iteration holds at most."""
+    return 2 * (iteration.depth + 1) if isinstance(iteration, Anderson) else 1
+
+
+ITERATIONS: dict[str, type] = {
+    "picard": Picard,
+    "km": KrasnoselskiiMann,
+    "halpern": Halpern,
+    "anderson": Anderson,
+    "fista": Fista,
+}

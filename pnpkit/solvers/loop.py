@@ -1,0 +1,114 @@
+r"""The one loop: runs a map with an iteration, watches the residual, and says what happened and what was proven.
+
+The residual is that of the unrelaxed map at full pace, per image: r_k = ||x_k - T x_k|| / (pace ||x_k||); see ``Map``.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from numbers import Real
+
+import torch
+from torch import Tensor
+
+from pnpkit.errors import InputError
+from pnpkit.maps import Map, checked
+from pnpkit.solvers.iterations import Iteration, Picard
+from pnpkit.solvers.result import Result, Status, Step, guarantee, worst
+from pnpkit.solvers.watch import Watch, farthest, relative_bounds
+
+
+def solve(
+    map: Map,
+    x0: Tensor,
+    *,
+    iteration: Iteration | None = None,
+    tol: float = 1e-4,
+    max_steps: int = 1000,
+    callback: Callable[[Step], None] | None = None,
+) -> Result:
+    """Iterate until ||x - T x|| / ||x|| <= tol pace(T) for every image, or ``max_steps`` evaluations of T.
+
+    Each image of the batch stops by itself. The run ends at once for an image whose residual becomes NaN or
+    infinite, or grows: where a theorem applies beyond what it allows (``Iteration.allowed``) and
+    rounding, where none does to ``GROWTH_LIMIT`` times its smallest value.
+
+    Args:
+        map: T, with its certificate.
+        x0: the first iterate, (B, C, H, W), finite.
+        iteration: default ``Picard()``.
+        tol: relative fixed-point residual, >= 0.
+        max_steps: >= 1.
+        callback: called with a ``Step`` after each evaluation.
+
+    Raises:
+        InputError: a first iterate that is not finite, or tol or max_steps outside their ranges; anything that is no
+            map, no iteration, no batch; a map that gives another shape than it takes.
+    """
+    iteration = Picard() if iteration is None else iteration
+    check_run(map, x0, iteration, tol, max_steps)
+    started = time.perf_counter()
+    covered = iteration.theorem(map.certificate) is not None and map.certificate.nonexpansive
+    watch = Watch(len(x0), tol, iteration if covered else None, torch.finfo(x0.dtype).eps, map.pace, map.error)
+    x, out, history = x0, x0.clone(), []
+    memory = iteration.start(x0)
+    with torch.no_grad():
+        for k in range(int(max_steps)):
+            image = map(x)
+            if image.shape != x.shape:
+                raise InputError(f"T must give what it takes, {tuple(x.shape)} came back as {tuple(image.shape)}")
+            running = watch.running
+            history.append(watch.look(x, image))
+            accepted = [r and not (s and s.failed) for r, s in zip(running, watch.statuses, strict=True)]
+            out = _where(accepted, image, out)
+            if callback is not None:
+                callback(Step(k + 1, out, history[-1]))
+            if not any(watch.running):
+                break
+            following, memory = iteration.next(k, x, image, memory)
+            x = _where(watch.running, following, x)
+        picture = map.readout(out)
+        objective = () if map.objective is None else tuple(map.objective(picture).tolist())
+        distances = farthest(map, x0, watch.first)
+    statuses = tuple(status or Status.STEP_LIMIT for status in watch.statuses)
+    order = list(Status)
+    return Result(
+        x=picture,
+        status=max(statuses, key=order.index),
+        statuses=statuses,
+        steps=len(history),
+        residuals=tuple(worst(row) for row in history),
+        residuals_per_image=tuple(history),
+        certificate=map.certificate,
+        guarantee=guarantee(map.certificate, iteration, statuses),
+        seconds=time.perf_counter() - started,
+        bounds=relative_bounds(map, iteration, distances, watch.sizes, watch.looks),
+        objective=objective,
+    )
+
+
+def check_run(map: Map, x0: Tensor, iteration: Iteration, tol: float, max_steps: int) -> None:
+    """Refuse what cannot be run."""
+    checked(map)
+    if isinstance(iteration, type) or not isinstance(iteration, Iteration):
+        raise InputError(f"expected an iteration, Picard() or Anderson() for instance, got {iteration!r}")
+    if not (isinstance(tol, Real) and isinstance(max_steps, Real)):
+        raise InputError(f"tol and max_steps are numbers, got {tol!r}, {max_steps!r}")
+    if not (tol >= 0 and 1 <= max_steps < math.inf and max_steps == int(max_steps)):
+        raise InputError(f"a run needs tol >= 0, max_steps a number >= 1, got tol = {tol}, max_steps = {max_steps}")
+    if not (isinstance(x0, Tensor) and x0.is_floating_point() and x0.ndim > 1):
+        came = f"{x0.dtype} {tuple(x0.shape)}" if isinstance(x0, Tensor) else type(x0).__name__
+        raise InputError(f"the first iterate is a float tensor (B, C, H, W), or (B, n), got {came}")
+    if x0.numel() == 0:
+        raise InputError(f"the first iterate is empty: {tuple(x0.shape)}")
+    if not bool(torch.isfinite(x0).all()):
+        raise InputError("the first iterate holds NaN or infinity: check the measurement and the operator")
+
+
+def _where(flags: list[bool], chosen: Tensor, other: Tensor) -> Tensor:
+    """Image by image: ``chosen`` where its flag is set, else ``other``."""
+    if all(flags):
+        return chosen
+    return torch.where(torch.tensor(flags, device=chosen.device).view(-1, *[1] * (chosen.ndim - 1)), chosen, other)

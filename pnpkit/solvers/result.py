@@ -1,0 +1,152 @@
+"""The result of a run: status, residuals, certificate, and the theorem that covers it."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from pnpkit.certificates import Certificate
+from pnpkit.solvers.iterations import Iteration
+
+
+def contraction_factor(residuals: Sequence[float]) -> float:
+    """Empirical linear rate: geometric mean of the last half of the ratios r_{k+1} / r_k."""
+    half = [r for r in residuals if r > 0][-max(2, len(residuals) // 2) :]
+    if len(half) < 2:
+        return math.nan
+    return (half[-1] / half[0]) ** (1 / (len(half) - 1))
+
+
+RISE_LIMIT = 1e-3  # relative rise beyond the allowed one that rounding cannot explain
+
+
+class Status(enum.Enum):
+    """How a run ended; the value is a sentence of advice."""
+
+    CONVERGED = "converged: the fixed-point residual is below the tolerance"
+    APPLIED = "done: the denoiser was applied once, nothing was iterated"
+    STEP_LIMIT = "step limit: the residual is still above the tolerance; allow more steps or a larger tolerance"
+    DIVERGED = "diverged: the residual grew; this is the last iterate before it did; use a certified denoiser or step"
+    NOT_FINITE = "stopped: NaN or infinity appeared; this is the last finite iterate; check the input and the operator"
+    FALSIFIED = "stopped: the residual of a map certified nonexpansive rose; its certificate or operator is wrong"
+
+    @property
+    def failed(self) -> bool:
+        return self in (Status.DIVERGED, Status.NOT_FINITE, Status.FALSIFIED)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a callback sees after each evaluation of the map."""
+
+    number: int
+    x: Tensor
+    residual: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome of a run.
+
+    Attributes:
+        x: (B, C, H, W), a tensor, or numpy when the data came as numpy. Of an image that converged: T x_k for the x_k
+            whose residual met the tolerance (its own residual is no larger when T is nonexpansive). Of one that
+            failed: the last good iterate.
+        status: the worst status over the batch; ``statuses`` has one per image.
+        steps: evaluations of the map.
+        residuals: relative residual per evaluation, worst image of the batch; ``residuals_per_image`` has all.
+        certificate: what is proven about the map.
+        guarantee: the convergence theorem that covers the run, or why none does.
+        seconds: wall time.
+        bounds: what the theorem bounds each of ``residuals`` by, with a proven ||x_0 - x*|| (``farthest``). Empty where
+            the theorem gives no rate, or nothing is known of the distance.
+        objective: per image, the value at x of the function that the map minimises; empty where there is none.
+    """
+
+    x: Any
+    status: Status
+    statuses: tuple[Status, ...]
+    steps: int
+    residuals: tuple[float, ...]
+    residuals_per_image: tuple[tuple[float, ...], ...]
+    certificate: Certificate
+    guarantee: str
+    seconds: float
+    bounds: tuple[float, ...] = ()
+    objective: tuple[float, ...] = ()
+
+    def explain(self) -> str:
+        """Half a page: the theorem, its constants, what was assumed, what was checked, what happened."""
+        c = self.certificate
+        rises = sum(b > a * (1 + RISE_LIMIT) for a, b in zip(self.residuals, self.residuals[1:], strict=False))
+        rate = contraction_factor(self.residuals)
+        lines = [
+            f"What happened. {_sentence(self.status.value)} The map T was applied {self.steps} times; the relative "
+            f"residual ||x - T x|| / ||x||, in units of a full step, went from {self.residuals[0]:.2e} to "
+            f"{self.residuals[-1]:.2e} (by a factor of about {rate:.4f} a step at the end) and rose {rises} times.",
+            f"What is guaranteed. {_sentence(self.guarantee)}",
+            f"The constants. {c.describe(1)}",
+        ]
+        if c.averaged and c.averagedness is not None:
+            share = c.averagedness / (1 - c.averagedness)
+            lines.append(
+                "What averagedness means. T is a mixture of the identity and a map that never moves two images apart, "
+                f"with weight {c.averagedness:.6g} on the second. Under Picard's iteration the residuals never rise, "
+                f"and their squares sum to at most {share:.4g} times the squared distance from start to fixed point."
+            )
+        else:
+            lines.append(
+                "What that means. A small residual alone does not make the picture right, nor does it promise that a "
+                "longer run would stay where this one ended: look at the picture, and at the residual curve."
+            )
+        if c.contractive:
+            lines.append(f"The predicted linear rate is {c.lipschitz:.6g} a step, in the worst case.")
+        if self.bounds:
+            lines.append(
+                f"Measured against proven. From the distance that a fixed point can have from the start, the theorem "
+                f"bounds the last residual by {self.bounds[-1]:.2e}; measured: {self.residuals[-1]:.2e}."
+            )
+        if self.objective:
+            lines.append("The objective at the end: " + ", ".join(f"{value:.8g}" for value in self.objective) + ".")
+        premises = c.all_premises()
+        if c.averaged and not (c.bounded or c.contractive):
+            premises = (*premises, "T has a fixed point")
+        lines.append("What was assumed and not checked. " + ("; ".join(premises) if premises else "Nothing") + ".")
+        return "\n\n".join(lines)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def guarantee(certificate: Certificate, iteration: Iteration, statuses: Sequence[Status] = ()) -> str:
+    """The theorem whose hypotheses were checked, with what is left to assume; or that there is none, or that a run
+    that ended so is none that it speaks of."""
+    theorem = iteration.theorem(certificate)
+    if Status.FALSIFIED in statuses:
+        return "nothing is guaranteed: the run contradicts the certificate"
+    if theorem is not None and any(status.failed for status in statuses):
+        return "nothing is guaranteed: the run left the numbers that its theorem speaks of"
+    if theorem is None:
+        if not math.isfinite(certificate.lipschitz):
+            return f"nothing is guaranteed: {certificate.method}"
+        alpha = "" if certificate.averagedness is None else f", {certificate.averagedness:.6g}-averaged"
+        kind = f"{certificate.lipschitz:.6g}-Lipschitz{alpha} map"
+        return f"nothing is guaranteed: no theorem covers {iteration} of a {kind}"
+    given = "; under the premises that the certificate names" if certificate.all_premises() else ""
+    if certificate.contractive:
+        return f"converges to the unique fixed point from any start ({theorem}{given})"
+    if certificate.bounded:
+        exist = "fixed points exist: bounded range, Browder 1965"
+        return f"converges to a fixed point from any start ({theorem}; {exist}{given})"
+    return f"converges to a fixed point if there is one ({theorem}; the existence is assumed, not checked{given})"
+
+
+def worst(row: tuple[float, ...]) -> float:
+    """The largest residual of a batch; NaN is larger than any."""
+    return max(row, key=lambda value: math.inf if math.isnan(value) else value)

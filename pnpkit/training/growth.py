@@ -1,0 +1,128 @@
+"""Networks made out of trained ones: deeper, wider, or without what does nothing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+
+from pnpkit.errors import InputError, one_line
+from pnpkit.layers.activations import Clip, LevelTable
+from pnpkit.layers.gradient_flow import GradientFlowConv2d
+from pnpkit.networks.base import Network
+from pnpkit.networks.euler import Euler
+from pnpkit.networks.guided import GuidedEuler
+
+COARSE = "guidance.coarse."  # the branch of a guided network that its source may lack
+
+
+NEW_STEP = 0.01  # thresholds, in units of sigma, at which a new step is near the identity
+
+
+NEW_FILTERS = (0.1, 0.04)  # their norm and their thresholds, where a trained filter has 0.5 and 0.02 to 0.6
+
+
+@torch.no_grad()
+def warm_start(network: Network, source: Network, small: float = NEW_STEP) -> None:
+    """Begin where ``source`` ended; both looks of a guided network where one Euler network did.
+
+    The steps of an Euler network go, in order and spread out evenly, to steps of the same kind with as
+    many filters or more. Steps that ``source`` does not have begin near the identity, by thresholds of ``small`` sigma
+    and not by a small tau: that was seen to fall during training, never to rise. Filters that it does not have begin
+    small.
+
+    A guided network from one without ``coarse`` takes all of that, and the coarse branch begins with nothing to add.
+
+    Raises:
+        InputError: the source has steps that find no place, another lift, or another shape.
+    """
+    if isinstance(network, GuidedEuler) and isinstance(source, Euler):
+        warm_start(network.first, source, small)
+        warm_start(network.second, source, small)
+        return
+    if not (isinstance(network, Euler) and isinstance(source, Euler)):
+        state = source.state_dict()
+        if isinstance(network, GuidedEuler) and isinstance(source, GuidedEuler) and not source.config.coarse:
+            state |= {key: value for key, value in network.state_dict().items() if key.startswith(COARSE)}
+        try:
+            network.load_state_dict(state)
+        except RuntimeError as error:
+            raise InputError(f"the source has another shape: {one_line(error)}") from None
+        return
+    if (network.windows is None) != (source.windows is None):
+        raise InputError("the source lifts otherwise: one of the two has overlapping windows")
+    left, steps = source.steps(), network.steps()
+    for number, block in enumerate(steps):
+        due = number * len(source.steps()) // len(steps) + len(left) >= len(source.steps())
+        fitting = [old for old in left if _fits(old, block)] if due else []
+        if fitting:
+            _take(block, fitting[0])
+            left.remove(fitting[0])
+        elif isinstance(block.activation, Clip):
+            for table in _tables(block):
+                table.values.fill_(math.log(small))
+    if network.windows is not None and source.windows is not None:
+        network.windows.load_state_dict(source.windows.state_dict())
+    if len(source.frames) == len(network.frames):
+        network.frames.load_state_dict(source.frames.state_dict())
+    if left:
+        raise InputError(f"{len(left)} steps of the source find no place in the network")
+
+
+def _fits(old: GradientFlowConv2d, block: GradientFlowConv2d) -> bool:
+    a, b = old.kernel.shape, block.kernel.shape
+    return old.scale == block.scale and old.spread == block.spread and a[1:] == b[1:] and a[0] <= b[0]
+
+
+def _take(block: GradientFlowConv2d, old: GradientFlowConv2d) -> None:
+    """The filters, thresholds and tau of ``old``; filters beyond them keep their directions and become small."""
+    count = len(old.kernel)
+    norm, threshold = NEW_FILTERS
+    if count < len(block.kernel):
+        block.kernel.mul_(norm / block.kernel[count:].flatten(1).norm(dim=1).mean())
+        for table in _tables(block) if isinstance(block.activation, Clip) else ():
+            table.values.fill_(math.log(threshold))
+    block.kernel[:count] = old.kernel
+    block.raw_step.copy_(old.raw_step)
+    for table, before in zip(_tables(block), _tables(old), strict=True):
+        table.values[:, :count] = before.values
+
+
+def _tables(block: GradientFlowConv2d) -> list[LevelTable]:
+    return [module for module in block.modules() if isinstance(module, LevelTable)]
+
+
+@torch.no_grad()
+def along(first: Euler, second: Euler, times: float) -> Euler:
+    """first + times (second - first), every number by itself, and proven again: for a run that went on from another.
+
+    Raises:
+        InputError: the two have other shapes.
+    """
+    if first.config != second.config:
+        raise InputError("the two networks have other shapes")
+    network, start = Euler(first.config), first.state_dict()
+    network.load_state_dict({key: start[key].lerp(end, times) for key, end in second.state_dict().items()})
+    network.secure()
+    return network
+
+
+@torch.no_grad()
+def without_small_steps(network: Euler, least: float) -> Euler:
+    """The Euler network whose steps are those of ``network`` with tau of at least ``least``: others do next to
+    nothing and cost as much.
+
+    Raises:
+        InputError: the steps look at several scales.
+    """
+    if len(set(network.config.scales)) > 1:
+        raise InputError("steps can be left out where all look at the same scale")
+    kept = [block for block in network.steps() if float(block.step) >= least]
+    smaller = Euler(replace(network.config, blocks=len(kept)))
+    for block, old in zip(smaller.steps(), kept, strict=True):
+        block.load_state_dict(old.state_dict())
+    smaller.frames.load_state_dict(network.frames.state_dict())
+    if smaller.windows is not None and network.windows is not None:
+        smaller.windows.load_state_dict(network.windows.state_dict())
+    return smaller

@@ -1,0 +1,124 @@
+r"""Training a guided denoiser through the map that it deblurs with.
+
+x_1 is where deblurring with the first look ends, x_2 where some evaluations of T_g lead from there, with the guide
+g = x_1 and the hint prox_{tau f}(x_1). The loss is that of one more, T_g(x_2), with x_2 held: the gradient of a fixed
+point without the factor (id - J)^-1, Jacobian-free backpropagation (Fung et al., AAAI 36, 2022; with it Gilton, Ongie &
+Willett, IEEE TCI 7, 2021).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pnpkit.certificates import nothing
+from pnpkit.fidelity import LeastSquares
+from pnpkit.machine import distributed
+from pnpkit.maps import Map
+from pnpkit.networks.base import Network
+from pnpkit.networks.guided import Given, GuidedEuler, SecondLook
+from pnpkit.networks.half_precision import rough_denoisers
+from pnpkit.operators.blur import blur
+from pnpkit.restoration.defaults import FREE_FORM_ERROR, KERNEL_ERROR
+from pnpkit.restoration.plan import by_rule, hint_for, inside
+from pnpkit.solvers.iterations import Anderson
+from pnpkit.solvers.loop import solve
+from pnpkit.solvers.splittings import CONTINUATION, continuation
+from pnpkit.training.config import TrainingConfig
+from pnpkit.training.random_kernels import ESTIMATED, MEASURED, mistaken, random_kernel
+
+LIMITS = (0.0, 1.0)
+
+
+FLOOR = 1e-6  # of a mean squared error, below which a decibel is not worth more
+
+
+QUIET = (0.3 / 255, 4 / 255)  # noise where the kernel is wrong: more would hide that
+
+
+@dataclass(frozen=True)
+class ThroughDeblurring:
+    """The loss in dB: of deblurring, and ``share`` times that of denoising, which keeps the denoiser one.
+
+    Every batch has a blur and a noise level of its own: shakes, Gaussians, boxes, straight motions and disks; noise
+    uniform in ``noise`` (0..1 scale); periodic. In a share of the batches the map is given a wrong kernel, as measured
+    or estimated ones are, so that the second look learns what such a kernel leaves in its guide.
+
+    Attributes:
+        estimated, measured: shares of the batches whose kernel is as wrong as estimates or as measurements are.
+        denoised: pixels a side of what is denoised, the corner of each patch.
+        first, second: evaluations of the map with the first look, and with the second before the one that learns.
+        half: multiply in bfloat16.
+    """
+
+    noise: tuple[float, float] = (1.5 / 255, 15 / 255)
+    share: float = 0.3
+    estimated: float = 0.1
+    measured: float = 0.15
+    denoised: int = 64
+    first: int = 6
+    second: int = 3
+    half: bool = True
+
+    def __call__(self, network: nn.Module, batch: list[Tensor], generator: torch.Generator) -> Tensor:
+        """
+        Args:
+            batch: clean (B, 3, H, W), H, W >= SIZE + 4, noisy, and the noise levels (B,) of ``noisy``.
+            generator: of the blur and of the noise on top of it.
+        """
+        assert isinstance(network, GuidedEuler), "only a guided network has a second look to train"
+        clean, noisy, level = batch
+        case, where = torch.rand(2, generator=generator).tolist()
+        error = ESTIMATED if case < self.estimated else MEASURED if case < self.estimated + self.measured else 0.0
+        low, high = QUIET if error else self.noise
+        noise = low + (high - low) * where
+        kernel = random_kernel(generator)
+        believed = mistaken(kernel, error, generator)
+        taken_for = max(noise, FREE_FORM_ERROR if error == ESTIMATED else KERNEL_ERROR)
+        size = (clean.shape[-2], clean.shape[-1])
+        whole = torch.randn((len(clean) * distributed.world(), *clean.shape[1:]), generator=generator)
+        y = blur(kernel, "circular", size, device=clean.device).A(clean) + noise * distributed.share(whole).to(clean)
+        operator = blur(believed, "circular", size, device=clean.device)
+        fidelity = LeastSquares(operator, y)
+        tau, sigma = by_rule(CONTINUATION, taken_for, network, fidelity)
+        at = rough_denoisers if self.half else inside
+
+        def map_of(denoiser: Network) -> Map:
+            """What ``deblur`` would iterate with it, with its rules for these data."""
+            return continuation(fidelity, at(denoiser), tau, sigma, LIMITS)
+
+        with torch.no_grad():
+            guide = solve(map_of(network.first), y, iteration=Anderson(), tol=0, max_steps=self.first).x
+        hint = hint_for(guide, taken_for, network, fidelity)
+        look = SecondLook(network, nothing(network.name, "in training"))
+        with torch.no_grad():
+            x = solve(map_of(Given(look, guide, hint)), guide, iteration=Anderson(), tol=0, max_steps=self.second).x
+        corner = (..., slice(self.denoised), slice(self.denoised))
+        with torch.autocast(clean.device.type, torch.bfloat16, enabled=self.half):
+            denoised = network(noisy[corner], level)
+        loss = decibels(map_of(Given(look, guide, hint))(x), clean)
+        return loss + self.share * decibels(denoised.float(), clean[corner])
+
+
+def decibels(x: Tensor, clean: Tensor) -> Tensor:
+    """Mean over the batch of 10 log10 of the mean squared error."""
+    return 10 * torch.log10((x - clean).square().mean(dim=(1, 2, 3)) + FLOOR).mean()
+
+
+Objective = Callable[[nn.Module, list[Tensor], torch.Generator], Tensor]
+
+
+def denoising(config: TrainingConfig, half: bool) -> Objective:
+    """The mean squared error of each sample, divided by (sigma + 1/255)^``level_power``."""
+
+    def loss(network: nn.Module, batch: list[Tensor], generator: torch.Generator) -> Tensor:
+        clean, noisy, level = batch
+        with torch.autocast(clean.device.type, torch.bfloat16, enabled=half):
+            output = network(noisy, level)
+        error = (output.float() - clean).square().mean(dim=(1, 2, 3))
+        return (error / (level + 1 / 255) ** config.level_power).mean()
+
+    return loss
