@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+import resource
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -69,6 +71,12 @@ def test_every_room_has_a_rank_and_no_circle_runs_through_the_modules() -> None:
     list(TopologicalSorter(graph).static_order())  # raises CycleError
 
 
+def test_contributing_lists_every_room_with_its_rank() -> None:
+    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text()
+    listed = {name: int(rank) for rank, name in re.findall(r"^\| (\d) \| `(\w+)` \|", text, re.M)}
+    assert listed == {name: rank for name, rank in RANK.items() if name != "__main__"}
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_files_stay_readable(path: Path) -> None:
     text = path.read_text()
@@ -92,6 +100,20 @@ def test_importing_loads_nothing_heavy(what: str) -> None:
     assert out.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("words, limit", [(["-c", "import pnpkit"], 0.2), (["-m", "pnpkit", "--help"], 1.0)])
+def test_the_first_word_comes_at_once(words: list[str], limit: float) -> None:
+    """Processor time beyond that of an empty program, the least of three runs."""
+
+    def seconds(arguments: list[str]) -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, *arguments], capture_output=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    empty = min(seconds(["-c", ""]) for _ in range(3))
+    assert min(seconds(words) for _ in range(3)) - empty < limit
+
+
 def test_only_what_belongs_there_stands_at_the_top() -> None:
     """What is tracked, where this is a checkout: a download that slipped into a commit stays in it for ever."""
     root = PACKAGE.parent
@@ -109,6 +131,7 @@ def test_only_what_belongs_there_stands_at_the_top() -> None:
         "data",
         "LICENSE",
         "CHANGELOG.md",
+        "CONTRIBUTING.md",
         "docs",
     }
     assert {name for name in tops if not name.startswith(".")} <= given
