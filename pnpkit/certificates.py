@@ -38,6 +38,59 @@ class Kind(enum.Enum):
 
 
 @dataclass(frozen=True)
+class Premise:
+    """What a proof assumes and does not check: a kind that all like it share, and the detail of this one.
+
+    It prints as "kind: detail". ``together`` prints premises that differ only in numbers once.
+    """
+
+    kind: str
+    detail: str = ""
+
+    @classmethod
+    def read(cls, text: str) -> Premise:
+        """The inverse of ``str``: the kind ends at the first ": "."""
+        kind, _, detail = text.partition(": ")
+        return cls(kind, detail)
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.detail}" if self.detail else self.kind
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A number that a quantity is at most (PROVEN) or at least (MEASURED), and how that is known.
+
+    Attributes:
+        value: finite or inf, at least 0.
+        side: PROVEN is an upper bound by a proof; MEASURED a lower bound, from which nothing follows.
+        method: how it is known, one line.
+        premises: what was assumed and not checked.
+
+    Raises:
+        InputError: a value that is negative or NaN, or a side that is no ``Side``.
+    """
+
+    value: float
+    side: Side
+    method: str
+    premises: tuple[Premise, ...] = ()
+
+    def __post_init__(self) -> None:
+        if math.isnan(self.value) or self.value < 0:
+            raise InputError(f"a bound is at least 0, got {self.value}")
+        if not isinstance(self.side, Side):
+            raise InputError(f"a side is Side.PROVEN or Side.MEASURED, got {self.side!r}")
+
+    def __bool__(self) -> bool:
+        """Whether it is a proven upper bound."""
+        return self.side is Side.PROVEN and math.isfinite(self.value)
+
+    def __str__(self) -> str:
+        return f"{'<=' if self.side is Side.PROVEN else '>='} {self.value:.6g} ({self.method})"
+
+
+@dataclass(frozen=True)
 class Certificate:
     """What is known about one map.
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pnpkit import certificates
-from pnpkit.certificates import Certificate, Side
+from pnpkit.certificates import Bound, Certificate, Premise, Side
 from pnpkit.errors import InputError
 
 alphas = st.floats(0.01, 0.99)
@@ -114,3 +114,17 @@ def test_impossible_relaxations_and_scalings_are_refused(value: float) -> None:
         certificates.relax(averaged(0.5), value, "R")
     with pytest.raises(InputError, match="finite number > 0"):
         certificates.scale(averaged(0.5), value, "S")
+
+
+def test_a_bound_is_true_where_it_is_proven_and_finite() -> None:
+    proven, measured = Bound(1.5, Side.PROVEN, "symbol"), Bound(1.4, Side.MEASURED, "power iteration")
+    assert proven and not measured and not Bound(math.inf, Side.PROVEN, "none")
+    assert (str(proven), str(measured)) == ("<= 1.5 (symbol)", ">= 1.4 (power iteration)")
+    for value in (-1.0, math.nan):
+        with pytest.raises(InputError, match="at least 0"):
+            Bound(value, Side.PROVEN, "made up")
+
+
+@pytest.mark.parametrize("premise", [Premise("W is orthonormal"), Premise("the solver is exact", "to 1e-6: proven")])
+def test_a_premise_reads_what_it_prints(premise: Premise) -> None:
+    assert Premise.read(str(premise)) == premise
