@@ -43,11 +43,12 @@ from pnpkit.networks.base import Network
 from pnpkit.networks.half_precision import rough_denoisers
 from pnpkit.operators.blur import blur
 from pnpkit.restoration import plan
+from pnpkit.restoration.pipeline import CHEAP, PATIENCE, ROUGH
 from pnpkit.solvers.iterations import Anderson, Iteration, Picard
 from pnpkit.solvers.loop import solve
 from pnpkit.solvers.result import Result, Step
 from pnpkit.solvers.splittings import CONTINUATION, FORWARD_BACKWARD, HALF_QUADRATIC, SPLITTINGS, forward_backward
-from pnpkit.solvers.stages import solve_from
+from pnpkit.solvers.stages import Stage, solve_in_stages
 
 NOISE, TOLERANCE = 2.55 / 255, 1e-4
 LEVELS = (1e-3, 1e-4, 1e-5)
@@ -101,17 +102,13 @@ def ours(
     network, split = registry.load_denoiser(name), SPLITTINGS[splitting]
     (tau, sigma), clock = plan.by_rule(splitting, NOISE, network, fidelity), Clock()
     box = (0.0, 1.0)
-    rough = split(fidelity, rough_denoisers(network), tau, sigma, box) if precision == "bfloat16" else None
-    run = solve_from(
-        rough,
-        split(fidelity, plan.inside(network), tau, sigma, box),
-        y,
-        iteration=iteration,
-        tol=tol,
-        max_steps=limit,
-        callback=clock,
-    )
-    return clock.row(run)
+    exact = split(fidelity, plan.inside(network), tau, sigma, box)
+    stages = [Stage(lambda _: exact, tol, iteration)]
+    if precision == "bfloat16":
+        rough = split(fidelity, rough_denoisers(network), tau, sigma, box)
+        first = Stage(lambda _: rough, max(tol, ROUGH), iteration, CHEAP, PATIENCE, ", in float32")
+        stages.insert(0, first)
+    return clock.row(solve_in_stages(stages, y, max_steps=limit, callback=clock))
 
 
 def total_variation(fidelity: LeastSquares, y: Tensor, weight: float, limit: int) -> dict[str, Any]:

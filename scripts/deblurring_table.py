@@ -44,17 +44,16 @@ from pnpkit.fidelity import LeastSquares
 from pnpkit.images import pixels
 from pnpkit.images.metrics import psnr
 from pnpkit.maps import Map
-from pnpkit.networks.base import Network
-from pnpkit.networks.guided import Given
 from pnpkit.networks.half_precision import rough_denoisers
 from pnpkit.networks.tiles import looks_of
 from pnpkit.operators.blur import blur
 from pnpkit.restoration import plan
 from pnpkit.restoration.defaults import GUIDE
-from pnpkit.solvers.iterations import Anderson, Iteration, Picard
-from pnpkit.solvers.loop import solve
-from pnpkit.solvers.result import Step
+from pnpkit.restoration.pipeline import Networks, guided_by
+from pnpkit.solvers.iterations import Anderson, Picard
+from pnpkit.solvers.result import Result, Step
 from pnpkit.solvers.splittings import CONTINUATION, SPLITTINGS
+from pnpkit.solvers.stages import Stage, solve_in_stages
 
 TV_STEPS = 500
 TV_WEIGHTS = {n: tuple(c * 2 ** (j / 2) for j in range(-2, 3)) for n, c in ((2.55, 2e-3), (7.65, 1e-2), (12.75, 2e-2))}
@@ -71,17 +70,18 @@ def degrade(clean: np.ndarray, kernel: np.ndarray, noise: float) -> np.ndarray:
     return blurred + noise / 255 * np.random.standard_normal(blurred.shape)
 
 
-def run(map: Map, x: Tensor, clean: np.ndarray, iteration: Iteration, tol: float, steps: int) -> tuple[dict, Tensor]:
-    """PSNR at the end and at its peak, evaluations, residual; and where it ends."""
+def run(stages: list[Stage], x: Tensor, clean: np.ndarray, steps: int) -> dict[str, float]:
+    """PSNR at the end and at its peak, evaluations, residual; ``first`` is the PSNR where a first pass ended."""
     scores: list[float] = []
 
     def watch(step: Step) -> None:
         scores.append(psnr(pixels.from_tensor(step.x), clean))
 
-    result = solve(map, x, iteration=iteration, tol=tol, max_steps=steps, callback=watch)
+    result = solve_in_stages(stages, x, max_steps=steps, callback=watch)
     last = psnr(pixels.from_tensor(result.x), clean)
     found = {"psnr": last, "peak": max(scores), "steps": result.steps, "residual": result.residuals[-1]}
-    return found, result.x
+    first = [scores[stage.steps - 1] for stage in result.before]
+    return found | ({"first": first[-1]} if first else {})
 
 
 def total_variation(weight: float, y: np.ndarray, kernel: np.ndarray, clean: np.ndarray, steps: int) -> dict:
@@ -117,20 +117,16 @@ def with_denoiser(name: str, steps: int, watched: int, half: bool = False) -> Ca
     def method(y: np.ndarray, fidelity: LeastSquares, clean: np.ndarray, kernel: np.ndarray, noise: float) -> dict:
         tau, sigma = plan.by_rule(splitting, noise / 255, network, fidelity)
 
-        def look(denoiser: Network, x: Tensor, tol: float) -> tuple[dict, Tensor]:
-            map = SPLITTINGS[splitting](fidelity, at(denoiser), tau, sigma, (0.0, 1.0))
-            return run(map, x, clean, Anderson() if proven else Picard(), tol, steps if proven else watched)
+        def stage(denoisers: Networks, tol: float) -> Stage:
+            def map_after(result: Result | None) -> Map:
+                return SPLITTINGS[splitting](fidelity, at(denoisers(result)), tau, sigma, (0.0, 1.0))
 
-        found, x = look(first, pixels.to_tensor(y), 1e-4 if second is None else GUIDE)
-        if second is None:
-            return found
-        again, _ = look(Given(second, x, plan.hint_for(x, noise / 255, first, fidelity)), x, 1e-4)
-        return {
-            **again,
-            "peak": max(found["peak"], again["peak"]),
-            "steps": found["steps"] + again["steps"],
-            "first": found["psnr"],
-        }
+            return Stage(map_after, tol, Anderson() if proven else Picard())
+
+        stages = [stage(lambda _: first, 1e-4 if second is None else GUIDE)]
+        if second is not None:
+            stages.append(stage(guided_by(second, first, fidelity, noise / 255), 1e-4))
+        return run(stages, pixels.to_tensor(y), clean, steps if proven else watched)
 
     return method
 

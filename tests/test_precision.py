@@ -18,7 +18,7 @@ from pnpkit.machine import probes
 from pnpkit.maps import Map
 from pnpkit.networks import half_precision
 from pnpkit.operators.blur import blur
-from pnpkit.restoration import simulate
+from pnpkit.restoration import pipeline, simulate
 from pnpkit.restoration.result import Restoration
 from pnpkit.solvers import stages
 from pnpkit.solvers.iterations import Anderson, Picard
@@ -49,7 +49,7 @@ def test_both_stages_end_at_the_fixed_point_of_the_exact_map(network: object) ->
     assert rough.status is exact.status is Status.CONVERGED and rough.residuals[-1] <= 2e-4
     assert [step.number for step in seen] == list(range(1, rough.steps + 1)) and len(rough.residuals) == rough.steps
     assert rough.certificate == exact.certificate and rough.certificate.averaged
-    first = 1 + next(n for n, r in enumerate(rough.residuals, 1) if r <= stages.ROUGH)
+    first = 1 + next(n for n, r in enumerate(rough.residuals, 1) if r <= pipeline.ROUGH)
     assert f"from step {first} on, in float32: " in rough.guarantee
     assert "converges to a fixed point from any start" in rough.guarantee and "proves nothing" in rough.guarantee
     assert 10 * np.abs(rough.image - exact.image).max() < np.abs(photograph() - exact.image).max()
@@ -63,7 +63,9 @@ def test_the_last_residual_is_that_of_the_exact_map(network: pnpkit.networks.bas
     exact = forward_backward(fidelity, network.at(0.02), 1.9, (0.0, 1.0))
     watched = Map(lambda x: (points.append(x), exact(x))[1], exact.certificate, box=exact.box)
     rough = forward_backward(fidelity, half_precision.rough_denoisers(network)(0.02), 1.9, (0.0, 1.0))
-    found = stages.solve_from(rough, watched, y.clamp(0, 1), iteration=Picard(), tol=1e-3, max_steps=60)
+    first = stages.Stage(lambda _: rough, pipeline.ROUGH, Picard(), patience=pipeline.PATIENCE)
+    last = stages.Stage(lambda _: watched, 1e-3, Picard())
+    found = stages.solve_in_stages([first, last], y.clamp(0, 1), max_steps=60)
     x = points[-1]
     residual = float(torch.linalg.vector_norm(x - exact(x)) / torch.linalg.vector_norm(x))
     assert found.residuals[-1] == pytest.approx(residual, rel=1e-4)
@@ -83,7 +85,7 @@ def test_rough_steps_that_lead_nowhere_are_given_up() -> None:
     result = run(noise, "bfloat16", max_steps=60)
     assert result.status is Status.CONVERGED
     first = int(re.search(r"from step (\d+) on", result.guarantee)[1])  # type: ignore[index]
-    assert stages.PATIENCE + 2 <= first < 30 and result.steps > first
+    assert pipeline.PATIENCE + 2 <= first < 30 and result.steps > first
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])

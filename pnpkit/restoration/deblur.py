@@ -18,7 +18,8 @@ from pnpkit.networks.base import Network
 from pnpkit.operators.blur import BOUNDARIES, blur
 from pnpkit.restoration.blur_kernel import open_kernel, trustworthy
 from pnpkit.restoration.defaults import FREE_FORM_ERROR, FREE_FORM_STRENGTH, KERNEL_ERROR
-from pnpkit.restoration.pipeline import Bench
+from pnpkit.restoration.picture import noise_level_of, opened
+from pnpkit.restoration.pipeline import restore
 from pnpkit.restoration.problem import Problem
 from pnpkit.restoration.result import Restoration
 from pnpkit.restoration.settings import Settings
@@ -92,9 +93,11 @@ def deblur(
     Raises:
         InputError: anything that cannot be used, in one sentence.
     """
-    bench = Bench(image, Settings.among(locals()))
+    settings = Settings.among(locals())
+    work = opened(image, settings)
     check_boundary(boundary)
-    y, noise = bench.y, bench.noise_level(bench.y)
+    y = work.y
+    noise = noise_level_of(y, noise_level, compression, linear)
     weights, note, estimate = open_kernel(kernel, y, noise)
     free = estimate is not None and estimate.spec == "free-form"
     trusted = estimate is None or trustworthy(estimate)
@@ -102,7 +105,7 @@ def deblur(
     guess = first_guess(y, weights, noise) if boundary == "unknown" else extend(y, operator)
 
     def picture(x: Tensor) -> np.ndarray | Tensor:
-        return bench.back(crop(x, y))
+        return work.back(crop(x, y))
 
     blurred = weights.size > 1  # where there is no blur, what is left is the denoiser's alone
     problem = Problem(
@@ -118,7 +121,7 @@ def deblur(
         least=FREE_FORM_STRENGTH if free else 0.0,
         looks=2 if blurred and trusted else 1,
     )
-    return bench.restore(problem)
+    return restore(problem, settings, work)
 
 
 def check_blur(kernel: str, boundary: str) -> None:

@@ -14,7 +14,8 @@ from pnpkit.errors import InputError
 from pnpkit.images.pixels import check_holes, covered
 from pnpkit.networks.base import Network
 from pnpkit.restoration.defaults import FILLING
-from pnpkit.restoration.pipeline import Bench
+from pnpkit.restoration.picture import noise_level_of, opened
+from pnpkit.restoration.pipeline import restore
 from pnpkit.restoration.problem import Problem
 from pnpkit.restoration.result import Restoration
 from pnpkit.restoration.settings import Settings
@@ -57,8 +58,8 @@ def inpaint(
     settings = Settings.among(locals())
     holes = open_mask(mask, image.shape[-2:] if isinstance(image, Tensor) else np.shape(image)[:2])
     image = filled(image, holes)
-    bench = Bench(image, settings)
-    y = bench.y
+    work = opened(image, settings)
+    y = work.y
     missing = torch.from_numpy(holes).to(y.device)
     guess = nearest_known(y, missing)
     known = (~missing).to(y.dtype)
@@ -69,14 +70,14 @@ def inpaint(
 
     def picture(x: Tensor) -> np.ndarray | Tensor:
         """What is known is kept to the last digit, whatever type and light the work was in."""
-        inside = bench.back(x)
+        inside = work.back(x)
         if isinstance(image, Tensor):
             return torch.where(missing.to(image.device), torch.as_tensor(inside), image)
         return np.where(holes if inside.ndim == 2 else holes[..., None], inside, image)
 
-    return bench.restore(
-        Problem(operator, guess * known, guess, picture, bench.noise_level(guess, ~holes), note, least=FILLING)
-    )
+    noise = noise_level_of(guess, noise_level, compression, linear, ~holes)
+    problem = Problem(operator, guess * known, guess, picture, noise, note, least=FILLING)
+    return restore(problem, settings, work)
 
 
 def open_mask(mask: np.ndarray | Tensor, size: Sequence[int]) -> np.ndarray:

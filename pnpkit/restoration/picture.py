@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,9 +14,39 @@ from pnpkit.images import srgb
 from pnpkit.images.noise import estimate_noise
 from pnpkit.images.pixels import as_float, check_scale, from_tensor, to_tensor
 from pnpkit.machine.memory import choose_device
+from pnpkit.networks.base import Network
 from pnpkit.restoration.defaults import COMPRESSED
 from pnpkit.restoration.problem import Back
-from pnpkit.restoration.settings import PRECISIONS, check_level
+from pnpkit.restoration.settings import PRECISIONS, Settings, check_level
+from pnpkit.solvers.iterations import Iteration
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A picture, and what restores it, opened and checked.
+
+    Attributes:
+        y: the picture, (B, C, H, W) on the device. back: from such a tensor to the type that came.
+        iteration, network: that run on it. started: when the work began (``time.perf_counter``).
+    """
+
+    y: Tensor
+    back: Back
+    iteration: Iteration
+    network: Network
+    started: float
+
+
+def opened(image: np.ndarray | Tensor, settings: Settings) -> Opened:
+    """The picture in the type that the run computes in, with the tools of the settings.
+
+    Raises:
+        InputError: anything that no picture could be restored with, before the picture is looked at.
+    """
+    started = time.perf_counter()
+    iteration, network = settings.tools()
+    y, back = open_image(image, settings.device, settings.linear, settings.precision, settings.limits)
+    return Opened(convert(y, settings.precision), back, iteration, network, started)
 
 
 def convert(y: Tensor, precision: str) -> Tensor:

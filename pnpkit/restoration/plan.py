@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from pnpkit.networks.base import Network
 from pnpkit.networks.ridge import Ridge
 from pnpkit.networks.tiles import within_memory
 from pnpkit.restoration.defaults import SMALLEST_STRENGTH
-from pnpkit.solvers.iterations import Anderson, Iteration, history
+from pnpkit.solvers.iterations import Iteration
 from pnpkit.solvers.splittings import CONTINUATION, FORWARD_BACKWARD, At, penalised
 
 SHORT = "to fit into memory Anderson's method looks back {0.depth} steps only"
@@ -48,19 +48,20 @@ def penalised_ridge(
 def fit(
     iteration: Iteration, network: Network, shape: tuple[int, ...], memory: float, itemsize: int
 ) -> tuple[Iteration, Network]:
-    """Both as they fit into so many bytes: the network in tiles, Anderson's method with less of its past.
+    """Both as they fit into so many bytes: the network in tiles, the iteration with a smaller memory.
 
     Raises:
         InputError: not even so; the iteration that needs the least is picard.
     """
     try:
-        return iteration, within_memory(network, shape, memory, history(iteration), itemsize)
+        return iteration, within_memory(network, shape, memory, iteration.copies, itemsize)
     except InputError as error:
-        if not isinstance(iteration, Anderson):
-            raise
-        if iteration.depth == 1:
+        lighter = iteration.lighter()
+        if lighter is not None:
+            return fit(lighter, network, shape, memory, itemsize)
+        if iteration.copies > 1:
             raise InputError(f"{error}; --method picard needs the least") from None
-        return fit(replace(iteration, depth=iteration.depth - 1), network, shape, memory, itemsize)
+        raise
 
 
 def penalty_for(level: float, denoiser: Network) -> float:

@@ -12,7 +12,8 @@ from pnpkit.errors import InputError
 from pnpkit.networks.base import Network
 from pnpkit.operators.downsampling import area_downsampling
 from pnpkit.restoration.defaults import SHARPENING
-from pnpkit.restoration.pipeline import Bench
+from pnpkit.restoration.picture import noise_level_of, opened
+from pnpkit.restoration.pipeline import restore
 from pnpkit.restoration.problem import Problem
 from pnpkit.restoration.result import Restoration
 from pnpkit.restoration.settings import Settings
@@ -57,8 +58,11 @@ def upscale(
     if factor not in range(2, LARGEST_FACTOR + 1):
         raise InputError(f"a factor is a whole number from 2 to {LARGEST_FACTOR}, got {factor!r}")
     factor = int(factor)
-    bench = Bench(image, Settings.among(locals()))
-    y, operator = bench.y, area_downsampling(bench.y, factor)
+    settings = Settings.among(locals())
+    work = opened(image, settings)
+    y = work.y
     guess = F.interpolate(y, scale_factor=factor, mode="bicubic")
     note = f"enlarged {factor} times, from {y.shape[-1]}x{y.shape[-2]} pixels"
-    return bench.restore(Problem(operator, y, guess, bench.back, bench.noise_level(y), note, least=SHARPENING))
+    noise = noise_level_of(y, noise_level, compression, linear)
+    problem = Problem(area_downsampling(y, factor), y, guess, work.back, noise, note, least=SHARPENING)
+    return restore(problem, settings, work)

@@ -8,8 +8,9 @@ new memory. Each says which theorem covers it, given the certificate of T, what 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,25 +24,41 @@ ERRORS = 10.59  # zeta(1.1), rounded up: the sum of (n + 1)^-1.1
 PART = 1 << 20  # numbers of a picture that Anderson's method works on at a time
 
 
-@runtime_checkable
-class Iteration(Protocol):
+class Iteration(ABC):
     """x_{k+1}, memory = next(k, x_k, T x_k, memory)."""
 
-    def start(self, x: Tensor) -> Any: ...
+    @property
+    def copies(self) -> int:
+        """How many copies of the picture the memory holds at most."""
+        return 1
 
-    def next(self, k: int, x: Tensor, image: Tensor, memory: Any) -> tuple[Tensor, Any]: ...
+    def start(self, x: Tensor) -> Any:
+        """The memory before the first step."""
+        return None
 
+    @abstractmethod
+    def next(self, k: int, x: Tensor, image: Tensor, memory: Any) -> tuple[Tensor, Any]:
+        """x_{k+1} and the memory after it, from x_k, ``image`` = T x_k, and the memory before."""
+
+    @abstractmethod
     def theorem(self, certificate: Certificate) -> str | None:
         """The convergence theorem whose hypotheses on T the certificate proves, or None."""
-        ...
 
     def bound(self, certificate: Certificate, distance: float, k: int) -> float:
         """Proven bound on ||x_k - T x_k|| when ||x_0 - x*|| <= ``distance``; inf where there is none."""
-        ...
+        return math.inf
 
     def allowed(self, k: int, first: float, smallest: float) -> float:
         """Where the theorem applies, what ||x_k - T x_k|| cannot exceed, from its first and its smallest value."""
-        ...
+        return math.inf
+
+    def resumed(self, ratio: float) -> Iteration:
+        """The iteration that goes on where another stage ended whose residual fell by the factor ``ratio``."""
+        return self
+
+    def lighter(self) -> Iteration | None:
+        """The same iteration with a smaller memory; None where there is none."""
+        return None
 
 
 def residual_bound(averagedness: float, distance: float, k: int) -> float:
@@ -53,11 +70,8 @@ def residual_bound(averagedness: float, distance: float, k: int) -> float:
 
 
 @dataclass(frozen=True)
-class Picard:
+class Picard(Iteration):
     """x_{k+1} = T x_k."""
-
-    def start(self, x: Tensor) -> None:
-        return None
 
     def next(self, k: int, x: Tensor, image: Tensor, memory: None) -> tuple[Tensor, None]:
         return image, None
@@ -82,13 +96,10 @@ class Picard:
 
 
 @dataclass(frozen=True)
-class KrasnoselskiiMann:
+class KrasnoselskiiMann(Iteration):
     """x_{k+1} = (1 - lam) x_k + lam T x_k, lam in (0, 1) for nonexpansive T, (0, 1/alpha) for an averaged one."""
 
     relaxation: float = 0.5
-
-    def start(self, x: Tensor) -> None:
-        return None
 
     def next(self, k: int, x: Tensor, image: Tensor, memory: None) -> tuple[Tensor, None]:
         return x + self.relaxation * (image - x), None
@@ -110,7 +121,7 @@ class KrasnoselskiiMann:
 
 
 @dataclass(frozen=True)
-class Halpern:
+class Halpern(Iteration):
     """x_{k+1} = b_k x_0 + (1 - b_k) T x_k, b_k = 1/(k + 2): ||x_k - T x_k|| <= 2 ||x_0 - x*|| / (k + 1)."""
 
     def start(self, x: Tensor) -> Tensor:
@@ -133,11 +144,12 @@ class Halpern:
 
 
 @dataclass(frozen=True)
-class Fista:
+class Fista(Iteration):
     """z_{k+1} = T z_k + (k - 1)/(k + a) (T z_k - T z_{k-1}), a > 2 (Chambolle & Dossal, JOTA 166, 2015).
 
-    The iterate of the loop is the extrapolated point z. Covered by a theorem only when T is a true proximal map after
-    a gradient step with tau <= 1/L; with a denoiser it runs, and is labelled not proven.
+    The iterate of the loop is the extrapolated point z. The theorem bounds the objective, not the residual. It covers a
+    true proximal map after a gradient step with tau <= 1/L alone; with a denoiser the iteration runs, and nothing is
+    guaranteed.
     """
 
     a: float = 3.0
@@ -158,9 +170,6 @@ class Fista:
         if half is None or half > 0.5:
             return None
         return f"FISTA, Chambolle & Dossal 2015: proximal map, tau L = {2 * half:.6g} <= 1, a = {self.a:g} > 2"
-
-    def bound(self, certificate: Certificate, distance: float, k: int) -> float:
-        return math.inf  # the theorem bounds the objective, not this residual
 
     def allowed(self, k: int, first: float, smallest: float) -> float:
         r"""(9 + 12 s) first, s = t_1 + ... + t_k: far above the smallest value, which momentum may leave again.
@@ -184,7 +193,7 @@ class AndersonMemory:
 
 
 @dataclass(frozen=True)
-class Anderson:
+class Anderson(Iteration):
     r"""Anderson acceleration (type II) that keeps the convergence proof.
 
     The candidate c_k extrapolates from the last ``depth`` pairs, making the residual least. It replaces T x_k only if
@@ -229,11 +238,20 @@ class Anderson:
             )
         return None
 
-    def bound(self, certificate: Certificate, distance: float, k: int) -> float:
-        return math.inf  # convergence is proven, a rate is not
-
     def allowed(self, k: int, first: float, smallest: float) -> float:
         return (1 + 2 * self.D * ERRORS) * first  # each step adds at most twice its error
+
+    @property
+    def copies(self) -> int:
+        """Points and images of the last ``depth`` steps and of this one."""
+        return 2 * (self.depth + 1)
+
+    def resumed(self, ratio: float) -> Anderson:
+        """D in units of the first residual of the stage before: the safeguard stays as wide as it was."""
+        return replace(self, D=self.D * ratio)
+
+    def lighter(self) -> Anderson | None:
+        return replace(self, depth=self.depth - 1) if self.depth > 1 else None
 
 
 def extrapolate(points: tuple[Tensor, ...], images: tuple[Tensor, ...]) -> Tensor:
@@ -259,12 +277,7 @@ def extrapolate(points: tuple[Tensor, ...], images: tuple[Tensor, ...]) -> Tenso
     return out.view_as(images[-1])
 
 
-def history(iteration: Iteration) -> int:
-    """How many copies of the picture the memory of an iteration holds at most."""
-    return 2 * (iteration.depth + 1) if isinstance(iteration, Anderson) else 1
-
-
-ITERATIONS: dict[str, type] = {
+ITERATIONS: dict[str, type[Iteration]] = {
     "picard": Picard,
     "km": KrasnoselskiiMann,
     "halpern": Halpern,

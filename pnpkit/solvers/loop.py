@@ -28,6 +28,7 @@ def solve(
     tol: float = 1e-4,
     max_steps: int = 1000,
     callback: Callable[[Step], None] | None = None,
+    patience: int | None = None,
 ) -> Result:
     """Iterate until ||x - T x|| / ||x|| <= tol pace(T) for every image, or ``max_steps`` evaluations of T.
 
@@ -42,6 +43,7 @@ def solve(
         tol: relative fixed-point residual, >= 0.
         max_steps: >= 1.
         callback: called with a ``Step`` after each evaluation.
+        patience: end, too, after so many evaluations in a row without a new smallest residual; None never does.
 
     Raises:
         InputError: a first iterate that is not finite, or tol or max_steps outside their ranges; anything that is no
@@ -65,7 +67,7 @@ def solve(
             out = _where(accepted, image, out)
             if callback is not None:
                 callback(Step(k + 1, out, history[-1]))
-            if not any(watch.running):
+            if not any(watch.running) or stalled(history, patience):
                 break
             following, memory = iteration.next(k, x, image, memory)
             x = _where(watch.running, following, x)
@@ -87,6 +89,14 @@ def solve(
         bounds=relative_bounds(map, iteration, distances, watch.sizes, watch.looks),
         objective=objective,
     )
+
+
+def stalled(history: list[tuple[float, ...]], patience: int | None) -> bool:
+    """Whether none of the last ``patience`` residuals, worst image each, is smaller than all before them."""
+    if patience is None or len(history) <= patience:
+        return False
+    seen = [worst(row) for row in history]
+    return not min(seen[-patience:]) < min(seen[:-patience])
 
 
 def check_run(map: Map, x0: Tensor, iteration: Iteration, tol: float, max_steps: int) -> None:

@@ -50,6 +50,16 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Before:
+    """A stage that came before the last one of a run: the steps up to its end, what they were for, and a note on the
+    steps after it; see ``stages.Stage``."""
+
+    steps: int
+    role: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Result:
     """The outcome of a run.
 
@@ -66,6 +76,7 @@ class Result:
         bounds: what the theorem bounds each of ``residuals`` by, with a proven ||x_0 - x*|| (``farthest``). Empty where
             the theorem gives no rate, or nothing is known of the distance.
         objective: per image, the value at x of the function that the map minimises; empty where there is none.
+        before: the stages that came before the one that the theorem covers; empty for a run of one stage.
     """
 
     x: Any
@@ -79,6 +90,7 @@ class Result:
     seconds: float
     bounds: tuple[float, ...] = ()
     objective: tuple[float, ...] = ()
+    before: tuple[Before, ...] = ()
 
     def explain(self) -> str:
         """Half a page: the theorem, its constants, what was assumed, what was checked, what happened."""

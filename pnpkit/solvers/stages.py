@@ -1,102 +1,117 @@
-"""Go on from where the last map ended: a run in stages, of which the last one has the proof."""
+"""A run in stages: each stage iterates a map of its own from where the one before it ended.
+
+A convergent iteration converges from any start. So earlier stages may do anything, and the theorem, the certificate and
+the last residuals of the run are those of the last stage.
+"""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from pnpkit.errors import InputError
 from pnpkit.maps import Map
-from pnpkit.solvers.iterations import Anderson, Iteration
+from pnpkit.solvers.iterations import Iteration
 from pnpkit.solvers.loop import solve
-from pnpkit.solvers.result import Result, Step, worst
-
-ROUGH = 2e-3  # residual at which the rough map has done its part; its own floor is lower, about 6e-4
+from pnpkit.solvers.result import Before, Result, Status, Step, worst
 
 
-PATIENCE = 5  # rough steps without a new smallest residual before it is given up
+@dataclass(frozen=True)
+class Stage:
+    """One map of a run in stages, and when the next one takes over.
 
-
-class _Stalled(Exception):
-    """The rough map has nothing more to give."""
-
-
-def solve_from(
-    rough: Map | None,
-    map: Map,
-    x0: Tensor,
-    *,
-    iteration: Iteration,
-    tol: float,
-    max_steps: int,
-    callback: Callable[[Step], None] | None = None,
-    done: int = 0,
-) -> Result:
-    """``solve`` for ``map`` = T, from where steps of ``rough`` end, if there is one; ``done`` steps came before both.
-
-    Steps, residuals and seconds of the result are those of both stages, certificate, bounds and status of the second.
-    At most ``max_steps`` - 1 steps are rough: the last word has the map itself.
+    Attributes:
+        map: from the result of the last stage before that has converged, None where there is none, to T.
+        tol: relative residual at which the stage has converged.
+        iteration: runs T.
+        role: what the steps of this stage were for, said when another stage followed.
+        patience: None: the next stage begins only when this one has converged. A number: nothing is proven of this
+            stage, so the next one begins however it ends; it ends, too, after so many steps without a new smallest
+            residual, and leaves at least one step to the next.
+        note: said of the steps after this stage, "in float32" for instance.
     """
-    if rough is None or max_steps == 1:
-        return solve(map, x0, iteration=iteration, tol=tol, max_steps=max_steps, callback=callback)
+
+    map: Callable[[Result | None], Map]
+    tol: float
+    iteration: Iteration
+    role: str = ""
+    patience: int | None = None
+    note: str = ""
+
+
+def solve_in_stages(
+    stages: Sequence[Stage], x0: Tensor, *, max_steps: int, callback: Callable[[Step], None] | None = None
+) -> Result:
+    """``solve`` with each stage in turn, from the image x of the stage before; ``max_steps`` is for all together.
+
+    Steps, residuals and seconds of the result are those of all stages; certificate, guarantee, bounds and status are
+    those of the last one that began. Converged stages end the run all the same where no step is left for the next one:
+    its status is then STEP_LIMIT.
+
+    Raises:
+        InputError: no stage, or a last one with patience, of which nothing would be proven; and what ``solve`` refuses.
+    """
+    if not stages or stages[-1].patience is not None:
+        raise InputError("a run in stages needs a last stage without patience: its theorem is that of the run")
     started = time.perf_counter()
-    x, past = roughly(rough, x0, iteration, max(tol, ROUGH), max_steps - 1, callback)
-    count = len(past)
-
-    if isinstance(iteration, Anderson):  # its safeguard is in units of the first residual, which is now smaller
-        iteration = replace(iteration, D=iteration.D * max(past[0]) / max(max(past[-1]), 1e-30))
-    run = solve(
-        map, x, iteration=iteration, tol=tol, max_steps=max_steps - count, callback=numbered_from(count, callback)
-    )
-    kind = str(x0.dtype).removeprefix("torch.")
-    words = (
-        f"from step {done + count + 1} on, in {kind}: {run.guarantee}; what came before, in bfloat16, proves nothing "
-        "and only chose where it starts"
-    )
-    return continued(run, tuple(past), words, time.perf_counter() - started)
-
-
-def roughly(
-    map: Map, x0: Tensor, iteration: Iteration, tol: float, max_steps: int, callback: Callable[[Step], None] | None
-) -> tuple[Tensor, list[tuple[float, ...]]]:
-    """Iterate until ``tol``, or until the residual stops falling: the last good iterate, and all residuals."""
-    x, past = x0, []
-
-    def watch(step: Step) -> None:
-        nonlocal x
-        x = step.x
-        past.append(step.residual)
-        if callback is not None:
-            callback(step)
-        seen = [worst(row) for row in past]
-        if len(seen) > PATIENCE and not min(seen[-PATIENCE:]) < min(seen[:-PATIENCE]):
-            raise _Stalled
-
-    try:
-        solve(map, x0, iteration=iteration, tol=tol, max_steps=max_steps, callback=watch)
-    except _Stalled:
-        pass
-    return x, past
+    runs: list[Result] = []
+    before: tuple[Before, ...] = ()
+    settled: Result | None = None
+    x, ratio = x0, 1.0
+    for stage, last in zip(stages, [False] * (len(stages) - 1) + [True], strict=True):
+        done = sum(run.steps for run in runs)
+        limit = max_steps - done if stage.patience is None else max_steps - done - 1
+        if stage.patience is not None and limit < 1:
+            continue  # the last step belongs to a stage that can end the run
+        run = solve(
+            stage.map(settled),
+            x,
+            iteration=stage.iteration.resumed(ratio),
+            tol=stage.tol,
+            max_steps=limit,
+            callback=numbered_from(done, callback),
+            patience=stage.patience,
+        )
+        runs.append(run)
+        x, done = run.x, done + run.steps
+        if stage.patience is not None:  # the units of a safeguard are first residuals, and the next one is smaller
+            ratio = max(run.residuals_per_image[0]) / max(max(run.residuals_per_image[-1]), 1e-30)
+            before = (*before, Before(done, stage.role, stage.note))
+            continue
+        if last or run.status is not Status.CONVERGED:
+            break
+        if done >= max_steps:
+            runs[-1] = replace(run, status=Status.STEP_LIMIT)
+            break
+        settled, ratio = run, 1.0
+        before = (Before(done, stage.role, stage.note),)  # what came before this stage matters no more
+    return joined(runs, before, time.perf_counter() - started)
 
 
-def continued(run: Result, past: tuple[tuple[float, ...], ...], guarantee: str, seconds: float) -> Result:
-    """``run`` as the end of a longer one; ``past`` are the residuals before, per step and image."""
+def joined(runs: Sequence[Result], before: tuple[Before, ...], seconds: float) -> Result:
+    """The last of ``runs`` as the end of all of them."""
+    end, past = runs[-1], [row for run in runs[:-1] for row in run.residuals_per_image]
+    guarantee = end.guarantee
+    for stage in reversed(before):
+        guarantee = f"from step {stage.steps + 1} on{stage.note}: {guarantee}; {stage.role}"
     return replace(
-        run,
-        steps=len(past) + run.steps,
-        residuals=(*(worst(row) for row in past), *run.residuals),
-        residuals_per_image=(*past, *run.residuals_per_image),
+        end,
+        steps=len(past) + end.steps,
+        residuals=(*(worst(row) for row in past), *end.residuals),
+        residuals_per_image=(*past, *end.residuals_per_image),
         guarantee=guarantee,
         seconds=seconds,
-        bounds=(math.inf,) * len(past) + run.bounds if run.bounds else (),
+        bounds=(math.inf,) * len(past) + end.bounds if end.bounds else (),
+        before=before,
     )
 
 
 def numbered_from(done: int, callback: Callable[[Step], None] | None) -> Callable[[Step], None] | None:
-    """The callback of a run that goes on after ``done`` steps of another."""
+    """The callback of a stage that begins after ``done`` steps."""
     if callback is None or done == 0:
         return callback
     return lambda step: callback(replace(step, number=done + step.number))
