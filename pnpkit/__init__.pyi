@@ -26,6 +26,7 @@ from .restoration.deblur import deblur as deblur
 from .restoration.denoise import denoise as denoise
 from .restoration.inpaint import inpaint as inpaint
 from .restoration.result import Restoration as Restoration
+from .restoration.settings import Settings as Settings
 from .restoration.simulate import simulate as simulate
 from .restoration.upscale import upscale as upscale
 from .solvers.iterations import Anderson as Anderson

@@ -25,7 +25,6 @@ from results import stamp, write_results  # noqa: E402
 import pnpkit  # noqa: E402
 from pnpkit.images import files
 from pnpkit.images.metrics import psnr
-from pnpkit.restoration import defaults
 from pnpkit.restoration.result import Restoration
 
 ROOT = Path(__file__).parent.parent
@@ -53,18 +52,18 @@ def tasks() -> dict[str, Task]:
 
     mask = scratches(coffee.shape[:2], 40, rng)
     noisy = coffee + 0.01 * rng.standard_normal(coffee.shape)
-    run = pnpkit.inpaint(noisy, mask, denoiser=defaults.ONCE)
+    run = pnpkit.inpaint(noisy, mask)
     found["inpaint"] = (coffee, np.where(mask[..., None], 0, noisy), run, {})
 
     rows, columns = (n // 2 * 2 for n in astronaut.shape[:2])
     sharp = astronaut[:rows, :columns]
     small = sharp.reshape(rows // 2, 2, columns // 2, 2, 3).mean((1, 3))
-    run = pnpkit.upscale(small, 2, denoiser=defaults.GUIDED)
+    run = pnpkit.upscale(small, 2)
     bicubic = resize(small, sharp.shape[:2], order=3, mode="edge")
     found["upscale"] = (sharp, small.repeat(2, 0).repeat(2, 1), run, {"bicubic": psnr(bicubic, sharp)})
 
     noisy = cat + 0.08 * rng.standard_normal(cat.shape)
-    found["denoise"] = (cat, noisy, pnpkit.denoise(noisy, denoiser=defaults.ONCE), {})
+    found["denoise"] = (cat, noisy, pnpkit.denoise(noisy), {})
     return found
 
 

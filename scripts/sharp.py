@@ -17,7 +17,7 @@ import numpy as np
 from results import stamp, write_results
 
 from pnpkit.images.metrics import psnr
-from pnpkit.restoration import deblur, defaults
+from pnpkit.restoration import deblur
 
 ALIKE = 99.0  # dB: what is written for pictures that are the same
 
@@ -26,7 +26,7 @@ def one(sharp: np.ndarray, noise: float, number: int) -> dict[str, float | str]:
     """PSNR (dB) given and restored, and what was said of the blur."""
     noisy = sharp + noise * np.random.default_rng(number).standard_normal(sharp.shape)
     given = np.clip(np.round(noisy), 0, 255).astype(np.uint8)
-    run = deblur.deblur(given, denoiser=defaults.GUIDED)
+    run = deblur.deblur(given)
     scores = {
         key: min(ALIKE, psnr(image / 255, sharp / 255))
         for key, image in (("given", given), ("restored", np.asarray(run.image)))

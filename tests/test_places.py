@@ -10,7 +10,7 @@ import tifffile
 import torch
 
 from pnpkit import denoise, inpaint
-from pnpkit.command.jobs import read_mask
+from pnpkit.command.masks import read_mask
 from pnpkit.errors import InputError
 from pnpkit.images import files
 from pnpkit.images.picture import Picture

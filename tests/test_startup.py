@@ -9,7 +9,7 @@ import pytest
 
 CODE = """
 import sys
-from pnpkit import startup
+from pnpkit.machine import startup
 startup.import_deepinv()
 import torch, torchvision
 left_out = [name for name in ("torch._dynamo", "sympy", startup.NAME) if name in sys.modules]
@@ -37,7 +37,7 @@ def test_deepinv_comes_without_the_compiler() -> None:
 
 FAULTS = """
 import resource, sys
-from pnpkit import startup
+from pnpkit.machine import startup
 kept = sys.argv[1] == "keep" and startup.keep_memory()
 import torch
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -4,49 +4,46 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import signal
 import sys
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from pnpkit import __version__
+from pnpkit.command import tasks
 from pnpkit.command.jobs import SOME_FAILED, Job
-from pnpkit.command.options import LINEAR, WHITE, Level, image_options, iterating_options, restoring_options
-from pnpkit.command.places import gone_if_empty, make_folder, target_for
-from pnpkit.errors import InexactWarning, InputError, PnpError, one_line
-from pnpkit.restoration.defaults import GUIDED, ONCE, limits_of
-
-if TYPE_CHECKING:
-    from pnpkit.images.picture import Picture
-    from pnpkit.restoration.result import Restoration
-    from pnpkit.solvers.result import Step
-
+from pnpkit.command.messages import say, sentence
+from pnpkit.command.options import (
+    WHITE,
+    WRITING,
+    Grouped,
+    Level,
+    flag,
+    options_from,
+    restoring,
+    setting_flags,
+    settings_from,
+    together,
+)
+from pnpkit.command.places import check_name, gone_if_empty, make_folder, target_for
+from pnpkit.errors import InexactWarning, InputError, PnpError
 
 BAD_INPUT = 2
 
 
-RESTORING = ("denoiser", "noise_level", "strength", "device", "max_memory", "precision", "linear")
+KERNELS = "FILE | gaussian:SIGMA | motion:LENGTH,ANGLE | disk:RADIUS | box:SIZE"
 
 
-ITERATING = (*RESTORING, "splitting", "tau", "method", "tol", "max_steps")
+INPUTS = click.argument("inputs", nargs=-1, required=True, metavar="IMAGE...")
 
 
-def chosen(picture: Picture, options: dict[str, Any], *names: str) -> dict[str, Any]:
-    """What a restoration is called with: options, and what the file tells of itself."""
-    if options["linear"] and (picture.low, picture.high) not in ((0.0, 1.0), (0.0, 255.0), (0.0, 65535.0)):
-        came = f"values from {picture.low:.6g} to {picture.high:.6g}"
-        raise InputError(f"--linear undoes the sRGB curve of values on the 0..1 scale, got {came}: leave it out")
-    here = {"compression": picture.compression, "limits": limits_of(picture)}
-    return here | {name: options[name] for name in names}
-
-
-def tell(picture: Picture) -> None:
-    """What reading had to change."""
-    for note in picture.notes:
-        click.echo(f"note: {note}")
+def restore(task: tasks.Task, inputs: tuple[str, ...], given: dict[str, Any]) -> int:
+    """Run a restoring command with the values of its flags; returns the exit code."""
+    return Job(task, settings_from(task.name, given), options_from(given)).each(inputs)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
@@ -55,98 +52,57 @@ def program() -> None:
     """Image restoration whose convergence is proven, checked and shown."""
 
 
-@program.command()
-@click.argument("inputs", nargs=-1, required=True, metavar="IMAGE...")
-@click.option("--kernel", default="auto", show_default=True, metavar="SPEC", help="FILE | gaussian:SIGMA | "
-              "motion:LENGTH,ANGLE | disk:RADIUS | box:SIZE | auto (an estimate).")  # fmt: skip
-@click.option("--boundary", default="unknown", show_default=True, help="unknown, circular or zero.")
-@restoring_options(GUIDED)
-@iterating_options
-@image_options
-def deblur(inputs: tuple[str, ...], out: str | None, **options: Any) -> int:
-    """Remove blur and noise from photographs."""
-
-    def restore(picture: Picture, options: dict[str, Any], show: Callable[[Step], None]) -> Restoration:
-        from pnpkit.restoration import deblur as task
-
-        names = ("kernel", "boundary", *ITERATING)
-        return task.deblur(picture.pixels, callback=show, **chosen(picture, options, *names))
-
-    def refuse() -> None:
-        from pnpkit.restoration import deblur as task
-
-        task.check_blur(options["kernel"], options["boundary"])
-
-    return Job(out, "deblurred", restore, options, refuse).each(inputs)
+@program.command(
+    cls=Grouped, example="pnpkit deblur photo.png --kernel motion:15,30 --noise-level 0.01 -o sharp.png --report page"
+)
+@INPUTS
+@flag("--kernel", group="blur", default="auto", show_default=True, metavar="SPEC",
+      help=f"{KERNELS} | auto (an estimate).")  # fmt: skip
+@flag("--boundary", group="blur", default="unknown", show_default=True, help="unknown, circular or zero.")
+@restoring("deblur")
+def deblur(inputs: tuple[str, ...], kernel: str, boundary: str, **given: Any) -> int:
+    """Remove blur and noise from photographs. IMAGE is a file, or a folder of them."""
+    return restore(tasks.Deblur(kernel, boundary), inputs, given)
 
 
-@program.command()
-@click.argument("inputs", nargs=-1, required=True, metavar="IMAGE...")
-@restoring_options(ONCE)
-@click.option("--strength", type=Level(), default="auto", help="Sigma of the denoiser, 0..1 scale; auto: the noise.")
-@click.option("--precision", default="auto", show_default=True, help="auto, float32 or float64.")
-@image_options
-def denoise(inputs: tuple[str, ...], out: str | None, **options: Any) -> int:
+@program.command(cls=Grouped, example="pnpkit denoise folder/ -o clean/ --skip-existing")
+@INPUTS
+@restoring("denoise")
+def denoise(inputs: tuple[str, ...], **given: Any) -> int:
     """Remove noise: one application of the denoiser."""
-
-    def restore(picture: Picture, options: dict[str, Any], show: Callable[[Step], None]) -> Restoration:
-        from pnpkit.restoration import denoise as task
-
-        return task.denoise(picture.pixels, **chosen(picture, options, *RESTORING))
-
-    def refuse() -> None:
-        from pnpkit.restoration import denoise as task
-
-        task.check_denoising(options["precision"], options["strength"])
-
-    return Job(out, "denoised", restore, options, refuse).each(inputs)
+    return restore(tasks.Denoise(), inputs, given)
 
 
-@program.command()
-@click.argument("inputs", nargs=-1, required=True, metavar="IMAGE...")
-@click.option("--mask", required=True, metavar="MASK", help="An image of the same size, not black where to fill in.")
-@restoring_options(ONCE)
-@iterating_options
-@image_options
-def inpaint(inputs: tuple[str, ...], out: str | None, mask: str, **options: Any) -> int:
+@program.command(cls=Grouped, example="pnpkit inpaint photo.png --mask scratches.png -o whole.png")
+@INPUTS
+@flag("--mask", group="input", required=True, metavar="MASK",
+      help="An image of the same size, not black where to fill in.")  # fmt: skip
+@restoring("inpaint")
+def inpaint(inputs: tuple[str, ...], mask: str, **given: Any) -> int:
     """Fill in scratches, dates, holes; what is outside of the mask stays as it is."""
-
-    def restore(picture: Picture, options: dict[str, Any], show: Callable[[Step], None]) -> Restoration:
-        from pnpkit.restoration import inpaint as task
-
-        assert picture.holes is not None  # by the mask that the job reads
-        return task.inpaint(picture.pixels, picture.holes, callback=show, **chosen(picture, options, *ITERATING))
-
-    return Job(out, "inpainted", restore, options, mask=mask).each(inputs)
+    return restore(tasks.Inpaint(mask), inputs, given)
 
 
-@program.command()
-@click.argument("inputs", nargs=-1, required=True, metavar="IMAGE...")
-@click.option("--factor", type=click.IntRange(2, 8), default=2, show_default=True, help="Pixels per pixel and side.")
-@restoring_options(GUIDED)
-@iterating_options
-@image_options
-def upscale(inputs: tuple[str, ...], out: str | None, factor: int, **options: Any) -> int:
+@program.command(cls=Grouped, example="pnpkit upscale photo.png --factor 2 -o large.png")
+@INPUTS
+@flag("--factor", group="quality", type=click.IntRange(2, 8), default=2, show_default=True,
+      help="Pixels per pixel and side.")  # fmt: skip
+@restoring("upscale")
+def upscale(inputs: tuple[str, ...], factor: int, **given: Any) -> int:
     """Enlarge a picture whose pixels are means over squares, as those of a sensor are."""
-
-    def restore(picture: Picture, options: dict[str, Any], show: Callable[[Step], None]) -> Restoration:
-        from pnpkit.restoration import upscale as task
-
-        return task.upscale(picture.pixels, factor, callback=show, **chosen(picture, options, *ITERATING))
-
-    return Job(out, "upscaled", restore, options, factor=factor).each(inputs)
+    return restore(tasks.Upscale(factor), inputs, given)
 
 
-@program.command()
+@program.command(cls=Grouped, example="pnpkit blur photo.png --kernel disk:3 --noise-level 0.01 -o blurred.png")
 @click.argument("image")
-@click.option("--kernel", required=True, metavar="SPEC")
-@click.option("--noise-level", type=Level(auto=False), default="0", show_default=True)
-@click.option("--boundary", default="unknown", show_default=True, help="unknown keeps only what the kernel sees whole.")
-@click.option("--linear", is_flag=True, help="Blur and add noise in linear light (sRGB curve).")
-@image_options
-def blur(
-    image: str, kernel: str, noise_level: float, boundary: str, linear: bool, out: str | None, **options: Any
-) -> int:
+@flag("--kernel", group="blur", required=True, metavar="SPEC", help=f"{KERNELS}.")
+@flag("--noise-level", group="quality", type=Level(auto=False), default="0", show_default=True,
+      help="Standard deviation of the noise (0..1 scale).")  # fmt: skip
+@flag("--boundary", group="blur", default="unknown", show_default=True,
+      help="unknown keeps only what the kernel sees whole; circular and zero keep the size.")  # fmt: skip
+@setting_flags("deblur", "linear")
+@together(*WRITING)
+def blur(image: str, kernel: str, noise_level: float, boundary: str, linear: bool, **given: Any) -> int:
     """Simulate: blur a sharp picture and add noise.
 
     With --boundary unknown the result is the valid part, smaller by the kernel; the others keep the size.
@@ -154,59 +110,77 @@ def blur(
     from pnpkit.images import files
     from pnpkit.images.picture import with_pixels
 
-    click.get_current_context().with_resource(gone_if_empty(out))
-    make_folder(out, several=False)
-    target = target_for(image, out, "blurred", options["overwrite"])
+    options = options_from(given)
+    click.get_current_context().with_resource(gone_if_empty(options.out))
+    make_folder(options.out, several=False)
+    target = target_for(image, options.out, "blurred", options.overwrite)
     picture = files.read(Path(image))
-    chosen(picture, {"linear": linear})  # refuses linear light where there is none
+    tasks.check_light(picture, linear)
     from pnpkit.restoration.simulate import simulate
 
-    blurred = simulate(picture.pixels, kernel, noise_level, boundary=boundary, seed=options["seed"], linear=linear)
+    blurred = simulate(picture.pixels, kernel, noise_level, boundary=boundary, seed=options.seed, linear=linear)
     files.write(target, with_pixels(picture, blurred))
-    if not options["quiet"]:
-        click.echo(f"{image}: blurred by {kernel} ({boundary} boundary), noise {noise_level:g} -> {target}")
-        tell(picture)
+    if not options.quiet:
+        say(f"{image}: blurred by {kernel} ({boundary} boundary), noise {noise_level:g} -> {target}")
+        tell(picture.notes)
     return 0
 
 
-@program.command("estimate-kernel")
+@program.command("estimate-kernel", cls=Grouped, example="pnpkit estimate-kernel photo.png -o kernel.png")
 @click.argument("image")
-@click.option("--noise-level", type=Level(), default="auto", help="Noise, 0..1 scale; auto estimates it.")
-@LINEAR
+@setting_flags("deblur", "noise_level", "linear")
 @WHITE
-@image_options
-def estimate_kernel(
-    image: str, noise_level: float | None, linear: bool, white: float | None, out: str | None, **options: Any
-) -> int:
+@together(*WRITING)
+def estimate_kernel(image: str, noise_level: float | None, linear: bool, white: float | None, **given: Any) -> int:
     """Estimate the blur of a photograph: none, a Gaussian, a motion, a disk or a free form."""
     from pnpkit import kernels
     from pnpkit.images import files
     from pnpkit.restoration import blur_kernel
+    from pnpkit.restoration.defaults import limits_of
 
+    options = options_from(given)
+    click.get_current_context().with_resource(gone_if_empty(options.out))
+    make_folder(options.out, several=False)
+    target = kernel_place(image, options.out, options.overwrite)
+    picture = files.read(Path(image), white=white)
+    tasks.check_light(picture, linear)
+    about = {"compression": picture.compression, "limits": limits_of(picture), "linear": linear}
+    estimate = blur_kernel.estimate_kernel(picture.pixels, noise_level, **about)
+    kernels.save(target, estimate.kernel, (estimate.spec, estimate.confidence))
+    if not options.quiet:
+        say(f"{image} -> {target}: {blur_kernel.describe(estimate)}")
+        rivals = ", ".join(f"{spec} {score:+.1f}" for spec, score in estimate.candidates)
+        if target.suffix.lower() == ".npy" and not blur_kernel.trustworthy(estimate):
+            say("a .npy keeps nothing of this doubt, and deblur would take it for a measured kernel: write a .png")
+        say(f"log posterior relative to the likeliest: {rivals}")
+        tell(picture.notes)
+    return 0
+
+
+def kernel_place(image: str, out: str | None, overwrite: bool) -> Path:
+    """Where the kernel goes: beside the image as NAME-kernel.png, into a folder, or to a file; refuses what must not be
+    written."""
+    from pnpkit import kernels
+    from pnpkit.images.files import check_input
+
+    check_name(image, "the input")
+    check_input(image)
     source = Path(image)
-    click.get_current_context().with_resource(gone_if_empty(out))
-    make_folder(out, several=False)
     beside = source.with_name(f"{source.stem}-kernel.png")
     target = beside if out is None else Path(out) / beside.name if Path(out).is_dir() else Path(out)
     if target.suffix.lower() not in kernels.SAVE_SUFFIXES:
         raise InputError(f"a kernel is written as {' or '.join(kernels.SAVE_SUFFIXES)}, got '{target}'")
     if not target.parent.is_dir():
         raise InputError(f"the folder of {target} does not exist")
-    if target.exists() and (not options["overwrite"] or target.samefile(source)):
+    if target.exists() and (not overwrite or target.samefile(source)):
         raise InputError(f"{target}: exists already: choose another name, or --overwrite what is not the input")
-    picture = files.read(source, white=white)
-    estimate = blur_kernel.estimate_kernel(picture.pixels, noise_level, **chosen(picture, {"linear": linear}, "linear"))
-    kernels.save(target, estimate.kernel, (estimate.spec, estimate.confidence))
-    if not options["quiet"]:
-        click.echo(f"{image} -> {target}: {blur_kernel.describe(estimate)}")
-        rivals = ", ".join(f"{spec} {score:+.1f}" for spec, score in estimate.candidates)
-        if target.suffix.lower() == ".npy" and not blur_kernel.trustworthy(estimate):
-            click.echo(
-                "a .npy keeps nothing of this doubt, and deblur would take it for a measured kernel: write a .png"
-            )
-        click.echo(f"log posterior relative to the likeliest: {rivals}")
-        tell(picture)
-    return 0
+    return target
+
+
+def tell(notes: tuple[str, ...]) -> None:
+    """What reading had to change."""
+    for note in notes:
+        say(f"note: {note}")
 
 
 @program.command()
@@ -251,12 +225,29 @@ def audit(name: str, rounds: int, seed: int) -> int:
     falsified = False
     for level, found in audit_denoiser(name, rounds=rounds, seed=seed):
         falsified |= found.falsified
-        click.echo(f"sigma {255 * level:.0f}/255\n{found}")
+        say(f"sigma {255 * level:.0f}/255\n{found}")
     return SOME_FAILED if falsified else 0
 
 
+class Stopped(KeyboardInterrupt):
+    """A signal asked the process to end: files that are half written are removed on the way out."""
+
+    def __init__(self, number: int):
+        super().__init__(number)
+        self.number = number
+
+
+def stop(number: int, frame: object) -> None:
+    """The handler of such a signal."""
+    raise Stopped(number)
+
+
 def main() -> None:
-    """Entry point: one line per error, exit 2 for bad input or usage."""
+    """Entry point: one line per error, exit 2 for bad input or usage, 1 for any other error."""
+    for name in ("SIGTERM", "SIGHUP"):  # SIGHUP is ignored under nohup, and unknown to Windows
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, stop)
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what is wrong with a file is said once, as an error
     with warnings.catch_warnings():
         warnings.simplefilter("once", InexactWarning)
@@ -264,7 +255,7 @@ def main() -> None:
 
         def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
             if category is InexactWarning:
-                click.echo(f"pnpkit: warning: {one_line(message)}", err=True)
+                say(f"pnpkit: warning: {' '.join(str(message).split())}", error=True)
             else:
                 usual(message, category, *place, **more)
 
@@ -276,26 +267,22 @@ def main() -> None:
 def run() -> Any:
     """The program and its exit code."""
     try:
-        code = program.main(standalone_mode=False)
+        return program.main(standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
-        code = BAD_INPUT
+        return BAD_INPUT
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "pnpkit"
-        click.echo(f"{command}: {one_line(error.format_message())} (see {command} --help)", err=True)
-        code = BAD_INPUT
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("pnpkit: stopped; nothing is half written", err=True)
-        code = 130
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        click.echo(f"pnpkit: {one_line(where + (error.strerror or str(error)))}", err=True)
-        code = BAD_INPUT
-    except (click.ClickException, PnpError) as error:
-        text = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        click.echo(f"pnpkit: {one_line(text)}", err=True)
-        code = BAD_INPUT
-    return code
+        say(f"{command}: {sentence(error)} (see {command} --help)", error=True)
+        return BAD_INPUT
+    except (click.Abort, KeyboardInterrupt) as error:
+        say("pnpkit: stopped; nothing is half written", error=True)
+        return 128 + (error.number if isinstance(error, Stopped) else signal.SIGINT)
+    except Exception as error:
+        if os.environ.get("PNPKIT_DEBUG"):
+            raise
+        say(f"pnpkit: {sentence(error)}", error=True)
+        return BAD_INPUT if isinstance(error, (OSError, click.ClickException, PnpError)) else SOME_FAILED
 
 
 if __name__ == "__main__":

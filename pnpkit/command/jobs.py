@@ -6,33 +6,37 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from pnpkit.command import summary
+from pnpkit.command.masks import read_mask
+from pnpkit.command.messages import say, sentence
+from pnpkit.command.options import Options
 from pnpkit.command.places import (
+    Places,
     check_apart,
-    destination,
+    check_name,
+    check_places,
     expand,
     gone_if_empty,
     identity,
     make_folder,
-    page_of,
-    places,
-    target_for,
 )
 from pnpkit.command.reference import sharp
-from pnpkit.errors import InputError, PnpError, one_line
+from pnpkit.command.tasks import Task
+from pnpkit.errors import InputError
 from pnpkit.machine import distributed, startup
+from pnpkit.restoration.settings import Settings
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from pnpkit.command.page import Frames
     from pnpkit.images.picture import Picture
+    from pnpkit.networks.base import Network
     from pnpkit.restoration.result import Restoration
     from pnpkit.solvers.result import Step
 
@@ -40,85 +44,81 @@ if TYPE_CHECKING:
 SOME_FAILED, DIVERGED = 1, 3  # exit codes
 
 
-def read_mask(name: str) -> np.ndarray:
-    """(H, W) booleans: what a mask marks, which is neither black nor transparent; float files by their own values."""
-    import numpy as np
+@dataclass(frozen=True)
+class Work:
+    """What was read for one restoration.
 
-    from pnpkit.images import files as images_files
+    Attributes:
+        places: where everything goes. picture: the input.
+        reference: the pixels of --reference and the way of the picture's to their scale, where one was given.
+    """
 
-    mask = images_files.read(Path(name))
-    if mask.compression > 0 or Path(name).suffix.lower() in (".jpg", ".jpeg"):
-        raise InputError(
-            f"{name}: expected a mask saved without loss, got a JPEG, whose black is not 0: save it as PNG"
-        )
-    values = mask.low + mask.pixels * (mask.high - mask.low)
-    black = 1e-9 * max(abs(mask.low), abs(mask.high))  # the way to 0..1 and back rounds
-    painted = np.any(np.abs(np.atleast_3d(values)) > black, axis=-1)
-    return painted if mask.alpha is None else painted & (mask.alpha > 0)
+    places: Places
+    picture: Picture
+    reference: tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]] | None = None
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is done to every file: ``restore(picture, options, show)``, with the options of the command line.
+    """What is done to every file.
 
     Attributes:
-        refuse: raises an error for options that suit no picture, beyond what ``Settings`` refuses.
-        out: file or folder for the results, or None: beside the input, ``word`` added to its name.
-        factor: the result is so many times as large as the input.
-        mask: a picture of what is missing from every file, where that is known.
+        task: the command. settings: of its function. options: what is read and written around it.
         guarded: the ``identity`` of all that is read, and so is never written.
-        instead: options of which the restoration hears another value than the page of --report.
+        shared: the denoiser over several processes, in place of the one that the settings name.
     """
 
-    out: str | None
-    word: str
-    restore: Callable[[Picture, dict[str, Any], Callable[[Step], None]], Restoration]
-    options: dict[str, Any]
-    refuse: Callable[[], None] = lambda: None
-    factor: int = 1
-    mask: str | None = None
+    task: Task
+    settings: Settings
+    options: Options = Options()
     guarded: frozenset[object] = frozenset()
-    instead: dict[str, Any] = field(default_factory=dict)
+    shared: Network | None = None
 
-    def each(self, inputs: tuple[str, ...]) -> int:
+    def each(self, inputs: Sequence[str]) -> int:
         """Restore every file; with several, one that fails does not stop the rest. Returns the exit code."""
-        for name in ("json", "json_file", "report", "gif", "reference"):
-            if self.options.get(name) == "":
-                raise InputError(f"--{name.split('_')[0]} has an empty name: an unset variable of the shell?")
-            if self.options.get(name) == "-":
-                raise InputError(f"--{name.split('_')[0]} -: expected a name, nothing is written to the terminal")
-        files = expand(inputs, "" if self.out else self.word, self.options["quiet"])
-        if len(files) > 1 and (self.options["json_file"] or self.options["reference"] or self.options.get("gif")):
+        options = self.options
+        check_options(options)
+        files = expand(inputs, "" if options.out else self.task.word, options.quiet)
+        if len(files) > 1 and (options.json_file or options.reference or options.gif):
             raise InputError("--json, --reference and --gif take one image")
         folder = len(files) > 1 or any(Path(name).is_dir() for name in inputs)
         if folder:
             self.check()
-        with gone_if_empty(self.out, self.options["report"]):
+        with gone_if_empty(options.out, options.report):
             return self.all_of(files, folder)
 
     def all_of(self, files: list[str], folder: bool) -> int:
         """Restore the files, each to its place; ``folder`` if they go into one."""
-        make_folder(self.out, folder)
+        make_folder(self.options.out, folder)
+        where = [Places.of(name, self.task.word, self.options) for name in files]
         if len(files) > 1:
-            check_apart(files, [destination(name, self.out, self.word) for name in files])
-            if self.options["report"]:
-                check_apart(files, [page_of(name, self.options["report"]) for name in files])
-        read = (*files, self.mask, self.options.get("kernel"), self.options["reference"])
+            check_apart(files, [places.output for places in where])
+            if self.options.report:
+                check_apart(files, [places.page for places in where if places.page is not None])
+        read = (*files, *self.task.reads, self.options.reference)
         job = replace(self, guarded=frozenset(identity(name) for name in read if name and os.path.exists(name)))
+        if self.options.skip_existing:
+            files = job.missing(where)
         if distributed.world() > 1:
             return job.over_processes(files)
-        if len(files) == 1:
+        if len(files) == len(where) == 1:
             return job.one(files[0])
         return verdict(files, job.in_turn(files))
 
     def check(self) -> None:
-        """Refuse options that no picture could be restored with, before the first of several is read."""
-        from pnpkit.restoration.settings import Settings
+        """Refuse settings that no picture could be restored with, before the first of several is read."""
+        startup.begin()
+        from pnpkit.restoration.checks import open_tools
 
-        Settings.among(self.options).tools()
-        self.refuse()
-        if self.mask is not None:
-            read_mask(self.mask)
+        open_tools(self.settings)
+        self.task.check(self.settings)
+
+    def missing(self, where: list[Places]) -> list[str]:
+        """The inputs whose output does not exist; the others are named."""
+        for places in where:
+            if places.output.exists() and not self.options.quiet and distributed.rank() == 0:
+                say(f"{places.source}: skipped, {places.output} exists")
+        return [places.source for places in where if not places.output.exists()]
 
     def over_processes(self, files: list[str]) -> int:
         """Under torchrun: every process takes its share of the files, or all work on one; all return the same code."""
@@ -127,126 +127,157 @@ class Job:
 
         from pnpkit.machine.memory import allowed
         from pnpkit.networks.tiles import Shared
-        from pnpkit.restoration.settings import open_denoiser
+        from pnpkit.restoration.checks import open_denoiser
 
-        with distributed.together(self.options["device"]) as device:
-            memory = self.options["max_memory"]
+        with distributed.together(self.settings.device or "auto") as device:
+            memory = self.settings.max_memory
             memory = allowed(None) / 2**30 / distributed.neighbours() if memory is None else memory
-            job = replace(self, options=self.options | {"max_memory": memory})
+            job = replace(self, settings=replace(self.settings, max_memory=memory))
             if len(files) == 1:
-                shared = Shared(open_denoiser(self.options["denoiser"], torch.device(device)))
-                job = replace(job, instead={"denoiser": shared})
-                return max(distributed.gather(job.one(files[0], distributed.rank() == 0)))
+                shared = Shared(open_denoiser(self.settings.denoiser, torch.device(device)))
+                return max(distributed.gather(replace(job, shared=shared).one(files[0], distributed.rank() == 0)))
             shares = distributed.gather(job.in_turn(files[distributed.rank() :: distributed.world()]))
         return verdict(files, [name for share in shares for name in share])
 
     def in_turn(self, files: list[str]) -> list[str]:
-        """Restore one file after the other; returns those that failed."""
+        """Restore one file after the other; returns those that failed, of whatever kind the failure was."""
         failed = []
         for name in files:
             try:
                 if self.one(name) != 0:
                     failed.append(name)
-            except (PnpError, OSError) as error:
+            except Exception as error:
+                if os.environ.get("PNPKIT_DEBUG"):
+                    raise
                 failed.append(name)
-                where = "" if name in str(error) else f"{name}: "
-                click.echo(f"pnpkit: {where}{one_line(error)}", err=True)
+                text = sentence(error)
+                say(f"pnpkit: {'' if name in text else f'{name}: '}{text}", error=True)
         return failed
 
-    def check_written(self, places: dict[str, Path | None]) -> None:
-        """Refuse to write over what is read, to one place twice, over a folder, or where nothing may be written."""
-        taken: dict[object, str] = {}
-        for what, path in places.items():
-            if path is None:
-                continue
-            if identity(path) in self.guarded:
-                raise InputError(f"{path}: {what} is a file that is read: choose another name, inputs stay untouched")
-            other = taken.setdefault(identity(path), what)
-            if other != what:
-                raise InputError(f"{path}: both {other} and {what} would be written there: choose another name")
-            if path.is_dir() or not os.access(path.parent, os.W_OK):
-                came = "a folder" if path.is_dir() else f"a file in {path.parent}, which may not be written to"
-                raise InputError(f"{path}: expected a place for {what}, got {came}: choose another")
-
     def one(self, name: str, writes: bool = True) -> int:
-        """Read, restore, write, report. Everything that can be refused is refused before the work begins.
+        """Restore one file. Everything that can be refused is refused before the work begins.
 
-        A process that does not write only helps the one that does.
+        A process that does not write only helps the one that does. Returns the exit code.
         """
-        options, factor = self.options, self.factor
-        from pnpkit.images import files as images_files
-        from pnpkit.images.picture import with_pixels
+        work = self.read(name)
+        run, frames = self.restore(work, shown=writes and not self.options.quiet)
+        if writes:
+            scores = self.score(work, run)
+            self.write(work, run, scores, frames)
+            self.tell(work, run, scores)
+        return DIVERGED if run.status.failed else 0
 
-        target = target_for(name, self.out, self.word, options["overwrite"])
-        json_path = Path(options["json_file"]) if options["json_file"] else None
-        if json_path is not None and not json_path.parent.is_dir():
-            raise InputError(f"the folder of --json {json_path} does not exist")
-        if json_path is not None and json_path.exists() and (json_path.suffix != ".json" or not options["overwrite"]):
-            raise InputError(f"--json {json_path} exists: choose another name or, for a .json file, add --overwrite")
-        page, gif = places(name, options)
-        self.check_written({"the output": target, "--json": json_path, "--report": page, "--gif": gif})
-        holes = None if self.mask is None else read_mask(self.mask)
-        picture = images_files.read(Path(name), holes, options["white"])
-        images_files.check_fits(target, picture)
-        reference, onto = sharp(options["reference"], picture, factor) if options["reference"] else (None, None)
+    def read(self, name: str) -> Work:
+        """Check all places, read the input, and the reference if there is one."""
+        from pnpkit.images import files
 
+        options, task = self.options, self.task
+        places = Places.of(name, task.word, options)
+        check_places(places, options, self.guarded)
+        holes = None if task.mask is None else read_mask(task.mask)
+        picture = files.read(name, holes, options.white)
+        files.check_fits(places.output, picture)
+        return Work(places, picture, sharp(options.reference, picture, task.factor) if options.reference else None)
+
+    def restore(self, work: Work, shown: bool) -> tuple[Restoration, Frames]:
+        """Restore the picture, with a bar if ``shown``; the iterates are collected where --gif asks for them."""
         startup.begin()
-        import numpy as np
         import torch
 
-        torch.manual_seed(options["seed"])
-        from pnpkit.command import page as command_page
+        from pnpkit.command.page import Frames
 
-        size = (factor * picture.pixels.shape[0], factor * picture.pixels.shape[1])
-        frames = command_page.Frames(size, options["linear"])
-        with Progress(options["quiet"] or not writes) as progress:
+        torch.manual_seed(self.options.seed)
+        settings = self.settings if self.shared is None else replace(self.settings, denoiser=self.shared)
+        rows, columns = work.picture.pixels.shape[:2]
+        frames = Frames((self.task.factor * rows, self.task.factor * columns), settings.linear)
+        with Progress(shown) as progress:
 
             def show(step: Step) -> None:
                 progress(step)
-                if gif is not None:
+                if work.places.gif is not None:
                     frames(step)
 
-            run = self.restore(picture, options | self.instead, show)
-        if not writes:
-            return DIVERGED if run.status.failed else 0
-        images_files.write(target, with_pixels(picture, np.asarray(run.image), factor))
+            return self.task.restore(work.picture, settings, show), frames
 
-        scores = {}
-        if reference is not None and onto is not None:
-            from pnpkit.images.metrics import psnr
+    def score(self, work: Work, run: Restoration) -> dict[str, float]:
+        """PSNR in dB of the result and, where it has the same size, of the input, if there is a reference."""
+        if work.reference is None:
+            return {}
+        import numpy as np
 
-            scores = {"psnr": psnr(onto(np.asarray(run.image)), reference)}
-            if factor == 1:
-                scores["psnr_input"] = psnr(onto(picture.pixels), reference)
-        if json_path is not None:
-            from pnpkit.machine.files import write_whole
+        from pnpkit.images.metrics import psnr
 
-            write_whole(json_path, (json.dumps(summary.fields(run, scores), indent=1, allow_nan=False) + "\n").encode())
-        if gif is not None:
-            frames.save(gif)
-        if page is not None:
-            command = shlex.join(["pnpkit", *sys.argv[1:]])
-            command_page.write(page, command_page.page(name, picture.pixels, run, options, command, scores))
-        if not options["quiet"]:
-            click.echo(summary.describe(name, target, picture, run, scores))
+        reference, onto = work.reference
+        scores = {"psnr": psnr(onto(np.asarray(run.image)), reference)}
+        if self.task.factor == 1:
+            scores["psnr_input"] = psnr(onto(work.picture.pixels), reference)
+        return scores
+
+    def write(self, work: Work, run: Restoration, scores: dict[str, float], frames: Frames) -> None:
+        """The result, and what --json, --gif and --report ask for."""
+        import numpy as np
+
+        from pnpkit.command import page
+        from pnpkit.images import files
+        from pnpkit.images.picture import with_pixels
+        from pnpkit.machine.files import write_whole
+
+        places = work.places
+        files.write(places.output, with_pixels(work.picture, np.asarray(run.image), self.task.factor))
+        if places.json is not None:
+            text = json.dumps(summary.fields(run, scores), indent=1, allow_nan=False) + "\n"
+            write_whole(places.json, text.encode())
+        if places.gif is not None:
+            frames.save(places.gif)
+        if places.page is not None:
+            shown = page.page(places.source, work.picture.pixels, run, self.facts(), command_line(), scores)
+            page.write(places.page, shown)
+
+    def tell(self, work: Work, run: Restoration, scores: dict[str, float]) -> None:
+        """What a person wants to know on the terminal."""
+        places = work.places
+        if not self.options.quiet:
+            say(summary.describe(places.source, places.output, work.picture, run, scores))
         if run.status.failed:
-            click.echo(f"pnpkit: {name}: {run.status.value}", err=True)
-            return DIVERGED
-        return 0
+            say(f"pnpkit: {places.source}: {run.status.value}", error=True)
+
+    def facts(self) -> dict[str, Any]:
+        """All that was asked for, by name: of the task, of the settings and around them."""
+        found: dict[str, Any] = {}
+        for part in (self.task, self.settings, self.options):
+            found |= {entry.name: getattr(part, entry.name) for entry in fields(part)}  # type: ignore[arg-type]
+        return {name: value for name, value in found.items() if name not in ("callback", "limits", "compression")}
+
+
+def check_options(options: Options) -> None:
+    """Refuse names that are none, and flags that contradict each other."""
+    names = {"json": options.json_file, "report": options.report, "gif": options.gif, "reference": options.reference}
+    for flag, name in names.items():
+        if name is not None:
+            check_name(name, f"--{flag}")
+        if name == "-":
+            raise InputError(f"--{flag} -: expected a name, nothing is written to the terminal")
+    if options.skip_existing and options.overwrite:
+        raise InputError("--skip-existing and --overwrite contradict each other: choose one")
+
+
+def command_line() -> str:
+    """The line that repeats the command."""
+    return shlex.join(["pnpkit", *sys.argv[1:]])
 
 
 def verdict(files: list[str], failed: list[str]) -> int:
     """The exit code for several files; what failed is said once."""
     if failed and distributed.rank() == 0:
-        click.echo(f"pnpkit: {len(failed)} of {len(files)} failed: {', '.join(failed)}", err=True)
+        say(f"pnpkit: {len(failed)} of {len(files)} failed: {', '.join(failed)}", error=True)
     return SOME_FAILED if failed else 0
 
 
 class Progress:
     """A bar on a terminal, nothing elsewhere."""
 
-    def __init__(self, quiet: bool):
-        self.shown = not quiet and sys.stderr.isatty()
+    def __init__(self, shown: bool):
+        self.shown = shown and sys.stderr.isatty()
 
     def __enter__(self) -> Progress:
         from tqdm import tqdm

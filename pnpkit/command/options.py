@@ -1,12 +1,21 @@
-"""The options that commands of the command line share, and the values that they take."""
+"""The flags of the restoring commands: those of the settings derived from their declaration, the others given here."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, fields
+from typing import Any, TypeVar
 
 import click
+
+from pnpkit.restoration.defaults import DENOISERS
+from pnpkit.restoration.settings import ITERATING, Settings, option_of, settings_of
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+GROUPS = ("input", "blur", "quality", "output", "expert")  # headings of the help, in this order
 
 
 class Level(click.ParamType):
@@ -34,55 +43,100 @@ class Level(click.ParamType):
         return number
 
 
-LINEAR = click.option("--linear", is_flag=True, help="Work in linear light (sRGB curve); levels are then of light.")
+class Flag(click.Option):
+    """An option that stands under a heading of the help."""
+
+    def __init__(self, *names: Any, group: str = "expert", **more: Any):
+        super().__init__(*names, **more)
+        self.group = group
 
 
-WHITE = click.option(
+class Grouped(click.Command):
+    """A command whose help has headings, and an example at its end."""
+
+    def __init__(self, *names: Any, example: str = "", **more: Any):
+        super().__init__(*names, **more)
+        self.example = example
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for group in GROUPS:
+            options = [p for p in self.get_params(ctx) if isinstance(p, click.Option) and group_of(p) == group]
+            rows = [record for option in options if (record := option.get_help_record(ctx))]
+            if rows:
+                with formatter.section(group.capitalize()):
+                    formatter.write_dl(rows)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if self.example:
+            with formatter.section("Example"):
+                formatter.write_text(self.example)
+
+
+def group_of(param: click.Parameter) -> str:
+    """The heading of a parameter; ``--help`` stands under the last one."""
+    return param.group if isinstance(param, Flag) else GROUPS[-1]
+
+
+def flag(*names: str, group: str, **more: Any) -> Callable[[Command], Command]:
+    """A decorator that adds an option under a heading."""
+    return click.option(*names, cls=Flag, group=group, **more)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a restoring command is asked for around the restoration itself.
+
+    Attributes:
+        out: file or folder for the results; None: beside the input. overwrite: replace what exists. skip_existing:
+            pass over inputs whose result exists.
+        quiet: print nothing but errors. seed: of torch's generator.
+        white: what counts as 1, in the units of the file; None: the largest value.
+        reference: the sharp picture. report: folder for a page. json_file, gif: files to write.
+    """
+
+    out: str | None = None
+    overwrite: bool = False
+    skip_existing: bool = False
+    quiet: bool = False
+    seed: int = 0
+    white: float | None = None
+    reference: str | None = None
+    report: str | None = None
+    json_file: str | None = None
+    gif: str | None = None
+
+
+WHITE = flag(
     "--white",
+    group="input",
     type=Level(scale=" in the units of the file", signed=True),
     default="auto",
     metavar="VALUE",
     help="What counts as 1, in the units of the file; brighter pixels stay. auto: the largest.",
 )
+OUT = flag("-o", "--output", "out", group="output", metavar="OUT", help="Output file, or a folder, which is made.")
+OVERWRITE = flag("--overwrite", group="output", is_flag=True, help="Replace an existing output.")
+SKIP = flag("--skip-existing", group="output", is_flag=True, help="Pass over inputs whose output exists.")
+QUIET = flag("--quiet", group="output", is_flag=True, help="Print nothing but errors.")
+REFERENCE = flag("--reference", group="input", metavar="IMAGE", help="The sharp picture, to report PSNR.")
+REPORT = flag("--report", group="output", metavar="DIR", help="Write a page: before, after, residuals, proof.")
+JSON = flag("--json", "json_file", group="output", metavar="FILE", help="Write all figures, and what repeats the run.")
+GIF = flag("--gif", group="output", metavar="FILE", help="Write the iterates as an animation.")
+SEED = flag(
+    "--seed",
+    group="expert",
+    type=click.IntRange(0, 2**63 - 1),
+    default=0,
+    show_default=True,
+    help="Seed of all randomness.",
+)
+WRITING = (OUT, OVERWRITE, QUIET, SEED)  # what every command from image to image has
 
 
-def image_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that every command from image to image has."""
-    options = [
-        click.option("-o", "--output", "out", metavar="OUT", help="Output file, or a folder, which is made."),
-        click.option("--overwrite", is_flag=True, help="Replace an existing output."),
-        click.option("--quiet", is_flag=True, help="Print nothing but errors."),
-        click.option(
-            "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of all randomness."
-        ),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+def together(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    """One decorator out of several."""
 
-
-def restoring_options(denoiser: str) -> Callable[..., Any]:
-    """Options of commands that restore, with this denoiser unless told otherwise."""
-    options = [
-        click.option("--noise-level", type=Level(), default="auto", help="Noise, 0..1 scale; auto estimates it."),
-        click.option(
-            "--denoiser",
-            default=denoiser,
-            show_default=True,
-            help="A name from `pnpkit denoisers`, or deepinv:NAME, which fetches its weights.",
-        ),
-        click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
-        click.option(
-            "--max-memory", type=Level(scale=""), default="auto", metavar="GIB", help="auto: half of the machine's."
-        ),
-        LINEAR,
-        WHITE,
-        click.option("--reference", metavar="IMAGE", help="The sharp picture, to report PSNR."),
-        click.option("--report", metavar="DIR", help="Write a page: before and after, residuals, proof, settings."),
-        click.option("--json", "json_file", metavar="FILE", help="Write status, certificate and figures."),
-    ]
-
-    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+    def add(command: Command) -> Command:
         for option in reversed(options):
             command = option(command)
         return command
@@ -90,41 +144,45 @@ def restoring_options(denoiser: str) -> Callable[..., Any]:
     return add
 
 
-def iterating_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options of commands that iterate to a fixed point."""
-    options = [
-        click.option(
-            "--strength",
-            type=Level(words=("sure",)),
-            default="auto",
-            help="Sigma of the denoiser, 0..1 scale; auto follows the noise, sure is chosen by this picture's risk.",
-        ),
-        click.option(
-            "--precision",
-            default="auto",
-            show_default=True,
-            help="auto, float32, float64, or bfloat16: early steps in that, then float32.",
-        ),
-        click.option("--gif", metavar="FILE", help="Write the iterates as an animation."),
-        click.option(
-            "--splitting",
-            default="auto",
-            show_default=True,
-            help="continuation, half-quadratic or forward-backward; auto: the first for a blur, else the last.",
-        ),
-        click.option(
-            "--tau", type=Level(scale=""), default="auto", help="Step size, > 0; forward-backward needs it in (0, 2/L)."
-        ),
-        click.option("--method", default="anderson", show_default=True, help="anderson, picard, km, halpern or fista."),
-        click.option(
-            "--tol",
-            type=Level(auto=False, scale=""),
-            default="1e-4",
-            show_default=True,
-            help="Relative residual to stop at.",
-        ),
-        click.option("--max-steps", type=click.IntRange(min=1), default=500, show_default=True),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+def restoring(task: str) -> Callable[[Command], Command]:
+    """All options of a command that restores: those of the files, and a flag for each setting of the task."""
+    derived = [setting_flag(entry, task) for entry in settings_of(task) if option_of(entry).kind != "none"]
+    shown = (GIF,) if task in ITERATING else ()
+    return together(*derived, WHITE, REFERENCE, OUT, OVERWRITE, SKIP, QUIET, REPORT, JSON, *shown, SEED)
+
+
+def setting_flags(task: str, *names: str) -> Callable[[Command], Command]:
+    """The flags of some settings of a task."""
+    return together(*(setting_flag(entry, task) for entry in settings_of(task) if entry.name in names))
+
+
+def setting_flag(entry: Field[Any], task: str) -> Callable[[Any], Any]:
+    """The flag of a field of ``Settings``: its name, type, default, heading and help."""
+    about, default = option_of(entry), DENOISERS[task] if entry.name == "denoiser" else entry.default
+    iterates = task in ITERATING
+    unit = f" ({about.unit})" if about.unit else ""
+    text = f"{about.help}{about.iterating_help if iterates else ''}"
+    more: dict[str, Any] = {"group": about.group, "help": text.removesuffix(".") + unit + "."}
+    auto = default is None
+    if about.kind == "switch":
+        more["is_flag"] = True
+    elif about.kind == "number":
+        scale = f" on the {about.unit}" if "scale" in about.unit else f" of {about.unit}" if about.unit else ""
+        more["type"] = Level(auto, about.words if iterates else (), scale)
+    elif about.kind == "count":
+        more["type"] = click.IntRange(min=1)
+    if about.kind != "switch":
+        more |= {"default": "auto" if auto else str(default), "show_default": True}
+    return flag(f"--{entry.name.replace('_', '-')}", **more)
+
+
+def settings_from(task: str, given: Mapping[str, Any]) -> Settings:
+    """The settings among the values of a command's flags."""
+    names = {entry.name for entry in settings_of(task) if option_of(entry).kind != "none"}
+    return Settings(**{"denoiser": DENOISERS[task], **{name: given[name] for name in names & given.keys()}})
+
+
+def options_from(given: Mapping[str, Any]) -> Options:
+    """What is not a setting among the values of a command's flags."""
+    names = {entry.name for entry in fields(Options)}
+    return Options(**{name: given[name] for name in names & given.keys()})

@@ -1,27 +1,70 @@
-"""Where the results of a command go: names, folders, and what is refused before any work begins."""
+"""Where the results of a command go, and what is refused of these places before any work begins."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import click
-
+from pnpkit.command.messages import say
+from pnpkit.command.options import Options
 from pnpkit.errors import InputError
 
 
-def expand(inputs: tuple[str, ...], word: str = "", quiet: bool = True) -> list[str]:
+@dataclass(frozen=True)
+class Places:
+    """The paths of one input and of all that is written for it: pure names, nothing is touched.
+
+    Attributes:
+        source: the input. output: its result. json, page, gif: of --json, --report and --gif, where they are asked for.
+    """
+
+    source: str
+    output: Path
+    json: Path | None = None
+    page: Path | None = None
+    gif: Path | None = None
+
+    @classmethod
+    def of(cls, name: str, word: str, options: Options) -> Places:
+        """The places of the input ``name`` whose result's name has ``word`` in it."""
+        return cls(
+            source=name,
+            output=destination(name, options.out, word),
+            json=Path(options.json_file) if options.json_file else None,
+            page=page_of(name, options.report) if options.report else None,
+            gif=Path(options.gif) if options.gif else None,
+        )
+
+    def written(self) -> dict[str, Path]:
+        """What is written, by its name in a message."""
+        named = {"the output": self.output, "--json": self.json, "--report": self.page, "--gif": self.gif}
+        return {what: path for what, path in named.items() if path is not None}
+
+
+def destination(name: str, out: str | None, word: str) -> Path:
+    """Where the result goes: to ``out``, into it if it is a folder, or beside the input as NAME-word."""
+    source = Path(name)
+    if out is None:
+        return source.with_name(f"{source.stem}-{word}{source.suffix}")
+    return Path(out) / source.name if Path(out).is_dir() else Path(out)
+
+
+def page_of(name: str, folder: str) -> Path:
+    """The page of --report."""
+    return Path(folder) / f"{Path(name).stem}.html"
+
+
+def expand(inputs: Sequence[str], word: str = "", quiet: bool = True) -> list[str]:
     """Files as they are; a folder stands for the images in it, but, where there is a ``word``, not for those that an
     earlier run left: NAME-word beside NAME."""
     from pnpkit.images.files import EXTENSIONS
 
     files: list[str] = []
     for name in inputs:
-        if not name:
-            raise InputError("an input has an empty name: an unset variable of the shell?")
+        check_name(name, "an input")
         if Path(name).is_dir():
             found = sorted(p for p in Path(name).iterdir() if p.suffix.lower() in EXTENSIONS and seen(p))
             if not found:
@@ -30,22 +73,29 @@ def expand(inputs: tuple[str, ...], word: str = "", quiet: bool = True) -> list[
             files += [str(p) for p in found if p not in results]
             left = len(results & set(found))
             if left and not quiet:
-                click.echo(f"{name}: {left} earlier results (*-{word}.*) are left alone")
+                say(f"{name}: {left} earlier results (*-{word}.*) are left alone")
         else:
             files.append(name)
     return files
 
 
+def check_name(name: str, what: str) -> None:
+    """Refuse an empty name."""
+    if not name:
+        raise InputError(f"{what} has an empty name: an unset variable of the shell?")
+
+
 def seen(path: Path) -> bool:
-    """A file that a person sees in its folder."""
+    """Whether a person sees the file in its folder."""
     return path.is_file() and not path.name.startswith(".")
 
 
 def make_folder(out: str | None, several: bool) -> None:
     """The folder for results, if ``out`` must be one: by a slash at its end, or for want of any other place."""
-    if out == "":
-        raise InputError("the output has an empty name: an unset variable of the shell?")
-    if out is None or Path(out).is_dir() or not (several or out.endswith("/")):
+    if out is None:
+        return
+    check_name(out, "the output")
+    if Path(out).is_dir() or not (several or out.endswith("/")):
         return
     if Path(out).suffix and not out.endswith("/"):
         raise InputError(f"several images, or those of a folder, need a folder as output, got {out}")
@@ -65,14 +115,6 @@ def gone_if_empty(*folders: str | None) -> Iterator[None]:
         for path in new:
             with suppress(OSError):
                 path.rmdir()
-
-
-def destination(name: str, out: str | None, word: str) -> Path:
-    """Where the result goes."""
-    source = Path(name)
-    if out is None:
-        return source.with_name(f"{source.stem}-{word}{source.suffix}")
-    return Path(out) / source.name if Path(out).is_dir() else Path(out)
 
 
 def target_for(name: str, out: str | None, word: str, overwrite: bool) -> Path:
@@ -103,26 +145,55 @@ def check_apart(files: list[str], places: list[Path]) -> None:
             raise InputError(f"{other} and {name} would both be written to {place}: restore them one by one")
 
 
-def page_of(name: str, folder: str) -> Path:
-    """The page of --report."""
-    return Path(folder) / f"{Path(name).stem}.html"
+def check_places(places: Places, options: Options, guarded: frozenset[object]) -> None:
+    """Refuse places that do not exist, may not be written to, are read, or are taken twice; then make the folder of
+    the page.
+
+    Args:
+        guarded: the ``identity`` of all that is read.
+    """
+    from pnpkit.images.files import check_input, check_output
+
+    check_input(places.source)
+    check_output(places.output, [places.source], options.overwrite)
+    check_beside(places, options)
+    check_written(places, guarded)
+    if places.page is not None:
+        try:
+            places.page.parent.mkdir(exist_ok=True)
+        except OSError as error:
+            raise InputError(f"--report {places.page.parent}: {error.strerror}") from None
 
 
-def places(name: str, options: dict[str, Any]) -> tuple[Path | None, Path | None]:
-    """Where the page and the animation go; the folder of the pages is made."""
-    page = page_of(name, options["report"]) if options["report"] else None
-    gif = Path(options["gif"]) if options.get("gif") else None
+def check_beside(places: Places, options: Options) -> None:
+    """Refuse places of --json, --report and --gif whose folder does not exist, or that exist themselves."""
+    json, page, gif = places.json, places.page, places.gif
     if gif is not None and gif.suffix.lower() != ".gif":
         raise InputError(f"--gif {gif}: expected a name that ends with .gif")
-    for what, path in (("--report", page), ("--gif", gif)):
-        parent = None if path is None else path.parent.parent if what == "--report" else path.parent
-        if parent is not None and not parent.is_dir():
+    for what, path, folder in (
+        ("--json", json, json and json.parent),
+        ("--report", page, page and page.parent.parent),
+        ("--gif", gif, gif and gif.parent),
+    ):
+        if folder is not None and not folder.is_dir():
             raise InputError(f"the folder of {what} {path} does not exist")
-        if path is not None and path.exists() and not options["overwrite"]:
+    if json is not None and json.exists() and (json.suffix != ".json" or not options.overwrite):
+        raise InputError(f"--json {json} exists: choose another name or, for a .json file, add --overwrite")
+    for what, path in (("--report", page), ("--gif", gif)):
+        if path is not None and path.exists() and not options.overwrite:
             raise InputError(f"{what} {path} exists: choose another name or add --overwrite")
-    if page is not None:
-        try:
-            page.parent.mkdir(exist_ok=True)
-        except OSError as error:
-            raise InputError(f"--report {page.parent}: {error.strerror}") from None
-    return page, gif
+
+
+def check_written(places: Places, guarded: frozenset[object]) -> None:
+    """Refuse to write over what is read, to one place twice, over a folder, or where nothing may be written."""
+    taken: dict[object, str] = {}
+    for what, path in places.written().items():
+        if identity(path) in guarded:
+            raise InputError(f"{path}: {what} is a file that is read: choose another name, inputs stay untouched")
+        other = taken.setdefault(identity(path), what)
+        if other != what:
+            raise InputError(f"{path}: both {other} and {what} would be written there: choose another name")
+        parent = path.parent if path.parent.exists() or what != "--report" else path.parent.parent
+        if path.is_dir() or not os.access(parent, os.W_OK):
+            came = "a folder" if path.is_dir() else f"a file in {path.parent}, which may not be written to"
+            raise InputError(f"{path}: expected a place for {what}, got {came}: choose another")

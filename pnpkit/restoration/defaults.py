@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     from pnpkit.images.picture import Picture
 
 
-ONCE, GUIDED = "euler-fast", "euler-guided"  # denoisers: the latter where a second look gains (docs/lab-book.md)
+# The default denoiser of each task: a guided one where a second look gains (docs/lab-book.md).
+DENOISERS = {"deblur": "euler-guided", "denoise": "euler-fast", "inpaint": "euler-fast", "upscale": "euler-guided"}
 
 
 STAR = 100.0  # a star may become so many times as high as a blur has left it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,50 +11,48 @@ from torch import Tensor
 
 from pnpkit.errors import InputError
 from pnpkit.machine.memory import allowed
-from pnpkit.networks.base import Network
 from pnpkit.networks.tiles import within_memory
+from pnpkit.restoration.checks import open_tools
 from pnpkit.restoration.picture import convert, noise_level_of, open_image
 from pnpkit.restoration.result import Restoration
-from pnpkit.restoration.settings import Settings
+from pnpkit.restoration.settings import DenoisingKeywords, Settings, collect
 from pnpkit.solvers.result import Status
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 def denoise(
     image: np.ndarray | Tensor,
     noise_level: float | None = None,
-    *,
-    denoiser: str | Network = "euler",
-    strength: float | str | None = None,
-    device: str | None = None,
-    max_memory: float | None = None,
-    precision: str = "auto",
-    limits: tuple[float, float] = (0.0, 1.0),
-    linear: bool = False,
-    compression: float = 0.0,
+    **settings: Unpack[DenoisingKeywords],
 ) -> Restoration:
     """Remove noise: one application of D(., strength).
 
     Args:
-        image, noise_level, denoiser, device, max_memory, linear, compression: as those of ``deblur``.
-        strength: sigma of the denoiser, 0..1 scale; None or "auto" is the noise level.
-        precision: auto, float32 or float64; not bfloat16, for no later step would make good what it rounds.
-        limits: what the picture may hold; values beyond 10 are refused unless they admit them. Nothing is cut.
+        image: as that of ``deblur``.
+        noise_level: standard deviation of the noise, 0..1 scale; None estimates it.
+        settings: see ``Settings``; ``strength`` None is the noise level, ``precision`` is auto, float32 or float64: no
+            later step would make good what bfloat16 rounds.
 
     Raises:
         InputError: anything that cannot be used, in one sentence.
+        TypeError: a keyword that is no setting of denoising.
     """
     started = time.perf_counter()
-    check_denoising(precision, strength)
-    _, network = Settings.among(locals()).tools()
-    y, back = open_image(image, device, linear, precision, limits)
-    y = convert(y, precision)
-    noise = noise_level_of(y, noise_level, compression, linear)
+    chosen = collect(denoise, {"noise_level": noise_level, **settings})
+    check_denoising(chosen)
+    _, network = open_tools(chosen)
+    strength, linear = chosen.strength, chosen.linear
+    y, back = open_image(image, chosen.device, linear, chosen.precision, chosen.limits)
+    y = convert(y, chosen.precision)
+    noise = noise_level_of(y, noise_level, chosen.compression, linear)
     given = strength is not None and not isinstance(strength, str)
     sigma = float(strength or 0) if given else min(noise, network.top)
     note = "given" if given else "the noise level"
     if not given and noise > network.top:
         note = f"the most that {network.name} has: noise will be left"
-    network = within_memory(network, y.shape, allowed(max_memory), 0, y.element_size())
+    network = within_memory(network, y.shape, allowed(chosen.max_memory), 0, y.element_size())
     with torch.no_grad():
         out = network(y, sigma)
     finite = bool(torch.isfinite(out).all())
@@ -81,9 +80,9 @@ def denoise(
     )
 
 
-def check_denoising(precision: str, strength: float | str | None) -> None:
-    """What one application of a denoiser has no use for."""
-    if precision == "bfloat16":
+def check_denoising(settings: Settings) -> None:
+    """Raise where the settings need further steps, which one application of a denoiser does not have."""
+    if settings.precision == "bfloat16":
         raise InputError("denoising is one step, and no later one makes good what bfloat16 rounds: use float32")
-    if isinstance(strength, str) and strength != "auto":
-        raise InputError(f"strength must be a number here, got '{strength}': only auto may stand for one")
+    if isinstance(settings.strength, str) and settings.strength != "auto":
+        raise InputError(f"strength must be a number here, got '{settings.strength}': only auto may stand for one")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,53 +13,39 @@ from torch import Tensor
 
 from pnpkit.errors import InputError
 from pnpkit.images.pixels import check_holes, covered
-from pnpkit.networks.base import Network
 from pnpkit.restoration.defaults import FILLING
 from pnpkit.restoration.picture import noise_level_of, opened
 from pnpkit.restoration.pipeline import restore
 from pnpkit.restoration.problem import Problem
 from pnpkit.restoration.result import Restoration
-from pnpkit.restoration.settings import Settings
-from pnpkit.solvers.result import Step
+from pnpkit.restoration.settings import SettingsKeywords, collect
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 def inpaint(
     image: np.ndarray | Tensor,
     mask: np.ndarray | Tensor,
-    *,
-    denoiser: str | Network = "euler",
-    noise_level: float | None = None,
-    strength: float | str | None = None,
-    splitting: str = "auto",
-    tau: float | None = None,
-    method: str = "anderson",
-    tol: float = 1e-4,
-    max_steps: int = 500,
-    device: str | None = None,
-    max_memory: float | None = None,
-    precision: str = "auto",
-    limits: tuple[float, float] = (0.0, 1.0),
-    callback: Callable[[Step], None] | None = None,
-    linear: bool = False,
-    compression: float = 0.0,
+    **settings: Unpack[SettingsKeywords],
 ) -> Restoration:
     """Fill holes: a fixed point of T = proj ∘ D_strength ∘ (id - tau grad 1/2 ||M x - y||^2), M = 1 where y is known.
 
     Outside of the holes the picture comes back as it was; what is inside of them, NaN for instance, is not looked at.
 
     Args:
-        image, denoiser, noise_level, splitting, tau, method, tol, max_steps, device, max_memory, precision, limits,
-            callback, linear, compression: as in ``deblur``, but ``auto`` splits forward-backward.
+        image: as that of ``deblur``.
         mask: (H, W), true or not 0 where a pixel is MISSING (as in skimage and OpenCV, not as in deepinv).
-        strength: sigma of the denoiser; None is 10/255, or more when the noise asks for it. Smoother when larger.
+        settings: see ``Settings``; ``strength`` None is 10/255, or more when the noise asks for it.
 
     Raises:
         InputError: a mask of another size, or one that leaves nothing known; and what ``deblur`` refuses.
+        TypeError: a keyword that is no setting.
     """
-    settings = Settings.among(locals())
+    chosen = collect(inpaint, settings)
     holes = open_mask(mask, image.shape[-2:] if isinstance(image, Tensor) else np.shape(image)[:2])
     image = filled(image, holes)
-    work = opened(image, settings)
+    work = opened(image, chosen)
     y = work.y
     missing = torch.from_numpy(holes).to(y.device)
     guess = nearest_known(y, missing)
@@ -75,9 +62,9 @@ def inpaint(
             return torch.where(missing.to(image.device), torch.as_tensor(inside), image)
         return np.where(holes if inside.ndim == 2 else holes[..., None], inside, image)
 
-    noise = noise_level_of(guess, noise_level, compression, linear, ~holes)
+    noise = noise_level_of(guess, chosen.noise_level, chosen.compression, chosen.linear, ~holes)
     problem = Problem(operator, guess * known, guess, picture, noise, note, least=FILLING)
-    return restore(problem, settings, work)
+    return restore(problem, chosen, work)
 
 
 def open_mask(mask: np.ndarray | Tensor, size: Sequence[int]) -> np.ndarray:

@@ -15,6 +15,7 @@ from pnpkit.images.noise import estimate_noise
 from pnpkit.images.pixels import as_float, check_scale, from_tensor, to_tensor
 from pnpkit.machine.memory import choose_device
 from pnpkit.networks.base import Network
+from pnpkit.restoration.checks import open_tools
 from pnpkit.restoration.defaults import COMPRESSED
 from pnpkit.restoration.problem import Back
 from pnpkit.restoration.settings import PRECISIONS, Settings, check_level
@@ -44,7 +45,7 @@ def opened(image: np.ndarray | Tensor, settings: Settings) -> Opened:
         InputError: anything that no picture could be restored with, before the picture is looked at.
     """
     started = time.perf_counter()
-    iteration, network = settings.tools()
+    iteration, network = open_tools(settings)
     y, back = open_image(image, settings.device, settings.linear, settings.precision, settings.limits)
     return Opened(convert(y, settings.precision), back, iteration, network, started)
 

@@ -1,109 +1,234 @@
-"""How to restore: the arguments that deblurring, inpainting and enlarging share, and what can be refused in them before
-there is a picture."""
+"""The settings of a restoration, each declared once: name, type, default, help, unit and group.
+
+The tasks take them as keywords, the command line derives its flags from them, and the docstring of ``Settings`` lists
+them. This module needs no torch: what must be checked with it is in ``restoration.checks``.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
-from numbers import Real
-from typing import Any, SupportsFloat
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-import torch
+from pnpkit.errors import InputError
+from pnpkit.restoration.defaults import DENOISERS
 
-from pnpkit.errors import InputError, UnknownName
-from pnpkit.machine.memory import allowed, choose_device
-from pnpkit.networks.base import Network
-from pnpkit.registry import load_denoiser
-from pnpkit.solvers.iterations import ITERATIONS, Iteration
-from pnpkit.solvers.result import Step
-from pnpkit.solvers.splittings import FORWARD_BACKWARD, SPLITTINGS
+if TYPE_CHECKING:
+    from pnpkit.networks.base import Network
+    from pnpkit.solvers.result import Step
+
+
+PRECISIONS = ("auto", "float32", "bfloat16", "float64")
+
+
+RULES = ("auto", "sure")
+
+
+ITERATING = ("deblur", "inpaint", "upscale")  # tasks that look for a fixed point; denoise applies the denoiser once
+
+
+@dataclass(frozen=True)
+class Option:
+    """What is said of a setting where it is declared.
+
+    Attributes:
+        help: one sentence, for the command line and for ``Settings``. iterating_help: what is added to it for the tasks
+            of ``ITERATING``. detail: what is added to it in the docstring of ``Settings``.
+        kind: how a word of the command line is read: a number of at least 0, a whole number of at least 1, a word, or
+            a switch. none: the command line has no such flag.
+        unit: of numbers, in words. words: what may stand for a number in the tasks of ``ITERATING``, beside auto, which
+            stands for None.
+        group: the heading in the help of the command line.
+        iterating: for the tasks of ``ITERATING`` alone.
+    """
+
+    help: str
+    iterating_help: str = ""
+    detail: str = ""
+    kind: Literal["number", "count", "word", "switch", "none"] = "none"
+    unit: str = ""
+    words: tuple[str, ...] = ()
+    group: str = "expert"
+    iterating: bool = False
+
+
+REQUIRED = object()  # the default of a setting that each task has a default of its own for
+
+
+def declared(default: Any, help: str, **about: Any) -> Any:
+    """A field of ``Settings``."""
+    option = {"option": Option(help, **about)}
+    return field(metadata=option) if default is REQUIRED else field(default=default, metadata=option)
+
+
+def option_of(setting: Field[Any]) -> Option:
+    """The option that a field was declared with."""
+    option = setting.metadata["option"]
+    assert isinstance(option, Option)
+    return option
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to run: the arguments that ``deblur``, ``inpaint`` and ``upscale`` share. ``deblur`` says what each is."""
+    """How to restore: keyword arguments of ``deblur``, ``inpaint``, ``upscale`` and, where it says so, ``denoise``."""
+
+    denoiser: str | Network = declared(
+        REQUIRED,
+        "A name from `pnpkit denoisers`, or deepinv:NAME, which fetches its weights.",
+        detail="Or a pnpkit network. Each task has its own default, see ``restoration.defaults.DENOISERS``. A guided "
+        "denoiser restores and then looks again, guided by what it has; unless there is no blur, or the blur was "
+        "estimated as a free form or with little confidence: what a wrong kernel leaves would pass for structure "
+        "(docs/lab-book.md). With ``dncnn`` nothing is guaranteed.",
+        kind="word",
+        group="quality",
+    )
+    noise_level: float | None = declared(
+        None,
+        "Standard deviation of the noise; auto estimates it.",
+        kind="number",
+        unit="0..1 scale",
+        group="input",
+    )
+    strength: float | str | None = declared(
+        None,
+        "Sigma of the denoiser; auto follows the noise",
+        iterating_help=", sure is chosen for this picture by its unbiased risk",
+        detail="By the rules of ``restoration.plan.strength_for`` and ``restoration.sure.by_sure``; the latter takes "
+        "two to four times as long.",
+        kind="number",
+        unit="0..1 scale",
+        words=("sure",),
+        group="quality",
+    )
+    splitting: str = declared(
+        "auto",
+        "continuation, half-quadratic or forward-backward; auto: the first for a blur, else the last.",
+        detail="How T meets the data: by prox_{tau f} at a small and a large penalty in turn, at one penalty, or by "
+        "id - tau grad f. ``auto`` takes what restores best (docs/lab-book.md), but forward-backward for fista.",
+        kind="word",
+        iterating=True,
+    )
+    tau: float | None = declared(
+        None,
+        "Step or penalty, > 0; forward-backward splitting needs it in (0, 2/L); auto follows the noise.",
+        detail="By the rule of ``restoration.plan.step_for``.",
+        kind="number",
+        iterating=True,
+    )
+    method: str = declared(
+        "anderson",
+        "The iteration: anderson (accelerated, with its proof kept), picard, km, halpern or fista.",
+        detail="See ``solvers.iterations``. ``fista`` with ``ridge`` minimises f + R / tau, see "
+        "``restoration.plan.penalised_ridge``.",
+        kind="word",
+        iterating=True,
+    )
+    tol: float = declared(
+        1e-4,
+        "Relative residual to stop at.",
+        detail="Stop when ||x - T x|| <= tol ||x||, for a tau below 1/L when it is <= tol tau L ||x||.",
+        kind="number",
+        group="quality",
+        iterating=True,
+    )
+    max_steps: int = declared(
+        500, "Evaluations of the map after which to stop.", kind="count", group="quality", iterating=True
+    )
+    device: str | None = declared(
+        None,
+        "auto, cpu or cuda; auto: the GPU when there is one.",
+        kind="word",
+    )
+    max_memory: float | None = declared(
+        None,
+        "What the run may take; auto: half of the machine's. The network works on tiles when needed.",
+        kind="number",
+        unit="GiB",
+    )
+    precision: str = declared(
+        "auto",
+        "auto, float32, float64",
+        iterating_help=", or bfloat16: early steps in that, then float32",
+        detail="Of the last steps alone certificate and last residual speak. auto keeps the picture's type and, where "
+        "steps are iterated, probes whether bfloat16 pays here.",
+        kind="word",
+    )
+    limits: tuple[float, float] = declared(
+        (0.0, 1.0),
+        "The box that the estimate is kept in; its projection is part of T.",
+        detail="Values beyond 10 are refused unless it admits them: stars a hundred times as bright as what counts as "
+        "1, for instance. ``denoise`` cuts nothing.",
+        unit="0..1 scale",
+    )
+    callback: Callable[[Step], None] | None = declared(
+        None, "Called with a ``Step`` after every evaluation.", iterating=True
+    )
+    linear: bool = declared(
+        False,
+        "Work in linear light (sRGB curve); levels are then of light.",
+        detail="The curve is undone before and applied after: blur and noise happen in light, files hold about its "
+        "1/2.4th power. Noise level, strength, limits and the callback's iterates are of linear light.",
+        kind="switch",
+        group="input",
+    )
+    compression: float = declared(
+        0.0,
+        "Root mean square error that lossy compression left, as ``images.files.read`` tells it of a JPEG.",
+        detail="The estimated noise level is at least 1.5 times that: compression hides noise behind its own error.",
+        unit="0..1 scale",
+    )
+
+
+class DenoisingKeywords(TypedDict, total=False):
+    """The keywords of ``denoise``, for type checkers: the fields of ``Settings`` that need no iteration.
+
+    Its noise level is an argument of its own, which may stand second.
+    """
 
     denoiser: str | Network
-    noise_level: float | None = None
-    strength: float | str | None = None
-    splitting: str = "auto"
-    tau: float | None = None
-    method: str = "anderson"
-    tol: float = 1e-4
-    max_steps: int = 500
-    device: str | None = None
-    max_memory: float | None = None
-    precision: str = "auto"
-    limits: tuple[float, float] = (0.0, 1.0)
-    callback: Callable[[Step], None] | None = None
-    linear: bool = False
-    compression: float = 0.0
-
-    @classmethod
-    def among(cls, arguments: dict[str, Any]) -> Settings:
-        """Those of a function's arguments, ``locals()`` at its beginning, that are settings."""
-        return cls(**{field.name: arguments[field.name] for field in fields(cls) if field.name in arguments})
-
-    def tools(self) -> tuple[Iteration, Network]:
-        """The iteration and the denoiser, on the device.
-
-        Raises:
-            InputError: whatever no picture could be restored with.
-        """
-        if not isinstance(self.method, str) or self.method not in ITERATIONS:
-            raise UnknownName("method", self.method, ITERATIONS)
-        iteration: Iteration = ITERATIONS[self.method]()
-        network = open_denoiser(self.denoiser, choose_device(self.device))
-        check_splitting(self)
-        if self.precision not in PRECISIONS:
-            raise UnknownName("precision", self.precision, PRECISIONS)
-        if self.precision == "bfloat16" and not network.convolutional:
-            raise InputError(f"bfloat16 makes convolutions cheaper, and {network.name} has none: use float32")
-        if self.method == "fista" and self.precision == "bfloat16":
-            raise InputError(
-                "fista has no proof from any start, so no rough first steps: float32 or float64, not bfloat16"
-            )
-        if isinstance(self.strength, str) and self.strength not in RULES:
-            raise UnknownName("rule for the strength", self.strength, RULES)
-        if self.strength is not None and not isinstance(self.strength, str):
-            check_level("strength", self.strength, network.top)
-        if self.noise_level is not None:
-            check_level("noise level", self.noise_level)
-        allowed(self.max_memory)
-        check_run(self)
-        return iteration, network
+    strength: float | str | None
+    device: str | None
+    max_memory: float | None
+    precision: str
+    limits: tuple[float, float]
+    linear: bool
+    compression: float
 
 
-def check_splitting(settings: Settings) -> None:
-    """A splitting that there is and that goes with the method, and a tau that could be one."""
-    known = ("auto", *SPLITTINGS)
-    if settings.splitting not in known:
-        raise UnknownName("splitting", settings.splitting, known)
-    if settings.method == "fista" and settings.splitting not in ("auto", FORWARD_BACKWARD):
-        raise InputError("fista accelerates forward-backward splitting: choose that one, or another method")
-    if settings.tau is not None and not (isinstance(settings.tau, Real) and 0 < settings.tau < math.inf):
-        raise InputError(f"tau must be a positive number, got {settings.tau!r}")
+class SettingsKeywords(DenoisingKeywords, total=False):
+    """The keywords of ``deblur``, ``inpaint`` and ``upscale``, for type checkers: the fields of ``Settings``."""
+
+    noise_level: float | None
+    splitting: str
+    tau: float | None
+    method: str
+    tol: float
+    max_steps: int
+    callback: Callable[[Step], None] | None
 
 
-def check_run(settings: Settings) -> None:
-    """A tolerance, a number of steps and a box that are some."""
-    limits: tuple[Any, ...] = tuple(settings.limits) if isinstance(settings.limits, Iterable) else ()
-    limits = limits if len(limits) == 2 else ("", "")
-    for number in (settings.tol, settings.max_steps, *limits):
-        if isinstance(number, (str, bool)) or not isinstance(number, SupportsFloat):
-            came = f"{settings.tol!r}, {settings.max_steps!r}, {settings.limits!r}"
-            raise InputError(f"tol, max_steps and two limits must be numbers, got {came}")
-    if settings.callback is not None and not callable(settings.callback):
-        raise InputError(f"a callback is a function of a Step, got {settings.callback!r}")
+def settings_of(task: str) -> list[Field[Any]]:
+    """The fields of ``Settings`` that a task takes."""
+    return [entry for entry in fields(Settings) if task in ITERATING or not option_of(entry).iterating]
 
 
-def open_denoiser(denoiser: str | Network, device: torch.device) -> Network:
-    if isinstance(denoiser, str):
-        return load_denoiser(denoiser, device=str(device))
-    if isinstance(denoiser, Network):
-        return denoiser.to(device)
-    raise InputError(f"a denoiser is a name or a pnpkit network, got {type(denoiser).__name__}: see plug_and_play")
+def collect(task: Callable[..., Any], given: Mapping[str, Any]) -> Settings:
+    """The settings of a call ``task(..., **given)``.
+
+    Raises:
+        TypeError: a keyword that is no setting of the task; the message holds the nearest name.
+    """
+    name = task.__name__
+    known = [entry.name for entry in settings_of(name)]
+    for word in given:
+        if word not in known:
+            own = [p.name for p in inspect.signature(task).parameters.values() if p.kind is not p.VAR_KEYWORD]
+            near = difflib.get_close_matches(word, own + known, n=1)
+            hint = f": did you mean '{near[0]}'?" if near else ""
+            raise TypeError(f"{name}() got an unexpected keyword argument '{word}'{hint} (see pnpkit.Settings)")
+    return Settings(**{"denoiser": DENOISERS[name], **given})
 
 
 def check_level(what: str, value: float | str, top: float = 1.0) -> float:
@@ -119,7 +244,18 @@ def check_level(what: str, value: float | str, top: float = 1.0) -> float:
     return level
 
 
-PRECISIONS = ("auto", "float32", "bfloat16", "float64")
+def listed() -> str:
+    """Every setting with its default, unit and help: the list in the docstring of ``Settings``."""
+    lines = []
+    for entry in fields(Settings):
+        about = option_of(entry)
+        unit = f" [{about.unit}]" if about.unit else ""
+        only = "" if about.iterating else " Also of ``denoise``."
+        text = f"{about.help}{about.iterating_help}"
+        text += ("" if text.endswith(".") else ".") + f" {about.detail}" * bool(about.detail)
+        default = "" if entry.name == "denoiser" else f" = {entry.default!r}"
+        lines.append(f"    {entry.name}{default}{unit}: {text}{only}")
+    return "\n".join(lines)
 
 
-RULES = ("auto", "sure")
+Settings.__doc__ = f"{Settings.__doc__}\n\nAttributes:\n{listed()}\n"

@@ -1,0 +1,83 @@
+"""What can be refused in the settings of a restoration before there is a picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from numbers import Real
+from typing import Any, SupportsFloat
+
+import torch
+
+from pnpkit.errors import InputError, UnknownName
+from pnpkit.machine.memory import allowed, choose_device
+from pnpkit.networks.base import Network
+from pnpkit.registry import load_denoiser
+from pnpkit.restoration.settings import PRECISIONS, RULES, Settings, check_level
+from pnpkit.solvers.iterations import ITERATIONS, Iteration
+from pnpkit.solvers.splittings import FORWARD_BACKWARD, SPLITTINGS
+
+
+def open_tools(settings: Settings) -> tuple[Iteration, Network]:
+    """The iteration and the denoiser of the settings, the latter on the device.
+
+    Raises:
+        InputError: settings that no picture could be restored with.
+    """
+    if not isinstance(settings.method, str) or settings.method not in ITERATIONS:
+        raise UnknownName("method", settings.method, ITERATIONS)
+    iteration: Iteration = ITERATIONS[settings.method]()
+    network = open_denoiser(settings.denoiser, choose_device(settings.device))
+    check_splitting(settings)
+    check_precision(settings, network)
+    if isinstance(settings.strength, str) and settings.strength not in RULES:
+        raise UnknownName("rule for the strength", settings.strength, RULES)
+    if settings.strength is not None and not isinstance(settings.strength, str):
+        check_level("strength", settings.strength, network.top)
+    if settings.noise_level is not None:
+        check_level("noise level", settings.noise_level)
+    allowed(settings.max_memory)
+    check_run(settings)
+    return iteration, network
+
+
+def open_denoiser(denoiser: str | Network, device: torch.device) -> Network:
+    """The denoiser of that name, or the network itself, on the device."""
+    if isinstance(denoiser, str):
+        return load_denoiser(denoiser, device=str(device))
+    if isinstance(denoiser, Network):
+        return denoiser.to(device)
+    raise InputError(f"a denoiser is a name or a pnpkit network, got {type(denoiser).__name__}: see plug_and_play")
+
+
+def check_precision(settings: Settings, network: Network) -> None:
+    """Raise unless ``precision`` is one of PRECISIONS and goes with the method and the network."""
+    if settings.precision not in PRECISIONS:
+        raise UnknownName("precision", settings.precision, PRECISIONS)
+    if settings.precision == "bfloat16" and not network.convolutional:
+        raise InputError(f"bfloat16 makes convolutions cheaper, and {network.name} has none: use float32")
+    if settings.method == "fista" and settings.precision == "bfloat16":
+        raise InputError("fista has no proof from any start, so no rough first steps: float32 or float64, not bfloat16")
+
+
+def check_splitting(settings: Settings) -> None:
+    """Raise unless ``splitting`` is known and goes with the method, and ``tau`` is None or positive and finite."""
+    known = ("auto", *SPLITTINGS)
+    if settings.splitting not in known:
+        raise UnknownName("splitting", settings.splitting, known)
+    if settings.method == "fista" and settings.splitting not in ("auto", FORWARD_BACKWARD):
+        raise InputError("fista accelerates forward-backward splitting: choose that one, or another method")
+    if settings.tau is not None and not (isinstance(settings.tau, Real) and 0 < settings.tau < math.inf):
+        raise InputError(f"tau must be a positive number, got {settings.tau!r}")
+
+
+def check_run(settings: Settings) -> None:
+    """Raise unless ``tol``, ``max_steps`` and ``limits`` are numbers, and ``callback`` can be called."""
+    limits: tuple[Any, ...] = tuple(settings.limits) if isinstance(settings.limits, Iterable) else ()
+    limits = limits if len(limits) == 2 else ("", "")
+    for number in (settings.tol, settings.max_steps, *limits):
+        if isinstance(number, (str, bool)) or not isinstance(number, SupportsFloat):
+            came = f"{settings.tol!r}, {settings.max_steps!r}, {settings.limits!r}"
+            raise InputError(f"tol, max_steps and two limits must be numbers, got {came}")
+    if settings.callback is not None and not callable(settings.callback):
+        raise InputError(f"a callback is a function of a Step, got {settings.callback!r}")
