@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
+<<<<<<< HEAD
 import resource
+=======
+>>>>>>> 93604c4 (Messages below the command line name arguments; the commands translate them to flags in one place, and print no control characters)
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -83,6 +86,16 @@ def test_files_stay_readable(path: Path) -> None:
     assert len(text.splitlines()) <= 420
     assert text.startswith(('"""', 'r"""')), "a module begins with what it is for"
     assert "print(" not in text, "only the command line prints, through click"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_below_the_command_line_messages_name_arguments(path: Path) -> None:
+    """`max_steps`, never --max-steps: who calls the library has no flags."""
+    if room(path) in ("command", "__main__"):
+        return
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            assert not re.search(r"(^|[^-])--[a-z]", node.value), node.value
 
 
 def test_every_public_name_exists_and_has_a_docstring() -> None:

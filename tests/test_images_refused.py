@@ -268,7 +268,7 @@ def test_check_output(tmp_path: Path) -> None:
     (tmp_path / "d.png").mkdir()
     refused(tmp_path / "d.png", "folder", action=check(tmp_path / "d.png", True))
     target.touch()
-    refused(target, "--overwrite", action=check(target))
+    refused(target, "`overwrite`", action=check(target))
     check(target, True)()
 
     refused(source, "is the input", action=check(source, True))

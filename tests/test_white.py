@@ -76,9 +76,9 @@ def test_only_pictures_with_most_of_the_scale_unused_hear_of_it(tmp_path: Path) 
     usual = np.random.default_rng(0).uniform(100, 900, (SIDE, SIDE))
     for values, heard in ((noisy.astype(np.float32), True), (usual.astype(np.float32), False), (usual / 1e3, False)):
         tifffile.imwrite(tmp_path / "a.tif", values)
-        assert ("--white" in " ".join(files.read(tmp_path / "a.tif").notes)) == heard
+        assert ("`white`" in " ".join(files.read(tmp_path / "a.tif").notes)) == heard
     tifffile.imwrite(tmp_path / "a.tif", noisy.astype(np.float32))
-    assert "--white" not in " ".join(files.read(tmp_path / "a.tif", white=800).notes), "it was given"
+    assert "`white`" not in " ".join(files.read(tmp_path / "a.tif", white=800).notes), "it was given"
     noisy[noisy < 1000] = 0
     tifffile.imwrite(tmp_path / "a.tif", noisy.astype(np.uint16))
     assert files.read(tmp_path / "a.tif").notes == (), "nothing that is faint: no white would serve it"

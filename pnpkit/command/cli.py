@@ -144,8 +144,9 @@ def estimate_kernel(image: str, noise_level: float | None, linear: bool, white: 
     target = kernel_place(image, options.out, options.overwrite)
     picture = files.read(Path(image), white=white)
     tasks.check_light(picture, linear)
-    about = {"compression": picture.compression, "limits": limits_of(picture), "linear": linear}
-    estimate = blur_kernel.estimate_kernel(picture.pixels, noise_level, **about)
+    estimate = blur_kernel.estimate_kernel(
+        picture.pixels, noise_level, compression=picture.compression, limits=limits_of(picture), linear=linear
+    )
     kernels.save(target, estimate.kernel, (estimate.spec, estimate.confidence))
     if not options.quiet:
         say(f"{image} -> {target}: {blur_kernel.describe(estimate)}")

@@ -9,16 +9,16 @@ import click
 
 from pnpkit.errors import PnpError, one_line
 
-_ARGUMENT = re.compile(r"`([a-z_]+)(?:=\"?([\w.:-]+)\"?)?`")
+_ARGUMENT = re.compile(r"`([a-z_]+)(?:=([\w.:-]+))?`")
 
 
 def in_flags(text: str) -> str:
-    """A message of the library in the words of the command line: `max_steps` is --max-steps, `device="cpu"` is
-    --device cpu, `overwrite=True` is --overwrite. Words that are not marked so stay as they are."""
+    """A message of the library in the words of the command line: `max_steps` is --max-steps, `device=cpu` is
+    --device cpu. Words that are not marked so stay as they are."""
 
     def flag(found: re.Match[str]) -> str:
         name, value = found.groups()
-        return f"--{name.replace('_', '-')}" + (f" {value}" if value not in (None, "True") else "")
+        return f"--{name.replace('_', '-')}" + (f" {value}" if value else "")
 
     return _ARGUMENT.sub(flag, text)
 

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from pnpkit import __version__
+from pnpkit.command.messages import in_flags
 from pnpkit.images import srgb
 from pnpkit.machine.files import replacing, write_whole
 
@@ -80,7 +81,7 @@ def page(
         "steps": f"{run.steps} in {run.seconds:.1f} s",
         "PSNR": " → ".join(f"{scores[key]:.2f}" for key in ("psnr_input", "psnr") if key in scores) + " dB",
         "noise level": f"{run.noise_level:.4f} of 1 ({255 * run.noise_level:.2f} of 255)",
-        "strength": f"{run.strength:.4f} ({run.strength_note})",
+        "strength": f"{run.strength:.4f} ({in_flags(run.strength_note)})",
         "light": "linear: noise level and strength are of it" if run.linear else "",
         "splitting": run.step_note,
     }
@@ -90,7 +91,7 @@ def page(
     picture = ""
     if run.kernel is not None and run.kernel.size > 1:
         picture = f'<img class="kernel" alt="kernel" src="{_uri(run.kernel / run.kernel.max())}">'
-    about = f"<h2>Blur</h2><p>{html.escape(run.kernel_note)}</p>{picture}" if run.kernel_note else ""
+    about = f"<h2>Blur</h2><p>{html.escape(in_flags(run.kernel_note))}</p>{picture}" if run.kernel_note else ""
     options = {key.replace("_", " "): value for key, value in settings.items() if value is not None}
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pnpkit import __version__
+from pnpkit.command.messages import in_flags
 
 if TYPE_CHECKING:
     from pnpkit.images.picture import Picture
@@ -55,9 +56,9 @@ def fields(run: Restoration, scores: dict[str, float]) -> dict[str, Any]:
         "L": run.L,
         "noise_level": run.noise_level,
         "strength": run.strength,
-        "strength_rule": run.strength_note,
+        "strength_rule": in_flags(run.strength_note),
         "linear": run.linear,
-        "kernel": run.kernel_note or None,
+        "kernel": in_flags(run.kernel_note) or None,
         "guarantee": run.guarantee,
         "certificate": run.certificate.to_json(),
         **dict(zip(scores, finite(scores.values()), strict=True)),

@@ -101,7 +101,7 @@ def check_output(path: str | os.PathLike[str], inputs: Iterable[str | os.PathLik
         if linked or os.path.realpath(path) == os.path.realpath(source):
             raise InputError(f"{path}: the output is the input {source}: choose another name, inputs stay untouched")
     if os.path.exists(path) and not overwrite:
-        raise InputError(f"{path}: the output exists already: choose another name or add --overwrite")
+        raise InputError(f"{path}: the output exists already: choose another name or set `overwrite`")
 
 
 def check_fits(path: str | os.PathLike[str], picture: Picture) -> None:

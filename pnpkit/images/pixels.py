@@ -100,7 +100,7 @@ def scale_of(where: str, values: np.ndarray, white: float | None) -> tuple[float
     usual = float(np.quantile(values.reshape(-1)[:: max(1, values.size // LOOKED_AT)], USUAL))
     if white is None and dtype != np.uint8 and 0 < usual - low < FAINT * span:
         few = f"{100 * USUAL:g} % of the values are in the lowest {100 * FAINT:g} % of the range, below {usual:.6g}"
-        sentences.append(f"{few}: a white near that (--white) gives them all of the scale")
+        sentences.append(f"{few}: a white near that (`white`) gives them all of the scale")
     return low, high, "; ".join(sentences)
 
 

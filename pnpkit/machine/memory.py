@@ -19,7 +19,7 @@ def choose_device(name: str | None) -> torch.device:
     if name not in ("cpu", "cuda"):
         raise UnknownName("device", str(name), ("auto", "cpu", "cuda"))
     if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("device 'cuda' was asked for, but torch sees no GPU: use --device cpu")
+        raise InputError("device 'cuda' was asked for, but torch sees no GPU: use `device=cpu`")
     return torch.device(name)
 
 

@@ -65,9 +65,9 @@ def describe(estimate: KernelEstimate, source: str = "the picture") -> str:
     form = f"a free form ({size})" if estimate.spec == "free-form" else estimate.spec
     note = f"ESTIMATED from {source} as {form} (confidence {estimate.confidence:.2f}), not measured"
     if estimate.spec == "sharp" and len(estimate.candidates) == 1:
-        return note + "; it is too small or too flat to tell a blur, so only noise is removed: give --kernel"
+        return note + "; it is too small or too flat to tell a blur, so only noise is removed: give `kernel`"
     if estimate.spec == "sharp":
         return note + "; no blur explains the picture better than none, so only noise is removed"
     if estimate.confidence < DOUBTFUL:
-        note += "; that is doubtful: give --kernel if you know the blur"
+        note += "; that is doubtful: give `kernel` if you know the blur"
     return note

@@ -154,11 +154,11 @@ def plan_for(problem: Problem, settings: Settings, network: Network, fidelity: L
     tau = step_for(splitting, level, network, fidelity) if settings.tau is None else float(settings.tau)
     rule = wanted(level, tau, network, splitting)
     least = max(problem.least, SMALLEST_STRENGTH)
-    note = f"--strength auto follows {cause}"
+    note = f"auto: it follows {cause}"
     if rule < least:
-        note = f"--strength auto: the least that there must be, {cause} asks for less"
+        note = f"auto: the least that there must be, {cause} asks for less"
     if rule > network.top:
-        note = f"--strength auto: the most that {network.name} has, {cause} asks for {rule:.4f}"
+        note = f"auto: the most that {network.name} has, {cause} asks for {rule:.4f}"
     return Plan(splitting, tau, min(max(rule, least), network.top), level, note)
 
 
@@ -178,5 +178,5 @@ def with_strength(
     how = SURE[plan.splitting]
     found = by_sure(fidelity, map_at, start, problem.noise_level, plan.strength, top, how)
     times = found.strength / plan.strength
-    words = f"--strength sure: {times:.2f} times auto, after {found.evaluations} evaluations"
+    words = f"sure: {times:.2f} times auto, after {found.evaluations} evaluations"
     return replace(plan, strength=max(problem.least, found.strength), note=words), found.start

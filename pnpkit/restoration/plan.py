@@ -60,7 +60,7 @@ def fit(
         if lighter is not None:
             return fit(lighter, network, shape, memory, itemsize)
         if iteration.copies > 1:
-            raise InputError(f"{error}; --method picard needs the least") from None
+            raise InputError(f"{error}; `method=picard` needs the least") from None
         raise
 
 

@@ -97,7 +97,7 @@ def cifar10(path: Path) -> Splits:
 
 
 def synthetic(count: int = 600, shape: tuple[int, int, int] = (1, 8, 8), classes: int = 4, seed: int = 0) -> Splits:
-    """Noisy copies of one random pattern per class: what ``--fast`` and the tests learn. Half of ``count`` is test."""
+    """Noisy copies of one random pattern per class: for tests and quick runs. Half of ``count`` is test."""
     generator = torch.Generator().manual_seed(seed)
     patterns = torch.randint(0, 2, (classes, *shape), generator=generator) * 120 + 60
     labels = torch.randint(0, classes, (count,), generator=generator)
