@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-<<<<<<< HEAD
 import resource
-=======
->>>>>>> 93604c4 (Messages below the command line name arguments; the commands translate them to flags in one place, and print no control characters)
 import subprocess
 import sys
 from graphlib import TopologicalSorter
