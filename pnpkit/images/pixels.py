@@ -14,12 +14,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-FLOAT_LIMIT = 10.0  # noise takes floats a little outside 0..1; an array beyond this is on another scale
-
-
-USUAL, FAINT, LOOKED_AT = 0.98, 0.1, 1_000_000  # share of the values, of the range; so many values are looked at
-
-
 FARTHEST = 1e6  # between the largest value and a white that is given
 
 
@@ -43,15 +37,12 @@ def from_tensor(tensor: Tensor) -> np.ndarray:
     return planes[0].copy() if len(planes) == 1 else np.moveaxis(planes, 0, -1).copy()
 
 
-def as_float(
-    image: np.ndarray, limits: tuple[float, float] = (0.0, 1.0)
-) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
-    """An image in memory -> pixels on the 0..1 scale, and restore: pixels -> an array of the image's own type.
+def as_float(image: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+    """An image in memory -> floats, and restore: floats -> an array of the image's own type.
 
-    image: (H, W) or (H, W, 3), uint8, uint16 or float on the 0..1 scale (kept as it is, noise may leave the range).
-    pixels: float64 for float64, else float32; a copy. restore clips and rounds for integer types only.
-    Raises InputError for another shape or type, NaN or inf, and floats that are plainly on another scale, unless
-    ``limits``, between which they are known to be, say that they may go so far.
+    image: (H, W) or (H, W, 3); uint8 and uint16 become fractions of the largest that the type holds, floats stay as
+    they are. The floats are float64 for float64, else float32; a copy. restore clips and rounds for integer types only.
+    Raises InputError for another shape or type, and for NaN or inf.
     """
     dtype = image.dtype
     if isinstance(image, np.ma.MaskedArray) and bool(np.ma.getmaskarray(image).any()):
@@ -61,18 +52,9 @@ def as_float(
     if dtype.name not in TYPES:
         raise InputError(f"expected an image of {', '.join(TYPES)}, got {dtype}: convert it")
     check_pixels("", image)
-    least, most = float(image.min()), float(image.max())
-    if dtype.kind == "f":
-        check_scale("floats", least, most, limits)
     high = 1.0 if dtype.kind == "f" else float(np.iinfo(dtype).max)
     pixels = image.astype(np.float64 if dtype == np.float64 else np.float32) / high
     return pixels, lambda restored: quantised(restored, dtype, 0.0, high)
-
-
-def check_scale(what: str, least: float, most: float, limits: tuple[float, float]) -> None:
-    """Refuse values that were hardly meant for the 0..1 scale, unless ``limits`` admit them."""
-    if most > max(FLOAT_LIMIT, limits[1]) or least < min(-FLOAT_LIMIT, limits[0]):
-        raise InputError(f"expected {what} on the 0..1 scale, got {least:.6g}..{most:.6g}: divide, e.g. by 255")
 
 
 def scale_of(where: str, values: np.ndarray, white: float | None) -> tuple[float, float, str]:
@@ -97,10 +79,6 @@ def scale_of(where: str, values: np.ndarray, white: float | None) -> tuple[float
         beyond = f" and the brightest, {most:.6g}, as {(most - low) / span:.3g}" if most > high else ""
         taken = f"values from {low:.6g} to {high:.6g} are taken as 0 to 1{beyond}"
         sentences.append(f"{taken}: noise and strength are in these units")
-    usual = float(np.quantile(values.reshape(-1)[:: max(1, values.size // LOOKED_AT)], USUAL))
-    if white is None and dtype != np.uint8 and 0 < usual - low < FAINT * span:
-        few = f"{100 * USUAL:g} % of the values are in the lowest {100 * FAINT:g} % of the range, below {usual:.6g}"
-        sentences.append(f"{few}: a white near that (`white`) gives them all of the scale")
     return low, high, "; ".join(sentences)
 
 

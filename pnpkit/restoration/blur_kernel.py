@@ -10,9 +10,10 @@ from torch import Tensor
 from pnpkit import kernels
 from pnpkit.blind import choose
 from pnpkit.blind.parametric import KernelEstimate
-from pnpkit.images import pixels, srgb
+from pnpkit.images import pixels
 from pnpkit.restoration.defaults import DOUBTFUL
-from pnpkit.restoration.picture import noise_level_of
+from pnpkit.restoration.picture import opened
+from pnpkit.restoration.settings import Settings
 
 
 def open_kernel(
@@ -45,13 +46,13 @@ def estimate_kernel(
     noise_level: float | None = None,
     *,
     compression: float = 0.0,
-    limits: tuple[float, float] = (0.0, 1.0),
+    limits: tuple[float, float] | None = None,
     linear: bool = False,
 ) -> KernelEstimate:
     """The blur of a picture, as ``deblur`` with ``kernel="auto"`` would take it. Arguments as there, but an array."""
-    y = pixels.to_tensor(pixels.as_float(np.asanyarray(image), limits)[0])
-    y = srgb.decode(y) if linear else y
-    return choose.estimate_kernel(pixels.from_tensor(y.double()), noise_level_of(y, noise_level, compression, linear))
+    settings = Settings("identity", noise_level=noise_level, compression=compression, limits=limits, linear=linear)
+    work = opened(image, settings)
+    return choose.estimate_kernel(pixels.from_tensor(work.y[:1].cpu().double()), work.noise)
 
 
 def trustworthy(estimate: KernelEstimate) -> bool:

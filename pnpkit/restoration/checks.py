@@ -33,9 +33,9 @@ def open_tools(settings: Settings) -> tuple[Iteration, Network]:
     if isinstance(settings.strength, str) and settings.strength not in RULES:
         raise UnknownName("rule for the strength", settings.strength, RULES)
     if settings.strength is not None and not isinstance(settings.strength, str):
-        check_level("strength", settings.strength, network.top)
+        check_level("strength", settings.strength, math.inf)
     if settings.noise_level is not None:
-        check_level("noise level", settings.noise_level)
+        check_level("noise level", settings.noise_level, math.inf)
     allowed(settings.max_memory)
     check_run(settings)
     return iteration, network
@@ -73,7 +73,8 @@ def check_splitting(settings: Settings) -> None:
 
 def check_run(settings: Settings) -> None:
     """Raise unless ``tol``, ``max_steps`` and ``limits`` are numbers, and ``callback`` can be called."""
-    limits: tuple[Any, ...] = tuple(settings.limits) if isinstance(settings.limits, Iterable) else ()
+    box: object = (0.0, 1.0) if settings.limits is None else settings.limits
+    limits: tuple[Any, ...] = tuple(box) if isinstance(box, Iterable) else ()
     limits = limits if len(limits) == 2 else ("", "")
     for number in (settings.tol, settings.max_steps, *limits):
         if isinstance(number, (str, bool)) or not isinstance(number, SupportsFloat):

@@ -15,9 +15,10 @@ from pnpkit import kernels
 from pnpkit.blind import latent
 from pnpkit.errors import UnknownName
 from pnpkit.operators.blur import BOUNDARIES, blur
+from pnpkit.restoration.batches import one_by_one
 from pnpkit.restoration.blur_kernel import open_kernel, trustworthy
 from pnpkit.restoration.defaults import FREE_FORM_ERROR, FREE_FORM_STRENGTH, KERNEL_ERROR
-from pnpkit.restoration.picture import noise_level_of, opened
+from pnpkit.restoration.picture import opened
 from pnpkit.restoration.pipeline import restore
 from pnpkit.restoration.problem import Problem
 from pnpkit.restoration.result import Restoration
@@ -33,6 +34,7 @@ ROUGH = 2e-3  # least weight of the sparse gradients in the first guess
 LARGEST_GUESS = 4_000_000  # pixels: above, the first guess would take longer than it saves
 
 
+@one_by_one
 def deblur(
     image: np.ndarray | Tensor,
     kernel: str | os.PathLike[str] | np.ndarray | Tensor = "auto",
@@ -57,7 +59,7 @@ def deblur(
     work = opened(image, chosen)
     check_boundary(boundary)
     y = work.y
-    noise = noise_level_of(y, chosen.noise_level, chosen.compression, chosen.linear)
+    noise = work.noise
     weights, note, estimate = open_kernel(kernel, y, noise)
     free = estimate is not None and estimate.spec == "free-form"
     trusted = estimate is None or trustworthy(estimate)
@@ -81,7 +83,7 @@ def deblur(
         least=FREE_FORM_STRENGTH if free else 0.0,
         looks=2 if blurred and trusted else 1,
     )
-    return restore(problem, chosen, work)
+    return restore(problem, work)
 
 
 def check_blur(kernel: str, boundary: str) -> None:

@@ -23,7 +23,11 @@ def limits_of(picture: Picture) -> tuple[float, float]:
     if picture.dtype.kind == "u":
         return (0.0, float(np.iinfo(picture.dtype).max) / picture.high)
     brightest = float(picture.pixels.max())
-    return (-1.0, 2.0 if brightest <= 1 else STAR * brightest)
+    darkest = -picture.low / (picture.high - picture.low or 1.0) if picture.low >= 0 else -1.0  # no negative light
+    return (darkest, 2.0 if brightest <= 1 else STAR * brightest)
+
+
+NOISIEST = 40 / 255  # noise above this share of a picture's span stretches the span: the denoisers know up to 50 / 255
 
 
 # Least strengths: without noise the data ask for none, and what is missing would stay as it was guessed.

@@ -12,8 +12,8 @@ from torch import Tensor
 from pnpkit.errors import InputError
 from pnpkit.machine.memory import allowed
 from pnpkit.networks.tiles import within_memory
-from pnpkit.restoration.checks import open_tools
-from pnpkit.restoration.picture import convert, noise_level_of, open_image
+from pnpkit.restoration.batches import one_by_one
+from pnpkit.restoration.picture import opened
 from pnpkit.restoration.result import Restoration
 from pnpkit.restoration.settings import DenoisingKeywords, Settings, collect
 from pnpkit.solvers.result import Status
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
+@one_by_one
 def denoise(
     image: np.ndarray | Tensor,
     noise_level: float | None = None,
@@ -39,14 +40,11 @@ def denoise(
         InputError: anything that cannot be used, in one sentence.
         TypeError: a keyword that is no setting of denoising.
     """
-    started = time.perf_counter()
     chosen = collect(denoise, {"noise_level": noise_level, **settings})
     check_denoising(chosen)
-    _, network = open_tools(chosen)
-    strength, linear = chosen.strength, chosen.linear
-    y, back = open_image(image, chosen.device, linear, chosen.precision, chosen.limits)
-    y = convert(y, chosen.precision)
-    noise = noise_level_of(y, noise_level, chosen.compression, linear)
+    work = opened(image, chosen)
+    y, network, noise = work.y, work.network, work.noise
+    strength, linear, span = work.settings.strength, chosen.linear, work.scale.span
     given = strength is not None and not isinstance(strength, str)
     sigma = float(strength or 0) if given else min(noise, network.top)
     note = "given" if given else "the noise level"
@@ -62,19 +60,19 @@ def denoise(
     if not given and noise_level is None:  # the way from the picture to its noise level is not nonexpansive
         held = f"at this strength, which was chosen by the picture, {held}"
     return Restoration(
-        image=back(out if finite else y),
+        image=work.back(out if finite else y),
         status=Status.APPLIED if finite else Status.NOT_FINITE,
         steps=1,
         residuals=(),
         certificate=certificate,
         guarantee=held if certificate.nonexpansive else f"nothing is guaranteed: {certificate.method}",
-        noise_level=noise,
-        strength=sigma,
+        noise_level=noise * span,
+        strength=sigma * span,
         kernel=None,
         kernel_note="",
         tau=None,
         L=None,
-        seconds=time.perf_counter() - started,
+        seconds=time.perf_counter() - work.started,
         linear=linear,
         strength_note=note,
     )

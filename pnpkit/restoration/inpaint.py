@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from deepinv.physics import Inpainting
-from scipy import ndimage
 from torch import Tensor
 
 from pnpkit.errors import InputError
 from pnpkit.images.pixels import check_holes, covered
+from pnpkit.restoration.batches import one_by_one
 from pnpkit.restoration.defaults import FILLING
-from pnpkit.restoration.picture import noise_level_of, opened
+from pnpkit.restoration.picture import opened
 from pnpkit.restoration.pipeline import restore
 from pnpkit.restoration.problem import Problem
 from pnpkit.restoration.result import Restoration
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
+@one_by_one
 def inpaint(
     image: np.ndarray | Tensor,
     mask: np.ndarray | Tensor,
@@ -45,10 +46,9 @@ def inpaint(
     chosen = collect(inpaint, settings)
     holes = open_mask(mask, image.shape[-2:] if isinstance(image, Tensor) else np.shape(image)[:2])
     image = filled(image, holes)
-    work = opened(image, chosen)
-    y = work.y
+    work = opened(image, chosen, holes)
+    y = guess = work.y
     missing = torch.from_numpy(holes).to(y.device)
-    guess = nearest_known(y, missing)
     known = (~missing).to(y.dtype)
     operator = Inpainting(tuple(y.shape[1:]), mask=known.expand(*y.shape[1:]), device=y.device)
     note = f"{int(missing.sum())} of {missing.numel()} pixels were missing and are filled in"
@@ -62,9 +62,8 @@ def inpaint(
             return torch.where(missing.to(image.device), torch.as_tensor(inside), image)
         return np.where(holes if inside.ndim == 2 else holes[..., None], inside, image)
 
-    noise = noise_level_of(guess, chosen.noise_level, chosen.compression, chosen.linear, ~holes)
-    problem = Problem(operator, guess * known, guess, picture, noise, note, least=FILLING)
-    return restore(problem, chosen, work)
+    problem = Problem(operator, guess * known, guess, picture, work.noise, note, least=FILLING)
+    return restore(problem, work)
 
 
 def open_mask(mask: np.ndarray | Tensor, size: Sequence[int]) -> np.ndarray:
@@ -89,13 +88,3 @@ def filled(image: np.ndarray | Tensor, holes: np.ndarray) -> np.ndarray | Tensor
         return image
     here = torch.from_numpy(holes).to(image.device).expand(image.shape)
     return image.masked_fill(here, float(image[~here].double().mean()))
-
-
-def nearest_known(y: Tensor, missing: Tensor) -> Tensor:
-    """y with each missing pixel replaced by the nearest known one."""
-    if not bool(missing.any()):
-        return y
-    rows, columns = ndimage.distance_transform_edt(
-        missing.cpu().numpy(), return_distances=False, return_indices=True
-    ).astype(np.int64)
-    return y[..., torch.from_numpy(rows).to(y.device), torch.from_numpy(columns).to(y.device)]

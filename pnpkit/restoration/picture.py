@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 from pnpkit.errors import InputError, UnknownName
 from pnpkit.images import srgb
 from pnpkit.images.noise import estimate_noise
-from pnpkit.images.pixels import as_float, check_scale, from_tensor, to_tensor
+from pnpkit.images.pixels import as_float, from_tensor, to_tensor
 from pnpkit.machine.memory import choose_device
 from pnpkit.networks.base import Network
 from pnpkit.restoration.checks import open_tools
 from pnpkit.restoration.defaults import COMPRESSED
 from pnpkit.restoration.problem import Back
+from pnpkit.restoration.scale import Scale, all_equal, scale_of
 from pnpkit.restoration.settings import PRECISIONS, Settings, check_level
 from pnpkit.solvers.iterations import Iteration
+from pnpkit.solvers.result import Step
+
+LIGHT = 2.0  # the largest value that linear light is taken of
 
 
 @dataclass(frozen=True)
@@ -27,52 +33,112 @@ class Opened:
     """A picture, and what restores it, opened and checked.
 
     Attributes:
-        y: the picture, (B, C, H, W) on the device. back: from such a tensor to the type that came.
+        y: the picture, (B, C, H, W), on the device and on the scale that it is restored on.
+        back: from such a tensor to the type, light and scale that came.
+        noise: the level of its noise, given or estimated, on that scale.
+        settings: those of the task, levels and limits on that scale.
+        scale: from the values that came (integers: fractions of the type's largest) to that scale.
         iteration, network: that run on it. started: when the work began (``time.perf_counter``).
     """
 
     y: Tensor
     back: Back
+    noise: float
+    settings: Settings
+    scale: Scale
     iteration: Iteration
     network: Network
     started: float
 
 
-def opened(image: np.ndarray | Tensor, settings: Settings) -> Opened:
-    """The picture in the type that the run computes in, with the tools of the settings.
+def opened(image: np.ndarray | Tensor, settings: Settings, holes: np.ndarray | None = None) -> Opened:
+    """The picture in the type that the run computes in and on its own scale, with the tools of the settings.
+
+    Args:
+        holes: (H, W), true where a pixel is missing; it becomes its nearest known one.
 
     Raises:
         InputError: anything that no picture could be restored with, before the picture is looked at.
     """
     started = time.perf_counter()
     iteration, network = open_tools(settings)
-    y, back = open_image(image, settings.device, settings.linear, settings.precision, settings.limits)
-    return Opened(convert(y, settings.precision), back, iteration, network, started)
+    stored, outward, working = open_image(image, settings.device, settings.linear, settings.precision)
+    if holes is not None:
+        stored = nearest_known(stored, torch.from_numpy(holes).to(stored.device))
+    grey = all_equal(stored)
+    stored = stored[:, :1] if grey else stored
+    noise, scale = scaled(stored, settings, _is_integer(image), None if holes is None else ~holes)
+    y = scale.inward(stored).to(working)
+
+    def back(z: Tensor) -> np.ndarray | Tensor:
+        x = scale.outward(z)
+        return outward(x.expand(-1, 3, -1, -1) if grey else x)
+
+    return Opened(y, back, noise / scale.span, on_scale(settings, scale, network), scale, iteration, network, started)
 
 
-def convert(y: Tensor, precision: str) -> Tensor:
-    """The picture in the type that the run computes in; ``auto`` leaves it in its own."""
-    if precision not in PRECISIONS:
-        raise UnknownName("precision", precision, PRECISIONS)
-    return y if precision == "auto" else y.to(torch.float64 if precision == "float64" else torch.float32)
+def scaled(y: Tensor, settings: Settings, integers: bool, known: np.ndarray | None = None) -> tuple[float, Scale]:
+    """The level of the noise, in the units of y, and the picture's scale."""
+    noise = noise_level_of(y, settings.noise_level, settings.compression, settings.linear, known)
+    return noise, scale_of(y, noise, settings.limits, integers)
+
+
+def on_scale(settings: Settings, scale: Scale, network: Network) -> Settings:
+    """The settings with levels, limits and the callback's iterates on the scale of the picture.
+
+    Raises:
+        InputError: a strength that the denoiser does not have.
+    """
+    strength, callback = settings.strength, settings.callback
+    if not (strength is None or isinstance(strength, str)):
+        check_level("strength", strength, network.top * scale.span)
+        strength = float(strength) / scale.span
+
+    def told(step: Step) -> None:
+        assert callback is not None
+        callback(replace(step, x=scale.outward(step.x).to(step.x.dtype)))
+
+    return replace(
+        settings,
+        noise_level=None if settings.noise_level is None else float(settings.noise_level) / scale.span,
+        strength=strength,
+        limits=scale.limits(),
+        compression=settings.compression / scale.span,
+        callback=None if callback is None else told,
+    )
+
+
+def _is_integer(image: np.ndarray | Tensor) -> bool:
+    return not isinstance(image, Tensor) and np.asanyarray(image).dtype.kind in "iu"
+
+
+def nearest_known(y: Tensor, missing: Tensor) -> Tensor:
+    """y with each missing pixel replaced by the nearest known one."""
+    if not bool(missing.any()):
+        return y
+    rows, columns = ndimage.distance_transform_edt(
+        missing.cpu().numpy(), return_distances=False, return_indices=True
+    ).astype(np.int64)
+    return y[..., torch.from_numpy(rows).to(y.device), torch.from_numpy(columns).to(y.device)]
 
 
 def open_image(
-    image: np.ndarray | Tensor,
-    device: str | None,
-    linear: bool = False,
-    precision: str = "auto",
-    limits: tuple[float, float] = (0.0, 1.0),
-) -> tuple[Tensor, Back]:
-    """The picture as a (B, C, H, W) tensor on the device, and the way back to the type (and light) that came.
+    image: np.ndarray | Tensor, device: str | None, linear: bool = False, precision: str = "auto"
+) -> tuple[Tensor, Back, torch.dtype]:
+    """The picture as a (B, C, H, W) tensor on the device, the way back to the type (and light) that came, and the type
+    to compute in.
 
-    Arrays become float32, and float64 where that is the precision: many libraries make float64 of everything.
-    Values far outside of 0..1 are refused, unless ``limits`` admit them.
+    Integers become fractions of the largest that their type holds. The run computes in float32, or in float64 where
+    that is the precision or the type of a tensor: many libraries make float64 of every array.
     """
+    if precision not in PRECISIONS:
+        raise UnknownName("precision", precision, PRECISIONS)
     if linear:
-        stored, restored = open_image(image, device, False, precision, limits)
-        return srgb.decode(stored), lambda x: restored(srgb.encode(x))
+        stored, restored, working = open_image(image, device, False, precision)
+        check_light(stored)
+        return srgb.decode(stored), lambda x: restored(srgb.encode(x)), working
     place = choose_device(device)
+    wanted = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.float32}.get(precision)
     if isinstance(image, Tensor):
         image = image.detach()
         if image.ndim != 4 or image.shape[1] not in (1, 3) or not image.is_floating_point() or image.numel() == 0:
@@ -81,11 +147,19 @@ def open_image(
             raise InputError(f"expected a tensor of float32 or float64, got {image.dtype}: convert it")
         if not bool(torch.isfinite(image).all()):
             raise InputError("the image holds NaN or infinity")
-        check_scale("a tensor", float(image.min()), float(image.max()), limits)
-        return image.to(place), lambda x: x.to(image)
-    pixels, restore = as_float(np.asanyarray(image), limits)
-    dtype = torch.float64 if precision == "float64" else torch.float32
-    return to_tensor(pixels, dtype).to(place), lambda x: restore(from_tensor(x.cpu()))
+        return image.to(place), lambda x: x.to(image), wanted or image.dtype
+    pixels, restore = as_float(np.asanyarray(image))
+    stored = to_tensor(pixels, torch.float64 if pixels.dtype == np.float64 else torch.float32)
+    return stored.to(place), lambda x: restore(from_tensor(x.cpu())), wanted or torch.float32
+
+
+def check_light(y: Tensor) -> None:
+    """Raise unless the values are on the 0..1 scale, which the sRGB curve is for; noise may leave it."""
+    least, most = float(y.min()), float(y.max())
+    if most > LIGHT or least < 1 - LIGHT:
+        raise InputError(
+            f"linear light undoes the sRGB curve of values on the 0..1 scale, got {least:.6g}..{most:.6g}: leave it out"
+        )
 
 
 def noise_level_of(
@@ -93,9 +167,9 @@ def noise_level_of(
 ) -> float:
     """As given, or the mean of the estimates over the batch, but at least ``COMPRESSED`` times what compression lost:
     its error is no white noise, yet it is what a restoration must not enlarge. Of linear light, where y is."""
-    lost = COMPRESSED * check_level("compression", compression)
+    lost = COMPRESSED * check_level("compression", compression, math.inf)
     if given is not None:
-        return check_level("noise level", given)
+        return check_level("noise level", given, math.inf)
     if linear and lost:
         lost = float((srgb.decode(srgb.encode(y) + lost) - y).square().mean().sqrt())
     estimates = [estimate_noise(from_tensor(x[None].cpu().double()), known) for x in y]

@@ -41,12 +41,13 @@ GUIDING = "the steps before made the guide"
 CHEAP = "what came before, in bfloat16, proves nothing and only chose where it starts"
 
 
-def restore(problem: Problem, settings: Settings, opened: Opened) -> Restoration:
+def restore(problem: Problem, opened: Opened) -> Restoration:
     """A fixed point of T = proj ∘ D_strength ∘ G, G the data's half of the splitting.
 
     A guided denoiser makes two maps: its first pass runs to the residual ``GUIDE``, or tol where that is larger, and
     what it gives is the guide of the second.
     """
+    settings, span = opened.settings, opened.scale.span
     fidelity, memory = LeastSquares(problem.operator, problem.y), allowed(settings.max_memory)
 
     def fitted(network: Network) -> tuple[Iteration, Network]:
@@ -71,8 +72,8 @@ def restore(problem: Problem, settings: Settings, opened: Opened) -> Restoration
         residuals=run.residuals,
         certificate=run.certificate,
         guarantee=run.guarantee,
-        noise_level=problem.noise_level,
-        strength=plan.strength,
+        noise_level=problem.noise_level * span,
+        strength=plan.strength * span,
         kernel=problem.kernel,
         kernel_note=problem.note + ("" if later == opened.iteration else f"; {SHORT.format(later)}"),
         tau=plan.tau,
@@ -85,6 +86,12 @@ def restore(problem: Problem, settings: Settings, opened: Opened) -> Restoration
         bounds=run.bounds,
         guide_steps=sum(stage.steps for stage in run.before if stage.role == GUIDING),
     )
+
+
+def box(settings: Settings) -> tuple[float, float]:
+    """Where the estimate may lie, on the scale that it is restored on."""
+    assert settings.limits is not None, "picture.opened sets them"
+    return settings.limits
 
 
 Networks = Callable[[Result | None], Network]  # from the last result that converged to the denoiser of a stage
@@ -111,14 +118,12 @@ class Halves:
 
     def with_denoiser(self, at: At) -> Map:
         """T with the denoiser sigma -> D(., sigma)."""
-        return SPLITTINGS[self.plan.splitting](
-            self.fidelity, at, self.plan.tau, self.plan.strength, self.settings.limits
-        )
+        return SPLITTINGS[self.plan.splitting](self.fidelity, at, self.plan.tau, self.plan.strength, box(self.settings))
 
     def exact(self, network: Network) -> Map:
         """T with this network; for ``fista`` with ``ridge`` gradient steps on the ridge's own penalty."""
         if self.settings.method == "fista" and isinstance(network, Ridge):
-            limits, plan = self.settings.limits, self.plan
+            limits, plan = box(self.settings), self.plan
             return penalised_ridge(self.fidelity, network, plan.strength, plan.tau, limits)
         return self.with_denoiser(inside(network))
 
@@ -166,7 +171,7 @@ def with_strength(
     plan: Plan, problem: Problem, settings: Settings, fidelity: LeastSquares, network: Network, top: float
 ) -> tuple[Plan, Tensor]:
     """The plan with the strength that is given or searched for, and where the run starts."""
-    given, start = settings.strength, problem.guess.clamp(*settings.limits)
+    given, start = settings.strength, problem.guess.clamp(*box(settings))
     if not (given is None or isinstance(given, str)):
         return replace(plan, strength=check_level("strength", given, top), note="given"), start
     if given != "sure":

@@ -22,8 +22,8 @@ class Restoration:
         steps, residuals: evaluations of the map, and its relative fixed-point residual at each.
         certificate: what is proven about the map that was iterated.
         guarantee: the convergence theorem that covers the run, or that there is none.
-        noise_level, strength: given or estimated, 0..1 scale; strength is the sigma of the denoiser, ``strength_note``
-            how it was found.
+        noise_level, strength: given or estimated, in the units of the array (of integers: fractions of the type's
+            largest). strength is the sigma of the denoiser, ``strength_note`` how it was found.
         kernel: the blur kernel used, None for denoising. kernel_note: where it comes from.
         splitting, tau: what T was built by, and its step or penalty; empty and None for denoising.
         L: the bound on ||A||^2, which limits the tau of forward-backward splitting to (0, 2/L); None for denoising.
@@ -31,6 +31,7 @@ class Restoration:
         linear: the light that noise level and strength are measured in: linear, or as stored.
         bounds: what the theorem bounds each of ``residuals`` by, inf before it applies; empty where it gives no rate.
         guide_steps: how many of ``steps`` made the guide of a second look; 0 where there was one look.
+        each: of a batch, the results of its pictures; the fields above are then those of the one that fared worst.
         objective: per picture, f + R / tau at the result where that was minimised (``fista`` with ``ridge``).
     """
 
@@ -53,6 +54,7 @@ class Restoration:
     splitting: str = ""
     bounds: tuple[float, ...] = ()
     guide_steps: int = 0
+    each: tuple[Restoration, ...] = ()
 
     @property
     def step_note(self) -> str:

@@ -155,12 +155,12 @@ class Settings:
         "steps are iterated, probes whether bfloat16 pays here.",
         kind="word",
     )
-    limits: tuple[float, float] = declared(
-        (0.0, 1.0),
+    limits: tuple[float, float] | None = declared(
+        None,
         "The box that the estimate is kept in; its projection is part of T.",
-        detail="Values beyond 10 are refused unless it admits them: stars a hundred times as bright as what counts as "
-        "1, for instance. ``denoise`` cuts nothing.",
-        unit="0..1 scale",
+        detail="None: what the type of integers holds; 0..1 for floats that look like a photograph on that scale; else "
+        "beyond the data as ``restoration.scale.box_of`` says. ``denoise`` cuts nothing.",
+        unit="units of the array",
     )
     callback: Callable[[Step], None] | None = declared(
         None, "Called with a ``Step`` after every evaluation.", iterating=True
@@ -192,7 +192,7 @@ class DenoisingKeywords(TypedDict, total=False):
     device: str | None
     max_memory: float | None
     precision: str
-    limits: tuple[float, float]
+    limits: tuple[float, float] | None
     linear: bool
     compression: float
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 
 import numpy as np
@@ -34,7 +35,7 @@ def simulate(
         seed: of ``numpy.random.default_rng``; the noise has the shape of the result.
         linear: blur and add noise in linear light, between the sRGB curve's inverse and itself.
     """
-    check_level("noise level", noise_level)
+    check_level("noise level", noise_level, math.inf)
     pixels, _ = as_float(np.asanyarray(image))
     x = to_tensor(pixels, torch.float64)
     weights = kernels.parse(kernel) if isinstance(kernel, str) else open_kernel(kernel, x, 0.0)[0]

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from pnpkit.errors import InputError
 from pnpkit.operators.downsampling import area_downsampling
+from pnpkit.restoration.batches import one_by_one
 from pnpkit.restoration.defaults import SHARPENING
-from pnpkit.restoration.picture import noise_level_of, opened
+from pnpkit.restoration.picture import opened
 from pnpkit.restoration.pipeline import restore
 from pnpkit.restoration.problem import Problem
 from pnpkit.restoration.result import Restoration
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 LARGEST_FACTOR = 8
 
 
+@one_by_one
 def upscale(
     image: np.ndarray | Tensor,
     factor: int = 2,
@@ -49,6 +51,5 @@ def upscale(
     y = work.y
     guess = F.interpolate(y, scale_factor=factor, mode="bicubic")
     note = f"enlarged {factor} times, from {y.shape[-1]}x{y.shape[-2]} pixels"
-    noise = noise_level_of(y, chosen.noise_level, chosen.compression, chosen.linear)
-    problem = Problem(area_downsampling(y, factor), y, guess, work.back, noise, note, least=SHARPENING)
-    return restore(problem, chosen, work)
+    problem = Problem(area_downsampling(y, factor), y, guess, work.back, work.noise, note, least=SHARPENING)
+    return restore(problem, work)

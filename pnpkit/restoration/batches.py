@@ -1,0 +1,48 @@
+"""A batch of pictures: each is restored by itself, with its own noise level, kernel, scale and strength."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import wraps
+from typing import ParamSpec
+
+import torch
+from torch import Tensor
+
+from pnpkit.restoration.result import Restoration
+from pnpkit.solvers.result import Status
+
+P = ParamSpec("P")
+
+
+def one_by_one(task: Callable[P, Restoration]) -> Callable[P, Restoration]:
+    """The task for tensors (B, C, H, W): what it gives of a batch is what it gives of each picture alone."""
+
+    @wraps(task)
+    def restored(*args: P.args, **keywords: P.kwargs) -> Restoration:
+        image = args[0] if args else keywords.get("image")
+        if not (isinstance(image, Tensor) and image.ndim == 4 and len(image) > 1):
+            return task(*args, **keywords)
+        return together([_alone(task, part, args, keywords) for part in image.split(1)])
+
+    return restored
+
+
+def _alone(
+    task: Callable[..., Restoration], part: Tensor, args: tuple[object, ...], keywords: dict[str, object]
+) -> Restoration:
+    return task(part, *args[1:], **keywords) if args else task(**{**keywords, "image": part})
+
+
+def together(runs: list[Restoration]) -> Restoration:
+    """One result for a batch: the images upon one another, and of all else that of the picture that fared worst.
+
+    A picture fares worse than another if its run ended worse (the order of ``Status``), or as it did after more steps.
+    ``each`` holds the results one by one.
+    """
+    order = list(Status)
+    worst = max(runs, key=lambda run: (order.index(run.status), run.steps))
+    image = torch.cat([torch.as_tensor(run.image) for run in runs])
+    seconds = sum(run.seconds for run in runs)
+    return replace(worst, image=image, seconds=seconds, each=tuple(runs))

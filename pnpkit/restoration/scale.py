@@ -1,0 +1,84 @@
+r"""The scale that a picture is restored on: its own.
+
+    z = (y - offset) / span,    x = offset + span z
+
+offset is the 0.1 % quantile of all values, offset + span the 99.9 % quantile. So restoring a y + b gives a x + b for
+every a > 0 and b, and the denoisers always see a picture between about 0 and 1, as in their training. Levels (of noise,
+strength, compression) are divided by span. The proof is untouched: D and y -> offset + span D((y - offset) / span) have
+the same Lipschitz constant and averagedness (Xu et al., IEEE SPL 27, 2020).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pnpkit.restoration.defaults import NOISIEST, STAR
+
+TAIL = 0.001  # share of the values below the offset, and above offset + span
+LOOKED_AT = 1_000_000  # values that the quantiles are taken of
+PHOTOGRAPH = (-0.3, 1.3, 0.25)  # floats between the first two, with a span of at least the third, are meant as 0..1
+
+
+@dataclass(frozen=True)
+class Scale:
+    """z = (y - offset) / span. ``box`` is where the estimate may lie, in the units of y."""
+
+    offset: float = 0.0
+    span: float = 1.0
+    box: tuple[float, float] = (0.0, 1.0)
+
+    def inward(self, y: Tensor) -> Tensor:
+        """(y - offset) / span, in float64: an offset far above the span would cost digits in float32."""
+        return (y.double() - self.offset) / self.span
+
+    def outward(self, z: Tensor) -> Tensor:
+        """offset + span z, in float64."""
+        return self.offset + self.span * z.double()
+
+    def limits(self) -> tuple[float, float]:
+        """The box, on the scale of z."""
+        low, high = ((value - self.offset) / self.span for value in self.box)
+        return low, high
+
+
+def scale_of(y: Tensor, noise: float, limits: tuple[float, float] | None, integers: bool) -> Scale:
+    """The scale of one picture.
+
+    Args:
+        y: (1, C, H, W), finite. noise: its level. At least ``noise / NOISIEST`` is the span: then the denoisers know
+            the noise.
+        limits: the box, where it is given. integers: y holds fractions of what an integer type holds, 0..1.
+    """
+    flat = y.detach().reshape(-1)
+    values = flat[:: max(1, len(flat) // LOOKED_AT)].cpu().double().numpy()
+    low, high = (float(q) for q in np.quantile(values, (TAIL, 1 - TAIL)))
+    span = max(high - low, noise / NOISIEST)
+    if not span > 1e-12 * max(abs(low), abs(high)):  # a constant picture
+        span = max(abs(low), abs(high)) or 1.0
+    if limits is None:
+        least, most = float(y.min()), float(y.max())
+        limits = (0.0, 1.0) if integers else box_of(low, high, least, most)
+    return Scale(low, span, (float(limits[0]), float(limits[1])))
+
+
+def box_of(low: float, high: float, least: float, most: float) -> tuple[float, float]:
+    """Where the estimate of a picture of floats may lie: 0..1 for a photograph on that scale, else beyond the data.
+
+    A blur lowers peaks and lifts what is dark, so the box reaches beyond the data: by their height below, but not below
+    0 where no value is negative; and ``STAR`` times their height above, for stars.
+    """
+    first, last, wide = PHOTOGRAPH
+    if first <= low and high <= last and high - low >= wide:
+        return 0.0, 1.0
+    height = max(most - least, math.ulp(abs(most)))
+    return (0.0 if least >= 0 else least - height), least + STAR * height
+
+
+def all_equal(y: Tensor) -> bool:
+    """Whether the three channels of a picture are one: a grey picture stored in colour."""
+    return y.shape[1] == 3 and torch.equal(y[:, 0], y[:, 1]) and torch.equal(y[:, 0], y[:, 2])
