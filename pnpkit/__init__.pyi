@@ -8,7 +8,9 @@ from .algorithms import plug_and_play as plug_and_play
 from .algorithms import projected_gradient as projected_gradient
 from .algorithms import proximal_gradient as proximal_gradient
 from .algorithms import regularised as regularised
+from .certificates import Bound as Bound
 from .certificates import Certificate as Certificate
+from .certificates import Premise as Premise
 from .certificates import Side as Side
 from .certificates import nothing as nothing
 from .errors import InputError as InputError
@@ -29,6 +31,8 @@ from .restoration.result import Restoration as Restoration
 from .restoration.settings import Settings as Settings
 from .restoration.simulate import simulate as simulate
 from .restoration.upscale import upscale as upscale
+from .solvers.guarantee import Guarantee as Guarantee
+from .solvers.guarantee import Theorem as Theorem
 from .solvers.iterations import Anderson as Anderson
 from .solvers.iterations import Fista as Fista
 from .solvers.iterations import Halpern as Halpern

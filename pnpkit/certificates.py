@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import enum
 import math
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -55,6 +56,29 @@ class Premise:
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.detail}" if self.detail else self.kind
+
+
+NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.]*\w)")
+
+
+def together(premises: Sequence[Premise]) -> list[str]:
+    """The premises as text. Those that differ in numbers only make one text: each of these numbers is then the range
+    from its smallest to its largest value, "1e-06 to 3e-05"."""
+    alike: dict[str, list[str]] = {}
+    for text in map(str, premises):
+        alike.setdefault(NUMBER.sub("#", text), []).append(text)
+    return [_merged(texts) for texts in alike.values()]
+
+
+def _merged(texts: list[str]) -> str:
+    """One text for several that differ in numbers only."""
+    values = zip(*(NUMBER.findall(text) for text in texts), strict=True)
+    ranges = []
+    for seen in values:
+        low, high = min(seen, key=float), max(seen, key=float)
+        ranges.append(low if float(low) == float(high) else f"{low} to {high}")
+    found = iter(ranges)
+    return NUMBER.sub(lambda _: next(found), texts[0])
 
 
 @dataclass(frozen=True)
@@ -100,7 +124,7 @@ class Certificate:
         averagedness: alpha in (0, 1), or None.
         side: PROVEN upper bounds, or MEASURED, from which nothing follows.
         method: how it is known, one line.
-        premises: what was assumed and not checked.
+        premises: what was assumed and not checked, as text: "kind: detail"; ``all_premises`` gives the values.
         parts: certificates that this one was composed from.
         bounded: the range lies in a bounded closed convex set, so a nonexpansive T has a fixed point (Browder 1965).
         kind: a proximal map, a gradient step, or any map.
@@ -141,9 +165,25 @@ class Certificate:
         """Proven to be a contraction, by more than rounding: a unique fixed point, with no further assumption."""
         return self.side is Side.PROVEN and self.lipschitz < 1 - 1e-12
 
-    def all_premises(self) -> tuple[str, ...]:
+    @property
+    def proven(self) -> bool:
+        """Some Lipschitz constant is proven."""
+        return self.side is Side.PROVEN and math.isfinite(self.lipschitz)
+
+    @property
+    def claim(self) -> str:
+        """What is known, in one line: "proven, Lipschitz constant <= 1, 0.9-averaged"."""
+        if not math.isfinite(self.lipschitz):
+            return "nothing is guaranteed"
+        sign = "<=" if self.side is Side.PROVEN else ">="
+        alpha = "" if self.averagedness is None else f", {self.averagedness:.6g}-averaged"
+        if self.averagedness == sys.float_info.min:
+            alpha = ", averaged with any constant"
+        return f"{self.side.value}, Lipschitz constant {sign} {self.lipschitz:.6g}{alpha}"
+
+    def all_premises(self) -> tuple[Premise, ...]:
         """Premises of this certificate and of its parts, each once."""
-        seen = dict.fromkeys(self.premises)
+        seen = dict.fromkeys(map(Premise.read, self.premises))
         for part in self.parts:
             seen.update(dict.fromkeys(part.all_premises()))
         return tuple(seen)
@@ -156,23 +196,14 @@ class Certificate:
         lines = self._lines(0, depth)
         premises = self.all_premises()
         if premises:
-            lines.append("assumed, not checked: " + "; ".join(premises))
+            lines.append("assumed, not checked: " + "; ".join(together(premises)))
         return "\n".join(lines)
 
     def _lines(self, indent: int, depth: int) -> list[str]:
-        lines = ["  " * indent + f"{self.name}: {self._claim()} [{self.method}]"]
+        lines = ["  " * indent + f"{self.name}: {self.claim} [{self.method}]"]
         for part in self.parts if depth > 0 else ():
             lines += part._lines(indent + 1, depth - 1)
         return lines
-
-    def _claim(self) -> str:
-        if not math.isfinite(self.lipschitz):
-            return "nothing is guaranteed"
-        sign = "<=" if self.side is Side.PROVEN else ">="
-        alpha = "" if self.averagedness is None else f", {self.averagedness:.6g}-averaged"
-        if self.averagedness == sys.float_info.min:
-            alpha = ", averaged with any constant"
-        return f"{self.side.value}, Lipschitz constant {sign} {self.lipschitz:.6g}{alpha}"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``json.dumps``; an unknown Lipschitz constant becomes null."""

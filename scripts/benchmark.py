@@ -74,7 +74,7 @@ class Clock:
             "residual": run.residuals[-1],
             "step": float(np.median(np.diff(self.times))),
             "reached": reached(run.residuals, seconds.tolist()),
-            "guarantee": run.guarantee,
+            "guarantee": str(run.guarantee),
         }
 
 

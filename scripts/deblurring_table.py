@@ -80,7 +80,7 @@ def run(stages: list[Stage], x: Tensor, clean: np.ndarray, steps: int) -> dict[s
     result = solve_in_stages(stages, x, max_steps=steps, callback=watch)
     last = psnr(pixels.from_tensor(result.x), clean)
     found = {"psnr": last, "peak": max(scores), "steps": result.steps, "residual": result.residuals[-1]}
-    first = [scores[stage.steps - 1] for stage in result.before]
+    first = [scores[stage.steps - 1] for stage in result.guarantee.before]
     return found | ({"first": first[-1]} if first else {})
 
 

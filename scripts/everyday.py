@@ -80,7 +80,7 @@ def main() -> None:
             "steps": run.steps,
             "residual": run.residuals[-1] if run.residuals else None,
             "noise_level": run.noise_level,
-            "guarantee": run.guarantee,
+            "guarantee": str(run.guarantee),
             "certificate": str(run.certificate).splitlines()[0],
         }
         panels = {"given": given, f"{task}: {scores['restored']:.2f} dB": restored, "true": sharp}

@@ -94,7 +94,7 @@ def main() -> None:
                 "strength": run.strength,
                 "noise_level": run.noise_level,
                 "seconds": round(run.seconds, 1),
-                "guarantee": run.guarantee,
+                "guarantee": str(run.guarantee),
             }
             for name, run in runs.items()
         },

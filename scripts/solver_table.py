@@ -74,7 +74,7 @@ def measure(map: Map, x0: torch.Tensor, iteration: Iteration, max_steps: int) ->
                 reached[tolerance] = (step.number, time.perf_counter() - started)
 
     run = solve(map, x0, iteration=iteration, tol=TOLERANCES[-1], max_steps=max_steps, callback=watch)
-    return {"reached": {str(t): reached.get(t) for t in TOLERANCES}, "guarantee": run.guarantee}, run.x
+    return {"reached": {str(t): reached.get(t) for t in TOLERANCES}, "guarantee": str(run.guarantee)}, run.x
 
 
 def main() -> None:

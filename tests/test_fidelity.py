@@ -62,7 +62,7 @@ def test_a_measured_norm_proves_nothing_unless_the_user_vouches_for_a_bound() ->
     measured = LeastSquares(physics, y).gradient_step().certificate
     assert measured.side is Side.MEASURED and "only measured" in measured.method
     vouched = LeastSquares(physics, y, norm=2.0).gradient_step().certificate
-    assert vouched.averaged and "given by the user" in vouched.all_premises()[0]
+    assert vouched.averaged and "given by the user" in vouched.all_premises()[0].kind
 
 
 def test_prox_is_the_minimiser() -> None:

@@ -22,6 +22,7 @@ from pnpkit.errors import InputError
 from pnpkit.laws import maps
 from pnpkit.networks.architectures import build
 from pnpkit.networks.ridge import Analysis, Potential, composed, mirrored
+from pnpkit.solvers.iterations import FISTA
 from pnpkit.training import loop
 from pnpkit.training.config import TrainingConfig
 from pnpkit.training.run import Run, finish
@@ -181,7 +182,7 @@ def test_fista_finds_the_global_minimum_of_f_plus_r() -> None:
 
     fast = algorithms.regularised(A, y, R, tol=1e-7)
     slow = algorithms.regularised(A, y, R, iteration=pk.Picard(), tol=1e-8, x0=0 * y + 0.9, callback=record)
-    assert fast.status is pk.Status.CONVERGED and "FISTA" in fast.guarantee
+    assert fast.status is pk.Status.CONVERGED and fast.guarantee.theorem.name == FISTA
     assert all(after <= before + 1e-12 for before, after in zip(values, values[1:], strict=False))
     assert fast.steps < slow.steps / 2 and values[-1] < 0.5 * values[0]
     assert fast.objective == pytest.approx(slow.objective, abs=1e-8)
@@ -204,7 +205,7 @@ def test_deblur_by_fista_shows_its_objective() -> None:
     blurred = catalogue.image(1, 3, 16, 18)[0].permute(1, 2, 0).numpy()
     options = {"denoiser": catalogue.ridge(tolerance=1e-5), "noise_level": 0.02, "tol": 1e-4}
     run = pk.deblur(blurred, "gaussian:1", method="fista", max_steps=40, **options)
-    assert "FISTA, Chambolle" in run.guarantee and len(run.objective) == 1 and run.objective[0] > 0
+    assert run.guarantee.theorem.name == FISTA and len(run.objective) == 1 and run.objective[0] > 0
     shorter = pk.deblur(blurred, "gaussian:1", method="fista", max_steps=5, **options)
     assert shorter.objective[0] > run.objective[0]
     assert pk.deblur(blurred, "gaussian:1", max_steps=1, **options).objective == ()

@@ -31,7 +31,7 @@ def stage(map: Map, tol: float = 1e-3, **more: object) -> Stage:
 def test_one_stage_is_a_run() -> None:
     one, run = solve_in_stages([stage(towards(3.0))], START, max_steps=50), solve(towards(3.0), START, tol=1e-3)
     assert (one.residuals, one.steps, one.status, one.bounds) == (run.residuals, run.steps, run.status, run.bounds)
-    assert one.guarantee == run.guarantee and one.before == ()
+    assert one.guarantee == run.guarantee and one.guarantee.before == ()
 
 
 def test_a_stage_begins_where_the_one_before_it_ended() -> None:
@@ -43,7 +43,7 @@ def test_a_stage_begins_where_the_one_before_it_ended() -> None:
     assert [step.number for step in seen] == list(range(1, run.steps + 1))
     assert run.certificate == second.certificate, "the proof is that of the last stage"
     assert run.bounds == (math.inf,) * first.steps + last.bounds
-    assert [stage.steps for stage in run.before] == [first.steps]
+    assert [stage.steps for stage in run.guarantee.before] == [first.steps]
 
 
 def test_the_map_of_a_stage_is_made_of_what_converged_before_it() -> None:
@@ -56,12 +56,12 @@ def test_the_map_of_a_stage_is_made_of_what_converged_before_it() -> None:
     rough = stage(towards(3.5), patience=3)
     run = solve_in_stages([stage(towards(3.0)), rough, Stage(map, 1e-3, Picard())], START, max_steps=90)
     assert given[0] is not None and torch.equal(given[0].x, solve(towards(3.0), START, tol=1e-3).x)
-    assert run.status is Status.CONVERGED and len(run.before) == 2
+    assert run.status is Status.CONVERGED and len(run.guarantee.before) == 2
 
 
 def test_a_stage_that_does_not_converge_ends_the_run() -> None:
     run = solve_in_stages([stage(towards(3.0)), stage(towards(4.0))], START, max_steps=3)
-    assert run.status is Status.STEP_LIMIT and run.certificate.name == "towards 3.0" and run.before == ()
+    assert run.status is Status.STEP_LIMIT and run.certificate.name == "towards 3.0" and run.guarantee.before == ()
 
 
 def test_a_stage_that_takes_the_last_step_leaves_none_for_the_next() -> None:
@@ -75,7 +75,9 @@ def test_the_last_step_is_never_one_of_which_nothing_is_proven(limit: int) -> No
     rough = Map(lambda x: -x, nothing("flip", "made up"))
     run = solve_in_stages([stage(rough, patience=3), stage(towards(4.0))], START, max_steps=limit)
     assert run.steps == limit and run.certificate.name == "towards 4.0"
-    assert sum(stage.steps for stage in run.before) == min(limit - 1, 4), "one smallest residual, and three after it"
+    assert sum(stage.steps for stage in run.guarantee.before) == min(limit - 1, 4), (
+        "one smallest residual, and three after it"
+    )
 
 
 def test_a_safeguard_stays_as_wide_as_it_was() -> None:

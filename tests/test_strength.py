@@ -86,7 +86,7 @@ def test_the_option_is_honoured_seeded_and_named() -> None:
     assert one.strength == two.strength and one.strength_note.startswith("--strength sure")
     closed = pnpkit.deblur(blurred, "gaussian:1.5", **settings)  # type: ignore[arg-type]
     assert "auto" in closed.strength_note and 0.4 <= one.strength / closed.strength <= 2.5
-    assert one.certificate.averaged and "converges to" in one.guarantee
+    assert one.certificate.averaged and one.guarantee
     settings["noise_level"] = 0.0
     clean, rule = (pnpkit.deblur(blurred, "gaussian:1.5", strength=s, **settings) for s in ("sure", "auto"))  # type: ignore[arg-type]
     assert clean.strength == rule.strength, "without noise there is no risk to estimate"

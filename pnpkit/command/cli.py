@@ -196,7 +196,7 @@ def denoisers(as_json: bool) -> int:
         return 0
     names, kinds = max(map(len, cards)), max(len(card.architecture) for card in cards.values())
     for name, card in cards.items():
-        claim = str(card.certificate).splitlines()[0].split(": ", 1)[1].split(" [")[0]
+        claim = card.certificate.claim
         claim += "" if card.certificate.nonexpansive else f": {card.certificate.method}"
         low, high = (round(255 * level) for level in card.sigma_range)
         click.echo(f"{name:{names}s} {card.architecture:{kinds}s} sigma {low}..{high}/255  {claim}")

@@ -105,7 +105,7 @@ def page(
 <h2>What happened</h2>{_list(facts)}
 <h2>Fixed-point residual</h2>{curve(run)}
 {about}
-<h2>What is guaranteed</h2><p>{html.escape(run.guarantee)}</p><pre>{html.escape(str(run.certificate))}</pre>
+<h2>What is guaranteed</h2><p>{html.escape(str(run.guarantee))}</p><pre>{html.escape(str(run.certificate))}</pre>
 <h2>Settings</h2>{_list(options)}<h2>Again</h2><pre>{html.escape(command)}</pre></body></html>
 """
 

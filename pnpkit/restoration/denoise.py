@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pnpkit.certificates import Certificate
 from pnpkit.errors import InputError
 from pnpkit.machine.memory import allowed
 from pnpkit.networks.tiles import within_memory
@@ -16,10 +17,16 @@ from pnpkit.restoration.batches import one_by_one
 from pnpkit.restoration.picture import opened
 from pnpkit.restoration.result import Restoration
 from pnpkit.restoration.settings import DenoisingKeywords, Settings, collect
+from pnpkit.solvers.guarantee import Guarantee, Lack, Theorem, withdrawn
 from pnpkit.solvers.result import Status
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+STORED, LINEAR = "distances never grow", "distances in linear light never grow"
+
+
+CHOSEN = "at this strength, which was chosen by the picture, "
 
 
 @one_by_one
@@ -55,17 +62,13 @@ def denoise(
         out = network(y, sigma)
     finite = bool(torch.isfinite(out).all())
     certificate = network.certificate
-    where = "distances in linear light" if linear else "distances"
-    held = f"{where} never grow (Lipschitz constant <= {certificate.lipschitz:.6g})"
-    if not given and noise_level is None:  # the way from the picture to its noise level is not nonexpansive
-        held = f"at this strength, which was chosen by the picture, {held}"
     return Restoration(
         image=work.back(out if finite else y),
         status=Status.APPLIED if finite else Status.NOT_FINITE,
         steps=1,
         residuals=(),
         certificate=certificate,
-        guarantee=held if certificate.nonexpansive else f"nothing is guaranteed: {certificate.method}",
+        guarantee=guarantee(certificate, linear, chosen=not given and noise_level is None),
         noise_level=noise * span,
         strength=sigma * span,
         kernel=None,
@@ -76,6 +79,16 @@ def denoise(
         linear=linear,
         strength_note=note,
     )
+
+
+def guarantee(certificate: Certificate, linear: bool, chosen: bool) -> Guarantee:
+    """||D x - D y|| <= ||x - y||, in linear light or as stored. Where the strength was chosen by the picture that holds
+    at this strength: the way from a picture to its noise level is not nonexpansive."""
+    if not certificate.nonexpansive:
+        return withdrawn(Lack.CLAIM, certificate.method)
+    claim = LINEAR if linear else STORED
+    name = CHOSEN + claim if chosen else claim
+    return Guarantee(Theorem(name, f"Lipschitz constant <= {certificate.lipschitz:.6g}"))
 
 
 def check_denoising(settings: Settings) -> None:

@@ -84,7 +84,7 @@ def restore(problem: Problem, opened: Opened) -> Restoration:
         objective=run.objective,
         splitting=plan.splitting,
         bounds=run.bounds,
-        guide_steps=sum(stage.steps for stage in run.before if stage.role == GUIDING),
+        guide_steps=sum(stage.steps for stage in run.guarantee.before if stage.role == GUIDING),
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from pnpkit.certificates import Certificate
+from pnpkit.solvers.guarantee import Guarantee
 from pnpkit.solvers.result import Status
 from pnpkit.solvers.splittings import CONTINUATION, FORWARD_BACKWARD
 
@@ -21,7 +22,7 @@ class Restoration:
         status: how the run ended, a sentence.
         steps, residuals: evaluations of the map, and its relative fixed-point residual at each.
         certificate: what is proven about the map that was iterated.
-        guarantee: the convergence theorem that covers the run, or that there is none.
+        guarantee: the theorem that covers the run, or why none does; true where one does.
         noise_level, strength: given or estimated, in the units of the array (of integers: fractions of the type's
             largest). strength is the sigma of the denoiser, ``strength_note`` how it was found.
         kernel: the blur kernel used, None for denoising. kernel_note: where it comes from.
@@ -40,7 +41,7 @@ class Restoration:
     steps: int
     residuals: tuple[float, ...]
     certificate: Certificate
-    guarantee: str
+    guarantee: Guarantee
     noise_level: float
     strength: float
     kernel: np.ndarray | None

@@ -17,11 +17,22 @@ from torch import Tensor
 
 from pnpkit.certificates import Certificate, Kind
 from pnpkit.errors import InputError
+from pnpkit.solvers.guarantee import Theorem
 
 ERRORS = 10.59  # zeta(1.1), rounded up: the sum of (n + 1)^-1.1
 
 
 PART = 1 << 20  # numbers of a picture that Anderson's method works on at a time
+
+
+# The theorems by their names.
+BANACH, KRASNOSELSKII_MANN, HALPERN = "Banach", "Krasnosel'skii-Mann", "Halpern"
+
+
+SUMMABLE_ERRORS = "Krasnosel'skii-Mann with summable errors (Combettes 2004), held to by the safeguard"
+
+
+FISTA = "FISTA, Chambolle & Dossal 2015"
 
 
 class Iteration(ABC):
@@ -41,7 +52,7 @@ class Iteration(ABC):
         """x_{k+1} and the memory after it, from x_k, ``image`` = T x_k, and the memory before."""
 
     @abstractmethod
-    def theorem(self, certificate: Certificate) -> str | None:
+    def theorem(self, certificate: Certificate) -> Theorem | None:
         """The convergence theorem whose hypotheses on T the certificate proves, or None."""
 
     def bound(self, certificate: Certificate, distance: float, k: int) -> float:
@@ -76,11 +87,11 @@ class Picard(Iteration):
     def next(self, k: int, x: Tensor, image: Tensor, memory: None) -> tuple[Tensor, None]:
         return image, None
 
-    def theorem(self, certificate: Certificate) -> str | None:
+    def theorem(self, certificate: Certificate) -> Theorem | None:
         if certificate.contractive:
-            return f"Banach: T is a contraction with factor 1 - {1 - certificate.lipschitz:.3g}, linear rate"
+            return Theorem(BANACH, f"T is a contraction with factor 1 - {1 - certificate.lipschitz:.3g}, linear rate")
         if certificate.averaged:
-            return f"Krasnosel'skii-Mann: T is {certificate.averagedness:.6g}-averaged"
+            return Theorem(KRASNOSELSKII_MANN, f"T is {certificate.averagedness:.6g}-averaged")
         return None
 
     def bound(self, certificate: Certificate, distance: float, k: int) -> float:
@@ -104,10 +115,10 @@ class KrasnoselskiiMann(Iteration):
     def next(self, k: int, x: Tensor, image: Tensor, memory: None) -> tuple[Tensor, None]:
         return x + self.relaxation * (image - x), None
 
-    def theorem(self, certificate: Certificate) -> str | None:
+    def theorem(self, certificate: Certificate) -> Theorem | None:
         alpha = certificate.averagedness if certificate.averaged else 1.0 if certificate.nonexpansive else None
         if alpha is not None and 0 < self.relaxation < 1 / alpha:
-            return f"Krasnosel'skii-Mann: relaxation {self.relaxation:g} in (0, {1 / alpha:.6g})"
+            return Theorem(KRASNOSELSKII_MANN, f"relaxation {self.relaxation:g} in (0, {1 / alpha:.6g})")
         return None
 
     def bound(self, certificate: Certificate, distance: float, k: int) -> float:
@@ -131,9 +142,9 @@ class Halpern(Iteration):
         weight = 1 / (k + 2)
         return weight * memory + (1 - weight) * image, memory
 
-    def theorem(self, certificate: Certificate) -> str | None:
+    def theorem(self, certificate: Certificate) -> Theorem | None:
         if certificate.nonexpansive:
-            return "Halpern: T is nonexpansive, residual <= 2 ||x_0 - x*|| / (k + 1) (Lieder 2021)"
+            return Theorem(HALPERN, "T is nonexpansive, residual <= 2 ||x_0 - x*|| / (k + 1) (Lieder 2021)")
         return None
 
     def bound(self, certificate: Certificate, distance: float, k: int) -> float:
@@ -161,7 +172,7 @@ class Fista(Iteration):
         momentum = k / (k + 1 + self.a)
         return image + momentum * (image - memory), image
 
-    def theorem(self, certificate: Certificate) -> str | None:
+    def theorem(self, certificate: Certificate) -> Theorem | None:
         kinds = tuple(part.kind for part in certificate.parts)
         composed = certificate.kind is Kind.COMPOSITION and kinds == (Kind.PROX, Kind.GRADIENT_STEP)
         if not (certificate.averaged and composed and self.a > 2):
@@ -169,7 +180,7 @@ class Fista(Iteration):
         half = certificate.parts[1].averagedness  # tau L / 2
         if half is None or half > 0.5:
             return None
-        return f"FISTA, Chambolle & Dossal 2015: proximal map, tau L = {2 * half:.6g} <= 1, a = {self.a:g} > 2"
+        return Theorem(FISTA, f"proximal map, tau L = {2 * half:.6g} <= 1, a = {self.a:g} > 2")
 
     def allowed(self, k: int, first: float, smallest: float) -> float:
         r"""(9 + 12 s) first, s = t_1 + ... + t_k: far above the smallest value, which momentum may leave again.
@@ -230,12 +241,9 @@ class Anderson(Iteration):
             memory, points=points, images=images, accelerated=memory.accelerated + accept.to(memory.scale.dtype)
         )
 
-    def theorem(self, certificate: Certificate) -> str | None:
+    def theorem(self, certificate: Certificate) -> Theorem | None:
         if certificate.averaged and 0 <= self.D < math.inf:
-            return (
-                f"Krasnosel'skii-Mann with summable errors (Combettes 2004), held to by the safeguard: "
-                f"T is {certificate.averagedness:.6g}-averaged"
-            )
+            return Theorem(SUMMABLE_ERRORS, f"T is {certificate.averagedness:.6g}-averaged")
         return None
 
     def allowed(self, k: int, first: float, smallest: float) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from pnpkit.certificates import Certificate
+from pnpkit.solvers.guarantee import Guarantee, Lack, assumed, covered, uncovered, withdrawn
 from pnpkit.solvers.iterations import Iteration
 
 
@@ -50,16 +51,6 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Before:
-    """A stage that came before the last one of a run: the steps up to its end, what they were for, and a note on the
-    steps after it; see ``stages.Stage``."""
-
-    steps: int
-    role: str
-    note: str = ""
-
-
-@dataclass(frozen=True)
 class Result:
     """The outcome of a run.
 
@@ -71,12 +62,11 @@ class Result:
         steps: evaluations of the map.
         residuals: relative residual per evaluation, worst image of the batch; ``residuals_per_image`` has all.
         certificate: what is proven about the map.
-        guarantee: the convergence theorem that covers the run, or why none does.
+        guarantee: the convergence theorem that covers the run, or why none does; true where one does.
         seconds: wall time.
         bounds: what the theorem bounds each of ``residuals`` by, with a proven ||x_0 - x*|| (``farthest``). Empty where
             the theorem gives no rate, or nothing is known of the distance.
         objective: per image, the value at x of the function that the map minimises; empty where there is none.
-        before: the stages that came before the one that the theorem covers; empty for a run of one stage.
     """
 
     x: Any
@@ -86,11 +76,10 @@ class Result:
     residuals: tuple[float, ...]
     residuals_per_image: tuple[tuple[float, ...], ...]
     certificate: Certificate
-    guarantee: str
+    guarantee: Guarantee
     seconds: float
     bounds: tuple[float, ...] = ()
     objective: tuple[float, ...] = ()
-    before: tuple[Before, ...] = ()
 
     def explain(self) -> str:
         """Half a page: the theorem, its constants, what was assumed, what was checked, what happened."""
@@ -101,7 +90,7 @@ class Result:
             f"What happened. {_sentence(self.status.value)} The map T was applied {self.steps} times; the relative "
             f"residual ||x - T x|| / ||x||, in units of a full step, went from {self.residuals[0]:.2e} to "
             f"{self.residuals[-1]:.2e} (by a factor of about {rate:.4f} a step at the end) and rose {rises} times.",
-            f"What is guaranteed. {_sentence(self.guarantee)}",
+            f"What is guaranteed. {_sentence(str(self.guarantee))}",
             f"The constants. {c.describe(1)}",
         ]
         if c.averaged and c.averagedness is not None:
@@ -125,10 +114,7 @@ class Result:
             )
         if self.objective:
             lines.append("The objective at the end: " + ", ".join(f"{value:.8g}" for value in self.objective) + ".")
-        premises = c.all_premises()
-        if c.averaged and not (c.bounded or c.contractive):
-            premises = (*premises, "T has a fixed point")
-        lines.append("What was assumed and not checked. " + ("; ".join(premises) if premises else "Nothing") + ".")
+        lines.append(f"What was assumed and not checked. {'; '.join(assumed(c)) or 'Nothing'}.")
         return "\n\n".join(lines)
 
 
@@ -136,27 +122,17 @@ def _sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-def guarantee(certificate: Certificate, iteration: Iteration, statuses: Sequence[Status] = ()) -> str:
-    """The theorem whose hypotheses were checked, with what is left to assume; or that there is none, or that a run
-    that ended so is none that it speaks of."""
+def guarantee(certificate: Certificate, iteration: Iteration, statuses: Sequence[Status] = ()) -> Guarantee:
+    """The theorem whose hypotheses the certificate proves, or why there is none: also where the run itself contradicts
+    the certificate, or overflowed."""
     theorem = iteration.theorem(certificate)
     if Status.FALSIFIED in statuses:
-        return "nothing is guaranteed: the run contradicts the certificate"
-    if theorem is not None and any(status.failed for status in statuses):
-        return "nothing is guaranteed: the run left the numbers that its theorem speaks of"
+        return withdrawn(Lack.CONTRADICTED)
     if theorem is None:
-        if not math.isfinite(certificate.lipschitz):
-            return f"nothing is guaranteed: {certificate.method}"
-        alpha = "" if certificate.averagedness is None else f", {certificate.averagedness:.6g}-averaged"
-        kind = f"{certificate.lipschitz:.6g}-Lipschitz{alpha} map"
-        return f"nothing is guaranteed: no theorem covers {iteration} of a {kind}"
-    given = "; under the premises that the certificate names" if certificate.all_premises() else ""
-    if certificate.contractive:
-        return f"converges to the unique fixed point from any start ({theorem}{given})"
-    if certificate.bounded:
-        exist = "fixed points exist: bounded range, Browder 1965"
-        return f"converges to a fixed point from any start ({theorem}; {exist}{given})"
-    return f"converges to a fixed point if there is one ({theorem}; the existence is assumed, not checked{given})"
+        return uncovered(certificate, iteration)
+    if any(status.failed for status in statuses):
+        return withdrawn(Lack.OVERFLOW)
+    return covered(certificate, theorem)
 
 
 def worst(row: tuple[float, ...]) -> float:

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from pnpkit.errors import InputError
 from pnpkit.maps import Map
+from pnpkit.solvers.guarantee import Before
 from pnpkit.solvers.iterations import Iteration
 from pnpkit.solvers.loop import solve
-from pnpkit.solvers.result import Before, Result, Status, Step, worst
+from pnpkit.solvers.result import Result, Status, Step, worst
 
 
 @dataclass(frozen=True)
@@ -95,18 +96,14 @@ def solve_in_stages(
 def joined(runs: Sequence[Result], before: tuple[Before, ...], seconds: float) -> Result:
     """The last of ``runs`` as the end of all of them."""
     end, past = runs[-1], [row for run in runs[:-1] for row in run.residuals_per_image]
-    guarantee = end.guarantee
-    for stage in reversed(before):
-        guarantee = f"from step {stage.steps + 1} on{stage.note}: {guarantee}; {stage.role}"
     return replace(
         end,
         steps=len(past) + end.steps,
         residuals=(*(worst(row) for row in past), *end.residuals),
         residuals_per_image=(*past, *end.residuals_per_image),
-        guarantee=guarantee,
+        guarantee=replace(end.guarantee, before=before),
         seconds=seconds,
         bounds=(math.inf,) * len(past) + end.bounds if end.bounds else (),
-        before=before,
     )
 
 

@@ -55,7 +55,12 @@ def proximal_study(fast: bool, seed: int) -> Sheet:
     verdicts = [Verdict(f"{name}: largest difference", "-", number(gap), gap <= 1e-6) for name, gap in gaps.items()]
     verdicts += [Verdict(f"{name}: optimality conditions", "-", number(gap), gap <= 1e-6) for name, gap in kkt.items()]
     table = [
-        {"algorithm": name, "steps": run.steps, "objective": f"{run.objective[0]:.10f}", "guarantee": run.guarantee}
+        {
+            "algorithm": name,
+            "steps": run.steps,
+            "objective": f"{run.objective[0]:.10f}",
+            "guarantee": str(run.guarantee),
+        }
         for name, run in runs.items()
     ]
     curves = {"ISTA": objectives(matrix, y, weight, pnpkit.ista), "FISTA": objectives(matrix, y, weight, pnpkit.fista)}

@@ -1,0 +1,145 @@
+"""What is guaranteed of a run: the theorem that covers it, why a fixed point exists, and what was assumed."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pnpkit.certificates import Certificate, Premise, together
+
+
+@dataclass(frozen=True)
+class Theorem:
+    """A theorem that covers a run: its name, with its source where the name is none, and its hypotheses as checked."""
+
+    name: str
+    hypothesis: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.hypothesis}"
+
+
+class Existence(enum.Enum):
+    """Why there is a fixed point; the value is what a covered run does then."""
+
+    UNIQUE = "converges to the unique fixed point from any start"  # a contraction: Banach 1922
+    BOUNDED = "converges to a fixed point from any start"  # a bounded range: Browder 1965
+    ASSUMED = "converges to a fixed point if there is one"
+
+    @property
+    def reason(self) -> str:
+        """The ground that it stands on, where the theorem does not say it already."""
+        return {
+            Existence.UNIQUE: "",
+            Existence.BOUNDED: "fixed points exist: bounded range, Browder 1965",
+            Existence.ASSUMED: "the existence is assumed, not checked",
+        }[self]
+
+
+class Lack(enum.Enum):
+    """Why nothing is guaranteed."""
+
+    CLAIM = "nothing is proven about the map"
+    THEOREM = "no theorem covers this iteration of such a map"
+    CONTRADICTED = "the run contradicts the certificate"
+    OVERFLOW = "the run left the numbers that its theorem speaks of"
+
+
+@dataclass(frozen=True)
+class Before:
+    """A stage before the one that the theorem covers; see ``stages.Stage``.
+
+    Attributes:
+        steps: evaluations up to its end. role: what they were for. note: said of the steps after it.
+    """
+
+    steps: int
+    role: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Guarantee:
+    """What is guaranteed of a run; true where a theorem covers it. It prints as one sentence.
+
+    Attributes:
+        theorem: with its hypotheses, all checked; None where nothing is guaranteed.
+        existence: why there is a fixed point; None without a theorem, or where nothing was iterated.
+        premises: what the proof of T assumes and nobody checked.
+        lack, reason: where nothing is guaranteed: why, as a value and in words.
+        before: stages that the theorem does not cover, in their order.
+    """
+
+    theorem: Theorem | None
+    existence: Existence | None = None
+    premises: tuple[Premise, ...] = ()
+    lack: Lack | None = None
+    reason: str = ""
+    before: tuple[Before, ...] = ()
+
+    def __bool__(self) -> bool:
+        return self.theorem is not None
+
+    @property
+    def start(self) -> int:
+        """The first step that it speaks of, counted from 1."""
+        return self.before[-1].steps + 1 if self.before else 1
+
+    def __str__(self) -> str:
+        text = self._claim()
+        for stage in reversed(self.before):
+            text = f"from step {stage.steps + 1} on{stage.note}: {text}; {stage.role}"
+        return text
+
+    def _claim(self) -> str:
+        if self.theorem is None:
+            return f"nothing is guaranteed: {self.reason}"
+        if self.existence is None:
+            return f"{self.theorem.name} ({self.theorem.hypothesis})"
+        given = "under the premises that the certificate names" if self.premises else ""
+        details = "; ".join(part for part in (str(self.theorem), self.existence.reason, given) if part)
+        return f"{self.existence.value} ({details})"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for ``json.dumps``; ``text`` is the sentence."""
+        theorem = None if self.theorem is None else {"name": self.theorem.name, "hypothesis": self.theorem.hypothesis}
+        return {
+            "theorem": theorem,
+            "existence": None if self.existence is None else self.existence.name.lower(),
+            "premises": [{"kind": premise.kind, "detail": premise.detail} for premise in self.premises],
+            "lack": None if self.lack is None else self.lack.name.lower(),
+            "start": self.start,
+            "text": str(self),
+        }
+
+
+def withdrawn(lack: Lack, reason: str = "") -> Guarantee:
+    """No guarantee, and why."""
+    return Guarantee(None, lack=lack, reason=reason or lack.value)
+
+
+def covered(certificate: Certificate, theorem: Theorem) -> Guarantee:
+    """The guarantee of a run under a theorem whose hypotheses the certificate proves."""
+    existence = Existence.BOUNDED if certificate.bounded else Existence.ASSUMED
+    if certificate.contractive:
+        existence = Existence.UNIQUE
+    return Guarantee(theorem, existence, certificate.all_premises())
+
+
+def uncovered(certificate: Certificate, iteration: object) -> Guarantee:
+    """No theorem: nothing is proven about the map, or nothing that this iteration could use."""
+    if not certificate.proven:
+        return withdrawn(Lack.CLAIM, certificate.method)
+    alpha = "" if certificate.averagedness is None else f", {certificate.averagedness:.6g}-averaged"
+    kind = f"{certificate.lipschitz:.6g}-Lipschitz{alpha} map"
+    return withdrawn(Lack.THEOREM, f"no theorem covers {iteration} of a {kind}")
+
+
+def assumed(certificate: Certificate) -> list[str]:
+    """What was assumed and not checked, one text each; the existence of a fixed point where it is needed."""
+    existence: Sequence[str] = ()
+    if certificate.averaged and not (certificate.bounded or certificate.contractive):
+        existence = ("T has a fixed point",)
+    return [*together(certificate.all_premises()), *existence]
