@@ -96,17 +96,23 @@ def ridge(**arguments: object) -> Network:
 GUIDED = {"blocks": 2, "channels": 16, "hidden": 8, "width": 8, "depth": 2, "coarse": 8, "pairs": 1}
 
 
-def guided() -> GuidedEuler:
-    """A small untrained guided network whose thresholds follow the guide strongly."""
+UNET = {"blocks": 2, "channels": 48, "hidden": 8, "overlapping": True, "unet": (8, 12, 8), "residuals": 1}
+
+
+def guided(**arguments: object) -> GuidedEuler:
+    """A small untrained guided network whose thresholds, centres and masks follow the guide strongly."""
     torch.manual_seed(0)
-    network = build("guided", GUIDED).eval()
-    assert isinstance(network, GuidedEuler) and network.guidance.coarse is not None
-    torch.nn.init.normal_(network.guidance.coarse.up.weight, std=0.3)
+    network = build("guided", arguments or GUIDED).eval()
+    assert isinstance(network, GuidedEuler)
+    for name, parameter in network.guidance.named_parameters():
+        if name == "coarse.up.weight":
+            torch.nn.init.normal_(parameter, std=0.3)
     for parameter in network.parameters():
         if parameter.ndim == 2:  # level tables
             parameter.data += 0.5 * torch.randn(parameter.shape, generator=generator(3))
-    for head in network.guidance.heads:
-        torch.nn.init.normal_(head.weight, std=0.5)
+    for heads, std in ((network.guidance.heads, 0.5), (network.guidance.centres, 0.1), (network.guidance.masks, 0.5)):
+        for head in heads:
+            torch.nn.init.normal_(head.weight, std=std)
     for euler in (network.first, network.second):
         euler.secure()
     return network
@@ -126,7 +132,8 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "euler unshuffled": lambda: euler(unshuffle=2, channels=16),
     "euler through windows": lambda: euler(unshuffle=2, padding="mirror", overlapping=True, channels=48),
     "euler between wavelets": lambda: euler(wavelet_levels=2),
-    "guided": guided,
+    "guided": lambda: guided(),
+    "guided by a U-Net": lambda: guided(**UNET, centres=True, masks=True),
     "dncnn": dncnn,
     "wavelet": lambda: build("wavelet", {"levels": 2, "shifts": 2}),
     "tv": lambda: build("total-variation", {"gains": (0.3,) * 6}),
@@ -143,6 +150,7 @@ MAPS: dict[str, Callable[[], Map]] = {
     },
     **{name: (lambda make=make: make().at(0.1)) for name, make in NETWORKS.items()},
     "with a guide": lambda: guided().given(image(1, 3, *SIZE, seed=4)).at(0.1),
+    "with a guide, by a U-Net": lambda: guided(**UNET, centres=True).given(image(1, 3, *SIZE, seed=4)).at(0.1),
     "relaxed": lambda: euler().at(0.1).relax(0.7),
     "over-relaxed": lambda: proximal.box(0.2, 0.7).relax(1.9),
     "scaled": lambda: euler().at(0.1).scale(2.5),

@@ -54,6 +54,57 @@ def test_with_a_guide_no_pair_contradicts_the_proof(network: GuidedEuler, seed: 
     assert found.lipschitz > 0.5, "the search must find something"
 
 
+@pytest.mark.parametrize("size", [(12, 14), (11, 14), (12, 13), (11, 13), (1, 3)])
+@pytest.mark.parametrize("choice", [{}, {"centres": True}, {"centres": True, "masks": True}, {"unet": (), "depth": 1}])
+def test_with_mirrored_steps_no_pair_contradicts_the_proof(size: tuple[int, int], choice: dict[str, Any]) -> None:
+    """Random guidance weights, even and odd sides, an adversarial search in float64; and the search finds something."""
+    network = catalogue.guided(**(catalogue.UNET | choice)).double()
+    guide, hint = (catalogue.image(2, 3, *size, seed=n) for n in (0, 5))
+    map = network.given(guide, hint).at(0.15)
+    found = audit(map, map.certificate, catalogue.image(2, 3, *size, seed=10), rounds=12)
+    assert map.certificate.averaged and not found.falsified
+    assert found.lipschitz > 0.5, "the search must find something"
+
+
+@pytest.mark.parametrize("size", [(4, 6), (5, 6), (4, 5), (5, 5), (1, 3)])
+@torch.no_grad()
+def test_with_a_guide_the_map_is_the_gradient_flow_on_the_torus(size: tuple[int, int]) -> None:
+    """J D_g of one mirrored step is symmetric, with eigenvalues in [1 - tau B^2, 1]: what the proof says of it."""
+    network = catalogue.guided(**(catalogue.UNET | {"blocks": 1, "centres": True, "masks": True})).double()
+    guide, hint = (catalogue.image(1, 3, *size, seed=n) for n in (0, 5))
+    given, x = network.given(guide, hint), catalogue.image(1, 3, *size, seed=7)
+    with torch.enable_grad():
+        jacobian = torch.autograd.functional.jacobian(lambda x: given(x, 0.15), x).reshape(x.numel(), x.numel())
+    torch.testing.assert_close(jacobian, jacobian.T, atol=1e-12, rtol=0)
+    values = torch.linalg.eigvalsh(jacobian)
+    alpha = given.certificate.averagedness
+    assert alpha is not None and float(values.min()) >= 1 - 2 * alpha - 1e-12 and float(values.max()) <= 1 + 1e-12
+    assert float(values.min()) < 0.99, "a step that does nothing would pass any test"
+
+
+def test_the_proof_at_odd_sides_needs_fields_that_are_their_own_mirror_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without ``symmetric`` the step at an odd side is no gradient: its Jacobian is not symmetric."""
+    monkeypatch.setattr("pnpkit.layers.mirrored.symmetric", lambda field, odd: field)
+    network = catalogue.guided(**(catalogue.UNET | {"blocks": 1, "centres": True})).double()
+    for size, own in (((4, 6), True), ((5, 6), False), ((4, 5), False)):
+        given = network.given(catalogue.image(1, 3, *size), catalogue.image(1, 3, *size, seed=5))
+        x = catalogue.image(1, 3, *size, seed=7)
+        jacobian = torch.autograd.functional.jacobian(given.at(0.15), x).reshape(x.numel(), x.numel())
+        assert (float((jacobian - jacobian.T).abs().max()) < 1e-12) is own
+
+
+@pytest.mark.parametrize("size", [(12, 10), (11, 13)])
+def test_writing_in_place_changes_no_bit(size: tuple[int, int]) -> None:
+    """What is computed where gradients are recorded and where results take the place of their arguments."""
+    network = catalogue.guided(**catalogue.UNET, centres=True, masks=True)
+    x, guide = (catalogue.image(2, 3, *size, seed=n).float() for n in (1, 2))
+    given = network.given(guide)
+    recorded = given(x, 0.1)
+    with torch.no_grad():
+        assert torch.equal(given(x, 0.1), recorded) and torch.equal(given(x, 0.1), recorded)
+        assert torch.equal(network(x, 0.1), network(x.requires_grad_(), 0.1))
+
+
 def test_the_proof_needs_the_guide_to_stay() -> None:
     """A picture that guides itself can move farther than its proof with a guide allows."""
     network = catalogue.guided().double()

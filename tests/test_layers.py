@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pnpkit.layers.activations import ACTIVATIONS, Clip
 from pnpkit.layers.gradient_flow import GradientFlowConv2d, adjoint_kernel, convolve
-from pnpkit.layers.mirrored import MirroredFlowConv2d, flipped, mirrored, orbit
+from pnpkit.layers.mirrored import MirroredFlowConv2d, extended, flipped, mirrored, orbit, symmetric
 from pnpkit.layers.unit_norm import UnitNorm
 from pnpkit.numerics.norms import conv_norm_bound, matrix_norm_bound
 from pnpkit.training.muon import Muon
@@ -141,6 +141,52 @@ def own_images(x: Tensor, odd: tuple[bool, bool]) -> Tensor:
             first, last = x.narrow(axis, 0, x.shape[axis] - 1), x.narrow(axis, x.shape[axis] - 1, 1)
             x = torch.cat([first, (last + flipped(last, flip)) / 2], axis)
     return x
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("odd", ODD)
+def test_the_gradient_of_a_mirrored_field_is_that_of_its_operations(
+    size: tuple[int, int], odd: tuple[bool, bool]
+) -> None:
+    x = catalogue.image(2, 8, *size).requires_grad_()
+    weights = torch.randn((2, 8, size[0] + 2, size[1] + 2), generator=catalogue.generator(1), dtype=torch.float64)
+    (fast,) = torch.autograd.grad((weights * mirrored(x, odd)).sum(), x)
+    (plain,) = torch.autograd.grad((weights * extended(x, odd)).sum(), x)
+    torch.testing.assert_close(fast, plain, atol=1e-14, rtol=1e-14)
+    assert torch.equal(mirrored(x, odd), extended(x, odd))
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script:FutureWarning")  # by torch's own forward derivatives
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("size", [(1, 1), (3, 4)])
+def test_a_mirrored_field_has_all_derivatives(size: tuple[int, int], odd: tuple[bool, bool]) -> None:
+    """First and second, forward and backward, one by one and batched."""
+    x = catalogue.image(1, 4, *size).requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda x: mirrored(x, odd), x, check_forward_ad=True, check_batched_grad=True, check_batched_forward_grad=True
+    )
+    assert torch.autograd.gradgradcheck(lambda x: mirrored(x, odd).pow(3), x)
+    x, many = x.detach(), catalogue.image(3, 1, 4, *size, seed=1)
+    _, tangents = torch.func.vmap(lambda v: torch.func.jvp(lambda x: mirrored(x, odd), (x,), (v,)))(many)
+    torch.testing.assert_close(tangents, torch.stack([extended(v, odd) for v in many]))
+    per_sample = torch.func.vmap(torch.func.grad(lambda v: mirrored(v, odd).square().sum()))(many)
+    for v, gradient in zip(many, per_sample, strict=True):
+        (expected,) = torch.autograd.grad(extended(v.requires_grad_(), odd).square().sum(), v)
+        torch.testing.assert_close(gradient, expected)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("odd", ODD)
+def test_a_symmetric_field_is_its_own_mirror_image_where_odd(size: tuple[int, int], odd: tuple[bool, bool]) -> None:
+    """The nearest such field: the same as the torus has; no gradient is lost, and the field that came stays."""
+    x = catalogue.image(2, 8, *size)
+    before = x.clone()
+    found = symmetric(x, odd)
+    torch.testing.assert_close(found, own_images(x, odd))
+    assert torch.equal(x, before) and torch.equal(symmetric(found, odd), found)
+    assert torch.autograd.gradcheck(lambda x: symmetric(x, odd), x.requires_grad_())
+    with torch.no_grad():
+        assert torch.equal(symmetric(before, odd), found) and torch.equal(before, found)
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -14,6 +14,7 @@ from pnpkit.networks.base import Network
 from pnpkit.networks.classical import Wavelet, WaveletConfig
 from pnpkit.networks.dncnn import DnCNN, DnCNNConfig
 from pnpkit.networks.euler import Euler, EulerConfig
+from pnpkit.networks.guidance import Plain
 from pnpkit.networks.guided import Given, GuidedConfig, GuidedEuler
 from pnpkit.networks.tiles import IMAGES, SMALLEST, Tiled, receptive_field, within_memory
 from pnpkit.restoration import deblur, plan
@@ -35,6 +36,12 @@ NETWORKS = {
     "guided from afar": lambda: GuidedEuler(
         GuidedConfig(blocks=2, channels=12, hidden=8, width=8, depth=2, coarse=8, pairs=1)
     ),
+    "guided by a U-Net": lambda: GuidedEuler(
+        GuidedConfig(blocks=2, channels=12, hidden=8, unet=(8, 8, 8), residuals=1, centres=True, masks=True)
+    ),
+    "guided by a U-Net, overlapping": lambda: GuidedEuler(
+        GuidedConfig(blocks=2, channels=48, hidden=8, unet=(8, 12), residuals=2, centres=True, overlapping=True)
+    ),
 }
 
 
@@ -44,10 +51,12 @@ def make(name: str) -> Network:
     for parameter in network.parameters():  # the last layer of a new DnCNN is nearly zero: let it matter
         if parameter.ndim == 4 and isinstance(network, DnCNN):
             torch.nn.init.normal_(parameter, std=0.15)
-    for head in network.guidance.heads if isinstance(network, GuidedEuler) else ():
-        torch.nn.init.normal_(head.weight, std=0.5)
-    if isinstance(network, GuidedEuler) and network.guidance.coarse is not None:
-        torch.nn.init.normal_(network.guidance.coarse.up.weight, std=0.3)
+    if isinstance(network, GuidedEuler):
+        guidance = network.guidance
+        for head in (*guidance.heads, *guidance.centres, *guidance.masks):
+            torch.nn.init.normal_(head.weight, std=0.5)
+        if isinstance(guidance, Plain) and guidance.coarse is not None:
+            torch.nn.init.normal_(guidance.coarse.up.weight, std=0.3)
     return network
 
 
@@ -66,7 +75,7 @@ def test_tiles_equal_the_whole(name: str, size: tuple[int, int]) -> None:
     assert tiled.certificate == network.certificate
 
 
-@pytest.mark.parametrize("name", ["guided", "guided from afar"])
+@pytest.mark.parametrize("name", [name for name in NETWORKS if "guided" in name])
 @pytest.mark.parametrize("size", [(71, 90), (33, 131)])
 @torch.no_grad()
 def test_tiles_cut_a_guide_as_they_cut_the_picture(name: str, size: tuple[int, int]) -> None:

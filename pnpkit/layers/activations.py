@@ -7,6 +7,9 @@ no gradient is recorded, the result takes the place of z: new memory for it woul
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -37,6 +40,44 @@ def clip(z: Tensor, low: Tensor, high: Tensor) -> Tensor:
     return torch.clamp(z, low, high)
 
 
+@dataclass(frozen=True)
+class Places:
+    """What varies from place to place and from filter to filter in a clip; fields (B, C, H, W), or None.
+
+    slope * clip(z - centre, exp(log_factor) low, exp(log_factor) high), slope = sigmoid(mask) in (0, 1) or 1: for
+    numbers that do not depend on z this is monotone with slopes in [0, 1], as the clip itself.
+    """
+
+    log_factor: Tensor
+    centre: Tensor | None = None
+    mask: Tensor | None = None
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Places:
+        """``change`` of every field."""
+        centre, mask = (None if field is None else change(field) for field in (self.centre, self.mask))
+        return Places(change(self.log_factor), centre, mask)
+
+
+def clip_at(
+    z: Tensor, low: Tensor, high: Tensor, log_factor: Tensor, centre: Tensor | None, mask: Tensor | None
+) -> Tensor:
+    """slope * clip(z - centre, factor low, factor high), elementwise: see ``Places``."""
+    factor = log_factor.exp()
+    out = torch.clamp(z if centre is None else z - centre, low * factor, high * factor)
+    return out if mask is None else out * torch.sigmoid(mask)
+
+
+def clip_in_place(z: Tensor, low: Tensor, high: Tensor, places: Places) -> Tensor:
+    """``clip_at`` written over z and over the fields of ``places``."""
+    factor = places.log_factor.exp_()
+    low = low * factor
+    high = factor.mul_(high)
+    if places.centre is not None:
+        z = z.sub_(places.centre)
+    out = z.clamp_(low, high)
+    return out if places.mask is None else out.mul_(places.mask.sigmoid_())
+
+
 class Clip(nn.Module):
     """clip(z, -sigma exp(a), sigma exp(c)): weak responses pass, strong ones saturate.
 
@@ -50,7 +91,7 @@ class Clip(nn.Module):
         self.images = images
         self.low = LevelTable(channels, log_start, top, knots)
         self.high = LevelTable(channels, log_start, top, knots)
-        self.kernel = clip  # replaced by a compiled one in training
+        self.kernel, self.kernel_at = clip, clip_at  # replaced by compiled ones in training
 
     def thresholds(self, level: Tensor) -> tuple[Tensor, Tensor]:
         """(-sigma exp(a), sigma exp(c)), each (B, C, 1, 1)."""
@@ -60,13 +101,14 @@ class Clip(nn.Module):
             low, high = (bound.repeat_interleave(self.images, 1) for bound in (low, high))
         return low, high
 
-    def forward(self, z: Tensor, level: Tensor, overwrite: bool = False, factor: Tensor | None = None) -> Tensor:
-        """(B, C, H, W), levels (B,) -> (B, C, H, W). ``factor``, of the same shape and > 0, multiplies the thresholds
-        place by place: the slope stays in [0, 1]."""
+    def forward(self, z: Tensor, level: Tensor, overwrite: bool = False, places: Places | None = None) -> Tensor:
+        """(B, C, H, W), levels (B,) -> (B, C, H, W). ``overwrite`` also writes over ``places``."""
         low, high = (bound.to(z.dtype) for bound in self.thresholds(level))
-        if factor is not None:
-            low, high = low * factor, high * factor
-        return z.clamp_(low, high) if overwrite else self.kernel(z, low, high)
+        if places is None:
+            return z.clamp_(low, high) if overwrite else self.kernel(z, low, high)
+        if overwrite:
+            return clip_in_place(z, low, high, places)
+        return self.kernel_at(z, low, high, places.log_factor, places.centre, places.mask)
 
 
 class ReLU(nn.Module):

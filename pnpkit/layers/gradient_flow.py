@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pnpkit.certificates import Certificate, Side, nothing
+from pnpkit.layers.activations import Places
 from pnpkit.numerics.norms import conv_norm_bound
 
 PADDINGS = ("zero", "circular")
@@ -64,7 +65,7 @@ class GradientFlowConv2d(nn.Module):
     ``LARGEST_STEP``; the certificate uses neither belief but measures both: ``step * norm_bound()**2 / 2``.
     Computes in the dtype of its input, or in the autocast dtype. ``activation`` is one of ``layers.activations``: where
     no gradient is recorded it is told to overwrite, and so is the result of the second convolution; x never is. Where a
-    ``factor`` (B, hidden, H, W) is given, the activation is told that, too: see ``Clip``.
+    ``places``, fields (B, hidden, H, W), are given, the activation is told them, too: see ``Clip``.
     """
 
     def __init__(
@@ -104,6 +105,10 @@ class GradientFlowConv2d(nn.Module):
         """W x or, with the adjoint kernel, W^T x."""
         return convolve(x, kernel, self.padding)
 
+    def suited(self, places: Places, odd: tuple[bool, bool]) -> Places:
+        """``places`` as the proof needs them: here as they are."""
+        return places
+
     @property
     def step(self) -> Tensor:
         """tau, a scalar in (0, LARGEST_STEP)."""
@@ -132,15 +137,15 @@ class GradientFlowConv2d(nn.Module):
             self.kernel.mul_(math.sqrt(largest / averagedness) * (1 - 1e-6))
 
     def forward(
-        self, x: Tensor, level: Tensor, factor: Tensor | None = None, odd: tuple[bool, bool] = (False, False)
+        self, x: Tensor, level: Tensor, places: Places | None = None, odd: tuple[bool, bool] = (False, False)
     ) -> Tensor:
         """phi(x) at the levels (B,). ``odd`` is for pictures that go on as their mirror images: ``layers.mirrored``."""
         kernel = self.filters
         back = (-self.step * adjoint_kernel(kernel)).to(x.dtype)
         seen = x if self.scale == 1 else F.pixel_unshuffle(x, self.scale)
         z = self.convolve(seen, kernel.to(x.dtype), odd)
-        places = () if factor is None else (factor,)
-        z = self.activation(z, level, not torch.is_grad_enabled(), *places)
+        given = () if places is None else (self.suited(places, odd),)
+        z = self.activation(z, level, not torch.is_grad_enabled(), *given)
         change = self.convolve(z, back, odd)
         change = change if self.scale == 1 else F.pixel_shuffle(change, self.scale)
         return change.add_(x) if change.dtype == x.dtype else x + change

@@ -12,7 +12,9 @@ where V^T is the same convolution with the adjoint kernel. So V is W on a pictur
 its norm is at most that of the symbol (``numerics.norms``), and every step keeps its proof. Where a side is odd, the
 last row or column of squares is its own mirror image and lies on the torus once, so that this holds of no single step;
 but a network of them is x -> E^T D(E x) / 4 with D its steps on the torus, and E / 2 is isometric: its proof is the
-same.
+same. For thresholds that vary from place to place (``activations.Places``) that takes fields on the torus that the
+flips leave as they are: on a last row or column that is its own mirror image, a field is replaced by the mean of itself
+and its flipped self (``symmetric``).
 
 Channels come in fours: 4 j + g belongs to the flip g = 0 (none), 1 (columns), 2 (rows), 3 (both), and rho(h) takes
 4 j + g to 4 j + (g xor h). A pixel-unshuffle by 2 puts a picture's pixels in this order. Equivariant networks: Cohen &
@@ -21,10 +23,13 @@ Welling, ICML 2016.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pnpkit.layers.activations import Places
 from pnpkit.layers.gradient_flow import GradientFlowConv2d
 
 FLIPS = 4  # none, columns, rows, both: the channels of an orbit
@@ -46,7 +51,59 @@ def flipped(x: Tensor, flip: int) -> Tensor:
     return x.index_select(1, order ^ flip)
 
 
+def symmetric(x: Tensor, odd: tuple[bool, bool]) -> Tensor:
+    """x (B, C, H, W), its last row and column, where ``odd``, the mean of themselves and their mirror images; where no
+    gradient is recorded, in place."""
+    if torch.is_grad_enabled() and any(odd):
+        x = x.clone()
+    for axis, flip, own in ((2, 2, odd[0]), (3, 1, odd[1])):
+        if own:
+            last = x.narrow(axis, x.shape[axis] - 1, 1)
+            last.copy_((last + flipped(last, flip)) / 2)
+    return x
+
+
+class Mirrored(torch.autograd.Function):
+    """``extended``, its gradient in one pass over the field: autograd would copy all of it for each of four edges."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, odd: tuple[bool, bool]) -> Tensor:
+        return extended(x, odd)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.odd = inputs[1]
+
+    @staticmethod
+    def jvp(ctx: Any, x: Tensor, _: None) -> Tensor:
+        return extended(x, ctx.odd)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        """The adjoint of ``extended``: in the reverse order, each edge is added to the row or column it was copied
+        from."""
+        out = grad.clone()
+        for axis, flip, own in ((2, 2, ctx.odd[0]), (3, 1, ctx.odd[1])):
+            end = out.shape[axis] - 1
+            for to, source in ((end, end - 1 - own), (0, 1)):
+                edge = flipped(out.narrow(axis, to, 1), flip)
+                out.narrow(axis, to, 1).zero_()
+                out.narrow(axis, source, 1).add_(edge)
+        return out[..., 1:-1, 1:-1], None
+
+
 def mirrored(x: Tensor, odd: tuple[bool, bool]) -> Tensor:
+    """``extended``; where a gradient is recorded, by ``Mirrored``."""
+    recorded = torch.jit.is_tracing() or torch.compiler.is_compiling()  # as plain operations
+    if recorded or not (torch.is_grad_enabled() and x.requires_grad):
+        return extended(x, odd)
+    out: Tensor = Mirrored.apply(x, odd)
+    return out
+
+
+def extended(x: Tensor, odd: tuple[bool, bool]) -> Tensor:
     """(B, C, H, W) -> (B, C, H + 2, W + 2): one more row and column of its mirror image on each side.
 
     Above and left the mirror stands before the first row or column. Below and right it stands behind the last one, or,
@@ -78,6 +135,9 @@ class MirroredFlowConv2d(GradientFlowConv2d):
     @staticmethod
     def spread(kernel: Tensor) -> Tensor:
         return orbit(kernel)
+
+    def suited(self, places: Places, odd: tuple[bool, bool]) -> Places:
+        return places.each(lambda field: symmetric(field, odd))
 
     def convolve(self, x: Tensor, kernel: Tensor, odd: tuple[bool, bool]) -> Tensor:
         return F.conv2d(mirrored(x, odd), kernel)

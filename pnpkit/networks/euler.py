@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pnpkit import certificates
 from pnpkit.certificates import Certificate, Side
-from pnpkit.layers.activations import ACTIVATIONS, Clip
+from pnpkit.layers.activations import ACTIVATIONS, Clip, Places
 from pnpkit.layers.gradient_flow import PADDINGS, GradientFlowConv2d
 from pnpkit.layers.mirrored import FLIPS, MirroredFlowConv2d
 from pnpkit.layers.windows import Windows
@@ -110,16 +110,16 @@ class Euler(Network):
     def denoise(self, x: Tensor, level: Tensor) -> Tensor:
         return self.flow(x, level, [None] * len(self.blocks))
 
-    def flow(self, x: Tensor, level: Tensor, factors: Iterable[Tensor | None]) -> Tensor:
-        """D(x, level); a factor, where it is not None, multiplies the thresholds of its step, place by place."""
+    def flow(self, x: Tensor, level: Tensor, places: Iterable[Places | None]) -> Tensor:
+        """D(x, level); ``places`` has for each step the fields that its clip varies by, or None."""
         if self.frames:
             x = self.frames[0](x, level)
         rows, columns = x.shape[-2:]
         seen = self.lift(x).contiguous(memory_format=torch.channels_last)  # while small: padding keeps the format
         state = F.pad(seen, (0, 0, 0, 0, 0, self.config.channels - seen.shape[1]))
         odd = (rows % self.config.unit > 0, columns % self.config.unit > 0)
-        for block, factor in zip(self.steps(), factors, strict=True):
-            state = block(state, level, factor, odd)
+        for block, chosen in zip(self.steps(), places, strict=True):
+            state = block(state, level, chosen, odd)
         out = self.project(state[:, : seen.shape[1]], rows, columns)
         return self.frames[1](out, level) if self.frames else out
 

@@ -1,13 +1,14 @@
 r"""The guided Euler denoiser: a second look, with thresholds that follow a picture which is restored already.
 
-    D_g(x, sigma) = P phi_L(... phi_1(Q x)),   phi(x) = x - tau W^T clip(W x; sigma exp(m_g)),   m_g = m(g, h, sigma)
+    D_g(x, sigma) = P phi_L(... phi_1(Q x)),   phi(x) = x - tau W^T (s * clip(W x - c; -sigma e^m a, sigma e^m b))
 
 g is the first restoration, h what the data make of it: prox_{tau f}(g) with the tau of continuation, for denoising the
-noisy picture itself. What the first look took away, h - g, may be structure after all. m is a network without any
-constraint: it says for every step, filter and place whether a response is noise or structure. Once g and h are given
-the thresholds are numbers: clip has slopes in [0, 1] whatever they are, phi is an Euler step of the gradient flow of a
-convex potential, and all that is proven of an Euler network is proven of x -> D_g(x, sigma). Of x -> D_x(x, sigma),
-where the picture is its own guide, nothing is.
+noisy picture itself. What the first pass took away, h - g, may be structure after all. m, and with ``centres`` c, with
+``masks`` s in [0, 1], come from a network without any constraint, which sees g, h and sigma (``networks.guidance``):
+for every step, filter and place they say which responses are noise. Once g and h are given they are numbers: a place's
+response z becomes s clip(z - c; ...), of slope in [0, 1], the derivative of a convex function of z that is 1-smooth.
+So phi is an Euler step of the gradient flow of a convex potential, and all that is proven of an Euler network is
+proven of x -> D_g(x, sigma). Of x -> D_x(x, sigma), where the picture is its own guide, nothing is.
 
 Regularisation that a network adapts to a first restoration, and that then stays: Kofler et al., SIAM J. Imaging Sci.
 16(4), 2023; Neumayer & Altekrueger, Stability of data-dependent ridge-regularization for inverse problems,
@@ -16,37 +17,31 @@ arXiv:2406.12289, 2024.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from pnpkit import certificates
 from pnpkit.certificates import Certificate
 from pnpkit.errors import InputError
 from pnpkit.networks.base import Network
-from pnpkit.networks.dncnn import convolve
 from pnpkit.networks.euler import Euler, EulerConfig
-
-REACH = 4.0  # thresholds are between exp(-4) and exp(4) times what they would be without a guide
-
-
-QUIET = 2 / 255  # added to the level that a hint is measured by
-
-
-FAR = 4.0  # times that, at which it is cut
-
+from pnpkit.networks.guidance import Choices, Guidance, Plain, UNet
 
 KEPT = 4  # levels for which what was seen of a guide is kept
 
 
 @dataclass(frozen=True)
 class GuidedConfig:
-    """What a guided Euler network is made of: two Euler networks of the same shape, ``depth`` convolutions of ``width``
-    channels that look at the guide at half resolution and, between them, ``pairs`` of convolutions of ``coarse``
-    channels (0: none) at a quarter of it."""
+    """What a guided Euler network is made of: two Euler networks of the same shape, and what looks at the guide.
+
+    Without ``unet`` that is ``guidance.Plain``: ``depth`` convolutions of ``width`` channels at half resolution and,
+    between them, ``pairs`` of convolutions of ``coarse`` channels (0: none) at a quarter of it. With ``unet``, channels
+    at 1/2, 1/4, 1/8 ... of the resolution, it is ``guidance.UNet``, with ``residuals`` blocks at each stage.
+    ``overlapping``: both flows see through overlapping windows, with mirrored steps. ``centres``, ``masks``: the guide
+    chooses c and s, too.
+    """
 
     blocks: int = 9
     channels: int = 64
@@ -57,6 +52,11 @@ class GuidedConfig:
     depth: int = 6
     coarse: int = 96
     pairs: int = 4
+    overlapping: bool = False
+    unet: tuple[int, ...] = ()
+    residuals: int = 2
+    centres: bool = False
+    masks: bool = False
 
     def euler(self) -> EulerConfig:
         """Either of the two."""
@@ -67,77 +67,16 @@ class GuidedConfig:
             knots=self.knots,
             top=self.top,
             unshuffle=2,
+            padding="mirror" if self.overlapping else "zero",
+            overlapping=self.overlapping,
         )
 
-
-class Guidance(nn.Module):
-    """m: a guide, a hint and a level in, features out; from these, for each step, the factors exp(m) of thresholds."""
-
-    def __init__(self, config: GuidedConfig):
-        super().__init__()
-        if config.coarse and not config.depth:
-            raise ValueError("what looks from afar stands between convolutions: depth must be positive")
-        self.top = config.top
-        self.first = nn.Conv2d(25, config.width, 3, padding=1)
-        self.middle = nn.ModuleList(nn.Conv2d(config.width, config.width, 3, padding=1) for _ in range(config.depth))
-        self.heads = nn.ModuleList(nn.Conv2d(config.width, config.hidden, 1) for _ in range(config.blocks))
-        self.coarse = Coarse(config) if config.coarse else None
-        for layer in self.middle:
-            begin(layer, 0.7)
-        for head in self.heads:
-            begin(head, 0.0)
-
-    def features(self, guide: Tensor, hint: Tensor, level: Tensor) -> Tensor:
-        """g and h (B, 3, H, W), levels (B,) -> (B, width, H/2, W/2), sides rounded up."""
-        rows, columns = guide.shape[-2:]
-        far = (level.to(guide.dtype) + QUIET)[:, None, None, None]
-        seen = torch.cat([guide.clamp(0, 1), ((hint - guide) / far).clamp(-FAR, FAR)], 1)
-        unit = 2 if self.coarse is None else 4
-        seen = F.pad(seen, (0, -columns % unit, 0, -rows % unit), mode="replicate")
-        seen = F.pixel_unshuffle(seen, 2)
-        plane = (level.to(seen.dtype) / self.top)[:, None, None, None].expand(-1, 1, *seen.shape[2:])
-        hidden = torch.cat([seen, plane], 1).contiguous(memory_format=torch.channels_last)
-        hidden = torch.relu(convolve(self.first, hidden))
-        for number, layer in enumerate(self.middle):
-            if self.coarse is not None and number == len(self.middle) // 2:
-                hidden = hidden + self.coarse(hidden)
-            hidden = hidden + torch.relu(convolve(layer, hidden))
-        return hidden[..., : (rows + 1) // 2, : (columns + 1) // 2]
-
-    def factors(self, features: Tensor) -> Iterator[Tensor]:
-        """For each step (B, hidden, H/2, W/2), one at a time: all of them would be large."""
-        for head in self.heads:
-            yield (REACH * torch.tanh(convolve(head, features) / REACH)).exp()
-
-
-class Coarse(nn.Module):
-    """What is around: (B, width, H, W), sides even -> the same shape, by way of a half of its resolution."""
-
-    def __init__(self, config: GuidedConfig):
-        super().__init__()
-        self.down = nn.Conv2d(4 * config.width, config.coarse, 1)
-        self.layers = nn.ModuleList(
-            nn.Conv2d(config.coarse, config.coarse, 3, padding=1) for _ in range(2 * config.pairs)
-        )
-        self.up = nn.Conv2d(config.coarse, 4 * config.width, 1)
-        begin(self.down, 1.0)
-        begin(self.up, 0.0)
-        for number, layer in enumerate(self.layers):
-            begin(layer, 0.5 if number % 2 else 1.0)
-
-    def forward(self, x: Tensor) -> Tensor:
-        hidden = convolve(self.down, F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last))
-        for first, second in zip(self.layers[::2], self.layers[1::2], strict=True):
-            hidden = hidden + convolve(second, torch.relu(convolve(first, hidden)))
-        out = F.pixel_shuffle(convolve(self.up, hidden), 2)
-        return out.contiguous(memory_format=torch.channels_last)
-
-
-def begin(layer: nn.Module, gain: float) -> None:
-    """Orthogonal filters times ``gain``, no bias."""
-    assert isinstance(layer, nn.Conv2d) and layer.bias is not None
-    nn.init.orthogonal_(layer.weight, gain)
-    nn.init.zeros_(layer.bias)
+    def guidance(self) -> Guidance:
+        """What looks at the guide."""
+        chosen = Choices(self.blocks, self.hidden, self.centres, self.masks)
+        if self.unet:
+            return UNet(self.top, chosen, tuple(self.unet), self.residuals)
+        return Plain(self.top, chosen, self.width, self.depth, self.coarse, self.pairs)
 
 
 class GuidedEuler(Network):
@@ -150,13 +89,13 @@ class GuidedEuler(Network):
     def __init__(self, config: GuidedConfig):
         super().__init__()
         self.config, self.top = config, config.top
-        self.width = 3 * config.euler().channels // 4
-        self.first, self.second, self.guidance = Euler(config.euler()), Euler(config.euler()), Guidance(config)
+        self.first, self.second, self.guidance = Euler(config.euler()), Euler(config.euler()), config.guidance()
+        self.width = max(3 * config.channels // 4, self.guidance.largest)
         self.first.requires_grad_(False)
 
     def denoise(self, x: Tensor, level: Tensor) -> Tensor:
         features = self.guidance.features(self.first.denoise(x, level), x, level)
-        return self.second.flow(x, level, self.guidance.factors(features))
+        return self.second.flow(x, level, self.guidance.places(features))
 
     def certify(self) -> Certificate:
         """Nothing of D_x; its parts are the certificates of E and of D_g."""
@@ -207,7 +146,7 @@ class SecondLook(Network):
 
     def by(self, x: Tensor, features: Tensor, level: Tensor) -> Tensor:
         """D_g(x, level) by what was seen of g."""
-        return self.flow.flow(x, level, self.guidance.factors(features))
+        return self.flow.flow(x, level, self.guidance.places(features))
 
     def certify(self) -> Certificate:
         return with_guide(self.flow.certify(), self.name)

@@ -57,9 +57,8 @@ def _(network: Euler) -> tuple[int, int]:
 @receptive_field.register
 def _(network: SecondLook) -> tuple[int, int]:
     """The thresholds of all that the steps see, and what these were chosen by."""
-    config, (reach, unit) = network.config, receptive_field(network.flow)
-    reach += 2 * (1 + config.depth) + 1
-    return (reach + 4 * 2 * config.pairs + 3, math.lcm(unit, 4)) if config.coarse else (reach, unit)
+    reach, unit = receptive_field(network.flow)
+    return reach + network.guidance.reach, math.lcm(unit, network.guidance.unit)
 
 
 @receptive_field.register
@@ -146,7 +145,7 @@ def within_memory(
     guided = isinstance(network, SecondLook)
     pixels = itemsize * batch * rows * columns
     kept = (IMAGES + history) * pixels * channels + (GUIDED * pixels if guided else 0)
-    seen = KEPT * network.config.width // 4 * pixels if guided else 0
+    seen = KEPT * network.guidance.width // 4 * pixels if guided else 0
     for_network = max_memory - kept
     per_pixel = STATES * itemsize * batch * network.width
     if per_pixel * rows * columns + seen <= for_network:

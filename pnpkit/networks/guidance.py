@@ -1,0 +1,240 @@
+r"""What looks at a guide and chooses, for each step, filter and place, how the clip of a guided network varies.
+
+A guide g, a hint h and a level come in; features of them at half resolution are what all steps share; 1 x 1
+convolutions, the heads, make of these for each step
+
+    m = REACH tanh(head / REACH),   c = head (with ``centres``),   logit s = head (with ``masks``)
+
+as ``layers.activations.Places`` takes them. Nothing constrains these networks, and nothing need: the proof of the flow
+holds for every choice (``networks.guided``).
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pnpkit.layers.activations import Places
+from pnpkit.networks.dncnn import convolve
+
+REACH = 4.0  # thresholds are between exp(-4) and exp(4) times what they would be without a guide
+
+
+QUIET = 2 / 255  # added to the level that h - g is divided by
+
+
+FAR = 4.0  # where h - g, so divided, is cut
+
+
+NEAR = (-0.5, 1.5)  # where a U-Net's guide and hint are cut
+
+
+OPEN = 4.0  # logit of s before training: s = 0.98
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What is chosen: for ``blocks`` steps of ``hidden`` filters m, with ``centres`` also c, with ``masks`` also s."""
+
+    blocks: int
+    hidden: int
+    centres: bool = False
+    masks: bool = False
+
+
+class Guidance(nn.Module):
+    """The heads that all guidance networks share, and what a subclass says: features, and how far they look.
+
+    Attributes:
+        width: channels of its features.
+        largest: channels of its widest layer, per pixel of the picture.
+        unit: pixels that tiles must be aligned to.
+        reach: how far in pixels, in each direction, the features of a place depend on guide and hint.
+    """
+
+    width: int
+    largest: int
+    unit: int
+    reach: int
+
+    def add_heads(self, width: int, choices: Choices) -> None:
+        """One head for each step and choice, all zero: m = c = 0."""
+
+        def heads(wanted: bool) -> nn.ModuleList:
+            count = choices.blocks if wanted else 0
+            return nn.ModuleList(nn.Conv2d(width, choices.hidden, 1) for _ in range(count))
+
+        self.width = width
+        self.heads, self.centres, self.masks = heads(True), heads(choices.centres), heads(choices.masks)
+        for head in (*self.heads, *self.centres, *self.masks):
+            begin(head, 0.0)
+        for head in self.masks:
+            assert isinstance(head, nn.Conv2d) and head.bias is not None
+            nn.init.constant_(head.bias, OPEN)
+
+    @abstractmethod
+    def features(self, guide: Tensor, hint: Tensor, level: Tensor) -> Tensor:
+        """g and h (B, 3, H, W), levels (B,) -> (B, width, H/2, W/2), sides rounded up."""
+
+    def places(self, features: Tensor) -> Iterator[Places]:
+        """For each step fields (B, hidden, H/2, W/2), one step at a time: all of them would be large."""
+        for number, head in enumerate(self.heads):
+            choice = bounded(convolve(head, features))
+            centre = convolve(self.centres[number], features) if self.centres else None
+            mask = convolve(self.masks[number], features) if self.masks else None
+            yield Places(choice, centre, mask)
+
+
+def bounded(x: Tensor) -> Tensor:
+    """REACH tanh(x / REACH); written over x where no gradient is recorded."""
+    if torch.is_grad_enabled():
+        return REACH * torch.tanh(x / REACH)
+    return x.div_(REACH).tanh_().mul_(REACH)
+
+
+class Plain(Guidance):
+    """``depth`` convolutions with skips at half resolution; with ``coarse`` > 0 a branch at a quarter of it between."""
+
+    def __init__(self, top: float, choices: Choices, width: int, depth: int, coarse: int, pairs: int):
+        super().__init__()
+        if coarse and not depth:
+            raise ValueError("what looks from afar stands between convolutions: depth must be positive")
+        self.top, self.largest = top, max(-(-width // 4), -(-coarse // 16))
+        self.unit = 4 if coarse else 2
+        self.reach = 2 * (1 + depth) + 1 + (4 * 2 * pairs + 3 if coarse else 0)
+        self.first = nn.Conv2d(25, width, 3, padding=1)
+        self.middle = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(depth))
+        self.add_heads(width, choices)
+        self.coarse = Coarse(width, coarse, pairs) if coarse else None
+        for layer in self.middle:
+            begin(layer, 0.7)
+
+    def features(self, guide: Tensor, hint: Tensor, level: Tensor) -> Tensor:
+        rows, columns = guide.shape[-2:]
+        seen = torch.cat([guide.clamp(0, 1), difference(guide, hint, level)], 1)
+        hidden = torch.relu(convolve(self.first, squares(seen, level / self.top, self.unit)))
+        for number, layer in enumerate(self.middle):
+            if self.coarse is not None and number == len(self.middle) // 2:
+                hidden = hidden + self.coarse(hidden)
+            hidden = hidden + torch.relu(convolve(layer, hidden))
+        return hidden[..., : (rows + 1) // 2, : (columns + 1) // 2]
+
+
+class Coarse(nn.Module):
+    """Context branch: (B, width, H, W), sides even -> the same shape, by way of half of its resolution."""
+
+    def __init__(self, width: int, coarse: int, pairs: int):
+        super().__init__()
+        self.down = nn.Conv2d(4 * width, coarse, 1)
+        self.layers = nn.ModuleList(nn.Conv2d(coarse, coarse, 3, padding=1) for _ in range(2 * pairs))
+        self.up = nn.Conv2d(coarse, 4 * width, 1)
+        begin(self.down, 1.0)
+        begin(self.up, 0.0)
+        for number, layer in enumerate(self.layers):
+            begin(layer, 0.5 if number % 2 else 1.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = convolve(self.down, unshuffled(x))
+        for first, second in zip(self.layers[::2], self.layers[1::2], strict=True):
+            hidden = hidden + convolve(second, torch.relu(convolve(first, hidden)))
+        return shuffled(convolve(self.up, hidden))
+
+
+class UNet(Guidance):
+    """Features by a U-Net (Ronneberger et al. 2015) of residual blocks at 1/2, 1/4, 1/8 ... of the resolution.
+
+    ``widths`` are the channels of its stages, from fine to coarse; each has ``residuals`` blocks on the way down and,
+    but for the coarsest, on the way up. Between two stages stand a pixel-unshuffle or -shuffle and a 1 x 1 convolution.
+    """
+
+    def __init__(self, top: float, choices: Choices, widths: tuple[int, ...], residuals: int):
+        super().__init__()
+        if not widths or residuals < 0:
+            raise ValueError(f"a U-Net has a stage or more and residuals >= 0, got {widths} and {residuals}")
+        self.top, self.unit = top, 2 ** len(widths)
+        self.largest = max(-(-width // 4**stage) for stage, width in enumerate(widths, start=1))
+        # a 3 x 3 convolution looks one cell of its stage farther, and finding the cells of the coarsest unit - 1 pixels
+        passes = [2 * residuals * (2 if stage < len(widths) else 1) for stage in range(1, len(widths) + 1)]
+        self.reach = 2 + sum(count * 2**stage for stage, count in enumerate(passes, start=1)) + self.unit - 1
+        self.first = nn.Conv2d(37, widths[0], 3, padding=1)
+        begin(self.first, 1.0)
+        pairs = list(zip(widths, widths[1:], strict=False))
+        self.down = nn.ModuleList(stage(width, residuals) for width in widths)
+        self.up = nn.ModuleList(stage(width, residuals) for width in widths[:-1])
+        self.shrink = nn.ModuleList(nn.Conv2d(4 * fine, coarse, 1) for fine, coarse in pairs)
+        self.grow = nn.ModuleList(nn.Conv2d(coarse, 4 * fine, 1) for fine, coarse in pairs)
+        for layer in (*self.shrink, *self.grow):
+            begin(layer, 1.0)
+        self.add_heads(widths[0], choices)
+
+    def features(self, guide: Tensor, hint: Tensor, level: Tensor) -> Tensor:
+        rows, columns = guide.shape[-2:]
+        seen = torch.cat([guide.clamp(*NEAR), hint.clamp(*NEAR), difference(guide, hint, level)], 1)
+        x = convolve(self.first, squares(seen, level / self.top, self.unit))
+        kept: list[Tensor] = []
+        for number, blocks in enumerate(self.down):
+            x = blocks(x)
+            if number < len(self.shrink):
+                kept.append(x)
+                x = convolve(self.shrink[number], unshuffled(x))
+        for number in reversed(range(len(self.up))):
+            x = self.up[number](kept.pop() + shuffled(convolve(self.grow[number], x)))
+        return x[..., : (rows + 1) // 2, : (columns + 1) // 2]
+
+
+def stage(width: int, residuals: int) -> nn.Sequential:
+    """The residual blocks of one stage."""
+    return nn.Sequential(*(Residual(width) for _ in range(residuals)))
+
+
+class Residual(nn.Module):
+    """x + b(relu(a(x))), a and b convolutions of 3 x 3."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.a, self.b = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
+        begin(self.a, 1.0)
+        begin(self.b, 0.3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = convolve(self.a, x)
+        change = convolve(self.b, hidden.relu() if torch.is_grad_enabled() else hidden.relu_())
+        return x + change if torch.is_grad_enabled() else change.add_(x)
+
+
+def begin(layer: nn.Module, gain: float) -> None:
+    """Orthogonal filters times ``gain``, no bias."""
+    assert isinstance(layer, nn.Conv2d) and layer.bias is not None
+    nn.init.orthogonal_(layer.weight, gain)
+    nn.init.zeros_(layer.bias)
+
+
+def difference(guide: Tensor, hint: Tensor, level: Tensor) -> Tensor:
+    """(h - g) / (sigma + QUIET), cut at +-FAR."""
+    far = (level.to(guide.dtype) + QUIET)[:, None, None, None]
+    return ((hint - guide) / far).clamp(-FAR, FAR)
+
+
+def squares(seen: Tensor, relative: Tensor, unit: int) -> Tensor:
+    """(B, C, H, W), made larger to multiples of ``unit`` by copies of its last pixels -> (B, 4 C + 1, H/2, W/2): a
+    pixel-unshuffle, and the noise level in units of the largest as a constant plane."""
+    rows, columns = seen.shape[-2:]
+    seen = F.pad(seen, (0, -columns % unit, 0, -rows % unit), mode="replicate")
+    seen = F.pixel_unshuffle(seen, 2)
+    plane = relative.to(seen.dtype)[:, None, None, None].expand(-1, 1, *seen.shape[2:])
+    return torch.cat([seen, plane], 1).contiguous(memory_format=torch.channels_last)
+
+
+def unshuffled(x: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, 4 C, H/2, W/2)."""
+    return F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last)
+
+
+def shuffled(x: Tensor) -> Tensor:
+    """(B, 4 C, H, W) -> (B, C, 2 H, 2 W)."""
+    return F.pixel_shuffle(x, 2).contiguous(memory_format=torch.channels_last)
