@@ -45,7 +45,6 @@ from pnpkit.images import pixels
 from pnpkit.images.metrics import psnr
 from pnpkit.maps import Map
 from pnpkit.networks.half_precision import rough_denoisers
-from pnpkit.networks.tiles import looks_of
 from pnpkit.operators.blur import blur
 from pnpkit.restoration import plan
 from pnpkit.restoration.defaults import GUIDE
@@ -110,7 +109,7 @@ def with_denoiser(name: str, steps: int, watched: int, half: bool = False) -> Ca
     head, _, tail = name.rpartition(":")
     network = registry.load_denoiser(head if tail in SPLITTINGS else name)
     splitting = tail if tail in SPLITTINGS else CONTINUATION
-    first, second = looks_of(network)
+    first, second = network.looks()
     proven = first.certificate.averaged
     at = rough_denoisers if half and not proven else plan.inside
 

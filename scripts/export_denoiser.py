@@ -22,24 +22,9 @@ from safetensors import safe_open
 from pnpkit import registry
 from pnpkit.networks.architectures import NETWORKS, build
 from pnpkit.networks.base import Network
-from pnpkit.networks.euler import Euler
 from pnpkit.training import growth
 from pnpkit.training.config import TrainingConfig
 from pnpkit.training.run import Run, finish
-
-PAPERS = {
-    "euler": "Sherry, Celledoni, Ehrhardt, Murari, Owren, Schoenlieb: Designing stable neural networks using convex "
-    "analysis and ODEs, Physica D 463 (2024) 134159",
-    "guided": "Sherry et al., Physica D 463 (2024) 134159; thresholds chosen by a first restoration, as the weights in "
-    "Neumayer, Altekrueger: Stability of data-dependent ridge-regularization for inverse problems, arXiv:2406.12289",
-    "dncnn": "Zhang, Zuo, Chen, Meng, Zhang: Beyond a Gaussian denoiser, IEEE TIP 26(7) (2017) 3142-3155",
-    "wavelet": "Coifman, Donoho: Translation-invariant de-noising, Wavelets and Statistics (1995) 125-150",
-    "ridge": "Goujon, Neumayer, Bohra, Ducotterd, Unser: A neural-network-based convex regularizer for inverse "
-    "problems, IEEE TCI 9 (2023) 781-795",
-    "total-variation": "Rudin, Osher, Fatemi: Nonlinear total variation based noise removal algorithms, Physica D 60 "
-    "(1992) 259-268; solved by Beck, Teboulle, IEEE TIP 18(11) (2009) 2419-2434",
-    "identity": "none",
-}
 
 
 def averaged(architecture: str, folder: Path, unfinished: bool) -> tuple[Run, dict[str, Any]]:
@@ -62,10 +47,8 @@ def trained(architecture: str, args: argparse.Namespace) -> tuple[Network, dict[
     network = run.network
     if args.first:
         first = averaged(architecture, args.first, args.unfinished)[0].network
-        if not (isinstance(first, Euler) and isinstance(network, Euler)):
-            raise SystemExit("--first is for Euler networks")
         network = growth.along(first, network, args.times)
-    if args.least_step and isinstance(network, Euler):
+    if args.least_step:
         network = growth.without_small_steps(network, args.least_step)
     return network, {
         "data": "BSDS500 train + test (400 photographs; Arbelaez et al. 2011), Gaussian noise",
@@ -109,7 +92,7 @@ def main() -> None:
         certificate=network.certify(),
         training=history,
         scores={},
-        paper=PAPERS[architecture],
+        paper=network.paper,
         licence="weights: MIT; trained on BSDS500, which is for research use" if args.folder else "MIT",
     )
     place = registry.folder() / args.name

@@ -146,3 +146,18 @@ def test_only_what_belongs_there_stands_at_the_top() -> None:
     }
     assert {name for name in tops if not name.startswith(".")} <= given
     assert not [line for line in found.stdout.splitlines() if line.endswith((".whl", ".pyc", ".pt", ".pkl"))]
+
+
+def test_no_room_asks_which_network_it_holds() -> None:
+    """Networks answer by methods with a default; only growth, which makes one out of another, looks at their class."""
+    classes, bases = {"Cut", "Tiled", "Shared"}, re.compile(r"^class (\w+)\((?:Network|Cut)\):", re.M)
+    for path in (PACKAGE / "networks").glob("*.py"):
+        classes |= set(bases.findall(path.read_text()))
+    assert {"Euler", "GuidedEuler", "SecondLook", "Given", "Ridge", "DnCNN", "Tiled"} <= classes
+    others = [path for path in FILES if room(path) != "networks" and path.name != "growth.py"]
+    for path in [*others, *(PACKAGE.parent / "scripts").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "isinstance":
+                asked = {n.id for n in ast.walk(node.args[1]) if isinstance(n, ast.Name)}
+                asked |= {n.attr for n in ast.walk(node.args[1]) if isinstance(n, ast.Attribute)}
+                assert not asked & classes, f"{path.name}, line {node.lineno}"

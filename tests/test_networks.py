@@ -19,7 +19,7 @@ from pnpkit.errors import InputError, UnknownName
 from pnpkit.fidelity import LeastSquares
 from pnpkit.layers.windows import Windows
 from pnpkit.networks.architectures import build
-from pnpkit.networks.base import Network
+from pnpkit.networks.base import Network, Traits
 from pnpkit.registry import load_denoiser
 
 TOP = 50 / 255
@@ -339,7 +339,7 @@ def test_maps_can_be_compiled_whole() -> None:
 
 def test_a_network_of_ones_own_has_the_usual_rule() -> None:
     class Half(Network):
-        top, config = 1.0, None
+        traits, config = Traits(1.0), None
 
         def denoise(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
             return 0.5 * x

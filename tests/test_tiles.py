@@ -16,7 +16,7 @@ from pnpkit.networks.dncnn import DnCNN, DnCNNConfig
 from pnpkit.networks.euler import Euler, EulerConfig
 from pnpkit.networks.guidance import Plain
 from pnpkit.networks.guided import Given, GuidedConfig, GuidedEuler
-from pnpkit.networks.tiles import IMAGES, SMALLEST, Tiled, receptive_field, within_memory
+from pnpkit.networks.tiles import IMAGES, SMALLEST, Tiled, within_memory
 from pnpkit.restoration import deblur, plan
 from pnpkit.solvers import iterations
 from pnpkit.solvers.iterations import Anderson, Picard
@@ -91,7 +91,7 @@ def test_tiles_cut_a_guide_as_they_cut_the_picture(name: str, size: tuple[int, i
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_receptive_field_is_no_smaller_than_what_gradients_reach(name: str) -> None:
-    network, (reach, _) = make(name), receptive_field(make(name))
+    network, (reach, _) = make(name), make(name).receptive_field()
     x = torch.rand(1, 3, 97, 97, generator=torch.Generator().manual_seed(2), dtype=torch.float64, requires_grad=True)
     for row, column in ((48, 48), (49, 47)):
         (gradient,) = torch.autograd.grad(network(x, 0.1)[0, :, row, column].sum(), x)
@@ -108,7 +108,7 @@ def test_memory_decides() -> None:
     with pytest.raises(InputError, match="GiB of memory, allowed are 0.1"):
         within_memory(network, (1, 3, 3000, 3000), 0.1 * 2**30, 12)
     with pytest.raises(InputError, match="circular padding"):
-        receptive_field(Euler(EulerConfig(blocks=1, channels=4, hidden=4, padding="circular")))
+        Euler(EulerConfig(blocks=1, channels=4, hidden=4, padding="circular")).receptive_field()
 
 
 def test_a_run_in_tiles_is_the_same_run() -> None:
@@ -144,7 +144,7 @@ def test_less_memory_shortens_the_past_and_says_so() -> None:
     short, tiled = plan.fit(Anderson(), network, shape, (IMAGES + 6) * copy, 4)
     assert isinstance(short, Anderson) and short.depth == 1 and isinstance(tiled, Tiled)
     assert plan.fit(Picard(), network, shape, (IMAGES + 3) * copy, 4)[0] == Picard()
-    with pytest.raises(InputError, match="--method picard needs the least"):
+    with pytest.raises(InputError, match="method=picard. needs the least"):
         plan.fit(Anderson(), network, shape, (IMAGES + 1) * copy, 4)
     with pytest.raises(InputError, match="cannot be tiled; whole, it needs about"):
         plan.fit(Picard(), Wavelet(WaveletConfig()), shape, (IMAGES + 2) * copy, 4)

@@ -8,7 +8,7 @@ import torch
 
 from pnpkit.images import pixels
 from pnpkit.laws.maps import Audit, audit
-from pnpkit.networks.guided import GuidedEuler
+from pnpkit.networks.guided import Given
 from pnpkit.registry import load_denoiser
 
 
@@ -28,8 +28,8 @@ def audit_denoiser(name: str, *, rounds: int = 12, seed: int = 0, size: int = 32
         noise = torch.randn(photographs.shape, generator=generator, dtype=torch.float64)
         uniform = torch.rand(photographs[:1].shape, generator=generator, dtype=torch.float64)
         points = torch.cat([photographs, photographs + level * noise, torch.zeros_like(uniform), uniform])
-        map = network.at(level)
-        if isinstance(network, GuidedEuler):
+        map, (first, second) = network.at(level), network.looks()
+        if second is not None:
             with torch.no_grad():
-                map = network.given(network.looks()[0](points, level), points).at(level)
+                map = Given(second, first(points, level), points).at(level)
         yield level, audit(map, map.certificate, points, rounds=rounds, seed=seed)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pnpkit.certificates import Certificate
 from pnpkit.errors import InputError
+from pnpkit.fidelity import Smooth
 from pnpkit.maps import Map
 
 T = TypeVar("T")
@@ -42,6 +43,29 @@ class Strengths:
         return self.factor * ((tau / 1.9) ** 0.5 * noise_level) ** self.exponent
 
 
+@dataclass(frozen=True)
+class Traits:
+    """What a run must know of a network beside its map; a wrapper has those of what it wraps.
+
+    Attributes:
+        top: the largest noise level, on the 0..1 scale.
+        width: channels of the widest layer, per pixel: what a run's memory is reckoned from.
+        convolutional: whether its time goes into convolutions, which bfloat16 may make cheaper.
+        rule: how strong it should be.
+        error: root mean square error of one evaluation, where D is solved for iteratively.
+        beside: numbers per pixel that it needs beside the picture, such as a guide.
+        kept: numbers per pixel that it keeps from one evaluation to the next; in tiles it keeps none.
+    """
+
+    top: float
+    width: int = 12
+    convolutional: bool = False
+    rule: Strengths = Strengths()
+    error: float = 0.0
+    beside: int = 0
+    kept: int = 0
+
+
 class Network(Denoiser):
     """A deepinv denoiser D(x, sigma) for colour and grey images of any size, float32 or float64.
 
@@ -49,13 +73,36 @@ class Network(Denoiser):
     Q x = (x, x, x) / sqrt(3) this is Q^T D(s Q x) / s, s = sqrt(3), which keeps every constant of D.
     """
 
-    top: float  # the largest noise level, on the 0..1 scale
+    traits: Traits
     name: str = "D"
-    width: int = 12  # channels of the widest layer, per pixel: what a run's memory is reckoned from
-    convolutional: bool = False  # whether its time goes into convolutions, which bfloat16 may make cheaper
-    rule: Strengths = Strengths()  # how strong it should be
-    error: float = 0.0  # root mean square, of one evaluation beside the exact D; where D is solved for
     config: Any  # the frozen dataclass it was built from
+    paper: str = "none"  # its source
+    shared: bool = False  # whether several processes evaluate it together
+
+    @property
+    def top(self) -> float:
+        """The largest noise level, on the 0..1 scale."""
+        return self.traits.top
+
+    @property
+    def width(self) -> int:
+        """Channels of the widest layer, per pixel."""
+        return self.traits.width
+
+    @property
+    def convolutional(self) -> bool:
+        """Whether its time goes into convolutions."""
+        return self.traits.convolutional
+
+    @property
+    def rule(self) -> Strengths:
+        """How strong it should be."""
+        return self.traits.rule
+
+    @property
+    def error(self) -> float:
+        """Root mean square error of one evaluation."""
+        return self.traits.error
 
     @abstractmethod
     def denoise(self, x: Tensor, level: Tensor) -> Tensor:
@@ -64,6 +111,30 @@ class Network(Denoiser):
     @abstractmethod
     def certify(self) -> Certificate:
         """Derive from the weights what is proven about x -> D(x, sigma), for every sigma in [0, top]."""
+
+    def looks(self, certified: bool = True) -> tuple[Network, Network | None]:
+        """The passes of a restoration: D itself, and no second one.
+
+        Of a network that is guided by a first restoration: what makes the guide, and what takes it, (x, g, h) -> D_g(x)
+        (``networks.guided.Given``). Without ``certified`` nothing is claimed of either: for training.
+        """
+        return self, None
+
+    def secure(self, largest: float = 0.98) -> None:
+        """Change the weights, where needed, until all is proven that the architecture can prove: at export. Here
+        nothing. ``largest`` < 1 is the averagedness of a single layer."""
+
+    def receptive_field(self) -> tuple[int, int]:
+        """(R, unit): how far D looks, in pixels, and what tiles must be aligned to.
+
+        Raises:
+            InputError: D depends on the whole picture, or it is not known how far it looks.
+        """
+        raise InputError(f"the receptive field of {type(self).__name__} is not known: it cannot be tiled")
+
+    def regulariser(self, sigma: float, image_size: tuple[int, int], weight: float = 1.0) -> Smooth | None:
+        """weight * R, where D(., sigma) is the proximal map of a known smooth convex R; here None."""
+        return None
 
     def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         """D(x, sigma).

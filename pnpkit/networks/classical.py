@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pnpkit import certificates
 from pnpkit.certificates import Certificate, Kind, Side
 from pnpkit.layers.activations import LevelTable, interpolate
-from pnpkit.networks.base import Network, Strengths
+from pnpkit.networks.base import Network, Strengths, Traits
 from pnpkit.numerics import total_variation
 from pnpkit.numerics.wavelets import Basis
 
@@ -33,7 +33,7 @@ class Identity(Network):
 
     def __init__(self, config: IdentityConfig):
         super().__init__()
-        self.config, self.top = config, config.top
+        self.config, self.traits = config, Traits(config.top)
 
     def denoise(self, x: Tensor, level: Tensor) -> Tensor:
         return x.clone()
@@ -59,11 +59,13 @@ class Wavelet(Network):
     S_t is the soft threshold, t = sigma exp(table), one table for each scale and colour. Coifman & Donoho (1995).
     """
 
-    rule = Strengths(2.65, 1.4, working=10 / 255, coupling=0.55)
+    paper = "Coifman, Donoho: Translation-invariant de-noising, Wavelets and Statistics (1995) 125-150"
 
     def __init__(self, config: WaveletConfig, start: float = 0.0):
         super().__init__()
-        self.config, self.top, self.width = config, config.top, 2  # measured: four copies of a colour picture
+        rule = Strengths(2.65, 1.4, working=10 / 255, coupling=0.55)
+        self.config = config
+        self.traits = Traits(config.top, width=2, rule=rule)  # measured: four copies of a colour picture
         self.basis = Basis(config.wavelet, config.levels)
         self.tables = nn.ModuleList(
             LevelTable(3, start - 0.5 * scale, config.top, config.knots) for scale in range(config.levels)
@@ -110,11 +112,15 @@ class TotalVariationConfig:
 class TotalVariation(Network):
     """argmin_u 1/2 ||u - x||^2 + w TV(u), w = sigma * gain(sigma); see ``numerics.total_variation``."""
 
-    rule = Strengths(2.65, 1.4, coupling=0.6)
+    paper = (
+        "Rudin, Osher, Fatemi: Nonlinear total variation based noise removal algorithms, Physica D 60 (1992) 259-268; "
+        "solved by Beck, Teboulle, IEEE TIP 18(11) (2009) 2419-2434"
+    )
 
     def __init__(self, config: TotalVariationConfig):
         super().__init__()
-        self.config, self.top, self.error = config, config.top, config.tolerance
+        rule = Strengths(2.65, 1.4, coupling=0.6)
+        self.config, self.traits = config, Traits(config.top, rule=rule, error=config.tolerance)
 
     def denoise(self, x: Tensor, level: Tensor) -> Tensor:
         gains = torch.tensor(self.config.gains, dtype=x.dtype, device=x.device)

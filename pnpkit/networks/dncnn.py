@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pnpkit import certificates
 from pnpkit.certificates import Certificate
-from pnpkit.networks.base import Network
+from pnpkit.networks.base import Network, Traits
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,11 @@ class DnCNN(Network):
     Lipschitz constant.
     """
 
-    convolutional = True
+    paper = "Zhang, Zuo, Chen, Meng, Zhang: Beyond a Gaussian denoiser, IEEE TIP 26(7) (2017) 3142-3155"
 
     def __init__(self, config: DnCNNConfig):
         super().__init__()
-        self.config = config
-        self.top, self.width = config.top, config.channels
+        self.config, self.traits = config, Traits(config.top, width=config.channels, convolutional=True)
         widths = [4] + [config.channels] * (config.depth - 1) + [3]
         layers = [
             nn.Conv2d(fan_in, fan_out, config.kernel_size, padding=config.kernel_size // 2)
@@ -53,6 +52,9 @@ class DnCNN(Network):
         for layer in self.layers[:-1]:
             hidden = convolve(layer, hidden).relu_()
         return x - convolve(self.layers[-1], hidden).contiguous()
+
+    def receptive_field(self) -> tuple[int, int]:
+        return self.config.depth * (self.config.kernel_size // 2), 1
 
     def certify(self) -> Certificate:
         """None: nothing in the architecture or the training bounds how far DnCNN expands."""

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from pnpkit import certificates
 from pnpkit.certificates import Certificate, Side
+from pnpkit.errors import InputError
 from pnpkit.layers.activations import ACTIVATIONS, Clip, Places
 from pnpkit.layers.gradient_flow import PADDINGS, GradientFlowConv2d
 from pnpkit.layers.mirrored import FLIPS, MirroredFlowConv2d
-from pnpkit.layers.windows import Windows
-from pnpkit.networks.base import Network, Strengths
+from pnpkit.layers.windows import WINDOW, Windows
+from pnpkit.networks.base import Network, Strengths, Traits
 from pnpkit.networks.classical import Wavelet, WaveletConfig
 
 
@@ -62,8 +63,10 @@ class Euler(Network):
     (tau ||W||^2 / 2 < 1). Thresholds depend on sigma and never on x.
     """
 
-    rule = Strengths(6.5, 5 / 3)  # by scripts/tune_strength.py
-    convolutional = True
+    paper = (
+        "Sherry, Celledoni, Ehrhardt, Murari, Owren, Schoenlieb: Designing stable neural networks using convex "
+        "analysis and ODEs, Physica D 463 (2024) 134159"
+    )
 
     def __init__(self, config: EulerConfig):
         super().__init__()
@@ -79,7 +82,9 @@ class Euler(Network):
         if config.overlapping and config.padding != "mirror":
             raise ValueError('overlapping windows are for padding "mirror"')
         self.config = config
-        self.top, self.width = config.top, -(-config.channels // config.unshuffle**2)
+        rule = Strengths(6.5, 5 / 3)  # by scripts/tune_strength.py
+        width = -(-config.channels // config.unshuffle**2)
+        self.traits = Traits(config.top, width=width, convolutional=True, rule=rule)
         self.windows = Windows() if config.overlapping else None
         self.blocks = nn.ModuleList(self.made(number) for number in range(config.blocks))
         frame = WaveletConfig(
@@ -139,6 +144,18 @@ class Euler(Network):
             return self.windows.project(seen, rows, columns).contiguous()
         out = F.pixel_shuffle(seen, self.config.unshuffle) if self.config.unshuffle > 1 else seen
         return out[..., :rows, :columns].contiguous()
+
+    def receptive_field(self) -> tuple[int, int]:
+        """A step sees k // 2 pixels of its scale twice, and squares of s x s at scale s; so does the unshuffle."""
+        config = self.config
+        if config.padding == "circular":
+            raise InputError("a network with circular padding looks across the picture's border: no tiles")
+        if config.wavelet_levels:
+            raise InputError("a network between wavelets looks across the picture's border: no tiles")
+        steps = [config.scales[number % len(config.scales)] for number in range(config.blocks)]
+        reach = sum(2 * (config.kernel_size // 2) * scale + scale - 1 for scale in steps)
+        window = WINDOW if config.overlapping else config.unshuffle
+        return config.unshuffle * reach + window - 1, config.unit
 
     def certify(self) -> Certificate:
         """Per step the averagedness tau B^2 / 2 with B a proven norm; then by composition, Lift and P are free."""

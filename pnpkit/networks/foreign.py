@@ -9,17 +9,16 @@ from torch import Tensor
 from pnpkit import certificates
 from pnpkit.certificates import Certificate
 from pnpkit.errors import InputError, one_line
-from pnpkit.networks.base import Network
+from pnpkit.networks.base import Network, Traits
 
 
 class Foreign(Network):
     """D(x, sigma) of a deepinv denoiser for colour pictures."""
 
-    convolutional = True  # as most are
-
     def __init__(self, model: Denoiser, name: str):
         super().__init__()
-        self.model, self.name, self.top, self.config = model, name, 1.0, None
+        self.model, self.name, self.config = model, name, None
+        self.traits = Traits(1.0, convolutional=True)  # as most are
 
     def denoise(self, x: Tensor, level: Tensor) -> Tensor:
         try:

@@ -17,6 +17,7 @@ arXiv:2406.12289, 2024.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -30,6 +31,9 @@ from pnpkit.networks.euler import Euler, EulerConfig
 from pnpkit.networks.guidance import Choices, Guidance, Plain, UNet
 
 KEPT = 4  # levels for which what was seen of a guide is kept
+
+
+BESIDE = 6 + 9  # numbers per pixel: a guide and its hint, and both below the picture that they guide
 
 
 @dataclass(frozen=True)
@@ -83,14 +87,16 @@ class GuidedEuler(Network):
     """D_g with g = E(x, sigma), E an Euler network, and h = x: a strong denoiser without a proof. ``looks`` has those
     with one."""
 
-    rule = Euler.rule
-    convolutional = True
+    paper = (
+        "Sherry et al., Physica D 463 (2024) 134159; thresholds chosen by a first restoration, as the weights in "
+        "Neumayer, Altekrueger: Stability of data-dependent ridge-regularization for inverse problems, arXiv:2406.12289"
+    )
 
     def __init__(self, config: GuidedConfig):
         super().__init__()
-        self.config, self.top = config, config.top
+        self.config = config
         self.first, self.second, self.guidance = Euler(config.euler()), Euler(config.euler()), config.guidance()
-        self.width = max(3 * config.channels // 4, self.guidance.largest)
+        self.traits = replace(self.first.traits, width=max(3 * config.channels // 4, self.guidance.largest))
         self.first.requires_grad_(False)
 
     def denoise(self, x: Tensor, level: Tensor) -> Tensor:
@@ -104,12 +110,24 @@ class GuidedEuler(Network):
         reason = "its thresholds follow the picture; with a guide that stays, as in deblur, there is a proof"
         return certificates.nothing(f"{self.name}(., sigma)", reason, (first, second))
 
-    def looks(self) -> tuple[Network, SecondLook]:
-        """E, and what takes a picture and its guide: both with their proofs."""
+    def looks(self, certified: bool = True) -> tuple[Network, SecondLook]:
+        """E, and what takes a picture and its guide: both with their proofs, if ``certified``."""
+        if not certified:
+            return self.first, SecondLook(self, certificates.nothing(self.name, "in training"))
         first, second = self.certificate.parts
         self.first.name = f"{self.name}, first look"
         self.first.remember(first)
         return self.first, SecondLook(self, second)
+
+    def secure(self, largest: float = 0.98) -> None:
+        """Of both flows."""
+        self.first.secure(largest)
+        self.second.secure(largest)
+
+    def receptive_field(self) -> tuple[int, int]:
+        """That of E and, around it, that of D_g."""
+        reach, unit = guided_field(self.second, self.guidance)
+        return self.first.receptive_field()[0] + reach, unit
 
     def given(self, guide: Tensor, hint: Tensor | None = None) -> Given:
         """x -> D_g(x, sigma), averaged: a denoiser for pictures of the size of ``guide`` (B, 1 or 3, H, W).
@@ -123,6 +141,12 @@ class GuidedEuler(Network):
         return Given(self.looks()[1], guide, guide if hint is None else hint)
 
 
+def guided_field(flow: Euler, guidance: Guidance) -> tuple[int, int]:
+    """That of D_g: the fields at all places that the steps see, and what these were chosen by."""
+    reach, unit = flow.receptive_field()
+    return reach + guidance.reach, math.lcm(unit, guidance.unit)
+
+
 def with_guide(certificate: Certificate, name: str) -> Certificate:
     """That of an Euler network, said of D_g."""
     given = "the guide is given: the thresholds that it chose stay, whatever x is"
@@ -132,12 +156,11 @@ def with_guide(certificate: Certificate, name: str) -> Certificate:
 class SecondLook(Network):
     """(x, g, h), one upon the other, -> D_g(x, sigma): so that tiles and bands cut all alike."""
 
-    convolutional = True
-
     def __init__(self, network: GuidedEuler, certificate: Certificate):
         super().__init__()
-        self.config, self.top, self.name = network.config, network.top, network.name
-        self.width, self.rule = network.width, network.rule
+        self.config, self.name = network.config, network.name
+        kept = KEPT * network.guidance.width // 4
+        self.traits = replace(network.traits, beside=BESIDE, kept=kept)
         self.flow, self.guidance, self.training = network.second, network.guidance, network.training
         self.remember(certificate)
 
@@ -148,6 +171,9 @@ class SecondLook(Network):
         """D_g(x, level) by what was seen of g."""
         return self.flow.flow(x, level, self.guidance.places(features))
 
+    def receptive_field(self) -> tuple[int, int]:
+        return guided_field(self.flow, self.guidance)
+
     def certify(self) -> Certificate:
         return with_guide(self.flow.certify(), self.name)
 
@@ -156,12 +182,10 @@ class Given(Network):
     """x -> D_g(x, sigma) for one guide and hint, or those of each picture of a batch; ``look`` is a ``SecondLook``, or
     one in tiles or bands."""
 
-    convolutional = True
-
     def __init__(self, look: Network, guide: Tensor, hint: Tensor):
         super().__init__()
-        self.look, self.config, self.top, self.name = look, look.config, look.top, look.name
-        self.width, self.rule = look.width, look.rule
+        self.look, self.config, self.name, self.traits = look, look.config, look.name, look.traits
+        self.shared = look.shared
         if hint.shape != guide.shape:
             raise InputError(f"a hint has the shape of its guide, got {tuple(hint.shape)} and {tuple(guide.shape)}")
         self.guide = torch.stack([guide, hint], 1)  # (B, 2, 1 or 3, H, W)

@@ -16,8 +16,6 @@ from pnpkit import certificates
 from pnpkit.machine import distributed, probes
 from pnpkit.maps import Map
 from pnpkit.networks.base import Network
-from pnpkit.networks.guided import Given
-from pnpkit.networks.tiles import Shared
 
 LARGE = 100_000  # pixels below which a run is over soon and a probe is not worth its time
 
@@ -35,8 +33,7 @@ def decide(precision: str, network: Network, y: Tensor) -> str:
         return precision
     if y.dtype == torch.float32 and y.shape[-2] * y.shape[-1] >= LARGE and network.convolutional:
         faster = probes.prefers_bfloat16(y.device, WORTH)
-        evaluated = network.look if isinstance(network, Given) else network
-        if isinstance(evaluated, Shared):  # processes that disagreed would wait for each other for ever
+        if network.shared:  # processes that disagreed would wait for each other for ever
             faster = distributed.gather(faster)[0]
         if faster:
             return "bfloat16"

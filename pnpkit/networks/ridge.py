@@ -24,7 +24,7 @@ from pnpkit.errors import InexactWarning, InputError
 from pnpkit.fidelity import Smooth
 from pnpkit.layers.activations import Clip, LevelTable, clip
 from pnpkit.layers.gradient_flow import adjoint_kernel
-from pnpkit.networks.base import Network, Strengths
+from pnpkit.networks.base import Network, Strengths, Traits
 from pnpkit.numerics.conjugate_gradients import conjugate_gradients, length
 from pnpkit.numerics.norms import conv_norm_bound, symbol
 
@@ -190,12 +190,15 @@ class Ridge(Network):
     (I + Hess R)^-1, and not from the steps that led there.
     """
 
-    rule = Strengths(2.65, 1.4)
+    paper = (
+        "Goujon, Neumayer, Bohra, Ducotterd, Unser: A neural-network-based convex regularizer for inverse problems, "
+        "IEEE TCI 9 (2023) 781-795"
+    )
 
     def __init__(self, config: RidgeConfig):
         super().__init__()
-        self.config = config
-        self.top, self.width, self.error = config.top, config.channels[-1], config.tolerance
+        rule, width = Strengths(2.65, 1.4), config.channels[-1]
+        self.config, self.traits = config, Traits(config.top, width=width, rule=rule, error=config.tolerance)
         widths = zip((3, *config.channels), config.channels, config.kernel_sizes, strict=False)
         self.filters = nn.ParameterList(centred(after, before, size) for before, after, size in widths)
         self.raw_strength = LevelTable(1, 0.0, config.top, config.knots)

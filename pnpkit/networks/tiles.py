@@ -8,19 +8,14 @@ network pads there as it always does. Equal to the untiled result up to float ro
 from __future__ import annotations
 
 import math
-from functools import singledispatch
 
 import torch
 from torch import Tensor
 
 from pnpkit.certificates import Certificate
 from pnpkit.errors import InputError
-from pnpkit.layers.windows import WINDOW
 from pnpkit.machine import distributed
 from pnpkit.networks.base import Network
-from pnpkit.networks.dncnn import DnCNN
-from pnpkit.networks.euler import Euler
-from pnpkit.networks.guided import KEPT, GuidedEuler, SecondLook
 
 SMALLEST = 32  # pixels: side of a tile below which nearly all work would be halo
 
@@ -28,48 +23,7 @@ SMALLEST = 32  # pixels: side of a tile below which nearly all work would be hal
 IMAGES = 14  # copies of the picture that a run keeps beside the past of its iteration: transforms ...; measured
 
 
-GUIDED = 6 + 9  # numbers a pixel: a guide and its hint, and both below the picture that they guide
-
-
 STATES = 6  # copies of its widest layer that a network keeps while it works
-
-
-@singledispatch
-def receptive_field(network: Network) -> tuple[int, int]:
-    """(R, unit): how far D looks, in pixels, and what tiles must be aligned to."""
-    raise InputError(f"the receptive field of {type(network).__name__} is not known: it cannot be tiled")
-
-
-@receptive_field.register
-def _(network: Euler) -> tuple[int, int]:
-    """A step sees k // 2 pixels of its scale twice, and at scale s whole squares of s x s; so does the unshuffle."""
-    config = network.config
-    if config.padding == "circular":
-        raise InputError("a network with circular padding looks across the picture's border: no tiles")
-    if config.wavelet_levels:
-        raise InputError("a network between wavelets looks across the picture's border: no tiles")
-    steps = [config.scales[number % len(config.scales)] for number in range(config.blocks)]
-    reach = sum(2 * (config.kernel_size // 2) * scale + scale - 1 for scale in steps)
-    window = WINDOW if config.overlapping else config.unshuffle
-    return config.unshuffle * reach + window - 1, config.unit
-
-
-@receptive_field.register
-def _(network: SecondLook) -> tuple[int, int]:
-    """The thresholds of all that the steps see, and what these were chosen by."""
-    reach, unit = receptive_field(network.flow)
-    return reach + network.guidance.reach, math.lcm(unit, network.guidance.unit)
-
-
-@receptive_field.register
-def _(network: GuidedEuler) -> tuple[int, int]:
-    first, second = (receptive_field(look) for look in network.looks())
-    return first[0] + second[0], math.lcm(first[1], second[1])
-
-
-@receptive_field.register
-def _(network: DnCNN) -> tuple[int, int]:
-    return network.config.depth * (network.config.kernel_size // 2), 1
 
 
 class Cut(Network):
@@ -77,20 +31,16 @@ class Cut(Network):
 
     def __init__(self, network: Network):
         super().__init__()
-        self.network, self.config, self.top, self.name = network, network.config, network.top, network.name
-        self.width, self.rule = network.width, network.rule
-        self.convolutional = network.convolutional
-        reach, self.unit = receptive_field(network)
+        self.network, self.config, self.name, self.traits = network, network.config, network.name, network.traits
+        reach, self.unit = network.receptive_field()
         self.halo = reach + -reach % self.unit
         self.remember(network.certificate)
 
+    def receptive_field(self) -> tuple[int, int]:
+        return self.network.receptive_field()
+
     def certify(self) -> Certificate:
         return self.network.certify()
-
-
-@receptive_field.register
-def _(network: Cut) -> tuple[int, int]:
-    return receptive_field(network.network)
 
 
 class Tiled(Cut):
@@ -116,6 +66,12 @@ class Tiled(Cut):
 class Shared(Cut):
     """D over the processes of ``distributed.together``: each works on one band of rows, and all get the whole."""
 
+    shared = True
+
+    def looks(self, certified: bool = True) -> tuple[Network, Network | None]:
+        first, second = self.network.looks(certified)
+        return Shared(first), None if second is None else Shared(second)
+
     def denoise(self, x: Tensor, level: Tensor) -> Tensor:
         rows, count, rank = x.shape[-2], distributed.world(), distributed.rank()
         cuts = [rows * part // count // self.unit * self.unit for part in range(count)] + [rows]
@@ -134,7 +90,7 @@ def within_memory(
     """The network itself when a run on pictures (B, C, H, W) fits into ``max_memory`` bytes, otherwise tiled to fit.
 
     Estimated as ``IMAGES`` + ``history`` (the iteration's past) copies of the picture, and ``STATES`` copies
-    of the network's widest layer; for a second look also its guide and, where it is not cut, what it keeps of that.
+    of the network's widest layer; then what it needs beside the picture and, where it is not cut, what it keeps.
 
     Raises:
         InputError: not even the smallest tile fits.
@@ -142,17 +98,16 @@ def within_memory(
     if isinstance(network, Shared):
         return Shared(within_memory(network.network, shape, max_memory, history, itemsize))
     batch, channels, rows, columns = shape
-    guided = isinstance(network, SecondLook)
-    pixels = itemsize * batch * rows * columns
-    kept = (IMAGES + history) * pixels * channels + (GUIDED * pixels if guided else 0)
-    seen = KEPT * network.guidance.width // 4 * pixels if guided else 0
+    traits, pixels = network.traits, itemsize * batch * rows * columns
+    kept = (IMAGES + history) * pixels * channels + traits.beside * pixels
+    seen = traits.kept * pixels
     for_network = max_memory - kept
-    per_pixel = STATES * itemsize * batch * network.width
+    per_pixel = STATES * itemsize * batch * traits.width
     if per_pixel * rows * columns + seen <= for_network:
         return network
     needed = kept + per_pixel * rows * columns + seen
     try:
-        halo = receptive_field(network)[0]
+        halo = network.receptive_field()[0]
     except InputError as error:
         gib = (needed / 2**30, max_memory / 2**30)
         raise InputError(
@@ -164,11 +119,3 @@ def within_memory(
         gib = (needed / 2**30, max_memory / 2**30)
         raise InputError(f"{columns}x{rows} pixels need about {gib[0]:.2g} GiB of memory, allowed are {gib[1]:.2g}")
     return Tiled(network, side)
-
-
-def looks_of(network: Network) -> tuple[Network, Network | None]:
-    """The denoiser of a run, and of a guided one what takes that run's result for its guide."""
-    if isinstance(network, Shared):
-        first, second = looks_of(network.network)
-        return Shared(first), None if second is None else Shared(second)
-    return network.looks() if isinstance(network, GuidedEuler) else (network, None)

@@ -15,11 +15,9 @@ from pnpkit.maps import Map
 from pnpkit.networks.base import Network
 from pnpkit.networks.guided import Given
 from pnpkit.networks.half_precision import decide, rough_denoisers
-from pnpkit.networks.ridge import Ridge
-from pnpkit.networks.tiles import looks_of
 from pnpkit.restoration.defaults import GUIDE, SMALLEST_STRENGTH
 from pnpkit.restoration.picture import Opened
-from pnpkit.restoration.plan import SHORT, Plan, fit, hint_for, inside, penalised_ridge, step_for, wanted
+from pnpkit.restoration.plan import SHORT, Plan, fit, hint_for, inside, penalised_by, step_for, wanted
 from pnpkit.restoration.problem import Problem
 from pnpkit.restoration.result import Restoration
 from pnpkit.restoration.settings import Settings, check_level
@@ -53,7 +51,7 @@ def restore(problem: Problem, opened: Opened) -> Restoration:
     def fitted(network: Network) -> tuple[Iteration, Network]:
         return fit(opened.iteration, network, problem.guess.shape, memory, problem.y.element_size())
 
-    first, second = looks_of(opened.network)
+    first, second = opened.network.looks()
     iteration, first = fitted(first)
     later, second = (iteration, None) if second is None or problem.looks == 1 else fitted(second)
     plan = plan_for(problem, settings, first, fidelity)
@@ -122,9 +120,10 @@ class Halves:
 
     def exact(self, network: Network) -> Map:
         """T with this network; for ``fista`` with ``ridge`` gradient steps on the ridge's own penalty."""
-        if self.settings.method == "fista" and isinstance(network, Ridge):
-            limits, plan = box(self.settings), self.plan
-            return penalised_ridge(self.fidelity, network, plan.strength, plan.tau, limits)
+        if self.settings.method == "fista":
+            map = penalised_by(self.fidelity, network, self.plan.strength, self.plan.tau, box(self.settings))
+            if map is not None:
+                return map
         return self.with_denoiser(inside(network))
 
 

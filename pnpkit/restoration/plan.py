@@ -12,7 +12,6 @@ from pnpkit.errors import InputError
 from pnpkit.fidelity import LeastSquares
 from pnpkit.maps import Map
 from pnpkit.networks.base import Network
-from pnpkit.networks.ridge import Ridge
 from pnpkit.networks.tiles import within_memory
 from pnpkit.restoration.defaults import SMALLEST_STRENGTH
 from pnpkit.solvers.iterations import Iteration
@@ -33,16 +32,17 @@ class Plan:
     note: str
 
 
-def penalised_ridge(
-    fidelity: LeastSquares, network: Ridge, sigma: float, tau: float, limits: tuple[float, float]
-) -> Map:
+def penalised_by(
+    fidelity: LeastSquares, network: Network, sigma: float, tau: float, limits: tuple[float, float]
+) -> Map | None:
     """Minimises f + R / tau over the box: without the box that is the fixed point of forward-backward splitting with
-    D_sigma = prox_R.
+    D_sigma = prox_R. None where the network has no such R.
 
     Its steps are tau L times shorter, L that of the sum: the same picture needs a smaller tolerance.
     """
     rows, columns = fidelity.start().shape[-2:]
-    return penalised(fidelity, network.regulariser(sigma, (rows, columns), 1 / tau), limits)
+    regulariser = network.regulariser(sigma, (rows, columns), 1 / tau)
+    return None if regulariser is None else penalised(fidelity, regulariser, limits)
 
 
 def fit(

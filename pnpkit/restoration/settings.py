@@ -121,7 +121,7 @@ class Settings:
         "anderson",
         "The iteration: anderson (accelerated, with its proof kept), picard, km, halpern or fista.",
         detail="See ``solvers.iterations``. ``fista`` with ``ridge`` minimises f + R / tau, see "
-        "``restoration.plan.penalised_ridge``.",
+        "``restoration.plan.penalised_by``.",
         kind="word",
         iterating=True,
     )

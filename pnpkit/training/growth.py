@@ -94,12 +94,14 @@ def _tables(block: GradientFlowConv2d) -> list[LevelTable]:
 
 
 @torch.no_grad()
-def along(first: Euler, second: Euler, times: float) -> Euler:
+def along(first: Network, second: Network, times: float) -> Euler:
     """first + times (second - first), every number by itself, and proven again: for a run that went on from another.
 
     Raises:
-        InputError: the two have other shapes.
+        InputError: they are no Euler networks of one shape.
     """
+    if not (isinstance(first, Euler) and isinstance(second, Euler)):
+        raise InputError("the line between two networks is for Euler networks")
     if first.config != second.config:
         raise InputError("the two networks have other shapes")
     network, start = Euler(first.config), first.state_dict()
@@ -109,13 +111,15 @@ def along(first: Euler, second: Euler, times: float) -> Euler:
 
 
 @torch.no_grad()
-def without_small_steps(network: Euler, least: float) -> Euler:
+def without_small_steps(network: Network, least: float) -> Euler:
     """The Euler network whose steps are those of ``network`` with tau of at least ``least``: others do next to
     nothing and cost as much.
 
     Raises:
-        InputError: the steps look at several scales.
+        InputError: it is no Euler network, or its steps look at several scales.
     """
+    if not isinstance(network, Euler):
+        raise InputError("steps can be left out of an Euler network")
     if len(set(network.config.scales)) > 1:
         raise InputError("steps can be left out where all look at the same scale")
     kept = [block for block in network.steps() if float(block.step) >= least]

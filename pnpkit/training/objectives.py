@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pnpkit.certificates import nothing
+from pnpkit.errors import InputError
 from pnpkit.fidelity import LeastSquares
 from pnpkit.machine import distributed
 from pnpkit.maps import Map
 from pnpkit.networks.base import Network
-from pnpkit.networks.guided import Given, GuidedEuler, SecondLook
+from pnpkit.networks.guided import Given
 from pnpkit.networks.half_precision import rough_denoisers
 from pnpkit.operators.blur import blur
 from pnpkit.restoration.defaults import FREE_FORM_ERROR, KERNEL_ERROR
@@ -69,7 +69,10 @@ class ThroughDeblurring:
             batch: clean (B, 3, H, W), H, W >= SIZE + 4, noisy, and the noise levels (B,) of ``noisy``.
             generator: of the blur and of the noise on top of it.
         """
-        assert isinstance(network, GuidedEuler), "only a guided network has a second look to train"
+        assert isinstance(network, Network)
+        opening, look = network.looks(certified=False)
+        if look is None:
+            raise InputError(f"only a network with a second pass can be trained so, and {network.name} has none")
         clean, noisy, level = batch
         case, where = torch.rand(2, generator=generator).tolist()
         error = ESTIMATED if case < self.estimated else MEASURED if case < self.estimated + self.measured else 0.0
@@ -91,9 +94,8 @@ class ThroughDeblurring:
             return continuation(fidelity, at(denoiser), tau, sigma, LIMITS)
 
         with torch.no_grad():
-            guide = solve(map_of(network.first), y, iteration=Anderson(), tol=0, max_steps=self.first).x
+            guide = solve(map_of(opening), y, iteration=Anderson(), tol=0, max_steps=self.first).x
         hint = hint_for(guide, taken_for, network, fidelity)
-        look = SecondLook(network, nothing(network.name, "in training"))
         with torch.no_grad():
             x = solve(map_of(Given(look, guide, hint)), guide, iteration=Anderson(), tol=0, max_steps=self.second).x
         corner = (..., slice(self.denoised), slice(self.denoised))

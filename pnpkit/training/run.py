@@ -13,8 +13,6 @@ from safetensors.torch import save
 
 from pnpkit.machine.files import write_whole
 from pnpkit.networks.base import Network
-from pnpkit.networks.euler import Euler
-from pnpkit.networks.guided import GuidedEuler
 from pnpkit.training.config import TrainingConfig
 from pnpkit.training.muon import Muon
 from pnpkit.training.steering import parameter_groups, refresh_norms, release_norms, steer_norms, steerings
@@ -92,10 +90,7 @@ def finish(run: Run) -> None:
     """End a run: the network keeps the averaged weights, its kernels are plain, its steps are proven averaged."""
     averaged(run).__enter__()
     release_norms(run.network)
-    if isinstance(run.network, Euler):
-        run.network.secure()
-    if isinstance(run.network, GuidedEuler):
-        run.network.second.secure()
+    run.network.secure()
 
 
 class averaged:
