@@ -33,6 +33,9 @@ SAVE_SUFFIXES = (".npy", ".png")
 SHIFTED, BACKGROUND = 1.0, 0.01  # of a measured kernel: px off its middle, and the rim's least share of the peak
 
 
+REVERSED = ("MINISWHITE", "PALETTE")  # colours of TIFF in which a number is not an amount of light
+
+
 ESTIMATE = "pnpkit estimate"  # the key of the text in a PNG that says how an estimated kernel came about
 
 
@@ -232,7 +235,7 @@ def load(path: str | os.PathLike[str]) -> np.ndarray:
 
     Args:
         path: ``.npy`` (never unpickled) or a grey image ``.png .tif .tiff .bmp`` of any depth. A colour image passes
-            if its channels are equal (a PNG then counts with 8 bits) and an alpha channel if it is opaque.
+            if its channels are equal and an alpha channel if it is opaque.
 
     Raises:
         InputError: naming the path, if the file is missing, empty, of another kind, or no kernel.
@@ -266,10 +269,17 @@ def _read_array(path: Path) -> np.ndarray:
 
 def _read_image(path: Path) -> np.ndarray:
     """The grey values of an image, (h, w)."""
+    from pnpkit.images import files  # here, because most kernels come without a file
+
     try:
-        image = _read_tiff(path) if path.suffix.lower() in (".tif", ".tiff") else _read_png_or_bmp(path)
-    except Exception as error:  # each decoder raises its own kind
-        raise InputError(f"not a readable image ({' '.join(str(error).split())})") from None
+        stored, codec = files.decode(path)
+    except InputError as error:
+        raise InputError(f"not a readable image ({str(error).removeprefix(f'{path}: ')})") from None
+    if codec.lossy:
+        raise InputError("the image was saved with loss, expected exact values: save it as PNG or TIFF")
+    if stored.kind in REVERSED:
+        raise InputError(f"a TIFF of the kind {stored.kind}, expected grey with 0 for black: convert it")
+    image = stored.samples
     if image.ndim == 3 and image.shape[-1] in (2, 4):
         alpha = image[..., -1]
         if (alpha != (np.iinfo(alpha.dtype).max if alpha.dtype.kind in "ui" else 1)).any():
@@ -278,39 +288,17 @@ def _read_image(path: Path) -> np.ndarray:
     if image.ndim == 3 and image.shape[-1] == 3:
         if (image != image[..., :1]).any():
             raise InputError("the image is coloured, expected a grey one: one kernel for all channels")
-        image = image[..., 0]
-    return image
-
-
-# The decoders are imported where they are needed, because most kernels come without a file.
-def _read_tiff(path: Path) -> np.ndarray:
-    import tifffile
-
-    with tifffile.TiffFile(path) as tiff:
-        kind = tifffile.PHOTOMETRIC(tiff.pages[0].photometric).name
-        if kind not in ("MINISBLACK", "RGB"):
-            raise InputError(f"a TIFF of the kind {kind}, expected grey with 0 for black: convert it")
-        return tiff.asarray()
-
-
-def _read_png_or_bmp(path: Path) -> np.ndarray:
-    from PIL import Image
-
-    with Image.open(path, formats=("PNG", "BMP")) as image:
-        if image.mode in ("P", "PA"):
-            return np.asarray(image.convert("RGBA"))
-        return np.asarray(image)
+    return image[..., 0] if image.ndim == 3 else image
 
 
 def estimated(spec: str) -> tuple[str, float] | None:
     """The form and the confidence of a kernel that ``save`` wrote as an estimate; None for any other word or file."""
-    from PIL import Image
+    from pnpkit.images.formats import png
 
+    form, _, confidence = png.text(Path(spec), ESTIMATE).rpartition(" ")
     try:
-        with Image.open(spec, formats=("PNG",)) as image:
-            form, _, confidence = str(image.info.get(ESTIMATE, "")).rpartition(" ")
-            return (form, min(1.0, max(0.0, float(confidence)))) if form else None
-    except (OSError, ValueError):  # no PNG, or another text under that key
+        return (form, min(1.0, max(0.0, float(confidence)))) if form else None
+    except ValueError:  # another text under that key
         return None
 
 

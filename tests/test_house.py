@@ -18,7 +18,8 @@ PACKAGE = Path(pnpkit.__file__).parent
 RANKS = [  # a room imports rooms of lower ranks and its own modules, never a neighbour
     {"errors"},
     {"certificates", "numerics", "machine"},
-    {"maps", "cards", "kernels", "images", "operators", "layers"},
+    {"images"},
+    {"maps", "cards", "kernels", "operators", "layers"},
     {"fidelity", "proximal", "dynamics", "robust", "sympnet", "gradients", "structure"},
     {"networks", "solvers"},
     {"interop", "registry", "blind"},

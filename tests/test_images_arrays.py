@@ -109,5 +109,6 @@ def test_with_pixels_takes_alpha_along() -> None:
 
 
 def test_importing_needs_no_torch() -> None:
-    code = "import sys, pnpkit.images, pnpkit.metrics; sys.exit('torch' in sys.modules or 'skimage' in sys.modules)"
+    code = "import sys, pnpkit.images.files, pnpkit.images.metrics; "
+    code += "sys.exit('torch' in sys.modules or 'skimage' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -216,7 +216,7 @@ def test_write_refuses_nan_a_foreign_alpha_and_bad_places(tmp_path: Path) -> Non
     nowhere = tmp_path / "absent" / "a.png"
     refused(nowhere, "create it", action=lambda: files.write(nowhere, good))
     unknown = tmp_path / "a.xyz"
-    refused(unknown, *files._FORMATS, action=lambda: files.write(unknown, good))
+    refused(unknown, *files.extensions(), action=lambda: files.write(unknown, good))
     (tmp_path / "folder.png").mkdir()
     refused(tmp_path / "folder.png", "folder", action=lambda: files.write(tmp_path / "folder.png", good))
     assert [entry.name for entry in tmp_path.iterdir()] == ["folder.png"]
@@ -232,7 +232,7 @@ def test_a_failing_encoder_leaves_everything_as_it_was(
 
     path = tmp_path / "a.png"
     path.write_bytes(b"the old content")
-    monkeypatch.setitem(files._FORMATS, ".png", (encode, ("uint8",), True))
+    monkeypatch.setitem(files.FORMATS, "PNG", dataclasses.replace(files.FORMATS["PNG"], encode=encode))
     expected = InputError if isinstance(error, OSError) else type(error)
     with pytest.raises(expected) as caught:
         files.write(path, random_picture("uint8", 3, False))

@@ -60,13 +60,13 @@ def page_of(name: str, folder: str) -> Path:
 def expand(inputs: Sequence[str], word: str = "", quiet: bool = True) -> list[str]:
     """Files as they are; a folder stands for the images in it, but, where there is a ``word``, not for those that an
     earlier run left: NAME-word beside NAME."""
-    from pnpkit.images.files import EXTENSIONS
+    from pnpkit.images.files import extensions
 
     files: list[str] = []
     for name in inputs:
         check_name(name, "an input")
         if Path(name).is_dir():
-            found = sorted(p for p in Path(name).iterdir() if p.suffix.lower() in EXTENSIONS and seen(p))
+            found = sorted(p for p in Path(name).iterdir() if p.suffix.lower() in extensions() and seen(p))
             if not found:
                 raise InputError(f"folder {name} holds no image")
             results = {destination(str(p), None, word) for p in found} if word else set()

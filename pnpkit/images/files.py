@@ -1,24 +1,39 @@
 """Image files in and out with everything kept: depth, alpha, value range, orientation, colour profile.
 
-Pillow does 8 bit files and grey 16 bit PNG, pypng colour 16 bit PNG (of which Pillow keeps 8 bits), tifffile TIFF.
+``FORMATS`` is the table of formats: one codec a file in ``images/formats``, one row here.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
 from pnpkit.errors import InputError, one_line
-from pnpkit.images.picture import Picture
-from pnpkit.images.pillow import _PILLOW, _read_pillow, _write_jpeg, _write_pillow, _write_png
-from pnpkit.images.pixels import TYPES, check_pixels, quantised
-from pnpkit.images.tiff import _read_tiff, _write_tiff
+from pnpkit.images.formats import bmp, gif, jpeg, png, raw, tiff, webp
+from pnpkit.images.formats.codec import Codec
+from pnpkit.images.picture import Picture, Stored, developed
+from pnpkit.images.pixels import check_pixels, quantised
 from pnpkit.machine.files import replacing
+
+FORMATS: dict[str, Codec] = {
+    "PNG": png.CODEC,
+    "TIFF": tiff.CODEC,
+    "JPEG": jpeg.CODEC,
+    "WebP": webp.CODEC,
+    "BMP": bmp.CODEC,
+    "GIF": gif.CODEC,
+}
+
+
+HEAD = 32  # bytes that a codec is chosen by
+
+
+def extensions() -> dict[str, Codec]:
+    """The codec for every extension that can be written, in the order of the table."""
+    return {extension: codec for codec in FORMATS.values() for extension in codec.extensions}
 
 
 def read(path: str | os.PathLike[str], holes: np.ndarray | None = None, white: float | None = None) -> Picture:
@@ -29,29 +44,37 @@ def read(path: str | os.PathLike[str], holes: np.ndarray | None = None, white: f
     their minimum and maximum become 0 and 1 in float64 (written back exactly up to rounding). ``white``, a value in
     the units of the file, is what becomes 1 where it is given: what is brighter goes beyond. What ``holes`` marks,
     (H, W) booleans, is not looked at: floats there, NaN for instance, become the mean of the others.
-    Raises InputError, with the path, for a file that is missing, a folder, empty, no image, truncated, of several
-    frames, of no pixels or more than MAX_PIXELS, with NaN or inf, or of another layout.
+
+    Raises:
+        InputError: with the path, for a file that is missing, a folder, empty, no image, truncated, of several frames,
+            of no pixels or more than MAX_PIXELS, with NaN or inf, or of another layout.
     """
+    return developed(f"{path}: ", decode(path)[0], holes, white)
+
+
+def decode(path: str | os.PathLike[str]) -> tuple[Stored, Codec]:
+    """What a file holds, as it is stored, and the codec that read it. Raises InputError as ``read`` does."""
     path = Path(path)
     check_input(path)
     try:
         with path.open("rb") as file:
-            head = file.read(32)
-        if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-            return _read_tiff(path, holes, white)
-        for magic, opener in _PILLOW.items():
-            if head.startswith(magic):
-                return _read_pillow(path, opener, head, holes, white)
+            head = file.read(HEAD)
+        for codec in FORMATS.values():
+            if head.startswith(codec.magics):
+                return codec.decode(path, head), codec
+        if raw.is_raw(head):
+            raise raw.refusal(path)
         came = f"one that begins with {head[:8]!r}: convert it" if head else "an empty one: get it afresh"
-        raise InputError(f"{path}: expected a PNG, TIFF, JPEG, WebP or BMP file, got {came}")
-    except InputError:
+        *names, last = FORMATS
+        raise InputError(f"{path}: expected a {', '.join(names)} or {last} file, got {came}")
+    except (InputError, MemoryError):
         raise
     except PermissionError as error:
         raise InputError(f"{path}: expected a readable file, got 'permission denied': change its mode") from error
     except Exception as error:  # on damaged data a decoder raises whatever it stumbles over
         reason = one_line(error) or type(error).__name__
         if "imagecodecs" in reason:
-            advice = "save it without compression or install the package imagecodecs"
+            advice = "install the extra (pip install 'pnpkit[files]') or save it without compression"
             raise InputError(f"{path}: expected a TIFF compression readable here, got {reason}: {advice}") from error
         raise InputError(f"{path}: expected a whole image, got a truncated or damaged one: {reason}") from error
 
@@ -73,7 +96,8 @@ def write(path: str | os.PathLike[str], picture: Picture) -> None:
     path = Path(path)
     _check_place(path)
     check_fits(path, picture)
-    dtype, alpha = np.dtype(picture.dtype), picture.alpha
+    dtype, alpha, encode = np.dtype(picture.dtype), picture.alpha, extensions()[path.suffix.lower()].encode
+    assert encode is not None  # of every codec with an extension
     check_pixels(f"{path}: ", picture.pixels)
     samples = quantised(picture.pixels, dtype, picture.low, picture.high)
     if alpha is not None:
@@ -83,7 +107,7 @@ def write(path: str | os.PathLike[str], picture: Picture) -> None:
         samples = np.dstack([samples, alpha])
     try:
         with replacing(path) as file:
-            _FORMATS[path.suffix.lower()][0](file, samples, picture)
+            encode(file, samples, picture)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: could not be written, nothing was changed: {error}") from error
 
@@ -107,33 +131,20 @@ def check_output(path: str | os.PathLike[str], inputs: Iterable[str | os.PathLik
 def check_fits(path: str | os.PathLike[str], picture: Picture) -> None:
     """Raises InputError where the format of the extension cannot hold the picture's type or its alpha."""
     dtype, alpha, path = np.dtype(picture.dtype), picture.alpha, Path(path)
-    fitting = [end for end, (_, types, layers) in _FORMATS.items() if dtype.name in types and (alpha is None or layers)]
+    fitting = [
+        end for end, codec in extensions().items() if dtype.name in codec.types and (alpha is None or codec.alpha)
+    ]
     if path.suffix.lower() not in fitting:
         content = f"{dtype}{'' if alpha is None else ' with alpha'}"
         raise InputError(f"{path}: {path.suffix} cannot hold {content}; formats that can: {' '.join(fitting) or '-'}")
 
 
 def _check_place(path: Path) -> None:
-    if path.suffix.lower() not in _FORMATS:
-        raise InputError(f"{path}: unknown image extension '{path.suffix}'; known: {' '.join(_FORMATS)}")
+    if path.suffix.lower() not in extensions():
+        raise InputError(f"{path}: unknown image extension '{path.suffix}'; known: {' '.join(extensions())}")
     if not path.parent.is_dir():
         raise InputError(f"{path}: expected an existing folder to write to, there is no {path.parent}: create it")
     if not os.access(path.parent, os.W_OK):
         raise InputError(f"{path}: expected a folder that may be written to, {path.parent} may not: choose another")
     if os.path.isdir(path):
         raise InputError(f"{path}: expected a file name to write to, got a folder: add a name")
-
-
-# extension -> writer, types it can hold, whether it holds alpha
-_FORMATS: dict[str, tuple[Callable[[BinaryIO, np.ndarray, Picture], None], tuple[str, ...], bool]] = {
-    ".png": (_write_png, ("uint8", "uint16"), True),
-    ".tif": (_write_tiff, TYPES, True),
-    ".tiff": (_write_tiff, TYPES, True),
-    ".jpg": (_write_jpeg, ("uint8",), False),
-    ".jpeg": (_write_jpeg, ("uint8",), False),
-    ".webp": (partial(_write_pillow, form="WEBP", lossless=True, exact=True), ("uint8",), True),
-    ".bmp": (partial(_write_pillow, form="BMP"), ("uint8",), False),  # Pillow reads no alpha back from BMP
-}
-
-
-EXTENSIONS = tuple(_FORMATS)

@@ -19,10 +19,13 @@ MAX_PIXELS = 500_000_000  # a file whose header claims more is refused before an
 _TURNED = (5, 6, 7, 8)  # orientations that exchange rows and columns
 
 
-_TEXTS = (271, 272, 306, 315, 33432)  # tags of EXIF and of TIFF: maker, model, date and time, artist, copyright
+ORIENTATION = 0x0112  # the tag of EXIF and of TIFF
 
 
-_NO_UNIT, _INCH, _CENTIMETRE = 1, 2, 3  # units of TIFF
+TEXTS = (271, 272, 306, 315, 33432)  # tags of EXIF and of TIFF: maker, model, date and time, artist, copyright
+
+
+_NO_UNIT, INCH, _CENTIMETRE = 1, 2, 3  # units of TIFF
 
 
 _DENSEST = 65535  # pixels per inch that every format can hold
@@ -75,7 +78,8 @@ def with_pixels(picture: Picture, pixels: np.ndarray, factor: int = 1) -> Pictur
     return replace(picture, pixels=pixels, alpha=picture.alpha[np.ix_(rows, columns)])
 
 
-def _check_header(path: Path, width: int, height: int, frames: int = 1) -> None:
+def check_header(path: Path, width: int, height: int, frames: int = 1) -> None:
+    """Raise InputError for a file that claims no pixels, more than MAX_PIXELS, or several frames."""
     if width < 1 or height < 1:
         raise InputError(f"{path}: expected an image with pixels in it, got {width} x {height}: get it afresh")
     if width * height > MAX_PIXELS:
@@ -84,65 +88,102 @@ def _check_header(path: Path, width: int, height: int, frames: int = 1) -> None:
         raise InputError(f"{path}: expected a still image, got {frames} frames: extract the one to use")
 
 
-def _raw(tags: Image.Exif) -> bytes | None:
+def raw_exif(tags: Image.Exif) -> bytes | None:
     """EXIF as it was: Pillow reads text as Latin 1 and would write it as ASCII."""
     tags.update({code: text.encode("latin-1", "replace") for code, text in tags.items() if isinstance(text, str)})
     return tags.tobytes() if len(tags) else None
 
 
-def _dense(picture: Picture, density: Any, unit: Any, orientation: int) -> Picture:
-    """With its pixels per unit across and down, if these are what they should be; turned as the picture was."""
-    try:
-        across, down = (float(top / bottom) for top, bottom in density)
-    except (TypeError, ValueError, ZeroDivisionError, OverflowError):  # odd tags must not cost the picture
-        return picture
-    if not (0 < across < math.inf and 0 < down < math.inf and unit in (_NO_UNIT, _INCH, _CENTIMETRE)):
-        return picture
-    return replace(picture, density=(down, across, unit) if orientation in _TURNED else (across, down, unit))
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """What a file holds, as its codec decodes it.
+
+    Attributes:
+        samples: (H, W) or (H, W, channels), alpha last where there are 2 or 4 channels, in native byte order.
+        kind: how the colours are kept, in the word of the format: P of Pillow, MINISWHITE of TIFF.
+        notes: sentences on what decoding had to change; empty ones are dropped. orientation: as EXIF numbers it.
+        icc, exif, description, planar: see ``Picture``.
+        compression: root mean square error of a JPEG, as a share of the largest value of the type.
+        density: across and down, each a fraction (top, bottom), of the pixels per unit; None or odd where unknown.
+        unit: as TIFF numbers it.
+    """
+
+    samples: np.ndarray
+    kind: str = ""
+    notes: tuple[str, ...] = ()
+    orientation: int = 1
+    icc: bytes | None = None
+    exif: bytes | None = None
+    compression: float = 0.0
+    density: Any = None
+    unit: Any = INCH
+    description: str = ""
+    planar: bool = False
 
 
-def _picture(
-    path: Path,
-    samples: np.ndarray,
-    notes: tuple[str, ...],
-    orientation: int,
-    icc: bytes | None,
-    exif: bytes | None = None,
-    holes: np.ndarray | None = None,
-    white: float | None = None,
-) -> Picture:
-    """Turn upright, split off alpha and map to 0..1 what a file holds: (H, W) or (H, W, channels), alpha last."""
-    if orientation in _TURNED:
+def developed(where: str, stored: Stored, holes: np.ndarray | None = None, white: float | None = None) -> Picture:
+    """The picture of what a file holds: upright, alpha split off, values mapped to 0..1.
+
+    ``where`` begins every message. ``holes`` and ``white`` as in ``images.files.read``.
+    """
+    samples, notes = stored.samples, stored.notes
+    if stored.orientation in _TURNED:
         samples = samples.swapaxes(0, 1)
-    if orientation in (2, 3, 6, 7):
+    if stored.orientation in (2, 3, 6, 7):
         samples = samples[:, ::-1]
-    if orientation in (3, 4, 7, 8):
+    if stored.orientation in (3, 4, 7, 8):
         samples = samples[::-1]
-    if orientation in range(2, 9):
+    if stored.orientation in range(2, 9):
         notes += ("EXIF orientation applied",)
     samples = np.atleast_3d(samples)
     channels, dtype = samples.shape[2], samples.dtype
     colours = samples[..., :3] if channels > 2 else samples[..., 0]
     alpha = samples[..., -1].copy() if channels in (2, 4) else None
     if holes is not None:
-        check_holes(f"{path}: ", holes, colours.shape[:2])
+        check_holes(where, holes, colours.shape[:2])
         colours = covered(colours, holes)
-    check_pixels(f"{path}: ", colours)
-    low, high, note = scale_of(f"{path}: ", colours, white)
-    notes += (note,)
+    check_pixels(where, colours)
+    low, high, note = scale_of(where, colours, white)
     single = dtype.kind == "u" or (dtype != np.float64 and (low, high) == (0, 1))
-    pixels = (colours.astype(np.float32 if single else np.float64, order="C") - low) / (high - low or 1.0)
-    return Picture(pixels, alpha, dtype, low, high, tuple(filter(None, notes)), exif, icc, holes=holes)
+    top = float(np.iinfo(dtype).max) if dtype.kind == "u" else 1.0
+    return Picture(
+        pixels=(colours.astype(np.float32 if single else np.float64, order="C") - low) / (high - low or 1.0),
+        alpha=alpha,
+        dtype=dtype,
+        low=low,
+        high=high,
+        notes=tuple(filter(None, (*notes, note))),
+        exif=stored.exif,
+        icc=stored.icc,
+        compression=stored.compression * top / high if stored.compression else 0.0,
+        density=density_of(stored),
+        description=stored.description,
+        holes=holes,
+        planar=stored.planar,
+    )
 
 
-def _per_inch(picture: Picture) -> tuple[float, float] | None:
+def density_of(stored: Stored) -> tuple[float, float, int] | None:
+    """Pixels per unit across and down, turned as the picture is, and the unit; None where they are not what they should
+    be."""
+    try:
+        across, down = (float(top / bottom) for top, bottom in stored.density)
+    except (TypeError, ValueError, ZeroDivisionError, OverflowError):  # odd tags must not cost the picture
+        return None
+    if not (0 < across < math.inf and 0 < down < math.inf and stored.unit in (_NO_UNIT, INCH, _CENTIMETRE)):
+        return None
+    return (down, across, stored.unit) if stored.orientation in _TURNED else (across, down, stored.unit)
+
+
+def per_inch(picture: Picture) -> tuple[float, float] | None:
+    """Pixels per inch across and down, where they are known and every format can hold them."""
     across, down, unit = picture.density or (0.0, 0.0, _NO_UNIT)
-    scale = {_INCH: 1.0, _CENTIMETRE: 2.54}.get(unit)
+    scale = {INCH: 1.0, _CENTIMETRE: 2.54}.get(unit)
     return None if scale is None or scale * max(across, down) > _DENSEST else (scale * across, scale * down)
 
 
-def _texts(exif: bytes | None) -> list[tuple[int, bytes]]:
+def texts(exif: bytes | None) -> list[tuple[int, bytes]]:
     """What of EXIF has a place in a TIFF, byte for byte: cameras write other alphabets as UTF-8."""
     tags = Image.Exif()
     tags.load(exif or b"")
-    return [(code, str(tags[code]).encode("latin-1", "replace")) for code in _TEXTS if code in tags]
+    return [(code, str(tags[code]).encode("latin-1", "replace")) for code in TEXTS if code in tags]

@@ -1,0 +1,1 @@
+"""File formats: one codec a file; the table is ``images.files.FORMATS``."""

@@ -1,0 +1,20 @@
+"""BMP, without alpha: Pillow reads none back from it."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from PIL.BmpImagePlugin import BmpImageFile
+
+from pnpkit.images.formats import pillow
+from pnpkit.images.formats.codec import Codec
+from pnpkit.images.picture import Stored
+
+
+def decode(path: Path, head: bytes) -> Stored:
+    """8 bits, grey or RGB; palettes converted."""
+    return pillow.decode(path, BmpImageFile)
+
+
+CODEC = Codec((b"BM",), decode, (".bmp",), partial(pillow.encode, form="BMP"), ("uint8",))

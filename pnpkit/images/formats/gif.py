@@ -1,0 +1,19 @@
+"""GIF of one frame, read only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL.GifImagePlugin import GifImageFile
+
+from pnpkit.images.formats import pillow
+from pnpkit.images.formats.codec import Codec
+from pnpkit.images.picture import Stored
+
+
+def decode(path: Path, head: bytes) -> Stored:
+    """8 bits, the palette converted to RGB."""
+    return pillow.decode(path, GifImageFile)
+
+
+CODEC = Codec((b"GIF8",), decode)
