@@ -36,7 +36,7 @@ class StudyConfig:
     """
 
     pairs: int = 1000
-    seeds: int = 4
+    seeds: int = 5
     adam: int = 1500
     polish: int = 40
     horizon: float | None = None
@@ -48,7 +48,8 @@ class StudyConfig:
 class Run:
     """One trained network: errors are Euclidean, times in the system's unit.
 
-    ``before`` is the largest energy error of the rollout after Adam alone; everything else is after the polish.
+    ``before`` and ``early`` are the largest energy error and the states of the rollout after Adam alone; everything
+    else is after the polish.
     """
 
     kind: str
@@ -65,6 +66,7 @@ class Run:
     reversibility: float
     invariants: Mapping[str, float]
     states: Tensor
+    early: Tensor
 
 
 @dataclass(frozen=True)
@@ -146,8 +148,8 @@ def run(system: System, kinds: tuple[str, ...], config: StudyConfig) -> Study:
             levenberg_marquardt(_task(network, system.step), _data(network, data), config.polish)
         after = diagnostics.rollout(_together(trained, system.step), start.expand(len(trained), -1), len(times) - 1)
         for seed, network in enumerate(trained):
-            first = _largest(system.energy(before[:, seed]))
-            runs.append(_measure(kind, seed, network, system, data, probes, reference, after[:, seed], times, first))
+            rollouts = before[:, seed], after[:, seed]
+            runs.append(_measure(kind, seed, network, system, data, probes, reference, rollouts, times))
     return Study(system, times, reference, tuple(runs))
 
 
@@ -177,13 +179,13 @@ def _measure(
     data: tuple[Tensor, Tensor],
     probes: Tensor,
     reference: Tensor,
-    states: Tensor,
+    rollouts: tuple[Tensor, Tensor],
     times: Tensor,
-    before: float,
 ) -> Run:
     def step(z: Tensor) -> Tensor:
         return network(z, system.step)
 
+    early, states = rollouts
     error = torch.linalg.vector_norm(states - reference, dim=-1)
     with torch.no_grad():
         train = float((step(data[0]) - data[1]).square().mean())
@@ -197,7 +199,7 @@ def _measure(
         seed=seed,
         parameters=parameter_count(network),
         train=train,
-        before=before,
+        before=_largest(system.energy(early)),
         energy=diagnostics.split_energy(times, system.energy(states)),
         error=float(error[-1]),
         growth=diagnostics.growth_exponent(times, error),
@@ -207,4 +209,5 @@ def _measure(
         reversibility=diagnostics.reversibility_defect(step, probes) if system.even else float("nan"),
         invariants={name: _largest(value(states)) for name, value in system.invariants.items()},
         states=states,
+        early=early,
     )

@@ -8,7 +8,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from torch import Tensor
 
+from lecture_studies.palette import GREY, look
 from lecture_studies.sheet import Sheet, Verdict, number, spread
 from pnpkit.dynamics.plain import ResNet, parameter_count
 from pnpkit.sympnet.study import Run, Study, StudyConfig, run
@@ -19,13 +21,15 @@ LARGE = ("G-SympNet", "G-SympNet, reversible", "HNN, midpoint rule", "ResNet")
 SETTINGS: dict[str, tuple[tuple[str, ...], StudyConfig]] = {
     "oscillator": ((*SMALL, "MLP"), StudyConfig(seeds=5, adam=1500, polish=40)),
     "pendulum": (SMALL, StudyConfig(seeds=5, adam=1000, polish=60)),
-    "henon-heiles": (LARGE, StudyConfig(pairs=800, seeds=3, adam=500, polish=60)),
-    "kepler": (LARGE, StudyConfig(pairs=800, seeds=3, adam=500, polish=70)),
-    "double-pendulum": (LARGE, StudyConfig(pairs=400, seeds=3, adam=400, polish=40)),
-    "three-bodies": (LARGE, StudyConfig(pairs=600, seeds=3, adam=600, polish=12)),
+    "henon-heiles": (LARGE, StudyConfig(pairs=800, seeds=5, adam=500, polish=60)),
+    "kepler": (LARGE, StudyConfig(pairs=800, seeds=5, adam=500, polish=70)),
+    "double-pendulum": (LARGE, StudyConfig(pairs=400, seeds=5, adam=400, polish=40)),
+    "three-bodies": (LARGE, StudyConfig(pairs=600, seeds=5, adam=600, polish=12)),
 }
 FAST = StudyConfig(pairs=100, seeds=1, adam=30, polish=8, horizon=5.0, probes=8)
+LAST = {"henon-heiles": 15.0, "kepler": 13.0, "double-pendulum": 10.0}  # time shown of a rollout that fills the panel
 PORTRAITS = {"three-bodies": [(0, 1), (2, 3), (4, 5)], "double-pendulum": [(0, 1)], "kepler": [(0, 1)]}
+PLAIN = ("ResNet", "MLP")
 SHOWN = ("LA-SympNet", "G-SympNet", "G-SympNet, reversible", "HNN, midpoint rule", "ResNet")
 
 
@@ -98,26 +102,31 @@ def curves(found: Study, points: int = 200) -> list[dict[str, float]]:
     every = max(1, len(found.times) // points)
     columns: dict[str, np.ndarray] = {"t": found.times.numpy()}
     for kind in found.kinds():
+        columns[f"{kind}: |H - H0|, Adam only"] = np.median(energies(found, kind, early=True), 0)
         columns[f"{kind}: |H - H0|"] = np.median(energies(found, kind), 0)
         columns[f"{kind}: distance"] = np.median(distances(found, kind), 0)
     return [{name: float(values[k]) for name, values in columns.items()} for k in range(0, len(found.times), every)]
 
 
-def energies(found: Study, kind: str) -> np.ndarray:
-    """|H(t) - H(0)|, (seeds, T)."""
-    return np.stack([(e - e[0]).abs().numpy() for e in (found.system.energy(r.states) for r in found.of(kind))])
+def energies(found: Study, kind: str, early: bool = False) -> np.ndarray:
+    """|H(t) - H(0)|, (seeds, T), inf after a blow-up; ``early``: after Adam alone."""
+    states = [run.early if early else run.states for run in found.of(kind)]
+    energy = [found.system.energy(s) for s in states]
+    return np.stack([(e - e[0]).abs().nan_to_num(nan=np.inf).numpy() for e in energy])
 
 
 def distances(found: Study, kind: str) -> np.ndarray:
-    """||z(t) - reference||, (seeds, T)."""
-    return np.stack([(r.states - found.reference).norm(dim=-1).numpy() for r in found.of(kind)])
+    """||z(t) - reference||, (seeds, T), inf after a blow-up."""
+    gaps = [(run.states - found.reference).norm(dim=-1) for run in found.of(kind)]
+    return np.stack([gap.nan_to_num(nan=np.inf).numpy() for gap in gaps])
 
 
-def band(axis: Axes, times: np.ndarray, values: np.ndarray, label: str) -> None:
+def band(axis: Axes, times: np.ndarray, values: np.ndarray, kind: str) -> None:
     """Median over seeds, and their range."""
-    values = np.where(values > 0, values, np.nan)[:, 1:]
-    line = axis.plot(times[1:], np.median(values, 0), label=label)[0]
-    axis.fill_between(times[1:], values.min(0), values.max(0), color=line.get_color(), alpha=0.15, linewidth=0)
+    values = np.where((values > 0) & np.isfinite(values), values, np.nan)[:, 1:]
+    axis.plot(times[1:], np.median(values, 0), label=kind, **look(kind))
+    low, high = values.min(0), values.max(0)
+    axis.fill_between(times[1:], low, high, color=look(kind)["color"], alpha=0.12, linewidth=0)
 
 
 def windows(times: np.ndarray, values: np.ndarray, count: int = 80) -> tuple[np.ndarray, np.ndarray]:
@@ -127,40 +136,67 @@ def windows(times: np.ndarray, values: np.ndarray, count: int = 80) -> tuple[np.
 
 
 def draw(found: Study) -> Figure:
-    figure, axes = plt.subplots(1, 4, figsize=(15, 3.7))
-    name, shown = found.system.name, [kind for kind in found.kinds() if kind in SHOWN]
+    """Above: each map's rollout in a panel of its own. Below: energies, distances, defects."""
+    shown = [kind for kind in found.kinds() if kind in SHOWN]
+    figure = plt.figure(figsize=(15, 7.2))
+    above, below = figure.subfigures(2, 1)
+    portraits(found, shown, np.atleast_1d(above.subplots(1, len(shown), sharex=True, sharey=True)))
+    axes = below.subplots(1, 4)
+    axes[1].sharey(axes[0])
     times = found.times.numpy()
-    columns = PORTRAITS.get(name, [(0, found.system.dimension)])
-    for kind in (k for k in shown if k in ("G-SympNet", "LA-SympNet", "ResNet")):
-        worst = max(found.of(kind), key=lambda r: np.nan_to_num(r.error, nan=np.inf)).states.numpy()
-        for a, b in columns:
-            axes[0].plot(worst[:, a], worst[:, b], f"C{shown.index(kind)}", linestyle="-", linewidth=0.7, alpha=0.8)
-    for a, b in columns:
-        reference = found.reference.numpy()
-        axes[0].plot(reference[:, a], reference[:, b], "k:", linewidth=0.9)
-    reach = np.abs(found.reference.numpy()[:, [c for pair in columns for c in pair]]).max() * 1.6
-    what = "orbit" if name in PORTRAITS else "phase portrait"
-    axes[0].set(xlim=(-reach, reach), ylim=(-reach, reach), title=f"{what}, worst seed (dotted: reference)")
     for kind in shown:
-        middles, worst_of = windows(times, energies(found, kind))
-        band(axes[1], middles, worst_of, kind)
+        band(axes[0], *windows(times, energies(found, kind, early=True)), kind)
+        band(axes[1], *windows(times, energies(found, kind)), kind)
         band(axes[2], times, distances(found, kind), kind)
-    axes[1].set(yscale="log", xlabel="t", title="energy error, largest in each of 80 windows")
-    axes[2].set(yscale="log", xscale="log", xlabel="t", title="distance from the reference")
+    for axis, when in zip(axes, ("Adam only", "after the polish"), strict=False):
+        axis.set(yscale="log", xlabel="t (largest in each of 80 windows)", title=f"energy error, {when}")
+    axes[2].set(yscale="log", xscale="log", xlabel="t", title="distance from the reference, after the polish")
     for position, kind in enumerate(found.kinds()):
         for values, mark, label in (
-            ([r.symplecticity for r in found.of(kind)], "o", "||J'^T J J' - J||"),
+            ([r.symplecticity for r in found.of(kind)], "o", "||F'^T J F' - J||"),
             ([max(abs(r.energy.drift) * times[-1], 1e-17) for r in found.of(kind)], "x", "|drift| T"),
         ):
             text = label if position == 0 else None
-            axes[3].plot([max(v, 1e-17) for v in values], [position] * len(values), mark, color="k", label=text)
-    axes[3].set(xscale="log", title="defect and drift, each seed", yticks=range(len(found.kinds())))
+            color = look(kind)["color"]
+            place = [position] * len(values)
+            axes[3].plot([max(v, 1e-17) for v in values], place, mark, color=color, linestyle="", label=text)
+    axes[3].set(xscale="log", title="after the polish, each seed", yticks=range(len(found.kinds())))
     axes[3].set_yticklabels([k.replace("G-SympNet, ", "G, ") for k in found.kinds()], fontsize=8)
-    axes[3].axvline(1e-12, color="0.6", linewidth=0.8)
+    axes[3].axvline(1e-12, color=GREY, linewidth=0.8)
     axes[3].legend(fontsize=7)
     handles, labels = axes[1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(shown))
+    below.legend(handles, labels, loc="outside lower center", ncols=len(shown))
     return figure
+
+
+def portraits(found: Study, shown: list[str], axes: np.ndarray) -> None:
+    """The worst seed after Adam alone (pale) and after the polish, each kind by itself, beside the reference."""
+    name, times = found.system.name, found.times.numpy()
+    columns = PORTRAITS.get(name, [(0, found.system.dimension)])
+    last = times >= times[-1] - LAST.get(name, np.inf)
+    reference = found.reference.numpy()
+    reach = np.abs(reference[:, [c for pair in columns for c in pair]]).max() * 1.5
+    for axis, kind in zip(axes, shown, strict=True):
+        color = look(kind)["color"]
+        early = max((r.early for r in found.of(kind)), key=lambda s: away(s, found)).numpy()
+        polished = max((r.states for r in found.of(kind)), key=lambda s: away(s, found)).numpy()
+        for place, (a, b) in enumerate(columns):
+            first = place == 0
+            axis.plot(*early[last][:, [a, b]].T, color=color, alpha=0.45, linewidth=0.8, linestyle="-",
+                      label="Adam only" if first else None)  # fmt: skip
+            axis.plot(*polished[last][:, [a, b]].T, color=color, linewidth=1.3, linestyle="-",
+                      label="after the polish" if first else None)  # fmt: skip
+            axis.plot(*reference[last][:, [a, b]].T, color="black", linewidth=0.9, linestyle=":",
+                      label="reference" if first else None)  # fmt: skip
+        axis.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", title=kind)
+        axis.legend(fontsize=6.5, loc="upper right", frameon=True, framealpha=0.85)
+    what = "q1, q2" if name in PORTRAITS else "q1, p1" if found.system.dimension > 1 else "q, p"
+    axes[0].set_ylabel(f"{what}, t in [{times[last][0]:g}, {times[-1]:.4g}]\nworst seed")
+
+
+def away(states: Tensor, found: Study) -> float:
+    """The distance from the reference at the end; inf after a blow-up."""
+    return float((states[-1] - found.reference[-1]).norm().nan_to_num(nan=np.inf))
 
 
 def verdicts(found: Study) -> list[Verdict]:
@@ -196,8 +232,10 @@ def verdicts(found: Study) -> list[Verdict]:
 
 
 def remarks(found: Study) -> list[str]:
-    symplectic = [r for r in found.runs if r.kind not in ("ResNet", "MLP")]
-    plain = [r for r in found.runs if r.kind in ("ResNet", "MLP")]
+    symplectic = [r for r in found.runs if r.kind not in PLAIN]
+    plain = [r for r in found.runs if r.kind in PLAIN]
+    first = min(r.horizon for r in found.runs)
+    left = f"the first to leave does so at t = {number(first, 3)}" if np.isfinite(first) else "none leaves"
     return [
         f"Symplecticity: at most {number(max(r.symplecticity for r in symplectic), 2)} for the symplectic maps, at "
         f"least {number(min(r.symplecticity for r in plain), 2)} for the others.",
@@ -205,7 +243,28 @@ def remarks(found: Study) -> list[str]:
         f"symplectic maps, {sum(r.energy.drifts for r in plain)} of {len(plain)} others.",
         f"Within 0.1 of the reference up to T = {number(float(found.times[-1]), 3)}: "
         f"{sum(r.horizon == np.inf for r in symplectic)} of {len(symplectic)} symplectic maps, "
-        f"{sum(r.horizon == np.inf for r in plain)} of {len(plain)} others; the first to leave does so at "
-        f"t = {number(min(r.horizon for r in found.runs), 3)}. A symplectic map that has left the region it was "
-        "trained on promises nothing about the system's own energy.",
+        f"{sum(r.horizon == np.inf for r in plain)} of {len(plain)} others; {left}. A symplectic map that has left the "
+        "region it was trained on promises nothing about the system's own energy.",
+        *losses(found),
     ]
+
+
+def losses(found: Study) -> list[str]:
+    """A sentence for each median by which a network without structure beats a symplectic one, or the polish harms."""
+    said = []
+    for plain in (kind for kind in found.kinds() if kind in PLAIN):
+        for what, value in (("energy error", lambda r: r.energy.largest), ("error at T", lambda r: r.error)):
+            middles = {kind: float(np.median([value(r) for r in found.of(kind)])) for kind in found.kinds()}
+            beaten = [k for k in found.kinds() if k not in PLAIN and middles[plain] < middles[k]]
+            if beaten:
+                others = " and ".join(f"{k} ({number(middles[k])})" for k in beaten)
+                said.append(f"The {plain} beats {others}: its median {what} is {number(middles[plain])}.")
+    for kind in found.kinds():
+        before = float(np.median([r.before for r in found.of(kind)]))
+        after = float(np.median([r.energy.largest for r in found.of(kind)]))
+        if after > before:
+            said.append(
+                f"The polish, which never raises the training error, raises the median energy error of {kind} from "
+                f"{number(before)} to {number(after)}."
+            )
+    return said
