@@ -29,6 +29,7 @@ import scipy.ndimage
 import torch
 from deepinv.optim import PnP, TVPrior
 from deepinv.optim.data_fidelity import L2
+from process import put_back
 from results import RESULTS, today, write_results
 from skimage.restoration import denoise_tv_chambolle, unsupervised_wiener
 from torch import Tensor
@@ -201,6 +202,7 @@ def median_of(method: Callable[[], dict[str, Any]], runs: int) -> dict[str, Any]
     return {**found[len(found) // 2], "runs": runs}
 
 
+@put_back()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)

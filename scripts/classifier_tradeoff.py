@@ -23,6 +23,7 @@ import torch
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (the backend is chosen first)
+from process import put_back
 from results import today, write_results  # noqa: E402
 
 from pnpkit.machine.files import write_whole
@@ -81,6 +82,7 @@ def draw(lines: list[dict], levels: Sequence[float], epochs: int, data: str, pat
     plt.close(figure)
 
 
+@put_back()
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", nargs="?", choices=("mnist", "fashion-mnist"))

@@ -33,6 +33,7 @@ import imageio.v3 as imageio
 import numpy as np
 import scipy.ndimage
 import torch
+from process import put_back
 from results import RESULTS, today, write_results
 from skimage.restoration import unsupervised_wiener, wiener
 from torch import Tensor
@@ -200,6 +201,7 @@ class Work:
     weight: float | None
     threads: int
 
+    @put_back()
     def __call__(self, clean: np.ndarray) -> list[tuple[str, dict[str, Any]]]:
         args, noise = self.args, self.noise
         torch.set_num_threads(self.threads)

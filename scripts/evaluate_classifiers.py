@@ -31,6 +31,7 @@ import torch
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (the backend is chosen first)
+from process import put_back  # noqa: E402
 from results import today, write_results  # noqa: E402
 
 from pnpkit.certificates import Side
@@ -301,6 +302,7 @@ def table(folder: Path) -> str:
     return INTRODUCTION + "\n" + "\n".join(text)
 
 
+@put_back()
 def main(argv: Sequence[str] | None = None) -> None:
     args = settings(argv)
     if args.threads:

@@ -22,6 +22,7 @@ from typing import Any
 import imageio.v3 as imageio
 import numpy as np
 import torch
+from process import put_back
 from results import RESULTS, today, write_results
 from tqdm import tqdm
 
@@ -96,6 +97,7 @@ def on_cbsd68(results: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+@put_back()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=os.environ.get("PNPKIT_BSDS500"))

@@ -31,6 +31,7 @@ import evaluate_classifiers  # noqa: E402  (the backend is chosen first)
 import matplotlib.pyplot as plt  # noqa: E402
 from lecture_studies import flows, gradients, restoration, structures, sympnets  # noqa: E402
 from lecture_studies.sheet import Sheet, comma_separated, markdown  # noqa: E402
+from process import put_back  # noqa: E402
 from results import today, write_results  # noqa: E402
 
 from pnpkit.machine.files import write_whole
@@ -169,6 +170,7 @@ def page(folder: Path) -> str:
     return "\n\n".join([head, overview(records), *(section(n, record) for n, record in records.items())]) + "\n"
 
 
+@put_back()
 def perform(name: str, fast: bool, seed: int, folder: Path, threads: int, data: list[Path]) -> float:
     """One study from its seed to its files; seconds that it took."""
     torch.set_num_threads(threads)
@@ -178,7 +180,7 @@ def perform(name: str, fast: bool, seed: int, folder: Path, threads: int, data: 
         evaluate_classifiers.main([*what, "--threads", str(threads), "--out", str(folder)])
         return time.perf_counter() - started
     command = f"python scripts/lecture.py {name}{' --fast' if fast else ''} --seed {seed}"
-    with plt.style.context(STYLE), torch.random.fork_rng(devices=[]):
+    with plt.style.context(STYLE):
         torch.manual_seed(seed)
         sheet = STUDIES[name](fast, seed)
         write(name, sheet, folder, command, seed, time.perf_counter() - started)

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from process import put_back
 from results import today
 from tqdm import tqdm
 
@@ -121,6 +122,7 @@ def value(text: str) -> Any:
         return text
 
 
+@put_back()
 def main(argv: Sequence[str] | None = None) -> None:
     args = settings(argv)
     data, config, how = FAST if args.fast else RECIPES[args.name]

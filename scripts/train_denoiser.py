@@ -18,6 +18,7 @@ from pathlib import Path
 
 import imageio.v3 as imageio
 import torch
+from process import put_back
 from tqdm import tqdm
 
 from pnpkit import registry
@@ -33,6 +34,7 @@ def pictures(*folders: Path) -> list:
     return [imageio.imread(path) for path in paths]
 
 
+@put_back()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=sorted(NETWORKS))

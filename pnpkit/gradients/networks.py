@@ -24,18 +24,21 @@ from torch.func import jacrev, vmap
 from pnpkit.errors import UnknownName
 
 KINDS = ("MLP", "ResNet", "H1", "H2")
+STARTS = ("normal", "orthogonal")
 
 
 @dataclass(frozen=True)
 class DeepConfig:
     """``layers`` of the width ``features`` (even, at least 2 for the planar inputs); h = ``end`` / layers, or
-    ``step`` when it is given. Inputs are lifted by zeros."""
+    ``step`` when it is given. Inputs are lifted by zeros. ``start``: weights are drawn from N(0, 1 / features), or as
+    orthogonal matrices, which keep a signal's size where tanh is near the identity."""
 
     kind: str = "H2"
     layers: int = 12
     features: int = 4
     end: float = 1.2
     step: float | None = None
+    start: str = "normal"
 
     @property
     def size(self) -> float:
@@ -107,9 +110,16 @@ class DeepNetwork(nn.Module):
         super().__init__()
         if config.kind not in LAYERS:
             raise UnknownName("kind of layer", config.kind, LAYERS)
+        if config.start not in STARTS:
+            raise UnknownName("start", config.start, STARTS)
         self.config = config
         self.layers = nn.ModuleList(LAYERS[config.kind](config.features, config.size) for _ in range(config.layers))
         self.head = nn.Linear(config.features, 1)
+        if config.start == "orthogonal":
+            for layer in self.layers:
+                weight = layer.get_parameter("weight")
+                for matrix in weight if weight.ndim == 3 else [weight]:
+                    nn.init.orthogonal_(matrix)
 
     def lift(self, x: Tensor) -> Tensor:
         """One coordinate in each half of the state, so that H2 sees both as position and momentum; then zeros."""
@@ -127,7 +137,7 @@ class DeepNetwork(nn.Module):
 
     def roughness(self) -> Tensor:
         """sum_j ||theta_{j+1} - theta_j||^2 / h: the smoothness penalty of Haber and Ruthotto (2017)."""
-        total = torch.zeros((), dtype=self.head.weight.dtype)
+        total = torch.zeros((), dtype=self.head.weight.dtype, device=self.head.weight.device)
         for before, after in zip(self.layers[:-1], self.layers[1:], strict=True):
             total = total + sum(
                 (a - b).square().sum() for a, b in zip(after.parameters(), before.parameters(), strict=True)

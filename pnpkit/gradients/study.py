@@ -1,31 +1,43 @@
-r"""Training deep networks on planar sets while their gradients are watched, and two ways in which gradients explode."""
+r"""Training deep networks on planar sets while their gradients are watched, and two ways in which gradients explode.
+
+Every network is trained at each of several learning rates, and the rate is chosen for it by what it gives on a
+validation set: a network that fails at another's rate shows nothing about the network. All seeds at all rates are
+trained side by side, stacked and evaluated by ``torch.func.vmap``.
+"""
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
 
-from pnpkit.errors import UnknownName
+from pnpkit.errors import InputError, UnknownName
 from pnpkit.gradients.networks import DeepConfig, DeepNetwork, parameter_gradients, sensitivities
+from pnpkit.layers.fitting import ensemble
+
+RATES = (1e-4, 3e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 1e-1)
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """``points`` training and as many test points; full training by Adam with one cycle of rates.
+    """``points`` training points, as many for the choice of the rate and as many for the test; Adam with one cycle
+    up to each of ``rates``, ``seeds`` networks for each.
 
     ``penalty`` weighs the roughness (see ``DeepNetwork.roughness``); gradients are looked at ``looks`` times, at
-    ``probes`` points.
+    ``probes`` points. Everything is in float64: products over 256 layers leave the range of float32.
     """
 
     data: str = "swiss-roll"
     points: int = 2000
     steps: int = 600
     batch: int = 125
-    rate: float = 2e-2
+    rates: tuple[float, ...] = RATES
+    seeds: int = 5
     penalty: float = 0.0
     looks: int = 6
     probes: int = 64
@@ -34,17 +46,28 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class Trained:
-    """``at``: the steps of the looks, K of them. ``spectra`` (K, N, 2): over the probes, the median of the largest and
-    the median of the smallest singular value of dx_N / dx_j. ``lowest`` and ``highest``: of all largest singular values
-    at all looks. ``weights`` (K, N): ||dL / dtheta_j||. ``accuracy`` on the test points."""
+    """One network at the rate that suits it, S seeds of it.
+
+    Attributes:
+        rate: that of the highest median accuracy on the validation points; of equal ones, that of the lowest median
+            loss there. ``validation``: the median accuracy by rate.
+        at: the steps of the looks, K of them.
+        spectra: (S, K, N, 2), over the probes, the median of the largest and the median of the smallest singular value
+            of dx_N / dx_j.
+        lowest, highest: (S,), of all largest singular values at all looks.
+        weights: (S, K, N), ||dL / dtheta_j|| on one batch.
+        accuracy: (S,), on the test points.
+    """
 
     config: DeepConfig
+    rate: float
+    validation: dict[float, float]
     at: list[int]
     spectra: Tensor
-    lowest: float
-    highest: float
+    lowest: Tensor
+    highest: Tensor
     weights: Tensor
-    accuracy: float
+    accuracy: Tensor
 
 
 def swiss_roll(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -77,39 +100,104 @@ DATA = {"swiss-roll": swiss_roll, "double-moons": double_moons, "double-circles"
 
 
 def train(network: DeepConfig, config: TrainingConfig) -> Trained:
-    """One network on one set, watched."""
+    """One network on one set: every rate, then a look at the gradients of the seeds at the chosen one."""
     if config.data not in DATA:
         raise UnknownName("data set", config.data, DATA)
+    if config.seeds < 1 or config.looks < 2 or not config.rates:
+        raise InputError("at least one seed, one rate and two looks are needed")
     generator = torch.Generator().manual_seed(config.seed)
-    x, labels = DATA[config.data](2 * config.points, generator)
-    x, y = x.float(), labels.float()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        net = DeepNetwork(network)
-    optimiser = torch.optim.Adam(net.parameters(), lr=config.rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.rate, config.steps)
-    looks = {round(k * config.steps / max(config.looks - 1, 1)) for k in range(config.looks)}
-    at, spectra, weights, lowest, highest = [], [], [], math.inf, 0.0
-    for step in range(config.steps + 1):
-        draw = torch.randint(config.points, (config.batch,), generator=generator)
-        loss = F.binary_cross_entropy_with_logits(net(x[draw]), y[draw])
-        if step in looks:
-            values = sensitivities(net.double(), x[: config.probes].double())
-            net.float()
-            at.append(step)
-            spectra.append(torch.stack([values[..., 0].median(1).values, values[..., -1].median(1).values], -1))
-            lowest, highest = min(lowest, float(values[..., 0].min())), max(highest, float(values[..., 0].max()))
-            weights.append(parameter_gradients(net, F.binary_cross_entropy_with_logits(net(x[draw]), y[draw])))
-        if step < config.steps:
-            optimiser.zero_grad(set_to_none=True)
-            (loss + config.penalty * net.roughness() if config.penalty else loss).backward()
-            optimiser.step()
-            schedule.step()
-    with torch.no_grad():
-        right = (net(x[config.points :]) > 0) == (y[config.points :] == 1)
-    return Trained(
-        network, at, torch.stack(spectra), lowest, highest, torch.stack(weights), float(right.float().mean())
+    x, labels = DATA[config.data](3 * config.points, generator)
+    y = labels.double()
+    (train_x, validation_x, test_x), (train_y, validation_y, test_y) = x.split(config.points), y.split(config.points)
+    nets = ensemble(config.seeds, config.seed, lambda: DeepNetwork(network))
+    at = sorted({round(k * config.steps / (config.looks - 1)) for k in range(config.looks)})
+    kept, batch = _train_all(nets, train_x, train_y, config, at, generator)
+
+    middles = []
+    for members in kept[-1]:
+        found = [_score(_set(nets[k], theta), validation_x, validation_y) for k, theta in enumerate(members)]
+        middles.append(torch.tensor(found, dtype=torch.float64).quantile(0.5, dim=0))
+    best = max(range(len(config.rates)), key=lambda k: (float(middles[k][0]), -float(middles[k][1])))
+
+    spectra, weights, lowest, highest, accuracy = [], [], [], [], []
+    for k, net in enumerate(nets):
+        values, slopes = [], []
+        for moment in kept:
+            _set(net, moment[best][k])
+            values.append(sensitivities(net, train_x[: config.probes]))
+            loss = F.binary_cross_entropy_with_logits(net(train_x[batch[k]]), train_y[batch[k]])
+            slopes.append(parameter_gradients(net, loss))
+        every = torch.stack(values)
+        spectra.append(torch.stack([every[..., 0].median(2).values, every[..., -1].median(2).values], -1))
+        weights.append(torch.stack(slopes))
+        lowest.append(every[..., 0].min())
+        highest.append(every[..., 0].max())
+        accuracy.append(torch.tensor(_score(net, test_x, test_y)[0], dtype=torch.float64))
+    parts = (spectra, lowest, highest, weights, accuracy)
+    validation = {rate: float(middle[0]) for rate, middle in zip(config.rates, middles, strict=True)}
+    return Trained(network, config.rates[best], validation, at, *(torch.stack(part) for part in parts))
+
+
+def _train_all(
+    nets: list[DeepNetwork], x: Tensor, y: Tensor, config: TrainingConfig, at: list[int], generator: torch.Generator
+) -> tuple[list[list[Tensor]], Tensor]:
+    """All seeds at all rates at once: their parameters at the moments ``at``, by rate (S, P); the last batch (S, B).
+
+    The seeds of one rate are rows of one tensor, and the rates are groups of one optimiser. The k-th seed sees the same
+    batches at every rate.
+    """
+    skeleton = _Objective(copy.deepcopy(nets[0]), config.penalty).to("meta")
+    names, shapes = zip(*((name, p.shape) for name, p in skeleton.named_parameters()), strict=True)
+    sizes = [shape.numel() for shape in shapes]
+
+    def loss(theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        values = {n: part.view(shape) for n, part, shape in zip(names, theta.split(sizes), shapes, strict=True)}
+        return functional_call(skeleton, values, (x, y))
+
+    first = torch.stack([nn.utils.parameters_to_vector(net.parameters()).detach() for net in nets])
+    groups = [first.clone().requires_grad_() for _ in config.rates]
+    optimiser = torch.optim.Adam(
+        [{"params": [group], "lr": rate} for group, rate in zip(groups, config.rates, strict=True)]
     )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, list(config.rates), config.steps)
+    kept, batch = [], torch.zeros(0)
+    for step in range(config.steps + 1):
+        batch = torch.randint(len(x), (config.seeds, config.batch), generator=generator)
+        if step in at:
+            kept.append([group.detach().clone() for group in groups])
+        if step == config.steps:
+            break
+        draw = batch.repeat(len(groups), 1)
+        optimiser.zero_grad(set_to_none=True)
+        vmap(loss)(torch.cat(groups), x[draw], y[draw]).sum().backward()
+        optimiser.step()
+        schedule.step()
+    return kept, batch
+
+
+class _Objective(nn.Module):
+    """(points, labels) -> cross-entropy + penalty * roughness, as a module so that its parameters can be swapped."""
+
+    def __init__(self, net: DeepNetwork, penalty: float):
+        super().__init__()
+        self.net, self.penalty = net, penalty
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        loss = F.binary_cross_entropy_with_logits(self.net(x), y)
+        return loss + self.penalty * self.net.roughness() if self.penalty else loss
+
+
+def _set(net: DeepNetwork, theta: Tensor) -> DeepNetwork:
+    nn.utils.vector_to_parameters(theta.clone(), net.parameters())
+    return net
+
+
+@torch.no_grad()
+def _score(net: DeepNetwork, x: Tensor, y: Tensor) -> tuple[float, float]:
+    """Accuracy and cross-entropy."""
+    logits = net(x)
+    right = (logits > 0) == (y == 1)
+    return float(right.double().mean()), float(F.binary_cross_entropy_with_logits(logits, y))
 
 
 def constant_field(depths: list[int], step: float) -> Tensor:
