@@ -36,7 +36,7 @@ class AdvectionConfig:
     channels: int = 4
     layers: int = 2
     steps: int = 600
-    seeds: int = 1
+    seeds: int = 5
     rollout: int = 40
     long: int = 400
     seed: int = 0

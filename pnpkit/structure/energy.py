@@ -34,7 +34,7 @@ class EnergyConfig:
     noise: float = 0.01
     width: int = 16
     steps: int = 800
-    seeds: int = 2
+    seeds: int = 5
     rollout: int = 1000
     seed: int = 0
 

@@ -38,7 +38,7 @@ class MassConfig:
     width: int = 10
     steps: int = 800
     polish: int = 25
-    seeds: int = 3
+    seeds: int = 5
     rollout: int = 30
     seed: int = 0
 

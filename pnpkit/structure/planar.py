@@ -29,7 +29,7 @@ class PlanarConfig:
     hidden: int = 3
     steps: int = 1500
     batch: int = 100
-    seeds: int = 2
+    seeds: int = 5
     seed: int = 0
 
 

@@ -36,7 +36,7 @@ class SphereConfig:
     width: int = 20
     steps: int = 500
     polish: int = 20
-    seeds: int = 2
+    seeds: int = 5
     rollout: int = 500
     seed: int = 0
 

@@ -35,7 +35,7 @@ class CriticConfig:
     layers: int = 6
     steps: int = 400
     rate: float = 1e-2
-    seeds: int = 2
+    seeds: int = 5
     seed: int = 0
 
 

@@ -11,8 +11,11 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
+from lecture_studies.palette import BLACK, GREY, look
 from lecture_studies.sheet import Sheet, Verdict, number, spread
 from pnpkit.structure import circle, planar, portrait, wasserstein
+
+MARKS = {"plain": "o", "penalised": "s", "normalised": "^"}
 
 
 def circle_study(fast: bool, seed: int) -> Sheet:
@@ -23,13 +26,13 @@ def circle_study(fast: bool, seed: int) -> Sheet:
     exact = circle.curve(torch.from_numpy(grid)).numpy()
     for axis, one in zip(axes, runs, strict=False):
         axis.plot(*exact.T, "k:", linewidth=1, label="the circle")
-        axis.plot(*one.curves[int(one.violation.argmax())].numpy().T, label="worst seed")
+        axis.plot(*one.curves[int(one.error.argmax())].numpy().T, label="largest error", **look(one.way))
         axis.set(title=one.way, aspect="equal", xlim=(-1.4, 1.4), ylim=(-1.4, 1.4))
-        norms = (one.curves.norm(dim=-1) - 1).abs().numpy()
-        axes[3].plot(grid, np.maximum(np.median(norms, 0), 1e-17), label=one.way)
+        points = np.maximum(one.violation.numpy(), 1e-17)
+        axes[3].plot(one.error.numpy(), points, MARKS[one.way], color=look(one.way)["color"], label=one.way)
     axes[0].legend(loc="center")
-    axes[3].set(yscale="log", xlabel="t", title="| ||z(t)|| - 1 |, median of seeds")
-    axes[3].legend()
+    axes[3].set(yscale="log", xlabel="rms error", title="largest | ||z|| - 1 |, each seed")
+    axes[3].legend(loc="center right")
     rows = [
         {"way": r.way, "rms error": spread(r.error.tolist()), "violation": spread(r.violation.tolist())} for r in runs
     ]
@@ -142,13 +145,14 @@ def portrait_study(fast: bool, seed: int) -> Sheet:
     axis = np.linspace(-2, 2, 25)
     x, y = np.meshgrid(axis, axis)
     field = portrait.field(torch.from_numpy(np.stack([x, y], -1))).numpy()
-    axes[0].streamplot(x, y, field[..., 0], field[..., 1], color="0.45", density=1.1, linewidth=0.8)
+    axes[0].streamplot(x, y, field[..., 0], field[..., 1], color="0.75", density=1, linewidth=0.6, arrowsize=0.7)
     rest = np.linalg.norm(field, axis=-1) == 0
-    axes[0].plot(x[rest], y[rest], ".", color="C1", markersize=3, label="equilibria")
+    axes[0].plot(x[rest], y[rest], ".", color=GREY, markersize=3, label="equilibria")
+    trajectories(axes[0])
     axes[0].set(title="x' = -W^T relu(W x)", aspect="equal", xlim=(-2, 2), ylim=(-2, 2))
-    axes[0].legend(loc="lower left", frameon=True, framealpha=1)
-    axes[1].plot(steps, euler, label="Euler map, tau")
-    axes[1].plot(steps, flow, label="exact flow, t = tau")
+    axes[0].legend(loc="lower left", frameon=True, framealpha=1, fontsize=7)
+    axes[1].plot(steps, euler, label="Euler map, tau", **look("Euler map"))
+    axes[1].plot(steps, flow, label="exact flow, t = tau", **look("exact flow"))
     axes[1].plot(steps, np.maximum(1, np.abs(1 - steps)), "k:", label="max(1, |1 - tau|)")
     axes[1].axvline(portrait.LARGEST_STEP, color="0.6", linewidth=0.8)
     axes[1].set(xlabel="tau", title="largest ||f(x) - f(y)|| / ||x - y|| found", ylim=(0.9, 2.1))
@@ -179,6 +183,22 @@ def portrait_study(fast: bool, seed: int) -> Sheet:
             "`pnpkit.layers.dense` (matrices); a ratio over pairs is a lower bound and proves nothing."
         ],
     )
+
+
+def trajectories(axis: plt.Axes, step: float = 1.5, count: int = 12) -> None:
+    """The exact flow from a ring of starts, and the Euler map applied again and again with a step below the bound."""
+    angles = torch.arange(count, dtype=torch.float64) * (2 * np.pi / count) + 0.1
+    starts = 1.9 * torch.stack([angles.cos(), angles.sin()], -1)
+    times = torch.linspace(0, 6, 60, dtype=torch.float64)
+    paths = torch.stack([portrait.flow(starts, float(t)) for t in times], 1).numpy()
+    jumps = [starts]
+    for _ in range(5):
+        jumps.append(portrait.euler(jumps[-1], step))
+    for k, (path, jump) in enumerate(zip(paths, torch.stack(jumps, 1).numpy(), strict=True)):
+        axis.plot(*path.T, linewidth=1.2, label=None if k else "exact flow", **look("exact flow"))
+        label = None if k else f"Euler map, tau = {step}"
+        axis.plot(*jump.T, marker=".", markersize=4, linewidth=0.8, label=label, **look("Euler map"))
+    axis.plot(*starts.numpy().T, "o", color=BLACK, markersize=2.5, label="starts")
 
 
 def critic_study(fast: bool, seed: int) -> Sheet:

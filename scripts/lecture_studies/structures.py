@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 
+from lecture_studies.palette import look
 from lecture_studies.sheet import Sheet, Verdict, number, spread
 from pnpkit.structure import advection, energy, mass, sphere
 
 FLOOR = 1e-17  # what is drawn for an exact zero
 
 
-def shown(values: torch.Tensor) -> np.ndarray:
-    """Median over seeds of (seeds, T), fit for a logarithmic axis."""
-    return np.maximum(np.nanmedian(values.abs().numpy(), axis=0), FLOOR)
+def curve(axis: Axes, times: np.ndarray, values: torch.Tensor, kind: str, first: int = 1) -> None:
+    """Median over seeds of (seeds, T) and their range, from the ``first`` time on, for a logarithmic axis."""
+    kept = np.maximum(values.abs().numpy(), FLOOR)[:, first:]
+    axis.plot(times[first:], np.median(kept, axis=0), linewidth=1, label=kind, **look(kind))
+    color = look(kind)["color"]
+    axis.fill_between(times[first:], kept.min(0), kept.max(0), color=color, alpha=0.12, linewidth=0)
 
 
 def middle(values: torch.Tensor) -> float:
     """The median; of two, their mean (torch takes the smaller)."""
     return float(np.median(values.numpy()))
+
+
+def losses(runs: Sequence[Any], measures: Mapping[str, Callable[[Any], torch.Tensor]]) -> list[str]:
+    """A sentence for each median by which another network beats the structured one, the first of the runs."""
+    said = []
+    for what, value in measures.items():
+        ours = middle(value(runs[0]))
+        for other in runs[1:]:
+            if middle(value(other)) < ours:
+                said.append(
+                    f"The {other.kind} network beats the {runs[0].kind} one: its median {what} is "
+                    f"{number(middle(value(other)))} against {number(ours)}."
+                )
+    return said
 
 
 def mass_study(fast: bool, seed: int) -> Sheet:
@@ -32,16 +52,17 @@ def mass_study(fast: bool, seed: int) -> Sheet:
     times = torch.arange(config.rollout + 1, dtype=torch.float64) * config.time
     truth = mass.reference(start, times, config)[:, 0].numpy()
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.5))
-    for which, label in enumerate(("S", "I", "R")):
+    for which, (label, style) in enumerate({"S": "-", "I": "--", "R": "-."}.items()):
         axes[0].plot(times, truth[:, which], "k:", linewidth=1)
-        axes[0].plot(times, runs[0].states[0, :, which], label=label)
+        color = look(runs[0].kind)["color"]
+        axes[0].plot(times, runs[0].states[0, :, which], color=color, linestyle=style, label=label)
     axes[0].set(title="structured, first seed (dotted: reference)", xlabel="t")
     axes[0].legend()
     for one in runs:
-        axes[1].plot(times, shown(one.states.sum(-1) - 1), label=one.kind)
-        axes[2].plot(times[1:], shown((one.states - torch.from_numpy(truth)).norm(dim=-1))[1:], label=one.kind)
-    axes[1].set(yscale="log", xlabel="t", title="|S + I + R - 1|, median")
-    axes[2].set(yscale="log", xlabel="t", title="distance from the reference, median")
+        curve(axes[1], times.numpy(), one.states.sum(-1) - 1, one.kind, 0)
+        curve(axes[2], times.numpy(), (one.states - torch.from_numpy(truth)).norm(dim=-1), one.kind)
+    axes[1].set(yscale="log", xlabel="t", title="|S + I + R - 1|, median and range")
+    axes[2].set(yscale="log", xlabel="t", title="distance from the reference, median and range")
     axes[1].legend()
     exact = float(runs[0].violation.max())
     error = middle(runs[0].error)
@@ -55,7 +76,7 @@ def mass_study(fast: bool, seed: int) -> Sheet:
         seeds=config.seeds,
         verdicts=[
             Verdict(
-                "test mean square, median",
+                "test mean square, median and range",
                 "3.35e-6",
                 number(error, 3),
                 error <= 3.35e-6,
@@ -80,7 +101,10 @@ def mass_study(fast: bool, seed: int) -> Sheet:
             ]
         },
         figures={"figure": figure},
-        remarks=["Mass is exact; that no compartment turns negative is not enforced (last column)."],
+        remarks=[
+            "Mass is exact; that no compartment turns negative is not enforced (last column).",
+            *losses(runs, {"test mean square": lambda r: r.error, "largest distance": lambda r: r.distance}),
+        ],
     )
 
 
@@ -109,8 +133,8 @@ def advection_study(fast: bool, seed: int) -> Sheet:
         axis.grid(False)
     steps = np.arange(config.long + 1)
     for one in runs:
-        axes[3].plot(steps[1:], shown(one.error)[1:], label=one.kind)
-        axes[4].plot(steps[1:], shown(one.violation)[1:], label=one.kind)
+        curve(axes[3], steps, one.error, one.kind)
+        curve(axes[4], steps, one.violation, one.kind)
     axes[3].set(xscale="log", yscale="log", xlabel="step", title="relative error")
     axes[4].set(xscale="log", yscale="log", xlabel="step", title="change of the norm")
     axes[3].legend()
@@ -154,7 +178,14 @@ def advection_study(fast: bool, seed: int) -> Sheet:
         remarks=[
             f"The norm keeps the rollout bounded, not right: after {config.long} steps the relative errors are "
             + " and ".join(f"{number(middle(r.error[:, -1]))} ({r.kind})" for r in runs)
-            + "."
+            + ", medians.",
+            *losses(
+                runs,
+                {
+                    f"error after {k} step{'s' * (k > 1)}": lambda r, k=k: r.error[:, k]  # type: ignore[misc]
+                    for k in (1, config.rollout, config.long)
+                },
+            ),
         ],
     )
 
@@ -166,10 +197,10 @@ def energy_study(fast: bool, seed: int) -> Sheet:
     figure, axes = plt.subplots(1, 4, figsize=(14, 3.4))
     for one in runs:
         worst = int(one.energy_error.abs().amax(-1).nan_to_num(torch.inf).argmax())
-        axes[0].plot(*one.states[worst].numpy().T, linewidth=0.6, label=f"{one.kind}, worst seed")
+        axes[0].plot(*one.states[worst].numpy().T, linewidth=0.6, label=f"{one.kind}, worst seed", **look(one.kind))
         times = np.arange(config.rollout + 1) * config.step
-        axes[2].plot(times[1:], shown(one.energy_error)[1:], linewidth=0.8, label=one.kind)
-        axes[3].plot(times[1:], shown(one.distance)[1:], linewidth=0.8, label=one.kind)
+        curve(axes[2], times, one.energy_error, one.kind)
+        curve(axes[3], times, one.distance, one.kind)
     axes[0].set(xlim=(-1.8, 1.8), ylim=(-1.2, 1.2), xlabel="q", ylabel="p", title="rollout")
     axes[0].legend(fontsize=7)
     q, potential = energy.GRID.numpy(), runs[0].potential
@@ -177,11 +208,11 @@ def energy_study(fast: bool, seed: int) -> Sheet:
     truth = q**4 / 4 - q**2 / 2
     axes[1].plot(q, truth, "k:", label="V")
     for k, line in enumerate(potential.numpy()):
-        axes[1].plot(q, line, "C0-", linewidth=0.8, label="learned" if k == 0 else None)
+        axes[1].plot(q, line, linewidth=0.8, label="learned, each seed" if k == 0 else None, **look("structured"))
     axes[1].set(title="potential, equal at q = 1", xlabel="q")
     axes[1].legend()
-    axes[2].set(yscale="log", xlabel="t", title="|H(t) - H(0)|, median")
-    axes[3].set(yscale="log", xlabel="t", title="distance from the reference, median")
+    axes[2].set(yscale="log", xlabel="t", title="|H(t) - H(0)|, median and range")
+    axes[3].set(yscale="log", xlabel="t", title="distance from the reference, median and range")
     axes[2].legend(fontsize=7)
     gaps = (potential - torch.from_numpy(truth)).abs().amax(-1)
     end = float(config.rollout * config.step)
@@ -217,6 +248,13 @@ def energy_study(fast: bool, seed: int) -> Sheet:
             ]
         },
         figures={"figure": figure},
+        remarks=losses(
+            runs,
+            {
+                "energy error": lambda r: r.energy_error.abs().amax(-1),
+                "distance at T": lambda r: r.distance[:, -1],
+            },
+        ),
     )
 
 
@@ -229,16 +267,16 @@ def sphere_study(fast: bool, seed: int) -> Sheet:
     u, v = np.mgrid[0 : 2 * np.pi : 24j, 0 : np.pi : 12j]
     axis.plot_wireframe(np.cos(u) * np.sin(v), np.sin(u) * np.sin(v), np.cos(v), color="0.8", linewidth=0.4)
     for one in (runs[0], runs[-1]):
-        axis.plot(*one.states[0, :, :3].numpy().T, linewidth=0.8, label=one.kind)
+        axis.plot(*one.states[0, :, :3].numpy().T, linewidth=0.8, label=one.kind, **look(one.kind))
     axis.set(xticks=[], yticks=[], zticks=[], title="rollout, first seed")
     axis.legend(fontsize=7)
     axes = [figure.add_subplot(1, 4, k) for k in (2, 3, 4)]
     times = np.arange(config.rollout + 1) * config.step
     for one in runs:
         for place, values in zip(axes, (one.violation, one.distance, one.energy_error), strict=True):
-            place.plot(times[1:], shown(values)[1:], linewidth=0.9, label=one.kind)
+            curve(place, times, values, one.kind)
     for place, title in zip(axes, ("constraint violation", "distance from the reference", "energy error"), strict=True):
-        place.set(yscale="log", xlabel="t", title=f"{title}, median")
+        place.set(yscale="log", xlabel="t", title=f"{title}, median and range")
     axes[0].legend(fontsize=7)
     kept = float(runs[0].violation.max())
     return Sheet(
@@ -270,5 +308,11 @@ def sphere_study(fast: bool, seed: int) -> Sheet:
             ]
         },
         figures={"figure": figure},
-        remarks=["The structure fixes the constraint, not the dynamics: distance and energy are the network's own."],
+        remarks=[
+            "The structure fixes the constraint, not the dynamics: distance and energy are the network's own.",
+            *losses(
+                runs,
+                {"distance at T": lambda r: r.distance[:, -1], "energy error": lambda r: r.energy_error.amax(-1)},
+            ),
+        ],
     )
