@@ -64,7 +64,8 @@ INTRODUCTION = """# Certified and attacked classifiers
 Certified at eps: predicted right, and proven to stay so under every change of the image of l2 norm at most eps (pixels
 in 0..1, normalisation counted, min over all classes). Attacked: right, and not broken by PGD within eps. The truth
 lies between the two. Networks of gradient-flow steps and isometries, proven 1-Lipschitz after training from float64
-norms; the plain ResNet has no proof. Not covered: float rounding of the evaluation, which is done in float64.
+norms; the plain ResNet has no proof. Not covered: float rounding of the evaluation, which is done in float64. Each is
+one trained network: training takes too long for several seeds.
 """
 STYLES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "d")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
+import process
 import pytest
 import torch
 
@@ -14,11 +15,16 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
-def the_processor_as_it_was() -> Iterator[None]:
-    """A script that a test ran may have set the threads, or denormals to zero: neither outlives the test."""
+def the_process_as_it_was() -> Iterator[None]:
+    """Threads, flush-to-zero and the default dtype belong to the process: what runs in it must put them back."""
+    before = process.settings()
     yield
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(False)
+    after = process.settings()
+    if after != before:
+        torch.set_num_threads(before.threads)
+        torch.set_flush_denormal(before.flushes)
+        torch.set_default_dtype(before.dtype)
+        pytest.fail(f"left the process with {after}, found it with {before}")
 
 
 def run(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from pnpkit.errors import UnknownName
+from pnpkit.errors import InputError, UnknownName
 from pnpkit.gradients.networks import KINDS, DeepConfig, DeepNetwork, parameter_gradients, sensitivities
 from pnpkit.gradients.study import DATA, TrainingConfig, constant_field, random_weights, train
 
@@ -79,17 +81,50 @@ def test_independent_weights_explode_faster_and_faster() -> None:
     assert float(long) > 4 * float(short) > 4
 
 
+TINY = TrainingConfig(points=200, steps=60, batch=50, rates=(2e-2,), seeds=2, looks=3, probes=4)
+
+
 @pytest.mark.parametrize("data", DATA)
 def test_training_looks_at_the_gradients_and_learns(data: str) -> None:
-    config = TrainingConfig(data, points=200, steps=60, batch=50, looks=3, probes=4, penalty=1e-6)
-    found = train(DeepConfig("H2", 8, step=0.4), config)
-    assert found.at == [0, 30, 60] and found.spectra.shape == (3, 8, 2) and found.weights.shape == (3, 8)
-    assert found.lowest >= 1 - 1e-9 and found.highest >= found.lowest
-    assert found.accuracy > (0.5 if data == "swiss-roll" else 0.7)
+    found = train(DeepConfig("H2", 8, step=0.4), replace(TINY, data=data, penalty=1e-6))
+    assert found.at == [0, 30, 60] and found.spectra.shape == (2, 3, 8, 2) and found.weights.shape == (2, 3, 8)
+    assert float(found.lowest.min()) >= 1 - 1e-9 and bool((found.highest >= found.lowest).all())
+    assert float(found.accuracy.min()) > (0.5 if data == "swiss-roll" else 0.7)
+
+
+def test_each_network_gets_the_rate_that_suits_it() -> None:
+    found = train(DeepConfig("ResNet", 6, step=0.4), replace(TINY, data="double-circles", rates=(1e-6, 2e-2)))
+    assert found.rate == 2e-2 == max(found.validation, key=lambda rate: found.validation[rate])
+
+
+def test_rates_side_by_side_do_not_disturb_each_other() -> None:
+    network, tiny = DeepConfig("H1", 5, step=0.2), replace(TINY, data="double-circles")
+    alone, beside = train(network, tiny), train(network, replace(tiny, rates=(1e-7, 2e-2)))
+    assert beside.rate == 2e-2
+    torch.testing.assert_close(beside.spectra, alone.spectra, rtol=1e-8, atol=1e-12)
+    torch.testing.assert_close(beside.accuracy, alone.accuracy)
+
+
+def test_the_penalty_smooths_the_weights() -> None:
+    network = DeepConfig("H2", 6, step=0.2)
+    assert not torch.equal(train(network, TINY).spectra, train(network, replace(TINY, penalty=1.0)).spectra)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_orthogonal_start_is_one(kind: str) -> None:
+    torch.manual_seed(0)
+    for layer in DeepNetwork(DeepConfig(kind, 3, start="orthogonal")).double().layers:
+        weight = layer.get_parameter("weight")
+        one = torch.eye(weight.shape[-1]).double().expand_as(weight)  # drawn in float32
+        torch.testing.assert_close(weight @ weight.mT, one, rtol=0, atol=1e-6)
 
 
 def test_unknown_names_answer_with_what_there_is() -> None:
     with pytest.raises(UnknownName, match="H1, H2, MLP, ResNet"):
         DeepNetwork(DeepConfig("H3"))
+    with pytest.raises(UnknownName, match="normal, orthogonal"):
+        DeepNetwork(DeepConfig(start="zeros"))
     with pytest.raises(UnknownName, match="swiss-roll"):
         train(DeepConfig(), TrainingConfig("moons"))
+    with pytest.raises(InputError, match="two looks"):
+        train(DeepConfig(), replace(TINY, looks=1))

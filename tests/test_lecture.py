@@ -9,9 +9,16 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
+import process
 import pytest
+import torch
+from lecture_studies import gradients, restoration, structures, sympnets
+from lecture_studies.palette import look
+
+from pnpkit.errors import UnknownName
+from pnpkit.structure import circle, sphere
 
 ROOT = Path(__file__).parent.parent
 STORED = sorted(p for p in (ROOT / "docs" / "lecture").glob("*.json") if not p.name.startswith("robust-"))
@@ -40,6 +47,52 @@ def test_fast_mode_leaves_pictures_numbers_and_a_page(name: str, lecture: Module
         assert rows and all(None not in row.values() for row in rows)
     page = (tmp_path / "RESULTS.md").read_text()
     assert record["title"] in page and record["command"] in page
+
+
+@pytest.mark.parametrize("name", ["circle", "gradients-12", "robust-synthetic"])
+def test_a_study_leaves_the_process_as_it_found_it(name: str, lecture: ModuleType, tmp_path: Path) -> None:
+    torch.set_num_threads(2)
+    try:
+        before, random = process.settings(), torch.get_rng_state()
+        lecture.perform(name, True, 0, tmp_path, 1, [])
+        assert process.settings() == before and not before.flushes
+        assert torch.equal(torch.get_rng_state(), random)
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_settings_are_put_back_after_a_failure_too() -> None:
+    before = process.settings()
+    with pytest.raises(ZeroDivisionError), process.put_back():
+        torch.set_flush_denormal(True)
+        torch.set_default_dtype(torch.float64)
+        assert process.settings() != before and process.flushes_denormals()
+        raise ZeroDivisionError
+    assert process.settings() == before
+
+
+def test_a_method_looks_the_same_everywhere_and_like_no_other_beside_it() -> None:
+    beside = [sympnets.SHOWN, tuple(gradients.networks(64)), sphere.KINDS, circle.WAYS, restoration.REPEATED]
+    for methods in beside:
+        assert len({tuple(look(name).values()) for name in methods}) == len(methods)
+    assert look("ResNet")["color"] not in {look(name)["color"] for name in sympnets.SHOWN if name != "ResNet"}
+    with pytest.raises(UnknownName, match="G-SympNet"):
+        look("H-SympNet")
+
+
+def test_losses_are_said_and_wins_are_not() -> None:
+    def made(kind: str, before: float, after: float) -> SimpleNamespace:
+        return SimpleNamespace(kind=kind, before=before, energy=SimpleNamespace(largest=after), error=after)
+
+    runs = [made("G-SympNet", 0.5, 19.0), made("HNN, midpoint rule", 0.5, 0.1), made("ResNet", 3.0, 2.0)]
+    study = SimpleNamespace(of=lambda kind: [r for r in runs if r.kind == kind], kinds=lambda: [r.kind for r in runs])
+    said = " ".join(sympnets.losses(study))  # type: ignore[arg-type]
+    assert "The ResNet beats G-SympNet (19): its median energy error is 2." in said
+    assert "energy error of G-SympNet from 0.5 to 19" in said and "HNN" not in said
+    kept, plain = (SimpleNamespace(kind=k, error=torch.tensor([v])) for k, v in (("structured", 2.0), ("plain", 1.0)))
+    measures = {"error": lambda r: r.error}
+    assert "plain network beats the structured one" in structures.losses([kept, plain], measures)[0]
+    assert structures.losses([plain, kept], measures) == []
 
 
 def test_item_6_on_tiny_data_leaves_its_page(lecture: ModuleType, tmp_path: Path) -> None:

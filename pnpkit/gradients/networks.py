@@ -95,8 +95,9 @@ class SymplecticLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         p, q = x.chunk(2, dim=-1)
-        p = p - self.step * torch.tanh(q @ self.weight[0].mT + self.bias[0]) @ self.weight[0]
-        q = q + self.step * torch.tanh(p @ self.weight[1].mT + self.bias[1]) @ self.weight[1]
+        (first, second), (a, b) = self.weight.unbind(-3), self.bias.unbind(-2)
+        p = p - self.step * torch.tanh(q @ first.mT + a) @ first
+        q = q + self.step * torch.tanh(p @ second.mT + b) @ second
         return torch.cat([p, q], dim=-1)
 
 
@@ -104,7 +105,10 @@ LAYERS = {"MLP": PlainLayer, "ResNet": ResidualLayer, "H1": ExplicitLayer, "H2":
 
 
 class DeepNetwork(nn.Module):
-    """(B, 2) -> (B,) logits; ``states`` are the inputs of the layers and the last output."""
+    """(B, 2) -> (B,) logits; ``states`` are the inputs of the layers and the last output.
+
+    Weights may have a leading axis of M networks and biases (M, 1, ...): then (M, B, 2) -> (M, B).
+    """
 
     def __init__(self, config: DeepConfig):
         super().__init__()
@@ -133,7 +137,7 @@ class DeepNetwork(nn.Module):
         return found
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.states(x)[-1])[..., 0]
+        return (self.states(x)[-1] @ self.head.weight.mT + self.head.bias)[..., 0]
 
     def roughness(self) -> Tensor:
         """sum_j ||theta_{j+1} - theta_j||^2 / h: the smoothness penalty of Haber and Ruthotto (2017)."""

@@ -2,7 +2,7 @@ r"""Training deep networks on planar sets while their gradients are watched, and
 
 Every network is trained at each of several learning rates, and the rate is chosen for it by what it gives on a
 validation set: a network that fails at another's rate shows nothing about the network. All seeds at all rates are
-trained side by side, stacked and evaluated by ``torch.func.vmap``.
+trained side by side, their weights stacked.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import functional_call
 
 from pnpkit.errors import InputError, UnknownName
 from pnpkit.gradients.networks import DeepConfig, DeepNetwork, parameter_gradients, sensitivities
@@ -149,10 +149,12 @@ def _train_all(
     skeleton = _Objective(copy.deepcopy(nets[0]), config.penalty).to("meta")
     names, shapes = zip(*((name, p.shape) for name, p in skeleton.named_parameters()), strict=True)
     sizes = [shape.numel() for shape in shapes]
+    points = [(1,) if name.endswith("bias") else () for name in names]  # a bias is added to every point
 
     def loss(theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        values = {n: part.view(shape) for n, part, shape in zip(names, theta.split(sizes), shapes, strict=True)}
-        return functional_call(skeleton, values, (x, y))
+        parts = theta.split(sizes, dim=1)
+        shaped = (part.view(-1, *axis, *shape) for part, shape, axis in zip(parts, shapes, points, strict=True))
+        return functional_call(skeleton, dict(zip(names, shaped, strict=True)), (x, y))
 
     first = torch.stack([nn.utils.parameters_to_vector(net.parameters()).detach() for net in nets])
     groups = [first.clone().requires_grad_() for _ in config.rates]
@@ -169,21 +171,21 @@ def _train_all(
             break
         draw = batch.repeat(len(groups), 1)
         optimiser.zero_grad(set_to_none=True)
-        vmap(loss)(torch.cat(groups), x[draw], y[draw]).sum().backward()
+        loss(torch.cat(groups), x[draw], y[draw]).backward()
         optimiser.step()
         schedule.step()
     return kept, batch
 
 
 class _Objective(nn.Module):
-    """(points, labels) -> cross-entropy + penalty * roughness, as a module so that its parameters can be swapped."""
+    """Points and labels -> cross-entropy + penalty * roughness, summed over the networks that are swapped in."""
 
     def __init__(self, net: DeepNetwork, penalty: float):
         super().__init__()
         self.net, self.penalty = net, penalty
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        loss = F.binary_cross_entropy_with_logits(self.net(x), y)
+        loss = F.binary_cross_entropy_with_logits(self.net(x), y, reduction="none").mean(-1).sum()
         return loss + self.penalty * self.net.roughness() if self.penalty else loss
 
 

@@ -257,14 +257,19 @@ def losses(found: Study) -> list[str]:
             middles = {kind: float(np.median([value(r) for r in found.of(kind)])) for kind in found.kinds()}
             beaten = [k for k in found.kinds() if k not in PLAIN and middles[plain] < middles[k]]
             if beaten:
-                others = " and ".join(f"{k} ({number(middles[k])})" for k in beaten)
+                others = listed([f"{k} ({number(middles[k])})" for k in beaten])
                 said.append(f"The {plain} beats {others}: its median {what} is {number(middles[plain])}.")
     for kind in found.kinds():
         before = float(np.median([r.before for r in found.of(kind)]))
         after = float(np.median([r.energy.largest for r in found.of(kind)]))
-        if after > before:
+        if after > before and number(after) != number(before):
             said.append(
                 f"The polish, which never raises the training error, raises the median energy error of {kind} from "
                 f"{number(before)} to {number(after)}."
             )
     return said
+
+
+def listed(words: list[str]) -> str:
+    """The words as one list; names have commas, so semicolons stand between them."""
+    return " and ".join(filter(None, ["; ".join(words[:-1]), words[-1]]))
