@@ -160,10 +160,12 @@ def overview(records: dict[str, dict[str, Any]]) -> str:
 def page(folder: Path) -> str:
     """The results page from the records in the folder, in the order of ``STUDIES``."""
     records = {n: json.loads((folder / f"{n}.json").read_text()) for n in STUDIES if (folder / f"{n}.json").exists()}
+    fewest = min((record["seeds"] for record in records.values() if record["seeds"] > 1), default=1)
     head = (
         "# The lecture's experiments, made again\n\n"
         'D. Murari, "Neural Networks as Dynamical Systems". Made by `python scripts/lecture.py`; nothing here is typed '
-        "by hand.\nWhere there are several seeds: median (smallest .. largest). The authors' numbers are those of "
+        f"by hand.\nStudies that train networks train at least {fewest} of each kind, from different seeds: median "
+        "(smallest .. largest). The authors' numbers are those of "
         "their paper or lecture, or of their\ncode run again where that is said. Times were taken on a shared machine. "
         "Item 6, robust classification, has [a page of its own](robust.md)."
     )

@@ -147,6 +147,13 @@ def test_every_item_of_the_lecture_has_a_study_and_a_picture(lecture: ModuleType
         assert (ROOT / "docs" / "lecture" / link).is_file()
 
 
+@pytest.mark.parametrize("path", STORED, ids=lambda p: p.stem)
+def test_whatever_is_trained_is_trained_from_five_seeds(path: Path) -> None:
+    trains_nothing = {"gradient-flow", "proximal", "denoising", "repetition", "deblurring"}
+    seeds = json.loads(path.read_text())["seeds"]
+    assert seeds == 1 if path.stem in trains_nothing else seeds >= 5
+
+
 def test_the_page_says_what_was_missed(lecture: ModuleType) -> None:
     record = json.loads(STORED[0].read_text())
     verdict = {"what": "a", "authors": "1", "ours": "2", "met": False}
