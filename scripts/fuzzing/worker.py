@@ -102,12 +102,17 @@ def attempt(kind: str, seed: int, place: Path) -> dict[str, Any]:
 
 def prepare() -> None:
     """Load what is loaded once, then limit what may be taken."""
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGPROF, hang)
     for name in calls.DENOISERS:
         if name not in ("euler-guided", "dncnn"):
             calls.network(name)
+    limit()
+
+
+def limit() -> None:
+    """From here on this process has one thread, and an end to its memory and to its patience."""
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGPROF, hang)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with open("/proc/self/status") as status:
         size = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmSize"))
@@ -138,14 +143,17 @@ def serve() -> None:
 
 
 def one(kind: str, seed: int) -> None:
-    """Try one input here and print all there is to say; its files stay."""
+    """Try one input here, under the same limits, and print all there is to say; its files stay."""
+    limit()
     place = Path(tempfile.mkdtemp(prefix=f"{kind}-{seed}-"))
     case = begun(kind, seed, place)
+    signal.setitimer(signal.ITIMER_PROF, PATIENCE)
     try:
         KINDS[kind](case)
         print("ok")
     except (pk.PnpError, Refused) as error:
         print("refused:", error)
-    except Exception:
+    except (Exception, Hang):
         traceback.print_exc()
+    signal.setitimer(signal.ITIMER_PROF, 0)
     print("; ".join(case.notes), f"\nin {place}: {sorted(path.name for path in place.iterdir())}")
