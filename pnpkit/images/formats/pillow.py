@@ -40,7 +40,7 @@ def converted(image: Image.Image) -> np.ndarray:
 
 def stored(image: ImageFile, samples: np.ndarray) -> Stored:
     """The samples with the metadata of the image that they come from."""
-    notes = (_CONVERTED.get(image.mode, ("", ""))[1],)
+    notes: tuple[str, ...] = (_CONVERTED.get(image.mode, ("", ""))[1],)
     try:
         tags = image.getexif()
         orientation, exif = tags.pop(ORIENTATION, 1), raw_exif(tags)
