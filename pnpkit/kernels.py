@@ -33,6 +33,9 @@ SAVE_SUFFIXES = (".npy", ".png")
 SHIFTED, BACKGROUND = 1.0, 0.01  # of a measured kernel: px off its middle, and the rim's least share of the peak
 
 
+FLAT = 0.9  # least share of the peak, from which on a kernel is a box
+
+
 REVERSED = ("MINISWHITE", "PALETTE")  # colours of TIFF in which a number is not an amount of light
 
 
@@ -179,7 +182,8 @@ def doubts(kernel: np.ndarray) -> str:
         )
     rim = np.ones(kernel.shape, dtype=bool)
     rim[1:-1, 1:-1] = False
-    if min(kernel.shape) >= 5 and kernel[rim].min() >= BACKGROUND * kernel.max():
+    flat = kernel.min() >= FLAT * kernel.max()  # a box: its rim is as bright as its middle
+    if min(kernel.shape) >= 5 and not flat and kernel[rim].min() >= BACKGROUND * kernel.max():
         share = float(kernel[rim].sum())
         found.append(f"{share:.0%} of it lies on its rim, which is nowhere dark: if that is a background, subtract it")
     return "; ".join(found)

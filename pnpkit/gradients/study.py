@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from pnpkit.dynamics.fitting import ensemble
 from pnpkit.errors import InputError, UnknownName
 from pnpkit.gradients.networks import DeepConfig, DeepNetwork, parameter_gradients, sensitivities
-from pnpkit.dynamics.fitting import ensemble
 
 RATES = (1e-4, 3e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 1e-1)
 

@@ -6,11 +6,21 @@ import math
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+from scipy.ndimage import convolve, uniform_filter
+from scipy.stats import norm
 
 ORDER = 8  # of the differences; from 8 on the error on blurred photographs no longer falls
 
 
 FEWEST = 64  # residuals below which a median says nothing
+
+
+# A background that was subtracted and clipped: the share of a channel at its least value, from which on it is looked
+# at; the side of the windows, and the share of the least value in them; the share of what rises above it that stands alone.
+CLIPPED, WINDOW, MOSTLY, ALONE = 0.2, 9, 0.5, 0.6
+
+
+CROSS = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]])
 
 
 def estimate_noise(image: np.ndarray, known: np.ndarray | None = None) -> float:
@@ -21,7 +31,8 @@ def estimate_noise(image: np.ndarray, known: np.ndarray | None = None) -> float:
     highest frequencies:
     the error is about 1 % at sigma = 0.01. Sharp texture is mistaken for noise: there it is an upper bound.
     Rows and columns at the frame's edge that are wholly at the least or the largest value of their channel, a black
-    border for instance, are left out; where single pixels are clipped it is too small. Within each channel, because
+    border for instance, are left out; where single pixels are clipped it is too small. A background that was cut off at
+    its least value is measured by what rises above it (``clipped_noise``). Within each channel, because
     compression smooths the differences between channels and hides the noise there.
 
     Args:
@@ -39,6 +50,9 @@ def estimate_noise(image: np.ndarray, known: np.ndarray | None = None) -> float:
 
 
 def _channel_noise(channel: np.ndarray, known: np.ndarray) -> float:
+    clipped = clipped_noise(channel, known)
+    if clipped is not None:
+        return clipped
     frame = _within(channel)
     residual, free = channel[frame], known[frame]
     for axis, size in enumerate(residual.shape):
@@ -49,6 +63,35 @@ def _channel_noise(channel: np.ndarray, known: np.ndarray) -> float:
         return 0.0
     chosen = residual[free] if np.count_nonzero(free) >= FEWEST else residual
     return float(np.median(np.abs(chosen)) / 0.6744897501960817)  # the median of |N(0, 1)|
+
+
+def clipped_noise(channel: np.ndarray, known: np.ndarray) -> float | None:
+    r"""The noise of a background that was cut off at the least value: what rises above it are the tails.
+
+    With p the share that rises, z = Q^-1(p) and m the median height of what rises, above the cut,
+
+        sigma = m / (Q^-1(p / 2) - z),    Q(t) = P(N(0, 1) > t),
+
+    on the windows that hold mostly background. None where the channel is not of that kind: too little of it is at its
+    least value, or what rises stands in groups, as structure does and independent noise does not.
+    """
+    channel = channel[_within(channel)] if known.all() else channel
+    known = known if known.shape == channel.shape else np.ones(channel.shape, bool)
+    end = (channel == channel.min()) & known
+    if np.count_nonzero(end) < CLIPPED * end.size or min(channel.shape) < WINDOW:
+        return None
+    background = (uniform_filter(end.astype(np.float64), WINDOW) > MOSTLY) & known
+    rising = background & ~end
+    count, total = int(np.count_nonzero(rising)), int(np.count_nonzero(background))
+    if count < FEWEST:
+        return None
+    neighbours = convolve((~end).astype(np.float64), CROSS, mode="nearest")
+    share = count / total
+    alone = np.count_nonzero(rising & (neighbours < 0.5)) / count
+    if alone < ALONE * (1 - share) ** 4:
+        return None
+    height = float(np.median(channel[rising] - channel.min()))
+    return height / float(norm.isf(share / 2) - norm.isf(share))
 
 
 def _within(channel: np.ndarray) -> tuple[slice, slice]:

@@ -23,7 +23,9 @@ def limits_of(picture: Picture) -> tuple[float, float]:
     if picture.dtype.kind == "u":
         return (0.0, float(np.iinfo(picture.dtype).max) / picture.high)
     brightest = float(picture.pixels.max())
-    darkest = -picture.low / (picture.high - picture.low or 1.0) if picture.low >= 0 else -1.0  # no negative light
+    darkest = (
+        0.0 if picture.low >= 0 else -1.0
+    )  # where no value is negative nothing is darker than the darkest: no rings
     return (darkest, 2.0 if brightest <= 1 else STAR * brightest)
 
 

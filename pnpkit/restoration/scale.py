@@ -69,14 +69,15 @@ def scale_of(y: Tensor, noise: float, limits: tuple[float, float] | None, intege
 def box_of(low: float, high: float, least: float, most: float) -> tuple[float, float]:
     """Where the estimate of a picture of floats may lie: 0..1 for a photograph on that scale, else beyond the data.
 
-    A blur lowers peaks and lifts what is dark, so the box reaches beyond the data: by their height below, but not below
-    0 where no value is negative; and ``STAR`` times their height above, for stars.
+    A blur lowers peaks, so the box reaches ``STAR`` times their height above the data. Below it reaches as far as the
+    data are high, where some are negative; where none is, it ends at the darkest: a dark ring around a star is no
+    signal.
     """
     first, last, wide = PHOTOGRAPH
     if first <= low and high <= last and high - low >= wide:
         return 0.0, 1.0
     height = max(most - least, math.ulp(abs(most)))
-    return (0.0 if least >= 0 else least - height), least + STAR * height
+    return (least if least >= 0 else least - height), least + STAR * height
 
 
 def all_equal(y: Tensor) -> bool:
