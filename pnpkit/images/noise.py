@@ -16,7 +16,7 @@ FEWEST = 64  # residuals below which a median says nothing
 
 
 # A background that was subtracted and clipped: the share of a channel at its least value, from which on it is looked
-# at; the side of the windows, and the share of the least value in them; the share of what rises above it that stands alone.
+# at; the side of the windows, and the share of the least value in them; the share of what rises above it that is alone.
 CLIPPED, WINDOW, MOSTLY, ALONE = 0.2, 9, 0.5, 0.6
 
 
