@@ -18,7 +18,7 @@ from pnpkit.errors import InputError, PnpError
 from pnpkit.images import files, picture, pixels
 from pnpkit.images.metrics import psnr
 from pnpkit.operators.norms import norm_bound
-from pnpkit.restoration import inpaint
+from pnpkit.restoration.picture import nearest_known
 from pnpkit.solvers.guarantee import Existence
 
 
@@ -41,7 +41,7 @@ def test_holes_are_filled_better_than_by_their_neighbours(network: object) -> No
     sharp, mask = photograph(), scratches()
     holed = np.where(mask[..., None], 1.0, sharp)
     run = pnpkit.inpaint(holed, mask, denoiser=network, noise_level=0.0, max_steps=12, tol=1e-3)
-    near = inpaint.nearest_known(pixels.to_tensor(holed), torch.from_numpy(mask))
+    near = nearest_known(pixels.to_tensor(holed), torch.from_numpy(mask))
     assert psnr(run.image, sharp) > psnr(pixels.from_tensor(near), sharp) + 1
     np.testing.assert_allclose(run.image[~mask], holed[~mask], atol=1e-7)  # rounded to float32
     assert run.certificate.averaged and run.guarantee.existence is Existence.BOUNDED and run.L == 1

@@ -14,7 +14,6 @@ from scipy import ndimage
 
 import pnpkit as pk
 from pnpkit import kernels
-from pnpkit.errors import InputError
 from pnpkit.images import files
 from pnpkit.restoration import simulate
 
@@ -71,19 +70,6 @@ def test_a_white_below_black_is_refused(cli, tmp_path: Path) -> None:  # type: i
     assert list(tmp_path.iterdir()) == [tmp_path / "a.tif"]
 
 
-def test_only_pictures_with_most_of_the_scale_unused_hear_of_it(tmp_path: Path) -> None:
-    _, noisy, _ = sky()
-    usual = np.random.default_rng(0).uniform(100, 900, (SIDE, SIDE))
-    for values, heard in ((noisy.astype(np.float32), True), (usual.astype(np.float32), False), (usual / 1e3, False)):
-        tifffile.imwrite(tmp_path / "a.tif", values)
-        assert ("`white`" in " ".join(files.read(tmp_path / "a.tif").notes)) == heard
-    tifffile.imwrite(tmp_path / "a.tif", noisy.astype(np.float32))
-    assert "`white`" not in " ".join(files.read(tmp_path / "a.tif", white=800).notes), "it was given"
-    noisy[noisy < 1000] = 0
-    tifffile.imwrite(tmp_path / "a.tif", noisy.astype(np.uint16))
-    assert files.read(tmp_path / "a.tif").notes == (), "nothing that is faint: no white would serve it"
-
-
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_psnr_does_not_depend_on_the_white(cli, tmp_path: Path, dtype: type) -> None:  # type: ignore[no-untyped-def]
     generator = np.random.default_rng(2)
@@ -112,19 +98,20 @@ def test_what_is_faint_is_restored_beside_a_star(cli, tmp_path: Path) -> None:  
     code, text, _ = cli(*command, "--white", 800, "-o", tmp_path / "white.tif")
     assert code == 0 and "the brightest" in text and "converges to a fixed point from any start" in text
     usual, white = (tifffile.imread(tmp_path / f"{name}.tif") for name in ("usual", "white"))
-    assert error(white) < 0.7 * error(usual) and error(white) < 0.8 * error(noisy)
-    assert white[16, 16] > 10 * 800, "the star stays"
+    print(error(usual), error(white), error(noisy))
+    for picture in (usual, white):  # the picture's own scale serves what is faint as a white does
+        assert error(picture) < 0.8 * error(noisy)
+        assert picture[16, 16] > 10 * 800, "the star stays"
 
 
-def test_arrays_may_go_as_far_as_their_limits_say() -> None:
+def test_arrays_of_any_range_are_taken() -> None:
     x = np.random.default_rng(0).uniform(0, 1, (12, 12))
     x[6, 6] = 40
     for call in (
         lambda **more: pk.denoise(x, 0.02, denoiser="wavelet", **more),
         lambda **more: pk.deblur(x, "box:3", denoiser="wavelet", noise_level=0.02, max_steps=2, **more),
     ):
-        with pytest.raises(InputError, match=r"on the 0\.\.1 scale, got .*40"):
-            call()
+        assert call().image.max() > 20, "nothing is cut"
         assert call(limits=(0, 50)).image.max() > 20
 
 

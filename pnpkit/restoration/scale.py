@@ -2,7 +2,8 @@ r"""The scale that a picture is restored on: its own.
 
     z = (y - offset) / span,    x = offset + span z
 
-offset is the 0.1 % quantile of all values, offset + span the 99.9 % quantile. So restoring a y + b gives a x + b for
+offset is the 0.1 % quantile of all values, offset + span the 99.9 % quantile; or the 98 % quantile where the former is
+more than three times as high, as with stars and lamps, beside which all else would be flat. So restoring a y + b gives a x + b for
 every a > 0 and b, and the denoisers always see a picture between about 0 and 1, as in their training. Levels (of noise,
 strength, compression) are divided by span. The proof is untouched: D and y -> offset + span D((y - offset) / span) have
 the same Lipschitz constant and averagedness (Xu et al., IEEE SPL 27, 2020).
@@ -20,6 +21,10 @@ from torch import Tensor
 from pnpkit.restoration.defaults import NOISIEST, STAR
 
 TAIL = 0.001  # share of the values below the offset, and above offset + span
+BRIGHT, FAR = (
+    0.02,
+    3.0,
+)  # share of lamps and stars, and how many times as high as the rest they must reach to count as such
 LOOKED_AT = 1_000_000  # values that the quantiles are taken of
 PHOTOGRAPH = (-0.3, 1.3, 0.25)  # floats between the first two, with a span of at least the third, are meant as 0..1
 
@@ -56,7 +61,8 @@ def scale_of(y: Tensor, noise: float, limits: tuple[float, float] | None, intege
     """
     flat = y.detach().reshape(-1)
     values = flat[:: max(1, len(flat) // LOOKED_AT)].cpu().double().numpy()
-    low, high = (float(q) for q in np.quantile(values, (TAIL, 1 - TAIL)))
+    low, usual, high = (float(q) for q in np.quantile(values, (TAIL, 1 - BRIGHT, 1 - TAIL)))
+    high = usual if high - low > FAR * (usual - low) > 0 else high
     span = max(high - low, noise / NOISIEST)
     if not span > 1e-12 * max(abs(low), abs(high)):  # a constant picture
         span = max(abs(low), abs(high)) or 1.0
