@@ -3,8 +3,8 @@ r"""The scale that a picture is restored on: its own.
     z = (y - offset) / span,    x = offset + span z
 
 offset is the 0.1 % quantile of all values, offset + span the 99.9 % quantile; or the 98 % quantile where the former is
-more than three times as high, as with stars and lamps, beside which all else would be flat. So restoring a y + b gives a x + b for
-every a > 0 and b, and the denoisers always see a picture between about 0 and 1, as in their training. Levels (of noise,
+more than three times as high, as with stars and lamps, beside which all else would be flat. So restoring a y + b gives
+a x + b for every a > 0 and b, and the denoisers always see a picture between about 0 and 1, as in their training. Levels (of noise,
 strength, compression) are divided by span. The proof is untouched: D and y -> offset + span D((y - offset) / span) have
 the same Lipschitz constant and averagedness (Xu et al., IEEE SPL 27, 2020).
 """
@@ -80,7 +80,7 @@ def box_of(low: float, high: float, least: float, most: float) -> tuple[float, f
     signal.
     """
     first, last, wide = PHOTOGRAPH
-    if first <= low and high <= last and high - low >= wide:
+    if first <= least and most <= last and high - low >= wide:
         return 0.0, 1.0
     height = max(most - least, math.ulp(abs(most)))
     return (least if least >= 0 else least - height), least + STAR * height
