@@ -4,9 +4,9 @@ r"""The scale that a picture is restored on: its own.
 
 offset is the 0.1 % quantile of all values, offset + span the 99.9 % quantile; or the 98 % quantile where the former is
 more than three times as high, as with stars and lamps, beside which all else would be flat. So restoring a y + b gives
-a x + b for every a > 0 and b, and the denoisers always see a picture between about 0 and 1, as in their training. Levels (of noise,
-strength, compression) are divided by span. The proof is untouched: D and y -> offset + span D((y - offset) / span) have
-the same Lipschitz constant and averagedness (Xu et al., IEEE SPL 27, 2020).
+a x + b for every a > 0 and b, and the denoisers always see a picture between about 0 and 1, as in their training. Levels
+(of noise, strength, compression) are divided by span. The proof is untouched: D and
+y -> offset + span D((y - offset) / span) have the same Lipschitz constant and averagedness (Xu et al. 2020).
 """
 
 from __future__ import annotations
@@ -21,10 +21,7 @@ from torch import Tensor
 from pnpkit.restoration.defaults import NOISIEST, STAR
 
 TAIL = 0.001  # share of the values below the offset, and above offset + span
-BRIGHT, FAR = (
-    0.02,
-    3.0,
-)  # share of lamps and stars, and how many times as high as the rest they must reach to count as such
+BRIGHT, FAR = 0.02, 3.0  # share of lamps and stars, and how many times as high as the rest they reach
 LOOKED_AT = 1_000_000  # values that the quantiles are taken of
 PHOTOGRAPH = (-0.3, 1.3, 0.25)  # floats between the first two, with a span of at least the third, are meant as 0..1
 
