@@ -306,13 +306,18 @@ def estimated(spec: str) -> tuple[str, float] | None:
         return None
 
 
-def save(path: str | os.PathLike[str], kernel: np.ndarray, estimate: tuple[str, float] | None = None) -> None:
+def save(
+    path: str | os.PathLike[str],
+    kernel: np.ndarray,
+    estimate: tuple[str, float] | None = None,
+    overwrite: bool = True,
+) -> None:
     """Write a kernel: ``.npy`` exactly, ``.png`` as 16 bits scaled to its maximum (half a level of rounding).
 
     The file appears complete or not at all: it is written beside its place and then renamed.
 
     Args:
-        path: ends with ``.npy`` or ``.png``; an existing file is replaced.
+        path: ends with ``.npy`` or ``.png``; an existing file is replaced, unless ``overwrite`` is false.
         kernel: whatever ``normalise`` accepts.
         estimate: form and confidence, where it was not measured; a PNG keeps them, for ``estimated``.
 
@@ -325,7 +330,7 @@ def save(path: str | os.PathLike[str], kernel: np.ndarray, estimate: tuple[str, 
         raise InputError(f"a kernel is written as {' or '.join(SAVE_SUFFIXES)}, got '{path}'")
     content = _npy_bytes(kernel) if suffix == ".npy" else _png_bytes(kernel, estimate)
     try:
-        write_whole(path, content)
+        write_whole(path, content, overwrite)
     except OSError as error:
         raise InputError(f"cannot write the kernel to '{path}': {error.strerror}") from None
 

@@ -31,6 +31,7 @@ from pnpkit.command.options import (
 )
 from pnpkit.command.places import check_name, gone_if_empty, make_folder, target_for
 from pnpkit.errors import InexactWarning, InputError, PnpError
+from pnpkit.machine.files import check_name as check_writable
 
 BAD_INPUT = 2
 
@@ -119,7 +120,7 @@ def blur(image: str, kernel: str, noise_level: float, boundary: str, linear: boo
     from pnpkit.restoration.simulate import simulate
 
     blurred = simulate(picture.pixels, kernel, noise_level, boundary=boundary, seed=options.seed, linear=linear)
-    files.write(target, with_pixels(picture, blurred))
+    files.write(target, with_pixels(picture, blurred), options.overwrite)
     if not options.quiet:
         say(f"{image}: blurred by {kernel} ({boundary} boundary), noise {noise_level:g} -> {target}")
         tell(picture.notes)
@@ -147,7 +148,7 @@ def estimate_kernel(image: str, noise_level: float | None, linear: bool, white: 
     estimate = blur_kernel.estimate_kernel(
         picture.pixels, noise_level, compression=picture.compression, limits=limits_of(picture), linear=linear
     )
-    kernels.save(target, estimate.kernel, (estimate.spec, estimate.confidence))
+    kernels.save(target, estimate.kernel, (estimate.spec, estimate.confidence), options.overwrite)
     if not options.quiet:
         say(f"{image} -> {target}: {blur_kernel.describe(estimate)}")
         rivals = ", ".join(f"{spec} {score:+.1f}" for spec, score in estimate.candidates)
@@ -173,6 +174,7 @@ def kernel_place(image: str, out: str | None, overwrite: bool) -> Path:
         raise InputError(f"a kernel is written as {' or '.join(kernels.SAVE_SUFFIXES)}, got '{target}'")
     if not target.parent.is_dir():
         raise InputError(f"the folder of {target} does not exist")
+    check_writable(target)
     if target.exists() and (not overwrite or target.samefile(source)):
         raise InputError(f"{target}: exists already: choose another name, or --overwrite what is not the input")
     return target
@@ -230,7 +232,7 @@ def audit(name: str, rounds: int, seed: int) -> int:
     return SOME_FAILED if falsified else 0
 
 
-class Stopped(KeyboardInterrupt):
+class Stopped(BaseException):
     """A signal asked the process to end: files that are half written are removed on the way out."""
 
     def __init__(self, number: int):
@@ -276,7 +278,7 @@ def run() -> Any:
         command = error.ctx.command_path if error.ctx else "pnpkit"
         say(f"{command}: {sentence(error)} (see {command} --help)", error=True)
         return BAD_INPUT
-    except (click.Abort, KeyboardInterrupt) as error:
+    except (click.Abort, KeyboardInterrupt, Stopped) as error:
         say("pnpkit: stopped; nothing is half written", error=True)
         return 128 + (error.number if isinstance(error, Stopped) else signal.SIGINT)
     except Exception as error:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pnpkit.command import summary
+from pnpkit.command import record, summary
 from pnpkit.command.masks import read_mask
 from pnpkit.command.messages import say, sentence
 from pnpkit.command.options import Options
@@ -95,8 +95,7 @@ class Job:
             check_apart(files, [places.output for places in where])
             if self.options.report:
                 check_apart(files, [places.page for places in where if places.page is not None])
-        read = (*files, *self.task.reads, self.options.reference)
-        job = replace(self, guarded=frozenset(identity(name) for name in read if name and os.path.exists(name)))
+        job = replace(self, guarded=frozenset(identity(name) for name in (*files, *self.reads())))
         if self.options.skip_existing:
             files = job.missing(where)
         if distributed.world() > 1:
@@ -104,6 +103,11 @@ class Job:
         if len(files) == len(where) == 1:
             return job.one(files[0])
         return verdict(files, job.in_turn(files))
+
+    def reads(self) -> tuple[str, ...]:
+        """The files that are read beside the inputs."""
+        names = (*self.task.reads, self.options.reference)
+        return tuple(name for name in names if name and os.path.isfile(name))
 
     def check(self) -> None:
         """Refuse settings that no picture could be restored with, before the first of several is read."""
@@ -222,16 +226,17 @@ class Job:
         from pnpkit.images.picture import with_pixels
         from pnpkit.machine.files import write_whole
 
-        places = work.places
-        files.write(places.output, with_pixels(work.picture, np.asarray(run.image), self.task.factor))
+        places, over = work.places, self.options.overwrite
+        files.write(places.output, with_pixels(work.picture, np.asarray(run.image), self.task.factor), over)
         if places.json is not None:
-            text = json.dumps(summary.fields(run, scores), indent=1, allow_nan=False) + "\n"
-            write_whole(places.json, text.encode())
+            again = record.repeat(command_line(), self.options.seed, self.settings, (places.source, *self.reads()))
+            text = json.dumps(summary.fields(run, scores) | again, indent=1, allow_nan=False) + "\n"
+            write_whole(places.json, text.encode(), over)
         if places.gif is not None:
-            frames.save(places.gif)
+            frames.save(places.gif, over)
         if places.page is not None:
             shown = page.page(places.source, work.picture.pixels, run, self.facts(), command_line(), scores)
-            page.write(places.page, shown)
+            page.write(places.page, shown, over)
 
     def tell(self, work: Work, run: Restoration, scores: dict[str, float]) -> None:
         """What a person wants to know on the terminal."""

@@ -25,4 +25,8 @@ def read_mask(name: str) -> np.ndarray:
     values = mask.low + mask.pixels * (mask.high - mask.low)
     black = 1e-9 * max(abs(mask.low), abs(mask.high))  # the way to 0..1 and back rounds
     painted = np.any(np.abs(np.atleast_3d(values)) > black, axis=-1)
-    return painted if mask.alpha is None else painted & (mask.alpha > 0)
+    opaque = np.ones_like(painted) if mask.alpha is None else mask.alpha > 0
+    if not (painted & opaque).any():
+        what = "black wherever it is opaque" if mask.alpha is not None and opaque.any() else "empty"
+        raise InputError(f"{name}: the mask is {what} and marks nothing: paint what is missing in any colour but black")
+    return painted & opaque

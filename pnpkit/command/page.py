@@ -153,9 +153,9 @@ def drawable(values: Sequence[float], skipped: int = 0) -> list[tuple[int, float
     return [(skipped + i, v) for i, v in enumerate(values) if math.isfinite(v) and v > 0]
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, text: str, overwrite: bool = True) -> None:
     """The page, whole or not at all."""
-    write_whole(path, text.encode(errors="replace"))  # a name need not be UTF-8
+    write_whole(path, text.encode(errors="replace"), overwrite)  # a name need not be UTF-8
 
 
 class Frames:
@@ -174,10 +174,10 @@ class Frames:
         if len(self.frames) == FRAMES:
             self.frames, self.every = self.frames[::2], 2 * self.every
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, overwrite: bool = True) -> None:
         """The frames, the last one for two seconds."""
         times = [100] * (len(self.frames) - 1) + [2000]
-        with replacing(path) as file:
+        with replacing(path, overwrite) as file:
             self.frames[0].save(file, "GIF", save_all=True, append_images=self.frames[1:], duration=times, loop=0)
 
 

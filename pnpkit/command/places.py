@@ -11,6 +11,7 @@ from pathlib import Path
 from pnpkit.command.messages import say
 from pnpkit.command.options import Options
 from pnpkit.errors import InputError
+from pnpkit.machine import files
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def expand(inputs: Sequence[str], word: str = "", quiet: bool = True) -> list[st
     earlier run left: NAME-word beside NAME."""
     from pnpkit.images.files import extensions
 
-    files: list[str] = []
+    found_files: list[str] = []
     for name in inputs:
         check_name(name, "an input")
         if Path(name).is_dir():
@@ -70,13 +71,13 @@ def expand(inputs: Sequence[str], word: str = "", quiet: bool = True) -> list[st
             if not found:
                 raise InputError(f"folder {name} holds no image")
             results = {destination(str(p), None, word) for p in found} if word else set()
-            files += [str(p) for p in found if p not in results]
+            found_files += [str(p) for p in found if p not in results]
             left = len(results & set(found))
             if left and not quiet:
                 say(f"{name}: {left} earlier results (*-{word}.*) are left alone")
         else:
-            files.append(name)
-    return files
+            found_files.append(name)
+    return found_files
 
 
 def check_name(name: str, what: str) -> None:
@@ -188,6 +189,7 @@ def check_written(places: Places, guarded: frozenset[object]) -> None:
     """Refuse to write over what is read, to one place twice, over a folder, or where nothing may be written."""
     taken: dict[object, str] = {}
     for what, path in places.written().items():
+        files.check_name(path)
         if identity(path) in guarded:
             raise InputError(f"{path}: {what} is a file that is read: choose another name, inputs stay untouched")
         other = taken.setdefault(identity(path), what)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-import platform
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pnpkit import __version__
 from pnpkit.command.messages import in_flags
 
 if TYPE_CHECKING:
@@ -39,10 +37,7 @@ def describe(name: str, target: Path, picture: Picture, run: Restoration, scores
 
 
 def fields(run: Restoration, scores: dict[str, float]) -> dict[str, Any]:
-    """The fields of --json."""
-    import deepinv
-    import torch
-
+    """The fields of --json that tell what came of the run."""
     return {
         "status": run.status.name.lower(),
         "message": run.status.value,
@@ -64,12 +59,6 @@ def fields(run: Restoration, scores: dict[str, float]) -> dict[str, Any]:
         "certificate": run.certificate.to_json(),
         **dict(zip(scores, finite(scores.values()), strict=True)),
         "seconds": run.seconds,
-        "versions": {
-            "pnpkit": __version__,
-            "torch": torch.__version__,
-            "deepinv": deepinv.__version__,
-            "python": platform.python_version(),
-        },
     }
 
 

@@ -16,7 +16,7 @@ from pnpkit.images.formats import bmp, gif, jpeg, png, raw, tiff, webp
 from pnpkit.images.formats.codec import Codec
 from pnpkit.images.picture import Picture, Stored, developed
 from pnpkit.images.pixels import check_pixels, quantised
-from pnpkit.machine.files import replacing
+from pnpkit.machine.files import check_name, replacing
 
 FORMATS: dict[str, Codec] = {
     "PNG": png.CODEC,
@@ -26,6 +26,9 @@ FORMATS: dict[str, Codec] = {
     "BMP": bmp.CODEC,
     "GIF": gif.CODEC,
 }
+
+
+EXISTS = "the output exists already: choose another name or set `overwrite`"
 
 
 HEAD = 32  # bytes that a codec is chosen by
@@ -86,12 +89,13 @@ def check_input(path: str | os.PathLike[str]) -> None:
         raise InputError(f"{path}: expected an image file, got {came}: give the path of one image")
 
 
-def write(path: str | os.PathLike[str], picture: Picture) -> None:
+def write(path: str | os.PathLike[str], picture: Picture, overwrite: bool = True) -> None:
     """Write a picture in the format of the extension with its dtype, range, alpha and, where there is room, metadata.
 
     Integers are clipped to their range and rounded to nearest; floats are stored as they are. All but JPEG (quality 95,
     full chroma) are lossless. The file appears whole or not at all. Raises InputError for an unknown extension, an
-    absent folder, content the format cannot hold, NaN, alpha of another shape or type, and a failing encoder or disk.
+    absent folder, content the format cannot hold, NaN, alpha of another shape or type, and a failing encoder or disk;
+    unless ``overwrite``, also where there is a file, even if it appeared a moment ago.
     """
     path = Path(path)
     _check_place(path)
@@ -106,8 +110,10 @@ def write(path: str | os.PathLike[str], picture: Picture) -> None:
             raise InputError(f"{path}: expected alpha {dtype} {samples.shape[:2]}, got {came}: convert or resize it")
         samples = np.dstack([samples, alpha])
     try:
-        with replacing(path) as file:
+        with replacing(path, overwrite) as file:
             encode(file, samples, picture)
+    except FileExistsError:
+        raise InputError(f"{path}: {EXISTS}") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: could not be written, nothing was changed: {error}") from error
 
@@ -125,7 +131,7 @@ def check_output(path: str | os.PathLike[str], inputs: Iterable[str | os.PathLik
         if linked or os.path.realpath(path) == os.path.realpath(source):
             raise InputError(f"{path}: the output is the input {source}: choose another name, inputs stay untouched")
     if os.path.exists(path) and not overwrite:
-        raise InputError(f"{path}: the output exists already: choose another name or set `overwrite`")
+        raise InputError(f"{path}: {EXISTS}")
 
 
 def check_fits(path: str | os.PathLike[str], picture: Picture) -> None:
@@ -146,5 +152,6 @@ def _check_place(path: Path) -> None:
         raise InputError(f"{path}: expected an existing folder to write to, there is no {path.parent}: create it")
     if not os.access(path.parent, os.W_OK):
         raise InputError(f"{path}: expected a folder that may be written to, {path.parent} may not: choose another")
+    check_name(path)
     if os.path.isdir(path):
         raise InputError(f"{path}: expected a file name to write to, got a folder: add a name")

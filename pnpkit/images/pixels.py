@@ -37,6 +37,23 @@ def from_tensor(tensor: Tensor) -> np.ndarray:
     return planes[0].copy() if len(planes) == 1 else np.moveaxis(planes, 0, -1).copy()
 
 
+_SHOWN = ("1", "P", "CMYK", "YCbCr", "HSV")  # modes of Pillow whose numbers are no grey or RGB values
+
+
+def as_array(image: Any) -> np.ndarray:
+    """An image in memory as an array: what numpy makes of it; of a Pillow image the grey or RGB values that it shows.
+
+    Raises InputError for a Pillow image with a palette that is transparent in places.
+    """
+    from PIL import Image
+
+    if not isinstance(image, Image.Image):
+        return np.asanyarray(image)
+    if image.mode in _SHOWN and image.has_transparency_data:
+        raise InputError("expected an opaque image, got one of Pillow with transparent colours: convert it to RGB")
+    return np.asarray(image.convert("L" if image.mode == "1" else "RGB") if image.mode in _SHOWN else image)
+
+
 def as_float(image: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
     """An image in memory -> floats, and restore: floats -> an array of the image's own type.
 

@@ -11,7 +11,7 @@ from deepinv.physics import Inpainting
 from torch import Tensor
 
 from pnpkit.errors import InputError
-from pnpkit.images.pixels import check_holes, covered
+from pnpkit.images.pixels import as_array, check_holes, covered
 from pnpkit.restoration.batches import one_by_one
 from pnpkit.restoration.defaults import FILLING
 from pnpkit.restoration.picture import opened
@@ -44,7 +44,8 @@ def inpaint(
         TypeError: a keyword that is no setting.
     """
     chosen = collect(inpaint, settings)
-    holes = open_mask(mask, image.shape[-2:] if isinstance(image, Tensor) else np.shape(image)[:2])
+    image = image if isinstance(image, Tensor) else as_array(image)
+    holes = open_mask(mask, image.shape[-2:] if isinstance(image, Tensor) else image.shape[:2])
     image = filled(image, holes)
     work = opened(image, chosen, holes)
     y = guess = work.y
@@ -52,6 +53,8 @@ def inpaint(
     known = (~missing).to(y.dtype)
     operator = Inpainting(tuple(y.shape[1:]), mask=known.expand(*y.shape[1:]), device=y.device)
     note = f"{int(missing.sum())} of {missing.numel()} pixels were missing and are filled in"
+    if not holes.any():
+        note = "the mask marks no pixel (all of it is 0): nothing is filled in"
     if 2 * int(missing.sum()) > missing.numel():
         note += ": more than half of the picture (a mask marks what is missing, by all that is not black)"
 
@@ -68,7 +71,7 @@ def inpaint(
 
 def open_mask(mask: np.ndarray | Tensor, size: Sequence[int]) -> np.ndarray:
     """(H, W) booleans, true where a pixel is missing."""
-    array = mask.detach().cpu().numpy() if isinstance(mask, Tensor) else np.asarray(mask)
+    array = mask.detach().cpu().numpy() if isinstance(mask, Tensor) else as_array(mask)
     if array.ndim not in (2, 3) or array.dtype.kind not in "biuf":
         raise InputError(f"a mask is an array (H, W), not 0 where a pixel is missing, got {array.dtype} {array.shape}")
     if array.ndim == 3 and array.shape[-1] == 3:

@@ -14,7 +14,7 @@ from torch import Tensor
 from pnpkit.errors import InputError, UnknownName
 from pnpkit.images import srgb
 from pnpkit.images.noise import estimate_noise
-from pnpkit.images.pixels import as_float, from_tensor, to_tensor
+from pnpkit.images.pixels import as_array, as_float, from_tensor, to_tensor
 from pnpkit.machine.memory import choose_device
 from pnpkit.networks.base import Network
 from pnpkit.restoration.checks import open_tools
@@ -148,7 +148,7 @@ def open_image(
         if not bool(torch.isfinite(image).all()):
             raise InputError("the image holds NaN or infinity")
         return image.to(place), lambda x: x.to(image), wanted or image.dtype
-    pixels, restore = as_float(np.asanyarray(image))
+    pixels, restore = as_float(as_array(image))
     stored = to_tensor(pixels, torch.float64 if pixels.dtype == np.float64 else torch.float32)
     return stored.to(place), lambda x: restore(from_tensor(x.cpu())), wanted or torch.float32
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pnpkit import kernels
 from pnpkit.images import srgb
-from pnpkit.images.pixels import as_float, from_tensor, to_tensor
+from pnpkit.images.pixels import as_array, as_float, from_tensor, to_tensor
 from pnpkit.operators.blur import blur
 from pnpkit.restoration.blur_kernel import open_kernel
 from pnpkit.restoration.settings import check_level
@@ -36,7 +36,7 @@ def simulate(
         linear: blur and add noise in linear light, between the sRGB curve's inverse and itself.
     """
     check_level("noise level", noise_level, math.inf)
-    pixels, _ = as_float(np.asanyarray(image))
+    pixels, _ = as_float(as_array(image))
     x = to_tensor(pixels, torch.float64)
     weights = kernels.parse(kernel) if isinstance(kernel, str) else open_kernel(kernel, x, 0.0)[0]
     operator = blur(weights, boundary, (x.shape[-2], x.shape[-1]), dtype=x.dtype)
