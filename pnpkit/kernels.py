@@ -276,7 +276,7 @@ def _read_image(path: Path) -> np.ndarray:
     from pnpkit.images import files  # here, because most kernels come without a file
 
     try:
-        stored, codec = files.decode(path)
+        stored, codec = files.decode(path, MAX_SIZE**2)
     except InputError as error:
         raise InputError(f"not a readable image ({str(error).removeprefix(f'{path}: ')})") from None
     if codec.lossy:

@@ -18,7 +18,7 @@ from pnpkit.errors import InputError, PnpError
 from pnpkit.images import files, picture, pixels
 from pnpkit.images.metrics import psnr
 from pnpkit.operators.norms import norm_bound
-from pnpkit.restoration.picture import nearest_known
+from pnpkit.restoration import picture as restoration_picture
 from pnpkit.solvers.guarantee import Existence
 
 
@@ -41,7 +41,7 @@ def test_holes_are_filled_better_than_by_their_neighbours(network: object) -> No
     sharp, mask = photograph(), scratches()
     holed = np.where(mask[..., None], 1.0, sharp)
     run = pnpkit.inpaint(holed, mask, denoiser=network, noise_level=0.0, max_steps=12, tol=1e-3)
-    near = nearest_known(pixels.to_tensor(holed), torch.from_numpy(mask))
+    near = restoration_picture.nearest_known(pixels.to_tensor(holed), torch.from_numpy(mask))
     assert psnr(run.image, sharp) > psnr(pixels.from_tensor(near), sharp) + 1
     np.testing.assert_allclose(run.image[~mask], holed[~mask], atol=1e-7)  # rounded to float32
     assert run.certificate.averaged and run.guarantee.existence is Existence.BOUNDED and run.L == 1
@@ -163,3 +163,9 @@ def test_what_the_mask_misses_is_counted_rightly(cli, tmp_path: Path) -> None:  
     files.write(tmp_path / "mask.png", picture.Picture(holes))
     code, _, error = cli("inpaint", tmp_path / "a.tif", "--mask", tmp_path / "mask.png")
     assert code == 2 and "got 3 NaN or inf among 256" in error
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 5, 3), (2, 5, 4), (2, 5, 1)])
+def test_the_image_is_looked_at_before_its_holes_are_filled(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match="expected a grey"):
+        pnpkit.inpaint(np.zeros(shape, np.float32), np.eye(2, 5))

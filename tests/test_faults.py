@@ -78,7 +78,7 @@ def test_the_trouble_of_one_file_is_its_line_and_the_rest_goes_on(  # type: igno
 def test_memory_that_runs_out_in_reading_is_no_damage(  # type: ignore[no-untyped-def]
     cli, three: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def decode(path: Path, head: bytes) -> None:
+    def decode(path: Path, head: bytes, most: int) -> None:
         raise MemoryError
 
     monkeypatch.setitem(files.FORMATS, "PNG", replace(files.FORMATS["PNG"], decode=decode))

@@ -14,7 +14,9 @@ import tifffile
 from pictures import random_picture, refused
 from PIL import Image
 
+from pnpkit import kernels
 from pnpkit.command.places import expand
+from pnpkit.errors import InputError
 from pnpkit.images import files, formats
 from pnpkit.images.formats.codec import Codec
 from pnpkit.images.picture import Picture, Stored
@@ -63,7 +65,7 @@ def test_what_is_written_is_known_by_its_content_and_comes_back(
 def test_a_format_is_added_by_one_codec_and_one_row(monkeypatch, tmp_path: Path, cli) -> None:  # type: ignore[no-untyped-def]
     """Raw bytes behind a small head: reading, writing, folders, refusals and commands follow from the row."""
 
-    def decode(path: Path, head: bytes) -> Stored:
+    def decode(path: Path, head: bytes, most: int) -> Stored:
         rows, columns = struct.unpack("<HH", head[4:8])
         return Stored(np.frombuffer(path.read_bytes()[8:], np.uint8).reshape(rows, columns))
 
@@ -118,10 +120,10 @@ def test_a_compression_that_needs_the_extra_says_so(tmp_path: Path, compression:
         assert files.read(tmp_path / "a.tif").pixels.shape[:2] == (10, 20)
 
 
-@pytest.mark.parametrize("code", [3, 4])  # SHORT, LONG
+@pytest.mark.parametrize("code", [2, 3, 4])  # ASCII, SHORT, LONG
 def test_a_profile_of_another_type_is_left_out_and_said(tmp_path: Path, code: int, cli) -> None:  # type: ignore[no-untyped-def]
     values = np.random.default_rng(0).integers(0, 255, (12, 14), np.uint8)
-    tag = (34675, code, 4, (1, 2, 3, 4), True)
+    tag = (34675, code, 0, "text", True) if code == 2 else (34675, code, 4, (1, 2, 3, 4), True)
     tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack", extratags=[tag])
     picture = files.read(tmp_path / "a.tif")
     assert picture.icc is None and any("colour profile" in note for note in picture.notes)
@@ -154,3 +156,25 @@ def test_giant_numbers_of_strips_are_refused_quickly(tmp_path: Path) -> None:
     started = time.process_time()
     refused(tmp_path / "a.tif", "strips or tiles", str(count))
     assert time.process_time() - started < 5  # 0.5 s; over 10 s when each is read
+
+
+def test_a_small_file_that_claims_a_large_picture_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    """Its tiles are absent, or its header lies: found by fuzzing."""
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((16, 16), np.uint8), photometric="minisblack", tile=(16, 16))
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        for name in ("ImageWidth", "ImageLength"):
+            tiff.pages.first.tags[name].overwrite(20_000)
+    refused(path, "400000000 bytes of pixels")
+    tifffile.imwrite(tmp_path / "flat.tif", np.zeros((3000, 3000), np.uint8), compression="zlib")
+    assert files.read(tmp_path / "flat.tif").pixels.shape == (3000, 3000), "what is flat is small"
+
+
+def test_a_large_picture_is_no_kernel_and_is_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for extension in (".png", ".tif", ".bmp"):
+        files.write(tmp_path / f"k{extension}", Picture(np.zeros((600, 600))))
+        monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
+        monkeypatch.setattr(tifffile.TiffPage, "asarray", lambda self: pytest.fail("decoded"))
+        with pytest.raises(InputError, match="at most 251001 pixels, got 600 x 600"):
+            kernels.parse(str(tmp_path / f"k{extension}"))
+        monkeypatch.undo()

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from pnpkit.errors import InputError, one_line
+from pnpkit.images import picture as pictures
 from pnpkit.images.formats import bmp, gif, jpeg, png, raw, tiff, webp
 from pnpkit.images.formats.codec import Codec
 from pnpkit.images.picture import Picture, Stored, developed
@@ -55,8 +56,11 @@ def read(path: str | os.PathLike[str], holes: np.ndarray | None = None, white: f
     return developed(f"{path}: ", decode(path)[0], holes, white)
 
 
-def decode(path: str | os.PathLike[str]) -> tuple[Stored, Codec]:
-    """What a file holds, as it is stored, and the codec that read it. Raises InputError as ``read`` does."""
+def decode(path: str | os.PathLike[str], most: int | None = None) -> tuple[Stored, Codec]:
+    """What a file of at most so many pixels, MAX_PIXELS unless told otherwise, holds, and the codec that read it.
+
+    Raises InputError as ``read`` does.
+    """
     path = Path(path)
     check_input(path)
     try:
@@ -64,7 +68,7 @@ def decode(path: str | os.PathLike[str]) -> tuple[Stored, Codec]:
             head = file.read(HEAD)
         for codec in FORMATS.values():
             if head.startswith(codec.magics):
-                return codec.decode(path, head), codec
+                return codec.decode(path, head, pictures.MAX_PIXELS if most is None else most), codec
         if raw.is_raw(head):
             raise raw.refusal(path)
         came = f"one that begins with {head[:8]!r}: convert it" if head else "an empty one: get it afresh"

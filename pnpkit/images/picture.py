@@ -78,12 +78,12 @@ def with_pixels(picture: Picture, pixels: np.ndarray, factor: int = 1) -> Pictur
     return replace(picture, pixels=pixels, alpha=picture.alpha[np.ix_(rows, columns)])
 
 
-def check_header(path: Path, width: int, height: int, frames: int = 1) -> None:
-    """Raise InputError for a file that claims no pixels, more than MAX_PIXELS, or several frames."""
+def check_header(path: Path, width: int, height: int, most: int, frames: int = 1) -> None:
+    """Raise InputError for a file that claims no pixels, more than ``most``, or several frames."""
     if width < 1 or height < 1:
         raise InputError(f"{path}: expected an image with pixels in it, got {width} x {height}: get it afresh")
-    if width * height > MAX_PIXELS:
-        raise InputError(f"{path}: expected at most {MAX_PIXELS} pixels, got {width} x {height}: crop or shrink it")
+    if width * height > most:
+        raise InputError(f"{path}: expected at most {most} pixels, got {width} x {height}: crop or shrink it")
     if frames != 1:
         raise InputError(f"{path}: expected a still image, got {frames} frames: extract the one to use")
 

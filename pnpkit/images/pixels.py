@@ -125,10 +125,15 @@ def covered(image: np.ndarray, holes: np.ndarray) -> np.ndarray:
     return np.where(holes if image.ndim == 2 else holes[..., None], mean, image)
 
 
-def check_pixels(where: str, image: np.ndarray) -> None:
-    """Raises InputError for other shapes, no pixels, and NaN or inf."""
+def check_shape(where: str, image: np.ndarray) -> None:
+    """Raise InputError unless it is (H, W) or (H, W, 3), with pixels in it."""
     if image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)) or image.size == 0:
         raise InputError(f"{where}expected a grey (H, W) or RGB (H, W, 3) image with pixels in it, got {image.shape}")
+
+
+def check_pixels(where: str, image: np.ndarray) -> None:
+    """Raise InputError for other shapes, no pixels, and NaN or inf."""
+    check_shape(where, image)
     bad = image.size - int(np.isfinite(image).sum())
     if bad:
         raise InputError(f"{where}expected finite values, got {bad} NaN or inf among {image.size}: replace them")

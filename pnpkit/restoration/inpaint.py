@@ -11,7 +11,7 @@ from deepinv.physics import Inpainting
 from torch import Tensor
 
 from pnpkit.errors import InputError
-from pnpkit.images.pixels import as_array, check_holes, covered
+from pnpkit.images.pixels import as_array, check_holes, check_shape, covered
 from pnpkit.restoration.batches import one_by_one
 from pnpkit.restoration.defaults import FILLING
 from pnpkit.restoration.picture import opened
@@ -44,7 +44,9 @@ def inpaint(
         TypeError: a keyword that is no setting.
     """
     chosen = collect(inpaint, settings)
-    image = image if isinstance(image, Tensor) else as_array(image)
+    if not isinstance(image, Tensor):
+        image = as_array(image)
+        check_shape("", image)
     holes = open_mask(mask, image.shape[-2:] if isinstance(image, Tensor) else image.shape[:2])
     image = filled(image, holes)
     work = opened(image, chosen, holes)

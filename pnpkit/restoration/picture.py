@@ -109,7 +109,7 @@ def on_scale(settings: Settings, scale: Scale, network: Network) -> Settings:
 
 
 def _is_integer(image: np.ndarray | Tensor) -> bool:
-    return not isinstance(image, Tensor) and np.asanyarray(image).dtype.kind in "iu"
+    return not isinstance(image, Tensor) and as_array(image).dtype.kind in "iu"
 
 
 def nearest_known(y: Tensor, missing: Tensor) -> Tensor:

@@ -12,9 +12,9 @@ from pnpkit.images.formats.codec import Codec
 from pnpkit.images.picture import Stored
 
 
-def decode(path: Path, head: bytes) -> Stored:
+def decode(path: Path, head: bytes, most: int) -> Stored:
     """8 bits, grey or RGB; palettes converted."""
-    return pillow.decode(path, BmpImageFile)
+    return pillow.decode(path, BmpImageFile, most)
 
 
 CODEC = Codec((b"BM",), decode, (".bmp",), partial(pillow.encode, form="BMP"), ("uint8",))

@@ -19,8 +19,8 @@ class Codec:
     Attributes:
         magics: first bytes by which its files are known.
         extensions: of the files that are written, in lower case with the dot; empty where nothing is written.
-        decode: (path, the first 32 bytes) -> what the file holds. Raises InputError for a layout that is no picture,
-            and anything on damaged data.
+        decode: (path, the first 32 bytes, most pixels) -> what the file holds. Raises InputError for a layout that is
+            no picture and, before any of it is decoded, for a header that claims more pixels; anything on damaged data.
         encode: (file, samples, picture): write samples (H, W) or (H, W, channels) of the picture's type, alpha last,
             and what the format can hold of the picture's metadata.
         types: names of the dtypes that ``encode`` can hold. alpha: whether it can hold alpha.
@@ -28,7 +28,7 @@ class Codec:
     """
 
     magics: tuple[bytes, ...]
-    decode: Callable[[Path, bytes], Stored]
+    decode: Callable[[Path, bytes, int], Stored]
     extensions: tuple[str, ...] = ()
     encode: Callable[[BinaryIO, np.ndarray, Picture], None] | None = None
     types: tuple[str, ...] = ()

@@ -11,9 +11,9 @@ from pnpkit.images.formats.codec import Codec
 from pnpkit.images.picture import Stored
 
 
-def decode(path: Path, head: bytes) -> Stored:
+def decode(path: Path, head: bytes, most: int) -> Stored:
     """8 bits, the palette converted to RGB."""
-    return pillow.decode(path, GifImageFile)
+    return pillow.decode(path, GifImageFile, most)
 
 
 CODEC = Codec((b"GIF8",), decode)

@@ -14,10 +14,10 @@ from pnpkit.images.jpeg import compression_error
 from pnpkit.images.picture import Stored, check_header
 
 
-def decode(path: Path, head: bytes) -> Stored:
+def decode(path: Path, head: bytes, most: int) -> Stored:
     """8 bits, grey or RGB; CMYK converted."""
     with JpegImageFile(path) as image:
-        check_header(path, image.width, image.height)
+        check_header(path, image.width, image.height, most)
         image.load()
         return replace(pillow.stored(image, pillow.converted(image)), compression=compression_error(image))
 

@@ -23,10 +23,10 @@ _CONVERTED = {  # Pillow's mode -> the mode to convert to and the note
 }
 
 
-def decode(path: Path, opener: Opener) -> Stored:
+def decode(path: Path, opener: Opener, most: int) -> Stored:
     """What the file holds, at 8 bits a sample, or 16 where it is grey without transparency."""
     with opener(path) as image:
-        check_header(path, image.width, image.height, getattr(image, "n_frames", 1))
+        check_header(path, image.width, image.height, most, getattr(image, "n_frames", 1))
         image.load()
         return stored(image, converted(image))
 

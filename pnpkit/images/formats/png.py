@@ -19,12 +19,12 @@ from pnpkit.images.picture import Picture, Stored, check_header, per_inch
 MAGIC = b"\x89PNG\r\n\x1a\n"
 
 
-def decode(path: Path, head: bytes) -> Stored:
+def decode(path: Path, head: bytes, most: int) -> Stored:
     """8 or 16 bits, grey or RGB, with or without alpha; palettes and 1 bit converted."""
     width, height, depth = struct.unpack(">IIB", head[16:25])
-    check_header(path, width, height)  # here, as Pillow takes a PNG without pixels for no PNG
+    check_header(path, width, height, most)  # here, as Pillow takes a PNG without pixels for no PNG
     with PngImageFile(path) as image:
-        check_header(path, image.width, image.height, getattr(image, "n_frames", 1))
+        check_header(path, image.width, image.height, most, getattr(image, "n_frames", 1))
         image.load()
         deep = depth == 16 and (image.mode != "I;16" or image.has_transparency_data)
         return pillow.stored(image, deep_samples(path) if deep else pillow.converted(image))

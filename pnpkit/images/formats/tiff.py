@@ -26,13 +26,17 @@ _COLOURS = {"MINISBLACK": 1, "MINISWHITE": 1, "PALETTE": 1, "RGB": 3}  # samples
 _SENSOR = ("CFA", "LINEAR_RAW")  # colours of what a camera's sensor measured
 
 
+MOST_CLAIMED = 10_000  # bytes of pixels for each of the file; deflate reaches 1032, absent tiles any number
+
+
 MOST_PIECES, MOST_PAGES = 300_000, 1000  # strips or tiles that are read within seconds, and pages that are looked at
 
 
-def decode(path: Path, head: bytes) -> Stored:
+def decode(path: Path, head: bytes, most: int) -> Stored:
     """Integers of 8 and 16 bits and floats, grey or RGB, with or without straight alpha, in one page.
 
-    Raises InputError for other layouts, several pages, data of a camera's sensor, and more than MOST_PIECES strips.
+    Raises InputError for other layouts, several pages, data of a camera's sensor, more than MOST_PIECES strips, and
+    claims of more than MOST_CLAIMED times the size of the file.
     """
     with tifffile.TiffFile(path) as tiff:
         found = [page for page in islice(tiff.pages, MOST_PAGES) if isinstance(page, tifffile.TiffPage)]
@@ -43,7 +47,7 @@ def decode(path: Path, head: bytes) -> Stored:
         page, frames = pages[0], len(pages) * pages[0].imagedepth
         if tiff.is_imagej or page.is_shaped:  # these may write a whole stack as one page
             frames = max(frames, tiff.series[0].size // math.prod(page.shape or (1,)))
-        check_header(path, page.imagewidth, page.imagelength, frames)
+        check_header(path, page.imagewidth, page.imagelength, most, frames)
         check_layout(path, page)
         return stored_page(page)
 
@@ -67,6 +71,9 @@ def check_layout(path: Path, page: tifffile.TiffPage) -> None:
         raise InputError(f"{path}: expected grey or RGB, {' '.join(TYPES)}, straight alpha, got {came}: convert")
     if kind == "MINISWHITE" and dtype.kind == "f":
         raise InputError(f"{path}: expected floats with 0 for black, got a TIFF with 0 for white: convert it")
+    claimed, held = page.nbytes, path.stat().st_size
+    if claimed > MOST_CLAIMED * held:
+        raise InputError(f"{path}: expected the data of {claimed} bytes of pixels, got a file of {held} bytes")
     pieces = len(page.dataoffsets)
     if pieces > MOST_PIECES:
         raise InputError(

@@ -12,9 +12,9 @@ from pnpkit.images.formats.codec import Codec
 from pnpkit.images.picture import Stored
 
 
-def decode(path: Path, head: bytes) -> Stored:
+def decode(path: Path, head: bytes, most: int) -> Stored:
     """8 bits, RGB, with or without alpha."""
-    return pillow.decode(path, WebPImageFile)
+    return pillow.decode(path, WebPImageFile, most)
 
 
 CODEC = Codec(
