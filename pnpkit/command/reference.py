@@ -14,16 +14,22 @@ if TYPE_CHECKING:
     from pnpkit.images.picture import Picture
 
 
-APART = 100.0  # two float files whose ranges differ by more are of different units
+APART = 100.0  # two float files whose ranges differ by more than this factor are in different units
 
 
-UNIT = 2.0  # floats up to here are on the 0..1 scale, which noise leaves; beyond it they count like integers
+UNIT = 2.0  # floats up to here are taken as on the 0..1 scale, which noise leaves; larger ones as counts, like integers
 
 
 def sharp(name: str, picture: Picture, factor: int = 1) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
-    """The reference's pixels, and what brings the picture's to their scale.
+    """The reference's pixels, and the map of the picture's pixels to their scale.
 
-    A scene larger than the frame, as `pnpkit blur` leaves it, is cut to its centre.
+    A reference larger than the picture is cut to its centre: `pnpkit blur` keeps only the valid part.
+
+    Args:
+        name: of the reference. factor: the result is so many times as large as the picture.
+
+    Raises:
+        InputError: another frame, or float files in different units.
     """
     from pnpkit.images import files
 
@@ -44,10 +50,10 @@ def sharp(name: str, picture: Picture, factor: int = 1) -> tuple[np.ndarray, Cal
 
 
 def same_units(picture: Picture, reference: Picture) -> Callable[[np.ndarray], np.ndarray]:
-    """From the scale of the picture to that of the reference: floats beyond 0..1 were stretched by their own range.
+    """The map from the picture's 0..1 scale to the reference's: floats beyond 0..1 were stretched by their own range.
 
-    Integers are compared by 0..1 of their type, unless the other file holds floats beyond ``UNIT``: then by their
-    values.
+    Integers count as fractions of the largest that their type holds, but by their values where the other file holds
+    floats beyond ``UNIT``.
     """
     import numpy as np
 

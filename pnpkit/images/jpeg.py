@@ -12,10 +12,10 @@ BLOCK = 8  # pixels: the side of a block
 UNIT = 4 * BLOCK  # pixels: at most four blocks a side of the finest plane share one of the coarsest
 
 
-LARGEST = 1024  # pixels: of a larger picture the middle is enough
+LARGEST = 1024  # pixels: of a larger picture only the middle of this side is used
 
 
-CLASSES = 8  # of blocks, from the quietest to the busiest
+CLASSES = 8  # equal shares of the blocks, from the quietest to the busiest
 
 
 # R, G, B from Y, Cb, Cr: the mean square error of the three, for that of each (JFIF 1.02).
@@ -25,12 +25,16 @@ SHARES = (1.0, (0.344136**2 + 1.772**2) / 3, (1.402**2 + 0.714136**2) / 3)
 def compression_error(image: JpegImageFile) -> float:
     """Root mean square error of a JPEG's pixels, 0..1 scale: an estimate, from its tables and from what is left.
 
-    A kept coefficient is off by step / sqrt(12). One that became 0 is off by itself; how large those were is read off
-    how many there are, taking each frequency's coefficients for Laplace distributed (Lam & Goodman 2000): 0.75 to 0.93
-    times the true error on six photographs of quality 50 to 90. What left-out pixels of chroma were is not counted.
+    Rounding a coefficient that was kept costs step / sqrt(12), rms. One that became 0 costs its own size, which is
+    estimated from the share of zeros at its frequency: the coefficients are taken as Laplace distributed (Lam & Goodman
+    2000). The estimate is 0.75 to 0.93 times the true error on six photographs of quality 50 to 90. Subsampling of
+    chroma is not counted.
 
     Args:
-        image: opened by Pillow and loaded; grey or YCbCr. 0.0 for others, and for pictures with a side below 32 pixels.
+        image: opened by Pillow and loaded; grey or YCbCr.
+
+    Returns:
+        The error; 0.0 for other colours, and for pictures with a side below 32 pixels.
     """
     if image.mode not in ("L", "RGB") or image.info.get("adobe_transform") == 0 or min(image.size) < UNIT:
         return 0.0
@@ -47,10 +51,10 @@ def compression_error(image: JpegImageFile) -> float:
 
 
 def lost(plane: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """Mean square error of the 8 x 8 coefficients of a plane whose blocks begin at its corner.
+    """Mean square error, (8, 8), of the coefficients of a plane (H, W) whose first block begins at its corner.
 
-    Blocks of a photograph are quiet or busy: so each eighth of them, by how much they kept, has Laplace scales of its
-    own.
+    Blocks of a photograph are quiet or busy. So they are sorted by how many coefficients they kept, and each eighth of
+    them has its own Laplace scales.
     """
     rows, columns = (size // BLOCK for size in plane.shape)
     blocks = plane[: rows * BLOCK, : columns * BLOCK].reshape(rows, BLOCK, columns, BLOCK)
@@ -65,10 +69,10 @@ def lost(plane: np.ndarray, steps: np.ndarray) -> np.ndarray:
 
 
 def laplace_error(zeros: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """Mean square error of Laplace distributed numbers rounded to multiples of a step, which made a share 0.
+    """Mean square error of Laplace distributed numbers that were rounded to multiples of ``steps``.
 
-    |c| < step / 2 has the probability 1 - exp(-t), t = step / (2 b), b the scale; the others are off by step^2 / 12,
-    about.
+    P(|c| < step / 2) = 1 - exp(-t), t = step / (2 b), b the scale of the distribution: ``zeros``, the share that became
+    0, gives t. The others have an error of about step^2 / 12.
     """
     t = -np.log1p(-np.clip(zeros, 1e-9, 1 - 1e-9))
     tail = np.exp(-t)

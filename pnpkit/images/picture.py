@@ -35,13 +35,20 @@ _DENSEST = 65535  # pixels per inch that every format can hold
 class Picture:
     """An image and what it takes to write it back as it came: value in the file = low + pixels * (high - low).
 
-    pixels: float32 or float64, (H, W) or (H, W, 3), on the 0..1 scale or, where a white was given, beyond it, without
-    alpha. alpha: (H, W), the file's own values, or None. dtype: of the file, uint8, uint16 or a float. notes: sentences
-    on what reading had to change. exif, icc: raw bytes or None. compression: root mean square error of the pixels that
-    a JPEG's tables tell of, on the same scale; 0 for all others. density: pixels per unit across and down, and the unit
-    as TIFF numbers it (1 none, 2 inch, 3 centimetre), or None. description: what a TIFF says of itself, the unit of
-    ImageJ's scale for instance. holes: what was not looked at, (H, W) booleans, where something was not. planar: a TIFF
-    that keeps its colours one after the other.
+    Attributes:
+        pixels: float32 or float64, (H, W) or (H, W, 3), without alpha; on the 0..1 scale, or beyond it where a white
+            was given.
+        alpha: (H, W), the file's own values, or None.
+        dtype: of the file: uint8, uint16 or a float.
+        notes: sentences on what reading had to change.
+        exif, icc: raw bytes or None.
+        compression: root mean square error of the pixels by a JPEG's tables, on the scale of ``pixels``; 0 for all
+            other formats.
+        density: pixels per unit across and down, and the unit as TIFF numbers it (1 none, 2 inch, 3 centimetre), or
+            None.
+        description: the text of a TIFF, e.g. the unit of ImageJ's scale.
+        holes: (H, W) booleans, true where the file was not read, or None.
+        planar: whether a TIFF stores its colours one after the other.
     """
 
     pixels: np.ndarray
@@ -60,8 +67,11 @@ class Picture:
 
 
 def with_pixels(picture: Picture, pixels: np.ndarray, factor: int = 1) -> Picture:
-    """The picture with other pixels, ``factor`` times as dense. Of alpha, where they are fewer, the middle is kept, as
-    the valid part of a convolution is; where they are denser, each takes the nearest sample."""
+    """The picture with other pixels, ``factor`` times as dense.
+
+    Alpha follows: its middle is kept where the pixels are fewer, as in the valid part of a convolution, and each takes
+    the nearest sample where they are denser.
+    """
     if picture.density is not None:
         across, down, unit = picture.density
         picture = replace(picture, density=(factor * across, factor * down, unit))
@@ -89,7 +99,7 @@ def check_header(path: Path, width: int, height: int, most: int, frames: int = 1
 
 
 def raw_exif(tags: Image.Exif) -> bytes | None:
-    """EXIF as it was: Pillow reads text as Latin 1 and would write it as ASCII."""
+    """The bytes of EXIF as they were: Pillow reads text as Latin 1 and would write it as ASCII."""
     tags.update({code: text.encode("latin-1", "replace") for code, text in tags.items() if isinstance(text, str)})
     return tags.tobytes() if len(tags) else None
 
@@ -183,7 +193,7 @@ def per_inch(picture: Picture) -> tuple[float, float] | None:
 
 
 def texts(exif: bytes | None) -> list[tuple[int, bytes]]:
-    """What of EXIF has a place in a TIFF, byte for byte: cameras write other alphabets as UTF-8."""
+    """The texts of EXIF that a TIFF has tags for, byte for byte: cameras write other alphabets as UTF-8."""
     tags = Image.Exif()
     tags.load(exif or b"")
     return [(code, str(tags[code]).encode("latin-1", "replace")) for code in TEXTS if code in tags]

@@ -12,7 +12,10 @@ from pnpkit.errors import InputError, UnknownName
 
 
 def choose_device(name: str | None) -> torch.device:
-    """auto (or None): the GPU when there is one."""
+    """The torch device cpu or cuda; auto and None are the GPU where torch sees one.
+
+    Raises InputError for any other name, and for cuda without a GPU.
+    """
     name = None if name is None else str(name)  # a torch.device will do
     if name in (None, "auto"):
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -24,7 +27,7 @@ def choose_device(name: str | None) -> torch.device:
 
 
 def allowed(max_memory: float | None) -> float:
-    """Bytes that a run may take, from GiB; None is half of the machine's memory."""
+    """Bytes that a run may take, from ``max_memory`` in GiB; None is half of the machine's memory."""
     if max_memory is None:
         return 0.5 * machine_memory()
     if not (isinstance(max_memory, Real) and max_memory > 0):
@@ -33,7 +36,7 @@ def allowed(max_memory: float | None) -> float:
 
 
 def machine_memory() -> float:
-    """Bytes; infinity on systems that do not tell."""
+    """Bytes of memory of this machine; infinity on systems that do not tell."""
     try:
         return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     except (AttributeError, ValueError, OSError):  # no sysconf (Windows), no such name, no answer

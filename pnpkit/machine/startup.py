@@ -1,11 +1,11 @@
-"""What the command line does before it begins: a quicker import, and memory that is kept.
+"""What the command line does before torch is imported: a quicker import of deepinv, and freed memory is kept.
 
-deepinv imports torchvision, and torchvision's RoIAlign imports torch._dynamo, with sympy behind it, for one function
-that it calls when it is itself called: more than a third of the time to import everything. While deepinv is imported,
-a stand-in gives that function, which fetches the real one at its first call.
+deepinv imports torchvision, and torchvision's RoIAlign imports torch._dynamo, with sympy behind it, for one function:
+more than a third of the time of all imports. While deepinv is imported, a stand-in module offers that function, which
+imports the real module at its first call.
 
-glibc hands memory of large tensors back to the system at once, which clears every page of it when it is asked for
-again: more than half of the processor time of a picture of 24 megapixels (docs/lab-book.md).
+glibc gives the memory of a large tensor back to the system as soon as it is freed, and the system clears every page
+of the next one: more than half of the processor time of a picture of 24 megapixels (docs/lab-book.md).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of mallopt(3)
 
 
 class StandIn(ModuleType):
-    """The module for those who want that one function; for anyone else the real one takes its place at once."""
+    """Offers that one function; for any other attribute the real module takes its place."""
 
     def is_compile_supported(self, device_type: str) -> Any:
         return self.real().is_compile_supported(device_type)
@@ -39,12 +39,13 @@ class StandIn(ModuleType):
 
 
 def withdraw(stand_in: ModuleType) -> None:
+    """Take the stand-in out of ``sys.modules``, if it is there."""
     if sys.modules.get(NAME) is stand_in:
         del sys.modules[NAME]
 
 
 def import_deepinv() -> None:
-    """Import deepinv quickly, if nobody has yet."""
+    """Import deepinv through the stand-in, unless it or the real module is imported already."""
     if "deepinv" in sys.modules or NAME in sys.modules:
         return
     stand_in = sys.modules[NAME] = StandIn(NAME)
@@ -55,7 +56,7 @@ def import_deepinv() -> None:
 
 
 def keep_memory() -> bool:
-    """Let freed memory be used again instead of being given back; True where the C library can (glibc)."""
+    """Keep freed memory in the process instead of giving it back; False where the C library cannot (only glibc can)."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):  # another C library, or none that can be opened
@@ -64,6 +65,6 @@ def keep_memory() -> bool:
 
 
 def begin() -> None:
-    """Both, before torch is imported."""
+    """Keep memory and import deepinv; call it before torch is imported."""
     keep_memory()
     import_deepinv()

@@ -19,7 +19,7 @@ from pnpkit.restoration.settings import Settings
 def open_kernel(
     kernel: str | os.PathLike[str] | np.ndarray | Tensor, y: Tensor, noise: float
 ) -> tuple[np.ndarray, str, KernelEstimate | None]:
-    """The kernel, a sentence on where it comes from, and the estimate, if it is one."""
+    """The kernel (h, w), a sentence on where it comes from, and the estimate where it was estimated, else None."""
     kernel = os.fspath(kernel) if isinstance(kernel, os.PathLike) else kernel
     if isinstance(kernel, str) and kernel == "auto":
         estimate = choose.estimate_kernel(pixels.from_tensor(y[:1].cpu().double()), noise)
@@ -49,19 +49,19 @@ def estimate_kernel(
     limits: tuple[float, float] | None = None,
     linear: bool = False,
 ) -> KernelEstimate:
-    """The blur of a picture, as ``deblur`` with ``kernel="auto"`` would take it. Arguments as there, but an array."""
+    """The kernel that ``deblur`` with ``kernel="auto"`` takes for this picture; arguments as there."""
     settings = Settings("identity", noise_level=noise_level, compression=compression, limits=limits, linear=linear)
     work = opened(image, settings)
     return choose.estimate_kernel(pixels.from_tensor(work.y[:1].cpu().double()), work.noise)
 
 
 def trustworthy(estimate: KernelEstimate) -> bool:
-    """Whether a restoration with this kernel can guide another."""
+    """Whether a restoration with this kernel may guide a second one: no free form, and no doubtful estimate."""
     return estimate.spec != "free-form" and estimate.confidence >= DOUBTFUL
 
 
 def describe(estimate: KernelEstimate, source: str = "the picture") -> str:
-    """A sentence on a kernel that was estimated from ``source``, with the doubt that there is."""
+    """A sentence on a kernel that was estimated from ``source``: its form, the confidence, and any doubt."""
     size = "x".join(map(str, estimate.kernel.shape))
     form = f"a free form ({size})" if estimate.spec == "free-form" else estimate.spec
     note = f"ESTIMATED from {source} as {form} (confidence {estimate.confidence:.2f}), not measured"

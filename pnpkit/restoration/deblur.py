@@ -1,4 +1,4 @@
-"""Image in, image out: restoration with its proof attached. Pictures are arrays or tensors on the 0..1 scale."""
+"""Deblur: from a blurred picture and its kernel, given or estimated, to a sharp one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from pnpkit.solvers.splittings import CONTINUATION, FORWARD_BACKWARD
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-ROUGH = 2e-3  # least weight of the sparse gradients in the first guess
+LEAST_WEIGHT = 2e-3  # least weight of the sparse gradients in the first guess
 
 
 LARGEST_GUESS = 4_000_000  # pixels: above, the first guess would take longer than it saves
@@ -45,9 +45,9 @@ def deblur(
     """Remove a blur: a fixed point of T = proj ∘ D_s ∘ prox_{t f} ∘ D_s' ∘ prox_{t' f}, f = 1/2 ||K x - y||^2.
 
     Args:
-        image: ndarray (H, W) or (H, W, 3), float in 0..1 or uint8 or uint16; or a float tensor (B, C, H, W).
-        kernel: a spec (see ``kernels.parse``), an array, or ``auto``: none, a Gaussian, a motion, a disk or a
-            free form is estimated, and the certificate then speaks of the estimated kernel.
+        image: ndarray (H, W) or (H, W, 3), uint8, uint16 or floats; a float tensor (B, C, H, W); or a Pillow image.
+        kernel: a word or a file (see ``kernels.parse``), an array (h, w), or ``auto``: none, a Gaussian, a motion, a
+            disk or a free form is estimated; the certificate is then that of the estimated kernel.
         boundary: what is known of the scene around the frame: ``unknown`` (photographs), ``circular`` or ``zero``.
         settings: see ``Settings``.
 
@@ -69,7 +69,7 @@ def deblur(
     def picture(x: Tensor) -> np.ndarray | Tensor:
         return work.back(crop(x, y))
 
-    blurred = weights.size > 1  # where there is no blur, what is left is the denoiser's alone
+    blurred = weights.size > 1  # without a blur only noise is removed
     problem = Problem(
         operator,
         y,
@@ -100,7 +100,7 @@ def check_boundary(boundary: str) -> None:
 
 
 def extend(y: Tensor, operator: LinearPhysics) -> Tensor:
-    """The first iterate: y, its border repeated outwards where the scene is larger than the frame."""
+    """The first iterate: y, with its border pixels repeated outwards where the scene is larger than the frame."""
     scene = operator.A_adjoint(y[:1]).shape
     rows, columns = scene[-2] - y.shape[-2], scene[-1] - y.shape[-1]
     pad = (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
@@ -110,13 +110,13 @@ def extend(y: Tensor, operator: LinearPhysics) -> Tensor:
 def first_guess(y: Tensor, kernel: np.ndarray, noise_level: float) -> Tensor:
     """The first iterate for ``unknown``: a rough deconvolution with sparse gradients, in the scene around the frame.
 
-    The proof holds from any start. From this one the first steps are a dB or two ahead, and wide blurs take fewer;
-    huge pictures start from themselves.
+    The proof holds from any start. From this one the first iterates are better by one or two dB, and wide blurs take
+    fewer steps. Pictures of more than LARGEST_GUESS pixels start from themselves.
     """
     reach = [size // 2 for size in kernel.shape]
     if kernel.size == 1 or y.shape[-2] * y.shape[-1] > LARGEST_GUESS:
         return F.pad(y, (reach[1], reach[1], reach[0], reach[0]), mode="replicate")
-    weight = max(ROUGH, 100 * noise_level**2)
+    weight = max(LEAST_WEIGHT, 100 * noise_level**2)
     index = np.ix_(*(np.arange(-r, n + r) for r, n in zip(reach, y.shape[-2:], strict=True)))
     planes = y.detach().cpu().numpy().reshape(-1, *y.shape[-2:])
     guesses = [latent.sparse_gradients(latent.periodic(p, 2 * max(reach) + 3), kernel, weight)[index] for p in planes]

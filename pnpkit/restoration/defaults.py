@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 DENOISERS = {"deblur": "euler-guided", "denoise": "euler-fast", "inpaint": "euler-fast", "upscale": "euler-guided"}
 
 
-STAR = 100.0  # a star may become so many times as high as a blur has left it
+STAR = 100.0  # the restored peak of a star may be up to 100 times that of the blurred one
 
 
 def limits_of(picture: Picture) -> tuple[float, float]:
@@ -23,20 +23,18 @@ def limits_of(picture: Picture) -> tuple[float, float]:
     if picture.dtype.kind == "u":
         return (0.0, float(np.iinfo(picture.dtype).max) / picture.high)
     brightest = float(picture.pixels.max())
-    darkest = (
-        0.0 if picture.low >= 0 else -1.0
-    )  # where no value is negative nothing is darker than the darkest: no rings
+    darkest = 0.0 if picture.low >= 0 else -1.0  # of non-negative data nothing is darker than 0: no dark rings
     return (darkest, 2.0 if brightest <= 1 else STAR * brightest)
 
 
 NOISIEST = 40 / 255  # noise above this share of a picture's span stretches the span: the denoisers know up to 50 / 255
 
 
-# Least strengths: without noise the data ask for none, and what is missing would stay as it was guessed.
+# Least strengths of inpaint and upscale: at strength 0 what is missing would stay as it was guessed.
 FILLING, SHARPENING = 10 / 255, 2 / 255
 
 
-COMPRESSED = 1.5  # the level that restores JPEGs best, times their error, and shows their blurs (lab book)
+COMPRESSED = 1.5  # least noise level of a JPEG, in units of its compression error (docs/lab-book.md)
 
 
 GUIDE = 1e-3  # relative residual at which a first restoration is good enough for a guide
@@ -48,8 +46,9 @@ DOUBTFUL = 0.5  # confidence of an estimated kernel below which the user is warn
 FREE_FORM_STRENGTH = 2 / 255  # least strength of forward-backward splitting with a free form
 
 
-SMALLEST_STRENGTH = 0.1 / 255  # also for pictures without noise: something must regularise
+SMALLEST_STRENGTH = 0.1 / 255  # of any run: without noise, too, something must regularise
 
 
-# Errors of a kernel act like noise that no estimate sees; measured on real blurs (docs/lab-book.md).
-KERNEL_ERROR, FREE_FORM_ERROR = 2 / 255, 4.5 / 255  # given or of a known form, and estimated as a free form
+# Level of the noise that an inexact kernel acts like, measured on real blurs (docs/lab-book.md): of a kernel that was
+# given or has a known form, and of an estimated free form.
+KERNEL_ERROR, FREE_FORM_ERROR = 2 / 255, 4.5 / 255
