@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pnpkit.certificates import Certificate
+from pnpkit import cards
+from pnpkit.cards import CARD, CLAIMS, WEIGHTS
+from pnpkit.certificates import Certificate, nothing
 from pnpkit.errors import CardError, InputError, UnknownName, one_line
-from pnpkit.machine.files import read_verified, write_whole
+from pnpkit.machine.files import write_whole
 
 if TYPE_CHECKING:
     from pnpkit.networks.base import Network
 
 
-WEIGHTS, CARD, DEEPINV = "weights.safetensors", "card.json", "deepinv:"
+DEEPINV = "deepinv:"
+
+
+SCHEMA = {
+    "name": str,
+    "architecture": str,
+    "arguments": dict,
+    "sha256": str,
+    "sigma_range": list,
+    "certificate": dict,
+    "training": dict,
+    "scores": dict,
+    "paper": str,
+    "licence": str,
+    "audit": dict,
+}
+
+
+UNLISTED = f"the claim on this card is not the one in {CLAIMS}: the loaded denoiser derives it from its weights"
 
 
 @dataclass(frozen=True)
@@ -28,7 +48,8 @@ class Card:
         architecture, arguments: build the network (``networks.architectures.build``).
         sha256: of the weights file.
         sigma_range: noise levels it was trained for and accepts.
-        certificate: derived from the weights at export, see ``certify`` to derive it again.
+        certificate: derived from the weights at export, see ``certify`` to derive it again; nothing where the claim is
+            not listed in ``cards.CLAIMS``.
         training: data, command, seed, steps, hours, device, date.
         scores: per noise level (out of 255), with the command that measured them.
         audit: the worst that a search for expansion found, per noise level (out of 255), with its command.
@@ -53,13 +74,26 @@ class Card:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Card:
-        """The inverse of ``to_json``; an unknown or missing field is an error."""
-        try:
+        """The inverse of ``to_json``.
+
+        Raises:
+            CardError: a field is unknown, missing, or of another type or range.
+        """
+        with cards.trouble_with("not a denoiser's card"):
+            cards.checked(data, SCHEMA, optional=("audit",))
+            cards.sha256(data["sha256"])
             low, high = data["sigma_range"]
-            certificate = Certificate.from_json(data["certificate"])
-            return cls(**{**data, "sigma_range": (float(low), float(high)), "certificate": certificate})
-        except (KeyError, TypeError, ValueError) as error:
-            raise CardError(f"not a denoiser's card: {error}") from error
+            low, high = cards.number(low, "sigma_range", 0, 1), cards.number(high, "sigma_range", 0, 1)
+            for what, names in (("scores", ("psnr", "ssim")), ("audit", ("lipschitz",))):
+                for entry in data.get(what, {}).values():
+                    for name in names if isinstance(entry, dict) else ():
+                        cards.number(entry[name], name, -1e9, 1e9)
+            certificate = cards.certificate(data["certificate"])
+            return cls(**{**data, "sigma_range": (low, high), "certificate": certificate})
+
+    def claim(self) -> str:
+        """The hash that binds its certificate to its weights and arguments."""
+        return cards.claim(self.sha256, {"architecture": self.architecture, **self.arguments}, self.certificate)
 
 
 def folder() -> Path:
@@ -75,18 +109,51 @@ def denoisers() -> dict[str, Card]:
 
 
 def read_card(place: Path) -> Card:
-    """The card in a denoiser's folder."""
-    try:
-        return Card.from_json(json.loads((place / CARD).read_text(encoding="utf-8")))
-    except (OSError, json.JSONDecodeError) as error:
-        raise CardError(f"cannot read {place / CARD}: {error}") from error
+    """The card in a denoiser's folder; its certificate only where the list beside the folder has its claim."""
+    card = as_written(place)
+    return card if listed(place, card) else replace(card, certificate=nothing(f"{card.name}(., sigma)", UNLISTED))
 
 
-def load_denoiser(name: str, *, device: str = "cpu") -> Network:
+def as_written(place: Path) -> Card:
+    """The card in a denoiser's folder with its certificate, whether its claim is listed or not."""
+    with cards.trouble_with(place / CARD):
+        return Card.from_json(cards.read_json(place / CARD))
+
+
+def listed(place: Path, card: Card) -> bool:
+    """Whether the claim of this card, found in ``place``, stands in the list beside that folder."""
+    return cards.claims(place.parent).get(place.name) == card.claim()
+
+
+def place_of(name: str | os.PathLike[str]) -> Path:
+    """The folder of a denoiser of the registry, or of the user's own whose path it is.
+
+    Raises:
+        UnknownName: with the nearest name and all there are.
+    """
+    names = sorted(path.parent.name for path in folder().glob(f"*/{CARD}"))
+    if name in names:
+        return folder() / name
+    if isinstance(name, (str, os.PathLike)) and (Path(name) / CARD).is_file():
+        return Path(name).absolute()
+    raise UnknownName("denoiser", name, names)
+
+
+def card_of(name: str | os.PathLike[str]) -> Card:
+    """The card of a denoiser by its name or path."""
+    return read_card(place_of(name))
+
+
+def load_denoiser(name: str | os.PathLike[str], *, device: str = "cpu") -> Network:
     """The denoiser ``name``: D(x, sigma), ``D.at(sigma)`` a Map, ``D.certificate``.
 
-    ``deepinv:NAME`` is that denoiser of deepinv, with weights by deepinv's own rules (it may fetch them) and no claim.
-    Otherwise its weights must have the hash on the card, so the certificate derived at export speaks of the same bytes.
+    Args:
+        name: of the registry; or the path of a folder with a card and weights, as ``export`` writes it; or
+            ``deepinv:NAME``, that denoiser of deepinv, with weights by deepinv's own rules (it may fetch them) and no
+            claim.
+
+    The weights must have the hash on the card. A certificate that was derived at export is taken over where a hash of
+    weights, arguments and certificate stands in ``claims.json`` beside the folder; else it is derived from the weights.
 
     Raises:
         UnknownName: with the nearest name and all there are.
@@ -94,28 +161,35 @@ def load_denoiser(name: str, *, device: str = "cpu") -> Network:
     """
     if isinstance(name, str) and name.startswith(DEEPINV):
         return load_foreign(name.removeprefix(DEEPINV)).to(device)
-    names = sorted(path.parent.name for path in folder().glob(f"*/{CARD}"))
-    if name not in names:
-        raise UnknownName("denoiser", name, names)
-    place = folder() / name
+    place = place_of(name)
     network = load_from(place, read_card(place))
     network.to(device)
     return network
 
 
 def load_from(place: Path, card: Card) -> Network:
-    """The network of a denoiser's folder, ready to use, with the certificate of its card."""
-    from safetensors.torch import load
+    """The network of a denoiser's folder, ready to use, with the certificate of its card where that claim is listed.
 
-    from pnpkit.networks.architectures import build
+    Raises:
+        CardError: whatever is wrong with card or weights.
+    """
+    from pnpkit.networks.architectures import NETWORKS
 
-    data = read_verified(place / WEIGHTS, card.sha256)
-    network = build(card.architecture, card.arguments)
-    network.load_state_dict(load(data))
-    network.name = card.name
-    network.eval().requires_grad_(False)
-    network.remember(card.certificate)
-    return network
+    with cards.trouble_with(place):
+        if card.architecture not in NETWORKS:
+            raise UnknownName("architecture", card.architecture, NETWORKS)
+        network, config = NETWORKS[card.architecture]
+        arguments = cards.arguments(config, card.arguments)
+        tensors = cards.weights(place, card.sha256)
+        built: Network = cards.built(lambda: network(arguments), tensors)
+        built.load_state_dict(tensors)
+        if card.sigma_range[1] > built.top or not 0 < built.top <= 1:
+            raise CardError(f"sigma_range ends at {card.sigma_range[1]:g}, the network at {built.top:g}")
+    built.name = card.name
+    built.eval().requires_grad_(False)
+    if listed(place, card):
+        built.remember(card.certificate)
+    return built
 
 
 def load_foreign(name: str) -> Network:
@@ -130,13 +204,14 @@ def load_foreign(name: str) -> Network:
         raise InputError(f"deepinv's {name} cannot be made here: {one_line(error)[:200]}") from error
 
 
-def certify(name: str) -> Certificate:
+def certify(name: str | os.PathLike[str]) -> Certificate:
     """Derive a denoiser's certificate again, from its weights alone."""
     return load_denoiser(name).certify()
 
 
 def export(network: Network, card: Card, place: Path) -> Card:
-    """Write weights and card into a denoiser's folder; returns the card with the hash of what was written."""
+    """Write weights and card into a denoiser's folder, and the claim of its card into the list beside that folder;
+    returns the card with the hash of what was written."""
     from safetensors.torch import save
 
     place.mkdir(parents=True, exist_ok=True)
@@ -144,12 +219,13 @@ def export(network: Network, card: Card, place: Path) -> Card:
     written = replace(card, sha256=hashlib.sha256(data).hexdigest())
     write_whole(place / WEIGHTS, data)
     write_card(written, place)
+    cards.list_claim(place, written.claim())
     return written
 
 
 def write_card(card: Card, place: Path) -> None:
     """``card.json`` and the same for people, ``README.md``."""
-    write_whole(place / CARD, (json.dumps(card.to_json(), indent=1) + "\n").encode())
+    cards.write_json(place / CARD, card.to_json())
     write_whole(place / "README.md", model_card(card).encode())
 
 
@@ -196,9 +272,9 @@ def _training(training: dict[str, Any]) -> list[str]:
 
 def set_scores(name: str, scores: dict[str, Any]) -> None:
     """Write measured scores onto a card; weights and certificate stay as they are."""
-    write_card(replace(denoisers()[name], scores=scores), folder() / name)
+    write_card(replace(as_written(place_of(name)), scores=scores), place_of(name))
 
 
 def set_audit(name: str, found: dict[str, Any]) -> None:
     """Write the outcome of a search for expansion onto a card."""
-    write_card(replace(denoisers()[name], audit=found), folder() / name)
+    write_card(replace(as_written(place_of(name)), audit=found), place_of(name))

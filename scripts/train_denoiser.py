@@ -41,7 +41,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=os.environ.get("PNPKIT_BSDS500"), required=False)
     parser.add_argument("--folder", type=Path, help="where checkpoint and curve go (default: runs/NAME)")
     parser.add_argument("--arguments", type=json.loads, default={}, help='fields of the config, {"blocks": 12}')
-    parser.add_argument("--start", help="begin from this denoiser; an Euler network may be deeper or wider")
+    parser.add_argument(
+        "--start", help="begin from this denoiser, a name or a folder; an Euler network may be deeper or wider"
+    )
     parser.add_argument("--objective", default="denoising", choices=("denoising", "deblurring"),
                         help="deblurring: a guided network learns through the map that it deblurs with")  # fmt: skip
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in the folder")
@@ -76,7 +78,7 @@ def work(args: argparse.Namespace, parser: argparse.ArgumentParser, device: str)
     start = ""
     if args.start:
         growth.warm_start(network, registry.load_denoiser(args.start, device=device))
-        start = f"{args.start}, sha256 {registry.denoisers()[args.start].sha256}"
+        start = f"{args.start}, sha256 {registry.card_of(args.start).sha256}"
     if args.compile == "activations":
         steering.compile_activations(network)
     objective = None

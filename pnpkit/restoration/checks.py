@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable
 from numbers import Real
 from typing import Any, SupportsFloat
@@ -41,9 +42,9 @@ def open_tools(settings: Settings) -> tuple[Iteration, Network]:
     return iteration, network
 
 
-def open_denoiser(denoiser: str | Network, device: torch.device) -> Network:
-    """The denoiser of that name, or the network itself, on the device."""
-    if isinstance(denoiser, str):
+def open_denoiser(denoiser: str | os.PathLike[str] | Network, device: torch.device) -> Network:
+    """The denoiser of that name or in the folder of that path, or the network itself, on the device."""
+    if isinstance(denoiser, (str, os.PathLike)):
         return load_denoiser(denoiser, device=str(device))
     if isinstance(denoiser, Network):
         return denoiser.to(device)

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor
 
+from pnpkit import cards
+from pnpkit.cards import CARD, WEIGHTS
 from pnpkit.certificates import Certificate
-from pnpkit.errors import CardError, UnknownName
-from pnpkit.machine.files import read_verified, write_whole
+from pnpkit.errors import UnknownName
+from pnpkit.machine.files import write_whole
 from pnpkit.robust.classifier import Classifier, ClassifierConfig
 
-WEIGHTS, CARD = "weights.safetensors", "card.json"
-
-
 FOLDER = Path(__file__).parent / "models"
+
+
+SCHEMA = {
+    "name": str,
+    "data": str,
+    "arguments": dict,
+    "sha256": str,
+    "certificate": dict,
+    "training": dict,
+    "scores": dict,
+    "paper": str,
+    "licence": str,
+}
 
 
 @dataclass(frozen=True)
@@ -54,11 +65,15 @@ class ClassifierCard:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> ClassifierCard:
-        """The inverse of ``to_json``; an unknown or missing field is an error."""
-        try:
-            return cls(**{**data, "certificate": Certificate.from_json(data["certificate"])})
-        except (KeyError, TypeError, ValueError) as error:
-            raise CardError(f"not a classifier's card: {error}") from error
+        """The inverse of ``to_json``.
+
+        Raises:
+            CardError: a field is unknown, missing, or of another type or range.
+        """
+        with cards.trouble_with("not a classifier's card"):
+            cards.checked(data, SCHEMA)
+            cards.sha256(data["sha256"])
+            return cls(**{**data, "certificate": cards.certificate(data["certificate"])})
 
 
 def classifiers() -> dict[str, ClassifierCard]:
@@ -68,10 +83,8 @@ def classifiers() -> dict[str, ClassifierCard]:
 
 def read_card(place: Path) -> ClassifierCard:
     """The card in a classifier's folder."""
-    try:
-        return ClassifierCard.from_json(json.loads((place / CARD).read_text(encoding="utf-8")))
-    except (OSError, json.JSONDecodeError) as error:
-        raise CardError(f"cannot read {place / CARD}: {error}") from error
+    with cards.trouble_with(place / CARD):
+        return ClassifierCard.from_json(cards.read_json(place / CARD))
 
 
 def load_classifier(name: str, *, device: str = "cpu") -> Classifier:
@@ -105,9 +118,11 @@ def set_scores(name: str, scores: dict[str, Any]) -> None:
 def load_from(place: Path) -> Classifier:
     """The classifier of a folder, ready to use, once its weights have the hash on the card."""
     card = read_card(place)
-    data = read_verified(place / WEIGHTS, card.sha256)
-    classifier = Classifier(ClassifierConfig(**card.arguments))
-    classifier.load_state_dict(load(data))
+    with cards.trouble_with(place):
+        config = cards.arguments(ClassifierConfig, card.arguments)
+        tensors = cards.weights(place, card.sha256)
+        classifier = cards.built(lambda: Classifier(config), tensors)
+        classifier.load_state_dict(tensors)
     classifier.name = card.name
     return classifier.eval().requires_grad_(False)
 
@@ -130,4 +145,4 @@ def smallest(tensor: Tensor) -> Tensor:
 
 def write_card(card: ClassifierCard, place: Path) -> None:
     """``card.json``."""
-    write_whole(place / CARD, (json.dumps(card.to_json(), indent=1) + "\n").encode())
+    cards.write_json(place / CARD, card.to_json())

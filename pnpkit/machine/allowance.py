@@ -1,0 +1,33 @@
+"""A bound on what a file may make the program allocate, checked before the memory is taken."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from pnpkit.errors import CardError
+
+CALLS = 10_000  # new tensors that no size speaks against: a network that is built asks for a few hundred
+
+
+class Allowance(TorchDispatchMode):
+    """Inside the block new tensors may hold ``numbers`` values in all; what is computed from tensors counts not.
+
+    Raises:
+        CardError: by the call that asks for more, before it allocates.
+    """
+
+    def __init__(self, numbers: int):
+        super().__init__()
+        self.left, self.calls, self.numbers = numbers, CALLS, numbers
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        size = args[0] if args else ()
+        if isinstance(size, (list, tuple)) and all(isinstance(n, int) for n in size):
+            self.left -= math.prod(size)
+            self.calls -= 1
+        if self.left < 0 or self.calls < 0:
+            raise CardError(f"what the card describes is larger than its weights: over {self.numbers} numbers")
+        return function(*args, **(kwargs or {}))
