@@ -24,12 +24,12 @@ from pnpkit.networks.architectures import NETWORKS, build
 from pnpkit.networks.base import Network
 from pnpkit.training import growth
 from pnpkit.training.config import TrainingConfig
-from pnpkit.training.run import Run, finish
+from pnpkit.training.run import CHECKPOINT, Run, finish
 
 
 def averaged(architecture: str, folder: Path, unfinished: bool) -> tuple[Run, dict[str, Any]]:
     """A run, its network with averaged weights and proven, and what its checkpoint tells of it."""
-    checkpoint = folder / "checkpoint.safetensors"
+    checkpoint = folder / CHECKPOINT
     with safe_open(checkpoint, "pt") as file:
         meta = json.loads(file.metadata()["run"])
     config = TrainingConfig(**meta["config"])

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import imageio.v3 as imageio
 import torch
+from export_denoiser import averaged
 from process import put_back
 from tqdm import tqdm
 
@@ -26,7 +27,7 @@ from pnpkit.machine import distributed, probes
 from pnpkit.networks.architectures import NETWORKS, build
 from pnpkit.training import growth, loop, objectives, steering
 from pnpkit.training.config import TrainingConfig
-from pnpkit.training.run import Run
+from pnpkit.training.run import CHECKPOINT, Run
 
 
 def pictures(*folders: Path) -> list:
@@ -76,7 +77,11 @@ def work(args: argparse.Namespace, parser: argparse.ArgumentParser, device: str)
     share = max(1, config.batch // distributed.world())
     limit = sum(distributed.gather(probes.convolution_limit(network, share, config.patch, device, half)))
     start = ""
-    if args.start:
+    if args.start and (Path(args.start) / CHECKPOINT).is_file():
+        source, meta = averaged(args.name, Path(args.start), unfinished=True)
+        growth.warm_start(network, source.network.to(device))
+        start = f"the run {args.start} at step {meta['step']}"
+    elif args.start:
         growth.warm_start(network, registry.load_denoiser(args.start, device=device))
         start = f"{args.start}, sha256 {registry.card_of(args.start).sha256}"
     if args.compile == "activations":
@@ -88,7 +93,7 @@ def work(args: argparse.Namespace, parser: argparse.ArgumentParser, device: str)
         objective = objectives.ThroughDeblurring(half=half)
     run = Run(network, config, start)
     folder = args.folder or Path("runs") / args.name
-    checkpoint = folder / "checkpoint.safetensors"
+    checkpoint = folder / CHECKPOINT
     if args.resume:
         run.load(checkpoint)
     elif checkpoint.exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import catalogue
 import numpy as np
@@ -17,9 +18,12 @@ from torch import Tensor
 from pnpkit.certificates import Certificate, Side, nothing
 from pnpkit.errors import InputError, UnknownName
 from pnpkit.fidelity import LeastSquares
+from pnpkit.laws.maps import audit
+from pnpkit.layers.activations import Clip
 from pnpkit.layers.windows import Windows
 from pnpkit.networks.architectures import build
 from pnpkit.networks.base import Network, Traits
+from pnpkit.networks.euler import Euler
 from pnpkit.registry import load_denoiser
 
 TOP = 50 / 255
@@ -230,7 +234,7 @@ def test_what_cannot_be_mirrored_is_refused(wrong: dict) -> None:
         build("euler", {"blocks": 1, "channels": 16, "padding": "mirror", **wrong})
 
 
-@pytest.mark.parametrize("level", [-0.01, 0.2, float("nan")])
+@pytest.mark.parametrize("level", [-0.01, float("inf"), float("nan")])
 def test_levels_outside_the_range_are_refused(level: float) -> None:
     with pytest.raises(InputError, match="outside"):
         catalogue.euler()(catalogue.image(), level)
@@ -348,3 +352,128 @@ def test_a_network_of_ones_own_has_the_usual_rule() -> None:
             return nothing("half", "not derived")
 
     assert Half().rule.forward(0.1, 1.9) == pytest.approx(1.9**0.5 * 0.1)
+
+
+BEYOND = [name for name in catalogue.NETWORKS if name != "ridge"]  # whose inner tolerance is that of its own scale
+
+
+@pytest.mark.parametrize("name", BEYOND)
+@torch.no_grad()
+def test_beyond_its_range_a_denoiser_is_itself_scaled(name: str) -> None:
+    """D(c x; c s) / c, picture by picture; inside the range nothing changes."""
+    network, x = catalogue.NETWORKS[name](), catalogue.image(3, 3, 8, 9)
+    levels = torch.tensor([0.1, 0.5, 2.0], dtype=torch.float64)
+    found = network(x, levels)
+    for number, level in enumerate(levels.tolist()):
+        times = max(1.0, level / network.top)
+        expected = network(x[number : number + 1] / times, level / times) * times
+        torch.testing.assert_close(found[number : number + 1], expected, atol=1e-9, rtol=0)
+    map = network.at(0.5)
+    assert map.certificate.averagedness == network.certificate.averagedness
+    assert map.certificate.kind is network.certificate.kind and map.certificate.side is network.certificate.side
+
+
+def test_beyond_its_range_a_claim_survives_an_adversarial_search() -> None:
+    map = catalogue.euler().double().at(1.0)
+    found = audit(map, map.certificate, 5 * catalogue.image(2, 3, 8, 9), rounds=6)
+    assert map.certificate.averaged and not found.falsified and found.lipschitz > 0.5
+
+
+def test_a_guide_is_scaled_with_its_picture() -> None:
+    network = catalogue.guided().double()
+    x, guide, hint = (catalogue.image(1, 3, 8, 9, seed=n) for n in range(3))
+    times = 1.0 / network.top
+    small = network.given(guide / times, hint / times)(x / times, network.top) * times
+    torch.testing.assert_close(network.given(guide, hint)(x, 1.0), small)
+
+
+class Steep(Clip):
+    def forward(self, z: torch.Tensor, *args: object) -> torch.Tensor:
+        return 5 * super().forward(z, *args)  # type: ignore[arg-type]
+
+
+class Twice(Euler):
+    def denoise(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        return 2 * super().denoise(x, level)
+
+
+def _steep(network: Network) -> None:
+    network.blocks[0].activation.__class__ = Steep
+
+
+def _hook(network: Network) -> None:
+    network.blocks[0].register_forward_hook(lambda module, args, out: 2 * out)
+
+
+def _hook_outside(network: Network) -> None:
+    network.register_forward_pre_hook(lambda module, args: (2 * args[0], *args[1:]))
+
+
+def _subclass(network: Network) -> None:
+    network.__class__ = Twice
+
+
+def _method(network: Network) -> None:
+    network.denoise = lambda x, level: 2 * x
+
+
+def _kernel(network: Network) -> None:
+    network.blocks[0].activation.kernel = lambda z, low, high: 5 * z
+
+
+@pytest.mark.parametrize("change", [_steep, _hook, _hook_outside, _subclass, _method, _kernel])
+@pytest.mark.parametrize("guided", [False, True])
+def test_a_network_that_computes_otherwise_than_its_proof_claims_nothing(change: object, guided: bool) -> None:
+    """As operators are asked; and a map that was made before refuses to go on."""
+    whole = catalogue.guided() if guided else catalogue.euler()
+    network = whole.second if guided else whole
+    before = whole.looks()[1] if guided else whole
+    assert before.certificate.averaged
+    map = before.at(0.1)
+    change(network)  # type: ignore[operator]
+    for look in whole.looks():
+        assert look is None or not look.certificate.nonexpansive or (guided and look is whole.first)
+    if not guided:
+        with pytest.raises(InputError, match="make it anew"):
+            map(catalogue.image())
+
+
+def test_a_subclass_with_a_proof_of_its_own_is_believed() -> None:
+    class Own(Euler):
+        def denoise(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+            return x.clone()
+
+        def certify(self) -> Certificate:
+            return catalogue.build("identity", {}).certify()
+
+    assert Own(catalogue.euler().config).certificate.averaged
+
+
+@pytest.mark.parametrize("wrong", [{"largest": -0.3}, {"start": 0.0}, {"tolerance": float("nan")}, {"channels": (4,)}])
+def test_a_ridge_is_convex_or_refused(wrong: dict) -> None:
+    with pytest.raises(InputError):
+        build("ridge", wrong)
+    with pytest.raises(InputError, match="gains"):
+        build("total-variation", {"gains": (0.1, -0.2)})
+
+
+@pytest.mark.parametrize("name", ["euler through windows", "euler clip zero", "dncnn"])
+def test_a_trace_would_fix_the_parity_of_the_sides_and_is_refused(name: str) -> None:
+    network = catalogue.NETWORKS[name]().float()
+    with warnings.catch_warnings(), pytest.raises(InputError, match="torch.compile or torch.export"):
+        warnings.simplefilter("ignore")
+        torch.jit.trace(lambda x: network(x, 0.1), torch.rand(1, 3, 8, 8))
+
+
+@pytest.mark.parametrize("angle", [0.1, 0.7, 1.3])
+@torch.no_grad()
+def test_windows_are_isometric_to_the_rounding_of_the_picture(angle: float) -> None:
+    windows = Windows()
+    windows.angle.fill_(angle)
+    x = catalogue.image(1, 3, 8, 10)
+    torch.testing.assert_close(windows.project(windows.lift(x), 8, 10), x, atol=1e-15, rtol=1e-14)
+
+
+def test_a_contraction_counts_by_more_than_rounding() -> None:
+    for lipschitz, counts in ((1.0, False), (1 - 9e-8, False), (1 - 1e-6, True), (0.5, True)):
+        assert Certificate("T", lipschitz, 0.9, Side.PROVEN, "").contractive is counts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 from pathlib import Path
 
@@ -175,6 +176,36 @@ def test_deepinvs_denoisers_come_by_name_and_claim_nothing() -> None:
         pnpkit.load_denoiser("deepinv:DRUNett")
     with pytest.raises(InputError, match="cannot be made here"):
         pnpkit.load_denoiser("deepinv:EquivariantDenoiser")
+
+
+class Planted:
+    """Unpickled, it makes a file: what a malicious weights file can do, and more."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return (Path.touch, (self.path,))
+
+
+@pytest.mark.parametrize("forced", [None, "0"])
+def test_a_malicious_weights_file_of_deepinv_is_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forced: str | None
+) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.delenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", raising=False)
+    if forced is not None:
+        monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", forced)
+    (tmp_path / "checkpoints").mkdir()
+    weights = tmp_path / "checkpoints" / "dncnn_sigma2_color.pth"
+    torch.save({"weights": Planted(tmp_path / "ran")}, weights)
+    with pytest.raises(InputError, match="holds more than weights"):
+        pnpkit.load_denoiser("deepinv:DnCNN")
+    assert not (tmp_path / "ran").exists()
+    assert os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD") == forced
+    clean = deepinv.models.DnCNN(pretrained=None).state_dict()
+    torch.save(clean, weights)
+    assert pnpkit.load_denoiser("deepinv:DnCNN")(torch.zeros(1, 3, 8, 8), 0.1).shape == (1, 3, 8, 8)
 
 
 @pytest.mark.parametrize("name", NAMES)

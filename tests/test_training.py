@@ -16,7 +16,7 @@ import torch
 from pnpkit.errors import InputError
 from pnpkit.networks.architectures import build
 from pnpkit.networks.euler import Euler
-from pnpkit.training import batches, growth, steering
+from pnpkit.training import batches, curve, growth, steering
 from pnpkit.training.config import TrainingConfig
 from pnpkit.training.loop import train
 from pnpkit.training.muon import orthogonalised
@@ -289,3 +289,70 @@ def test_steps_that_do_next_to_nothing_can_be_left_out() -> None:
     assert smaller.certify().averaged
     with pytest.raises(InputError, match="same scale"):
         growth.without_small_steps(catalogue.euler(blocks=2, scales=(1, 2)), 0.2)
+
+
+def state(run: Run) -> dict[str, torch.Tensor]:
+    """Everything that a run goes on from."""
+    run_state = {f"network {name}": p.detach() for name, p in run.network.named_parameters()}
+    run_state |= {f"average {name}": value for name, value in run.average.items()}
+    for name, parameter in run.network.named_parameters():
+        for key, value in run.optimizer.state[parameter].items():
+            run_state[f"{key} {name}"] = value
+    for number, steered in enumerate(steering.steerings(run.network)):
+        assert steered.right is not None
+        run_state[f"steering {number}"] = steered.right
+    return run_state | {"randomness": run.randomness}
+
+
+@pytest.mark.parametrize("rate", [0.0, 8.0])
+@pytest.mark.parametrize("every", [1, 5])
+def test_recording_the_curve_changes_nothing(
+    rate: float, every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two runs with one seed, of which one writes checkpoints: bit by bit the same."""
+    plain, watched = wide(rate), wide(rate)
+    train(plain, pictures(), pictures(), tmp_path / "plain", half=False)
+
+    def recorded(run: Run, loss: float) -> None:
+        if run.step % every == 0:
+            curve.record(run, [loss], pictures(), tmp_path / "watched", 0.0)
+
+    train(watched, pictures(), pictures(), tmp_path / "watched", half=False, on_step=recorded)
+    one, two = state(plain), state(watched)
+    assert set(one) == set(two) and all(torch.equal(one[name], two[name]) for name in one)
+    assert len((tmp_path / "watched" / "training.csv").read_text().splitlines()) > len(
+        (tmp_path / "plain" / "training.csv").read_text().splitlines()
+    )
+
+
+class Killed(Exception):
+    """The machine went away."""
+
+
+@pytest.mark.parametrize("at", [1, 4, 7, 11])
+def test_a_run_killed_at_any_step_goes_on_to_the_same_bits(at: int, tmp_path: Path) -> None:
+    plain = wide(8.0)
+    train(plain, pictures(), pictures(), tmp_path / "plain", half=False)
+    killed, path = wide(8.0), tmp_path / "killed" / "checkpoint.safetensors"
+
+    def die(run: Run, loss: float) -> None:
+        if run.step == at:
+            run.save(path)
+        if run.step == at + 1:
+            raise Killed
+
+    if at + 1 <= CONFIG.steps:
+        with pytest.raises(Killed):
+            train(killed, pictures(), pictures(), tmp_path / "killed", half=False, on_step=die)
+    resumed = wide(8.0)
+    resumed.load(path)
+    train(resumed, pictures(), pictures(), tmp_path / "killed", half=False)
+    one, two = state(plain), state(resumed)
+    assert set(one) == set(two) and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def wide(rate: float) -> Run:
+    """A network with kernels that learn by Muon where ``rate`` is positive."""
+    torch.manual_seed(0)
+    config = dataclasses.replace(CONFIG, kernel_rate=rate)
+    return Run(build("euler", {"blocks": 2, "channels": 16, "hidden": 16}), config)

@@ -96,8 +96,7 @@ class Mirrored(torch.autograd.Function):
 
 def mirrored(x: Tensor, odd: tuple[bool, bool]) -> Tensor:
     """``extended``; where a gradient is recorded, by ``Mirrored``."""
-    recorded = torch.jit.is_tracing() or torch.compiler.is_compiling()  # as plain operations
-    if recorded or not (torch.is_grad_enabled() and x.requires_grad):
+    if torch.compiler.is_compiling() or not (torch.is_grad_enabled() and x.requires_grad):
         return extended(x, odd)
     out: Tensor = Mirrored.apply(x, odd)
     return out

@@ -61,10 +61,11 @@ class Windows(nn.Module):
         self.angle = nn.Parameter(torch.full((COLOURS,), math.pi / 4))
         self.register_buffer("order", _order(), persistent=False)
 
-    def weights(self) -> Tensor:
-        """(48, 1, 1): w(a) w(b) for each channel."""
-        along = torch.stack([self.angle.sin(), self.angle.cos()], 1)
-        return (along[:, :, None] * along[:, None]).flatten().repeat_interleave(FLIPS)[:, None, None]
+    def weights(self, dtype: torch.dtype = torch.float32) -> Tensor:
+        """(48, 1, 1): w(a) w(b) for each channel; sin^2 + cos^2 = 1 to the rounding of ``dtype``."""
+        angle = self.angle.to(torch.promote_types(self.angle.dtype, dtype))
+        along = torch.stack([angle.sin(), angle.cos()], 1)
+        return (along[:, :, None] * along[:, None]).flatten().repeat_interleave(FLIPS)[:, None, None].to(dtype)
 
     def lift(self, x: Tensor) -> Tensor:
         """Q: (B, 3, H, W) -> (B, 48, H/2, W/2), sides rounded up."""
@@ -72,12 +73,12 @@ class Windows(nn.Module):
         squares = F.pixel_unshuffle(x[..., rows, :][..., columns], 2)
         high, wide = (size - 1 for size in squares.shape[-2:])
         parts = [squares[..., i : i + high, k : k + wide] for i in (0, 1) for k in (0, 1)]
-        return torch.cat(parts, 1)[:, self.order] * self.weights().to(x.dtype)
+        return torch.cat(parts, 1)[:, self.order] * self.weights(x.dtype)
 
     def project(self, z: Tensor, rows: int, columns: int) -> Tensor:
         """P = Q^T: (B, 48, H/2, W/2) -> (B, 3, H, W)."""
         high, wide = z.shape[-2:]
-        parts = (z * self.weights().to(z.dtype))[:, self.order.argsort()].chunk(4, 1)
+        parts = (z * self.weights(z.dtype))[:, self.order.argsort()].chunk(4, 1)
         squares = z.new_zeros((len(z), 4 * COLOURS, high + 1, wide + 1))
         for number, part in enumerate(parts):
             i, k = divmod(number, 2)

@@ -5,20 +5,31 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
+from types import FunctionType
 from typing import Any, TypeVar
 
 import torch
 from deepinv.models import Denoiser
-from torch import Tensor
+from torch import Tensor, nn
 
+from pnpkit import certificates
 from pnpkit.certificates import Certificate
 from pnpkit.errors import InputError
 from pnpkit.fidelity import Smooth
 from pnpkit.maps import Map
 
 T = TypeVar("T")
+
+
+METHODS = (FunctionType, property, staticmethod, classmethod)
+
+
+KNOWN = ("pnpkit.", "torch.")  # modules whose layers the proofs of this package speak of
+
+
+ROUNDING = 1e-6  # relative; a level above ``top`` by less is ``top``
 
 
 @dataclass(frozen=True)
@@ -64,6 +75,17 @@ class Traits:
     error: float = 0.0
     beside: int = 0
     kept: int = 0
+
+
+def ranged(config: Any, **ranges: tuple[float, float]) -> None:
+    """Raise InputError unless each field, or each entry of one that is a tuple, lies in its closed interval."""
+    for name, (low, high) in ranges.items():
+        value = getattr(config, name)
+        if not all(low <= number <= high for number in (value if isinstance(value, (tuple, list)) else (value,))):
+            raise InputError(f"{name} lies in [{low:g}, {high:g}], got {value}")
+
+
+TOPS = (1e-6, 1.0)  # the range of every ``top``
 
 
 class Network(Denoiser):
@@ -141,38 +163,75 @@ class Network(Denoiser):
 
         Args:
             x: (B, C, H, W) with C = 1 or 3, intensities about 0..1.
-            sigma: noise level on the same scale, a number or one per image; in [0, top].
+            sigma: noise level on the same scale, a number or one per image, finite and >= 0. Above ``top`` the result
+                is D(c x, c sigma) / c with c = top / sigma, which keeps every constant.
 
         Raises:
-            InputError: other shapes, or a level outside [0, top].
+            InputError: other shapes, a level that is negative or not finite, or a call by ``torch.jit.trace``.
         """
+        if torch.jit.is_tracing():
+            raise InputError(
+                "torch.jit.trace would fix what depends on the size of the picture: use torch.compile or torch.export"
+            )
         if not isinstance(x, Tensor):
             raise InputError(f"a denoiser takes a float tensor (B, 1 or 3, H, W), got {type(x).__name__}")
         if x.ndim != 4 or x.shape[1] not in (1, 3) or not x.is_floating_point() or 0 in x.shape[2:]:
             raise InputError(f"a denoiser takes a float tensor (B, 1 or 3, H, W), got {x.dtype} {tuple(x.shape)}")
         level = self.levels(sigma, x)
         if x.shape[1] == 1:
-            return self.denoise(x.expand(-1, 3, -1, -1), level).mean(1, keepdim=True)
-        return self.denoise(x, level)
+            return self.within(x.expand(-1, 3, -1, -1), level).mean(1, keepdim=True)
+        return self.within(x, level)
+
+    def within(self, x: Tensor, level: Tensor) -> Tensor:
+        """D(x, level) for colour pictures; D(c x, c level) / c where c = top / level is below 1."""
+        times = (level / self.top).clamp_min(1)
+        if not torch.compiler.is_compiling() and not bool((times > 1 + ROUNDING).any()):
+            return self.denoise(x, level)
+        return self.beyond(x, level / times, times[:, None, None, None])
+
+    def beyond(self, x: Tensor, level: Tensor, times: Tensor) -> Tensor:
+        """D(x / times, level) * times."""
+        return self.denoise(x / times, level) * times
 
     def levels(self, sigma: float | Tensor, x: Tensor) -> Tensor:
-        """A number, or one per image, in [0, top]: as (B,), of the type and on the device of x."""
+        """A number, or one per image, finite and >= 0: as (B,), of the type and on the device of x."""
         if isinstance(sigma, Tensor) and sigma.numel() not in (1, len(x)):
             raise InputError(f"sigma is one number, or one for each of {len(x)} images, got {tuple(sigma.shape)}")
         if not isinstance(sigma, (Tensor, Real)):
             raise InputError(f"sigma is a number or a tensor, got {type(sigma).__name__} {sigma!r}")
         given = sigma if isinstance(sigma, Tensor) else float(sigma)
         level: Tensor = self._handle_sigma(given, batch_size=len(x), device=x.device, dtype=x.dtype)
-        recording = torch.jit.is_tracing() or torch.compiler.is_compiling()  # a check on values would not be recorded
-        if not recording and not bool(((level >= 0) & (level <= self.top * (1 + 1e-6))).all()):
-            worst = float(level.min() if float(level.min()) < 0 or math.isnan(float(level.min())) else level.max())
-            raise InputError(f"noise level {worst:g} is outside [0, {self.top:.4g}], the range of this denoiser")
+        recording = torch.compiler.is_compiling()  # a check on values would not be recorded
+        if not recording and not bool(((level >= 0) & (level < math.inf)).all()):
+            raise InputError(f"a noise level outside [0, inf): expected a finite number >= 0, got {level.tolist()}")
         return level
 
     @property
     def certificate(self) -> Certificate:
         """What is proven about the weights as they are now."""
-        return self.derived("certificate", self.certify)
+        return self.derived("certificate", self.known)
+
+    def known(self) -> Certificate:
+        """``certify``, where what is computed is what its proof speaks of; else nothing, and why."""
+        reason = self.doubt()
+        return certificates.nothing(f"{self.name}(., sigma)", reason) if reason else self.certify()
+
+    def doubt(self) -> str:
+        """What the proof in ``certify`` does not look at, in one sentence; empty where there is nothing such.
+
+        A subclass with methods of its own but not ``certify``, a layer of a class that does not come with the network,
+        a method or kernel that was replaced on an object, and hooks on forward calls all change what is computed.
+        """
+        lineage = type(self).__mro__
+        owner = next(kind for kind in lineage if "certify" in vars(kind))
+        for kind in lineage[: lineage.index(owner)]:
+            for name, value in vars(kind).items():
+                if name != "__init__" and name in dir(owner) and isinstance(value, METHODS):
+                    return (
+                        f"{kind.__name__} has a {name} of its own, which the proof for {owner.__name__} does not know"
+                    )
+        known = (*KNOWN, f"{owner.__module__}.")
+        return next(filter(None, (doubt_about(module, known) for module in self.children())), replaced(self))
 
     def remember(self, certificate: Certificate) -> None:
         """Accept a certificate that was derived earlier from the same bytes (the registry checks their hash)."""
@@ -194,7 +253,7 @@ class Network(Denoiser):
         """What changes with the mode and, where torch counts writing, with the weights (not by ``p.data``)."""
         if torch.compiler.is_compiling():  # what torch counts cannot be asked for there
             return ()
-        return (self.training, *((id(p), p._version) for p in self.parameters()))
+        return (self.training, self.doubt(), *((id(p), p._version) for p in self.parameters()))
 
     def at(self, sigma: float | Tensor) -> Map:
         """The map x -> D(x, sigma) with its certificate, for the weights and the mode as they are now: with others, as
@@ -202,6 +261,10 @@ class Network(Denoiser):
         if not isinstance(sigma, Tensor):
             self.levels(sigma, torch.zeros(1))  # refuses what no picture could be denoised with
         certificate, stamp = self.certificate, self.stamp()
+        largest = float(torch.as_tensor(sigma).max())
+        if largest > self.top * (1 + ROUNDING):
+            scaled = certificates.scale(certificate, self.top / largest, f"{self.name}(., {largest:.4g})")
+            certificate = replace(scaled, kind=certificate.kind)  # a proximal map remains one
 
         def denoised(x: Tensor) -> Tensor:
             if self.stamp() not in (stamp, ()):
@@ -210,7 +273,30 @@ class Network(Denoiser):
                 )
             return self(x, sigma)
 
-        return Map(denoised, certificate, error=self.error)
+        return Map(denoised, certificate, error=self.error * max(1.0, largest / self.top))
+
+
+def doubt_about(module: nn.Module, known: tuple[str, ...]) -> str:
+    """``Network.doubt`` for what a network is made of: classes of these modules are known to its proof."""
+    if isinstance(module, Network):
+        return module.doubt()
+    kind = type(module)
+    if not f"{kind.__module__}.".startswith(known):
+        return f"a layer is a {kind.__name__} of {kind.__module__}, which the proof does not know"
+    inside = (doubt_about(child, known) for child in module.children())
+    return replaced(module) or next(filter(None, inside), "")
+
+
+def replaced(module: nn.Module) -> str:
+    """Whether hooks, methods or kernels were put in the place of a module's own."""
+    if module._forward_hooks or module._forward_pre_hooks:
+        return f"a {type(module).__name__} has hooks on its forward calls, which the proof does not know"
+    for name, value in vars(module).items():
+        if any(isinstance(vars(kind).get(name), METHODS) for kind in type(module).__mro__):
+            return f"the {name} of a {type(module).__name__} was replaced, which the proof does not know"
+        if isinstance(value, FunctionType) and not f"{value.__module__}.".startswith(KNOWN):
+            return f"the {name} of a {type(module).__name__} is a function of {value.__module__}"
+    return ""
 
 
 def digest(values: Tensor) -> int:

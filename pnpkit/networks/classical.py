@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from pnpkit import certificates
 from pnpkit.certificates import Certificate, Kind, Side
+from pnpkit.errors import InputError
 from pnpkit.layers.activations import LevelTable, interpolate
-from pnpkit.networks.base import Network, Strengths, Traits
+from pnpkit.networks.base import TOPS, Network, Strengths, Traits, ranged
 from pnpkit.numerics import total_variation
 from pnpkit.numerics.wavelets import Basis
 
@@ -26,6 +27,9 @@ class IdentityConfig:
     """``top`` is the largest noise level that it accepts (0..1 scale)."""
 
     top: float = 50 / 255
+
+    def __post_init__(self) -> None:
+        ranged(self, top=TOPS)
 
 
 class Identity(Network):
@@ -51,6 +55,9 @@ class WaveletConfig:
     shifts: int = 4
     knots: int = 6
     top: float = 50 / 255
+
+    def __post_init__(self) -> None:
+        ranged(self, levels=(1, 16), shifts=(1, 64), knots=(1, 1000), top=TOPS)
 
 
 class Wavelet(Network):
@@ -107,6 +114,11 @@ class TotalVariationConfig:
     tolerance: float = 1e-4
     max_steps: int = 5000
     top: float = 50 / 255
+
+    def __post_init__(self) -> None:
+        ranged(self, gains=(0, 1e3), tolerance=(1e-15, 1), max_steps=(1, 1e7), top=TOPS)
+        if not self.gains:
+            raise InputError("gains has one number or more, got none")
 
 
 class TotalVariation(Network):

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from pnpkit import certificates
 from pnpkit.certificates import Certificate
-from pnpkit.networks.base import Network, Traits
+from pnpkit.errors import InputError
+from pnpkit.networks.base import TOPS, Network, Traits, ranged
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,11 @@ class DnCNNConfig:
     channels: int = 64
     kernel_size: int = 3
     top: float = 50 / 255
+
+    def __post_init__(self) -> None:
+        ranged(self, depth=(2, 1000), channels=(1, 1e5), kernel_size=(1, 99), top=TOPS)
+        if not self.kernel_size % 2:
+            raise InputError(f"kernel_size is odd, got {self.kernel_size}")
 
 
 class DnCNN(Network):

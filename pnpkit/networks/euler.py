@@ -17,7 +17,7 @@ from pnpkit.layers.activations import ACTIVATIONS, Clip, Places
 from pnpkit.layers.gradient_flow import PADDINGS, GradientFlowConv2d
 from pnpkit.layers.mirrored import FLIPS, MirroredFlowConv2d
 from pnpkit.layers.windows import WINDOW, Windows
-from pnpkit.networks.base import Network, Strengths, Traits
+from pnpkit.networks.base import TOPS, Network, Strengths, Traits, ranged
 from pnpkit.networks.classical import Wavelet, WaveletConfig
 
 
@@ -48,6 +48,14 @@ class EulerConfig:
     wavelet_levels: int = 0
     wavelet_shifts: int = 2
     overlapping: bool = False
+
+    def __post_init__(self) -> None:
+        ranged(
+            self, blocks=(1, 1000), channels=(1, 1e5), hidden=(1, 1e5), kernel_size=(1, 99), knots=(1, 1000), top=TOPS
+        )
+        ranged(self, unshuffle=(1, 16), scales=(1, 16), wavelet_levels=(0, 16), wavelet_shifts=(1, 64))
+        if not self.kernel_size % 2 or not self.scales:
+            raise InputError(f"kernel_size is odd, scales has an entry or more: {self.kernel_size}, {self.scales}")
 
     @property
     def unit(self) -> int:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from deepinv.models import Denoiser
 from torch import Tensor
@@ -28,6 +33,9 @@ class Foreign(Network):
             raise InputError(f"{self.name} cannot work here: {reason}") from error
         return out
 
+    def doubt(self) -> str:
+        return ""  # nothing is claimed
+
     def certify(self) -> Certificate:
         return certificates.nothing(f"{self.name}(., sigma)", "a foreign denoiser: no bound is known")
 
@@ -35,11 +43,38 @@ class Foreign(Network):
 def from_deepinv(name: str) -> Foreign:
     """``deepinv.models.NAME()`` with its default arguments; its weights come by deepinv's own rules.
 
+    A weights file is a pickle, which can run any program: here tensors and plain values are read from it, nothing else.
+
     Raises:
         KeyError: deepinv has no denoiser of that name.
+        InputError: its weights file holds more than weights.
     """
     import deepinv.models
 
     known = {n: m for n, m in vars(deepinv.models).items() if isinstance(m, type) and issubclass(m, Denoiser)}
-    with torch.no_grad():
+    with torch.no_grad(), weights_only():
         return Foreign(known[name]().eval().requires_grad_(False), f"deepinv:{name}")
+
+
+FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # overrides the weights_only=False that some of deepinv's loaders pass
+
+
+@contextmanager
+def weights_only() -> Iterator[None]:
+    """Inside the block ``torch.load`` reads weights only, whatever its caller asks for.
+
+    Raises:
+        InputError: a file holds more than weights.
+    """
+    before = os.environ.get(FORCE)
+    os.environ[FORCE] = "1"
+    try:
+        yield
+    except pickle.UnpicklingError as error:
+        reason = "its weights file holds more than weights and could run a program: not loaded"
+        raise InputError(f"{reason} ({one_line(error)[:120]})") from error
+    finally:
+        if before is None:
+            del os.environ[FORCE]
+        else:
+            os.environ[FORCE] = before

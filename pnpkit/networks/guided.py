@@ -26,7 +26,7 @@ from torch import Tensor
 from pnpkit import certificates
 from pnpkit.certificates import Certificate
 from pnpkit.errors import InputError
-from pnpkit.networks.base import Network
+from pnpkit.networks.base import Network, ranged
 from pnpkit.networks.euler import Euler, EulerConfig
 from pnpkit.networks.guidance import Choices, Guidance, Plain, UNet
 
@@ -61,6 +61,12 @@ class GuidedConfig:
     residuals: int = 2
     centres: bool = False
     masks: bool = False
+
+    def __post_init__(self) -> None:
+        ranged(self, width=(1, 1e5), depth=(0, 1000), coarse=(0, 1e5), pairs=(0, 1000))
+        ranged(self, unet=(1, 1e5), residuals=(0, 100))
+        if len(self.unet) > 8:
+            raise InputError(f"unet has at most 8 stages, got {self.unet}")
 
     def euler(self) -> EulerConfig:
         """Either of the two."""
@@ -114,7 +120,8 @@ class GuidedEuler(Network):
         """E, and what takes a picture and its guide: both with their proofs, if ``certified``."""
         if not certified:
             return self.first, SecondLook(self, certificates.nothing(self.name, "in training"))
-        first, second = self.certificate.parts
+        known = self.certificate
+        first, second = known.parts or (known, known)
         self.first.name = f"{self.name}, first look"
         self.first.remember(first)
         return self.first, SecondLook(self, second)
@@ -210,6 +217,11 @@ class Given(Network):
                 self.seen.clear()
             self.seen[key] = self.look.guidance.features(guide, hint, level)
         return self.look.by(x, self.seen[key], level)
+
+    def beyond(self, x: Tensor, level: Tensor, times: Tensor) -> Tensor:
+        """The guide is divided as the picture is."""
+        guide, hint = (self.guide.to(x) / times[:, None]).unbind(1)
+        return Given(self.look, guide, hint).denoise(x / times, level) * times
 
     def certify(self) -> Certificate:
         return self.look.certify()

@@ -24,7 +24,7 @@ from pnpkit.errors import InexactWarning, InputError
 from pnpkit.fidelity import Smooth
 from pnpkit.layers.activations import Clip, LevelTable, clip
 from pnpkit.layers.gradient_flow import adjoint_kernel
-from pnpkit.networks.base import Network, Strengths, Traits
+from pnpkit.networks.base import TOPS, Network, Strengths, Traits, ranged
 from pnpkit.numerics.conjugate_gradients import conjugate_gradients, length
 from pnpkit.numerics.norms import conv_norm_bound, symbol
 
@@ -51,6 +51,15 @@ class RidgeConfig:
     coarse: float = 2e-3
     max_steps: int = 1000
     top: float = 50 / 255
+
+    def __post_init__(self) -> None:
+        tolerances = (1e-15, 1.0)
+        ranged(self, channels=(1, 1e5), kernel_sizes=(1, 99), knots=(1, 1000), largest=(1e-9, 1e6), start=(1e-9, 1e3))
+        ranged(self, tolerance=tolerances, coarse=tolerances, max_steps=(1, 1e7), top=TOPS)
+        if not all(size % 2 for size in self.kernel_sizes):
+            raise InputError(f"kernel_sizes are odd, got {self.kernel_sizes}")
+        if len(self.channels) != len(self.kernel_sizes) or not self.channels:
+            raise InputError(f"as many channels as kernel sizes, got {self.channels} and {self.kernel_sizes}")
 
 
 class Analysis:

@@ -36,9 +36,9 @@ def record(
     run: Run, losses: list[float], validation: list[np.ndarray], folder: Path, since: float, limit: float = 0.0
 ) -> None:
     """One line of the curve: the averaged weights, measured in float32 by rank 0."""
-    with averaged(run):  # by every process: it touches what steers the norms
-        if distributed.rank() > 0:
-            return
+    if distributed.rank() > 0:
+        return
+    with averaged(run):  # which leaves the run as it was, bit by bit
         scores = {f"psnr_{s}": round(psnr_on(run.network, validation, s / 255), 3) for s in VALIDATION_LEVELS}
     row = {
         "step": run.step,

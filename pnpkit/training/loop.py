@@ -18,7 +18,7 @@ from pnpkit.training.batches import Batches
 from pnpkit.training.curve import record
 from pnpkit.training.objectives import Objective, denoising
 from pnpkit.training.processes import agreed, share_gradients, to_device
-from pnpkit.training.run import Run
+from pnpkit.training.run import CHECKPOINT, Run
 from pnpkit.training.steering import steerings
 
 
@@ -80,7 +80,7 @@ def train(
         if run.seconds - last_save > 60 * config.checkpoint_minutes or run.progress >= 1:
             record(run, losses, validation, folder, last_save, limit)
             if distributed.rank() == 0:
-                run.save(folder / "checkpoint.safetensors")
+                run.save(folder / CHECKPOINT)
             last_save, losses, clock = run.seconds, [], time.perf_counter()
 
 

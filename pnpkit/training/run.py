@@ -17,6 +17,8 @@ from pnpkit.training.config import TrainingConfig
 from pnpkit.training.muon import Muon
 from pnpkit.training.steering import parameter_groups, refresh_norms, release_norms, steer_norms, steerings
 
+CHECKPOINT = "checkpoint.safetensors"  # in the folder of a run
+
 
 class Run:
     """Everything that a training run remembers: weights, their average, Adam's moments, randomness, time."""
@@ -94,10 +96,12 @@ def finish(run: Run) -> None:
 
 
 class averaged:
-    """Inside the block the network carries its averaged weights, in evaluation mode."""
+    """Inside the block the network carries its averaged weights, in evaluation mode; after it all is as it was before:
+    weights, averages, and where the estimates of the norms stand."""
 
     def __init__(self, run: Run):
         self.run = run
+        self.stood = [(steering.right, steering.peak, steering.pair) for steering in steerings(run.network)]
 
     @torch.no_grad()
     def swap(self) -> None:
@@ -113,5 +117,6 @@ class averaged:
 
     def __exit__(self, *_: object) -> None:
         self.swap()
-        refresh_norms(self.run.network)
+        for steering, stood in zip(steerings(self.run.network), self.stood, strict=True):
+            steering.right, steering.peak, steering.pair = stood
         self.run.network.train()
