@@ -1,4 +1,4 @@
-"""Denoisers: trained networks, each a folder with weights, a card and a curve. Offline; every load checks the hash."""
+"""Denoisers: each a folder with weights, a card and a training curve. Offline; loading checks the weights' hash."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Card:
 
 
 def folder() -> Path:
-    """Where the denoisers are: inside the installed package, else in the checkout."""
+    """The folder of the shipped denoisers: inside the installed package, else in the checkout."""
     package = Path(__file__).parent
     installed = package / "_denoisers"
     return installed if installed.is_dir() else package.parent / "denoisers"
@@ -193,7 +193,11 @@ def load_from(place: Path, card: Card) -> Network:
 
 
 def load_foreign(name: str) -> Network:
-    """A denoiser of deepinv, by the name of its class; whatever stops it becomes one sentence."""
+    """A denoiser of deepinv by the name of its class.
+
+    Raises:
+        InputError: there is none, or it cannot be made here, with the reason in one sentence.
+    """
     from pnpkit.networks.foreign import from_deepinv
 
     try:

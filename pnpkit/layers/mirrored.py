@@ -1,10 +1,11 @@
 r"""Gradient-flow steps for pictures that go on beyond their frame as in a mirror, with the same proof.
 
-Zeros around a picture are an edge that every filter sees. Mirror images are not; but a convolution of a picture that
-was padded by its mirror image can have a larger norm, and its adjoint is another operation. Not so where the filters
-are mirror images of each other. Let E x be x beside its mirror images on a torus of twice the size each way, and let
-the flips g act on fields by (g u)(p) = rho(g) u(g p), rho(g) a permutation of the channels. E x is what all flips leave
-as it is, and ||E x||^2 = 4 ||x||^2. If W commutes with the flips, W E x is left as it is, too: it is E z for one z, and
+Zeros around a picture are an edge that every filter sees; a mirror image is not. But a convolution of a picture padded
+by its mirror image can have a larger norm, and its adjoint is another operation. Filters that are mirror images of each
+other avoid both. Let E x be x beside its mirror images on a torus of twice the size each way, and let
+the flips g act on fields by (g u)(p) = rho(g) u(g p), rho(g) a permutation of the channels. The fields E x are those
+that all flips leave unchanged, and ||E x||^2 = 4 ||x||^2. If W commutes with the flips, they leave W E x unchanged as
+well: it is E z for one z, and
 
     z = V x,   ||V x||^2 = ||W E x||^2 / 4 <= ||W||^2 ||x||^2,   <V x, z> = <W E x, E z> / 4 = <x, V^T z>,
 

@@ -1,4 +1,4 @@
-r"""A lift that sees every square of 2 x 2 pixels among its neighbours, and is isometric all the same.
+r"""An isometric lift of overlapping windows: every square of 2 x 2 pixels with the pixels around it.
 
 A pixel-unshuffle cuts the picture into squares of 2 x 2. Here each square comes with the pixels around it, a window of
 4 x 4, weighted by w(a) w(b) at row a and column b, w = (sin t, cos t, cos t, sin t):
@@ -11,9 +11,9 @@ what became of a pixel in its four windows. That is the mean over shifts of Coif
 steps and for the work of one; power-complementary windows are those of Princen & Bradley (1986). t is learnt, one for
 each colour.
 
-Beyond its frame the picture goes on as in a mirror, and a flip of the picture is one of the windows and of what is in
-them: the channels come in fours as in ``layers.mirrored``, whose steps this is for. For even sides Q and P are what is
-written here; where a side is odd they are that on the torus of ``layers.mirrored``, and with them the network's proof.
+Beyond its border the picture continues as its mirror image. A flip of the picture permutes the windows and the numbers
+in them, so the channels come in fours as in ``layers.mirrored``, for whose steps this lift is made. For even sides Q
+and P are as written here; for odd sides they are so on the torus of ``layers.mirrored``, where the proof is made.
 """
 
 from __future__ import annotations

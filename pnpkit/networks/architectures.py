@@ -1,4 +1,4 @@
-"""The table of architectures: code without weights. A trained network is a denoiser (``pnpkit.registry``)."""
+"""The table of architectures, by name. Denoisers, which have weights too, are in ``pnpkit.registry``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NETWORKS: dict[str, tuple[Any, Any]] = {
 
 
 def build(architecture: str, arguments: dict[str, Any]) -> Network:
-    """A network from its name and the fields of its config; both stand in a denoiser's card."""
+    """The network of that name with these fields of its config, with initial weights."""
     if architecture not in NETWORKS:
         raise UnknownName("architecture", architecture, NETWORKS)
     network, config = NETWORKS[architecture]

@@ -1,4 +1,4 @@
-"""What every denoising network shares: levels, grey images, precision, and a certificate that watches the weights."""
+"""The base class of denoising networks: noise levels, grey images, precision, and a certificate tied to the weights."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ROUNDING = 1e-6  # relative; a level above ``top`` by less is ``top``
 
 @dataclass(frozen=True)
 class Strengths:
-    """The sigma with which a denoiser suits a map, for data with noise s; measured on training pictures.
+    """The denoiser noise level sigma that suits a map, for data with noise s; measured on training pictures.
 
     sigma = factor * (sqrt(tau / 1.9) s)^exponent for forward-backward steps tau. A denoiser for noise sigma stands for
     prox_{sigma^2 R} where a step asks for prox_{tau s^2 R}: exponent 1, factor sqrt(1.9). One whose thresholds grow
@@ -208,7 +208,7 @@ class Network(Denoiser):
 
     @property
     def certificate(self) -> Certificate:
-        """What is proven about the weights as they are now."""
+        """What is proven about the network with its present weights."""
         return self.derived("certificate", self.known)
 
     def known(self) -> Certificate:
@@ -234,14 +234,14 @@ class Network(Denoiser):
         return next(filter(None, (doubt_about(module, known) for module in self.children())), replaced(self))
 
     def remember(self, certificate: Certificate) -> None:
-        """Accept a certificate that was derived earlier from the same bytes (the registry checks their hash)."""
+        """Take over a certificate that was derived earlier from the same weights; the registry checks their hash."""
         self.__dict__.setdefault("_derived", {}).pop("certificate", None)
         self.derived("certificate", lambda: certificate)
 
     def derived(self, what: str, derive: Callable[[], T]) -> T:
-        """What ``derive`` makes of the weights and the mode as they are now; called again when they have changed.
+        """The result of ``derive``, cached until weights, mode or code change.
 
-        ``p.data`` can be changed without a trace in the version: hence the digests.
+        Writing to ``p.data`` does not raise the version that torch counts, so the weights are compared by digests.
         """
         state = (self.stamp(), tuple(digest(p) for p in self.parameters()))
         known = self.__dict__.setdefault("_derived", {})
@@ -250,16 +250,19 @@ class Network(Denoiser):
         return known[what][1]
 
     def stamp(self) -> tuple[object, ...]:
-        """What changes with the mode and, where torch counts writing, with the weights (not by ``p.data``)."""
-        if torch.compiler.is_compiling():  # what torch counts cannot be asked for there
+        """A value that changes with the mode, the code and the weights; writing to ``p.data`` is not seen."""
+        if torch.compiler.is_compiling():  # versions cannot be read there
             return ()
         return (self.training, self.doubt(), *((id(p), p._version) for p in self.parameters()))
 
     def at(self, sigma: float | Tensor) -> Map:
-        """The map x -> D(x, sigma) with its certificate, for the weights and the mode as they are now: with others, as
-        far as torch counts writing, it refuses to go on. (``certificate`` sees changes by ``p.data``, too.)"""
+        """The map x -> D(x, sigma) with its certificate, for the present weights and mode.
+
+        The map raises an InputError once these have changed, as far as torch counts writing. (``certificate`` also sees
+        changes by ``p.data``.)
+        """
         if not isinstance(sigma, Tensor):
-            self.levels(sigma, torch.zeros(1))  # refuses what no picture could be denoised with
+            self.levels(sigma, torch.zeros(1))  # raises for a sigma that no picture can be denoised with
         certificate, stamp = self.certificate, self.stamp()
         largest = float(torch.as_tensor(sigma).max())
         if largest > self.top * (1 + ROUNDING):
@@ -300,8 +303,10 @@ def replaced(module: nn.Module) -> str:
 
 
 def digest(values: Tensor) -> int:
-    """The bits of all values as float64, mixed, each times an odd number for its place, summed modulo 2^64: the same on
-    every device, in float32 and float64."""
+    """A hash: the bits of all values as float64, mixed, each times an odd number for its place, summed modulo 2^64.
+
+    The same on every device, in float32 and float64.
+    """
     bits = values.detach().cpu().double().reshape(-1).view(torch.int64)
-    mixed = bits ^ (bits >> 23)  # else a sign, the topmost bit, would count alike in every place
+    mixed = bits ^ (bits >> 23)  # without it a sign, the topmost bit, would count the same in every place
     return int((mixed * (2 * torch.arange(len(bits)) + 1)).sum())

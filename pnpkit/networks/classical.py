@@ -1,4 +1,4 @@
-r"""Classical denoisers under the same roof as the learned ones: identity, wavelet shrinkage, total variation.
+r"""Classical denoisers as networks: identity, wavelet shrinkage, total variation.
 
 Each is a proximal map, or a mean of proximal maps, for every noise level: firmly nonexpansive.
 """
@@ -33,7 +33,7 @@ class IdentityConfig:
 
 
 class Identity(Network):
-    """D(x, sigma) = x: what the data term does without a prior."""
+    """D(x, sigma) = x: no prior at all."""
 
     def __init__(self, config: IdentityConfig):
         super().__init__()
@@ -85,7 +85,7 @@ class Wavelet(Network):
         z = mix(colours, x)
         shifts = [(i, j) for i in range(self.config.shifts) for j in range(self.config.shifts)]
         total = torch.zeros_like(z)
-        for shift in shifts:  # one after the other: a large picture would not fit into memory sixteen times
+        for shift in shifts:  # one at a time: sixteen copies of a large picture would not fit into memory
             back = (-shift[0], -shift[1])
             total = total + self.shrink(z.roll(shift, (2, 3)), thresholds).roll(back, (2, 3))
         return mix(colours.mT, total / len(shifts))

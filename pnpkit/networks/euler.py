@@ -23,16 +23,18 @@ from pnpkit.networks.classical import Wavelet, WaveletConfig
 
 @dataclass(frozen=True)
 class EulerConfig:
-    """What an Euler network is made of; ``top`` is the largest noise level (0..1 scale).
+    """The shape of an Euler network; ``top`` is the largest noise level (0..1 scale).
 
-    ``unshuffle`` is the resolution at which the whole flow works: with 2 the lift sees the image through a
-    pixel-unshuffle, which is orthogonal (12 channels of half the size), so that every step costs a quarter.
-    ``scales`` are the resolutions at which the steps look at the image, in turn: (1, 1, 2) makes every third step see
-    it at half resolution. ``wavelet_levels`` > 0 puts wavelet shrinkage (``Wavelet``) before and after the flow, which
-    sees what 3 x 3 filters cannot: coarse noise. ``padding`` is what the steps see around the picture: "zero",
-    "circular", or "mirror", its mirror image (``layers.mirrored``), with which D commutes with flips of even sides;
-    that takes ``unshuffle`` 2 and clip. With ``overlapping`` the lift sees squares of 2 x 2 pixels with those around
-    them (``layers.windows``: 48 channels for 12, isometric as before); that takes "mirror".
+    Attributes:
+        unshuffle: factor of the resolution at which the whole flow works. With 2 the lift takes a pixel-unshuffle of
+            the image, which is orthogonal (12 channels of half the size), so every step costs a quarter.
+        scales: factors of the resolution of the steps, in turn: with (1, 1, 2) every third step works at half of it.
+        wavelet_levels: if positive, wavelet shrinkage (``Wavelet``) stands before and after the flow, for coarse noise,
+            which 3 x 3 filters do not see.
+        padding: what the steps see around the picture: "zero", "circular", or "mirror", its mirror image
+            (``layers.mirrored``), with which D commutes with flips of even sides; that needs ``unshuffle`` 2 and clip.
+        overlapping: the lift takes squares of 2 x 2 pixels with the pixels around them (``layers.windows``: 48 channels
+            instead of 12, isometric as well); that needs "mirror".
     """
 
     blocks: int = 10
@@ -59,16 +61,16 @@ class EulerConfig:
 
     @property
     def unit(self) -> int:
-        """Pixels that the sides are made multiples of."""
+        """The sides are padded to multiples of so many pixels."""
         return self.unshuffle * math.lcm(*self.scales)
 
 
 class Euler(Network):
     r"""D(x, sigma) = P phi_L(... phi_1(Q x)), with phi(x) = x - tau W^T act(W x; sigma).
 
-    Q lifts 3 channels to 64 by zeros (after a pixel-unshuffle or through overlapping windows, if asked), P takes them
-    away again (and goes back): Q is isometric and P = Q^T, so D is averaged as soon as every step is
-    (tau ||W||^2 / 2 < 1). Thresholds depend on sigma and never on x.
+    Q lifts 3 channels to 64 by zeros, after a pixel-unshuffle or overlapping windows if these are asked for. Q is
+    isometric and P = Q^T, so D is averaged if every step is (tau ||W||^2 / 2 < 1). Thresholds depend on sigma, never on
+    x.
     """
 
     paper = (
@@ -101,7 +103,7 @@ class Euler(Network):
         self.frames = nn.ModuleList(Wavelet(frame, start=-4.0) for _ in range(2 if config.wavelet_levels else 0))
 
     def made(self, number: int) -> GradientFlowConv2d:
-        """A step as it begins."""
+        """A step with its initial weights."""
         config = self.config
         if config.padding == "mirror":
             return MirroredFlowConv2d(
@@ -137,8 +139,8 @@ class Euler(Network):
         return self.frames[1](out, level) if self.frames else out
 
     def lift(self, x: Tensor) -> Tensor:
-        """Q, without its zeros. Zeros right and below, which are isometric, make the sides multiples of the unit; or a
-        mirror image, which for odd sides is a copy of the last pixels."""
+        """Q without its zero channels. The sides are padded to multiples of the unit, on the right and below: by zeros,
+        which is isometric, or by the mirror image, which for odd sides is a copy of the last pixels."""
         if self.windows is not None:
             return self.windows.lift(x)
         unit = self.config.unit
@@ -147,7 +149,7 @@ class Euler(Network):
         return F.pixel_unshuffle(x, self.config.unshuffle) if self.config.unshuffle > 1 else x
 
     def project(self, seen: Tensor, rows: int, columns: int) -> Tensor:
-        """P = Q^T, from what Q fills."""
+        """P = Q^T, from the channels that Q fills."""
         if self.windows is not None:
             return self.windows.project(seen, rows, columns).contiguous()
         out = F.pixel_shuffle(seen, self.config.unshuffle) if self.config.unshuffle > 1 else seen
@@ -166,7 +168,7 @@ class Euler(Network):
         return config.unshuffle * reach + window - 1, config.unit
 
     def certify(self) -> Certificate:
-        """Per step the averagedness tau B^2 / 2 with B a proven norm; then by composition, Lift and P are free."""
+        """The averagedness of each step is tau B^2 / 2, B a proven norm; that of D follows by composition."""
         parts = [block.certify(f"phi_{number}") for number, block in enumerate(self.steps(), start=1)]
         for name, frame in zip(("before", "after"), self.frames, strict=False):
             assert isinstance(frame, Wavelet)
@@ -192,6 +194,6 @@ class Euler(Network):
 
     @torch.no_grad()
     def secure(self, largest: float = 0.98) -> None:
-        """Shrink kernels, where needed, until every step is proven (``largest`` < 1)-averaged. Used at export."""
+        """Shrink kernels, where needed, until every step is proven to be ``largest``-averaged; used at export."""
         for block in self.steps():
             block.secure(largest)

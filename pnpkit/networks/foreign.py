@@ -1,4 +1,4 @@
-"""deepinv's own denoisers by name, under the same roof: nothing is known about them, and that is said."""
+"""deepinv's own denoisers by name, as networks whose certificates claim nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-r"""What looks at a guide and chooses, for each step, filter and place, how the clip of a guided network varies.
+r"""Guidance networks: from a guide to the thresholds, centres and slopes of a guided network's clips.
 
 A guide g, a hint h and a level come in; features of them at half resolution are what all steps share; 1 x 1
 convolutions, the heads, make of these for each step
@@ -48,7 +48,7 @@ class Choices:
 
 
 class Guidance(nn.Module):
-    """The heads that all guidance networks share, and what a subclass says: features, and how far they look.
+    """Features of guide and hint, which a subclass computes, and the heads that all guidance networks share.
 
     Attributes:
         width: channels of its features.

@@ -1,4 +1,4 @@
-r"""The guided Euler denoiser: a second look, with thresholds that follow a picture which is restored already.
+r"""The guided Euler denoiser: its second pass has thresholds that depend on the result of the first.
 
     D_g(x, sigma) = P phi_L(... phi_1(Q x)),   phi(x) = x - tau W^T (s * clip(W x - c; -sigma e^m a, sigma e^m b))
 
@@ -30,7 +30,7 @@ from pnpkit.networks.base import Network, ranged
 from pnpkit.networks.euler import Euler, EulerConfig
 from pnpkit.networks.guidance import Choices, Guidance, Plain, UNet
 
-KEPT = 4  # levels for which what was seen of a guide is kept
+KEPT = 4  # levels for which the features of a guide are kept
 
 
 BESIDE = 6 + 9  # numbers per pixel: a guide and its hint, and both below the picture that they guide
@@ -90,8 +90,8 @@ class GuidedConfig:
 
 
 class GuidedEuler(Network):
-    """D_g with g = E(x, sigma), E an Euler network, and h = x: a strong denoiser without a proof. ``looks`` has those
-    with one."""
+    """D_g with g = E(x, sigma), E an Euler network, and h = x: a strong denoiser without a proof. The two networks that
+    ``looks`` returns have one."""
 
     paper = (
         "Sherry et al., Physica D 463 (2024) 134159; thresholds chosen by a first restoration, as the weights in "
@@ -110,14 +110,14 @@ class GuidedEuler(Network):
         return self.second.flow(x, level, self.guidance.places(features))
 
     def certify(self) -> Certificate:
-        """Nothing of D_x; its parts are the certificates of E and of D_g."""
+        """Nothing is proven of D_x; the parts are the certificates of E and of D_g."""
         first = replace(self.first.certify(), name=f"{self.name}, first look(., sigma)")
         second = with_guide(self.second.certify(), self.name)
         reason = "its thresholds follow the picture; with a guide that stays, as in deblur, there is a proof"
         return certificates.nothing(f"{self.name}(., sigma)", reason, (first, second))
 
     def looks(self, certified: bool = True) -> tuple[Network, SecondLook]:
-        """E, and what takes a picture and its guide: both with their proofs, if ``certified``."""
+        """E, and D_g as a network of picture, guide and hint; with their certificates, if ``certified``."""
         if not certified:
             return self.first, SecondLook(self, certificates.nothing(self.name, "in training"))
         known = self.certificate
@@ -127,12 +127,12 @@ class GuidedEuler(Network):
         return self.first, SecondLook(self, second)
 
     def secure(self, largest: float = 0.98) -> None:
-        """Of both flows."""
+        """Both flows."""
         self.first.secure(largest)
         self.second.secure(largest)
 
     def receptive_field(self) -> tuple[int, int]:
-        """That of E and, around it, that of D_g."""
+        """The receptive field of E, and around it that of D_g."""
         reach, unit = guided_field(self.second, self.guidance)
         return self.first.receptive_field()[0] + reach, unit
 
@@ -140,7 +140,7 @@ class GuidedEuler(Network):
         """x -> D_g(x, sigma), averaged: a denoiser for pictures of the size of ``guide`` (B, 1 or 3, H, W).
 
         Args:
-            hint: what the data make of the guide, of its shape; without one, the guide itself. Both are copied.
+            hint: the data-consistent guide h, of the same shape; None stands for the guide itself. Both are copied.
 
         Raises:
             InputError: a hint of another shape.
@@ -149,19 +149,19 @@ class GuidedEuler(Network):
 
 
 def guided_field(flow: Euler, guidance: Guidance) -> tuple[int, int]:
-    """That of D_g: the fields at all places that the steps see, and what these were chosen by."""
+    """The receptive field of D_g: that of the steps, and around it that of the guidance that chose their fields."""
     reach, unit = flow.receptive_field()
     return reach + guidance.reach, math.lcm(unit, guidance.unit)
 
 
 def with_guide(certificate: Certificate, name: str) -> Certificate:
-    """That of an Euler network, said of D_g."""
+    """The certificate of an Euler network as that of D_g, with its premise."""
     given = "the guide is given: the thresholds that it chose stay, whatever x is"
     return replace(certificate, name=f"{name} with a guide(., sigma)", premises=(given, *certificate.premises))
 
 
 class SecondLook(Network):
-    """(x, g, h), one upon the other, -> D_g(x, sigma): so that tiles and bands cut all alike."""
+    """(x, g, h), stacked to 9 channels, -> D_g(x, sigma): so tiles and bands cut all three alike."""
 
     def __init__(self, network: GuidedEuler, certificate: Certificate):
         super().__init__()
@@ -175,7 +175,7 @@ class SecondLook(Network):
         return self.by(x[:, :3], self.guidance.features(x[:, 3:6], x[:, 6:], level), level)
 
     def by(self, x: Tensor, features: Tensor, level: Tensor) -> Tensor:
-        """D_g(x, level) by what was seen of g."""
+        """D_g(x, level) from the features of g and h."""
         return self.flow.flow(x, level, self.guidance.places(features))
 
     def receptive_field(self) -> tuple[int, int]:
@@ -186,8 +186,10 @@ class SecondLook(Network):
 
 
 class Given(Network):
-    """x -> D_g(x, sigma) for one guide and hint, or those of each picture of a batch; ``look`` is a ``SecondLook``, or
-    one in tiles or bands."""
+    """x -> D_g(x, sigma) for one guide and hint, or one for each picture of a batch.
+
+    ``look`` is a ``SecondLook``, or one in tiles or bands. The features of the guide are kept for ``KEPT`` levels.
+    """
 
     def __init__(self, look: Network, guide: Tensor, hint: Tensor):
         super().__init__()
@@ -203,7 +205,7 @@ class Given(Network):
     def denoise(self, x: Tensor, level: Tensor) -> Tensor:
         """
         Raises:
-            InputError: a picture of another size than the guide.
+            InputError: the picture has another size than the guide.
         """
         if x.shape[-2:] != self.guide.shape[-2:] or len(self.guide) not in (1, len(x)):
             raise InputError(f"this guide is for pictures {tuple(self.guide[:, 0].shape)}, got {tuple(x.shape)}")

@@ -1,8 +1,8 @@
 r"""The precision of a run: early steps may be cheap, since a convergent map converges from any start.
 
 With ``bfloat16`` the denoiser's convolutions of the early steps run in that type; nothing is claimed of this rough map.
-From where its residual meets ``ROUGH``, or stops falling, the map itself is iterated, and its certificate, its
-residuals and its theorem are those of a run that begins there.
+Once its residual is small enough, or stops falling, the map itself is iterated from there: certificate, residuals and
+theorem are those of a run that begins at that point.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from pnpkit.machine import distributed, probes
 from pnpkit.maps import Map
 from pnpkit.networks.base import Network
 
-LARGE = 100_000  # pixels below which a run is over soon and a probe is not worth its time
+LARGE = 100_000  # pixels; smaller pictures are not worth the time of a probe
 
 
 WORTH = 0.25
 
 
 def decide(precision: str, network: Network, y: Tensor) -> str:
-    """What ``auto`` means here: bfloat16 first where a probe finds it much faster and the picture is worth the probe.
+    """What ``auto`` stands for: bfloat16 first if the picture is large and a probe finds bfloat16 much faster.
 
-    Much faster is ``WORTH`` of the float32 time or less: a judgement. At half of it the second stage, starting anew,
-    gave back nearly all that the rough steps had saved (docs/lab-book.md).
+    Much faster is ``WORTH`` of the float32 time or less: a judgement. At half of it the second stage, which starts
+    anew, cost nearly all that the rough steps had saved (docs/lab-book.md).
     """
     if precision != "auto":
         return precision
     if y.dtype == torch.float32 and y.shape[-2] * y.shape[-1] >= LARGE and network.convolutional:
         faster = probes.prefers_bfloat16(y.device, WORTH)
-        if network.shared:  # processes that disagreed would wait for each other for ever
+        if network.shared:  # processes that disagree would wait for each other for ever
             faster = distributed.gather(faster)[0]
         if faster:
             return "bfloat16"
@@ -41,8 +41,8 @@ def decide(precision: str, network: Network, y: Tensor) -> str:
 
 
 def rough_denoisers(network: Network) -> Callable[[float], Map]:
-    """sigma -> D(., sigma), or at the largest sigma that it has, multiplied in bfloat16 and added up in the type of its
-    input. Nothing is known about it."""
+    """sigma -> D(., min(sigma, top)), multiplied in bfloat16 and summed in the type of its input. Nothing is known
+    about it."""
     nothing = certificates.nothing(f"{network.name}(., sigma)", "rounded to bfloat16: no bound is known")
 
     def at(sigma: float) -> Map:

@@ -1,8 +1,8 @@
-r"""A network on pictures larger than its memory, tile by tile, with the result that it would have on the whole.
+r"""A network evaluated tile by tile, for pictures that do not fit into memory whole; the result is the same.
 
-A pixel of D(x) depends on x within the receptive field R only. So D is evaluated on each tile with R pixels of the
-picture around it (the halo), which are then cut off. At the true border of the picture there is no halo, and the
-network pads there as it always does. Equal to the untiled result up to float rounding, so the certificate holds as is.
+A pixel of D(x) depends only on the pixels of x within the receptive field R. So D is evaluated on each tile with R
+pixels of the picture around it (the halo), which are then cut off. At the border of the picture there is no halo: the
+network pads there as usual. The result equals the untiled one up to float rounding, so the certificate holds.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from pnpkit.networks.base import Network
 SMALLEST = 32  # pixels: side of a tile below which nearly all work would be halo
 
 
-IMAGES = 14  # copies of the picture that a run keeps beside the past of its iteration: transforms ...; measured
+IMAGES = 14  # copies of the picture that a run keeps beside the past of its iteration, such as transforms; measured
 
 
 STATES = 6  # copies of its widest layer that a network keeps while it works
 
 
 class Cut(Network):
-    """D in pieces, with the pixels around each that it depends on; everything but ``denoise`` is D's."""
+    """D in pieces, each with the pixels around it that D depends on; all but ``denoise`` is that of D."""
 
     def __init__(self, network: Network):
         super().__init__()
@@ -64,7 +64,7 @@ class Tiled(Cut):
 
 
 class Shared(Cut):
-    """D over the processes of ``distributed.together``: each works on one band of rows, and all get the whole."""
+    """D over the processes of ``distributed.together``: each evaluates one band of rows, and all get the whole."""
 
     shared = True
 
@@ -87,10 +87,10 @@ class Shared(Cut):
 def within_memory(
     network: Network, shape: tuple[int, ...], max_memory: float, history: int, itemsize: int = 4
 ) -> Network:
-    """The network itself when a run on pictures (B, C, H, W) fits into ``max_memory`` bytes, otherwise tiled to fit.
+    """The network itself if a run on pictures (B, C, H, W) fits into ``max_memory`` bytes, otherwise in tiles that fit.
 
-    Estimated as ``IMAGES`` + ``history`` (the iteration's past) copies of the picture, and ``STATES`` copies
-    of the network's widest layer; then what it needs beside the picture and, where it is not cut, what it keeps.
+    The estimate: ``IMAGES`` + ``history`` (the iteration's past) copies of the picture, ``STATES`` copies of the
+    network's widest layer, ``Traits.beside`` and, where it is not cut, ``Traits.kept`` numbers per pixel.
 
     Raises:
         InputError: not even the smallest tile fits.

@@ -1,4 +1,4 @@
-"""Networks made out of trained ones: deeper, wider, or without what does nothing."""
+"""Networks made from trained ones: deeper, wider, or without the steps that change next to nothing."""
 
 from __future__ import annotations
 
@@ -25,14 +25,13 @@ NEW_FILTERS = (0.1, 0.04)  # their norm and their thresholds, where a trained fi
 
 @torch.no_grad()
 def warm_start(network: Network, source: Network, small: float = NEW_STEP) -> None:
-    """Begin where ``source`` ended; both looks of a guided network where one Euler network did.
+    """Begin with the weights of ``source``; with one Euler network in both passes of a guided network.
 
-    The steps of an Euler network go, in order and spread out evenly, to steps of the same kind with as
-    many filters or more. Steps that ``source`` does not have begin near the identity, by thresholds of ``small`` sigma
-    and not by a small tau: that was seen to fall during training, never to rise. Filters that it does not have begin
-    small.
+    The steps of an Euler network are taken over in order, spread out evenly, by steps of the same kind with as many
+    filters or more. Steps that ``source`` does not have begin near the identity, by thresholds of ``small`` sigma; with
+    a small tau instead, tau only fell during training. Filters that it does not have begin small.
 
-    A guided network from one without ``coarse`` takes all of that, and the coarse branch begins with nothing to add.
+    A guided network takes over one without ``coarse`` whole; its coarse branch begins with an output of zero.
 
     Raises:
         InputError: the source has steps that find no place, another lift, or another shape.
@@ -95,7 +94,7 @@ def _tables(block: GradientFlowConv2d) -> list[LevelTable]:
 
 @torch.no_grad()
 def along(first: Network, second: Network, times: float) -> Euler:
-    """first + times (second - first), every number by itself, and proven again: for a run that went on from another.
+    """first + times (second - first), weight by weight, then secured: for a run that continued another.
 
     Raises:
         InputError: they are no Euler networks of one shape.
@@ -112,7 +111,7 @@ def along(first: Network, second: Network, times: float) -> Euler:
 
 @torch.no_grad()
 def without_small_steps(network: Network, least: float) -> Euler:
-    """The Euler network whose steps are those of ``network`` with tau of at least ``least``: others do next to
+    """The Euler network with the steps of ``network`` whose tau is at least ``least``: the others change next to
     nothing and cost as much.
 
     Raises:

@@ -35,10 +35,10 @@ def train(
     on_step: Callable[[Run, float], None] = lambda run, loss: None,
     objective: Objective | None = None,
 ) -> None:
-    """Runs until the schedule ends, writing ``checkpoint.safetensors`` and ``training.csv`` into ``folder``.
+    """Train until the schedule ends; ``checkpoint.safetensors`` and ``training.csv`` are written to ``folder``.
 
-    Inside ``distributed.together`` every process draws the same batch and works on its share of it: the run is, up to
-    rounding, that of one process. Rank 0 keeps the time and writes.
+    Inside ``distributed.together`` every process draws the same batch and computes its share of it, so the run equals
+    that of one process up to rounding. Rank 0 keeps the time and writes.
 
     Args:
         half: multiply in bfloat16 (autocast); the running image stays in float32.
@@ -85,7 +85,7 @@ def train(
 
 
 def prepare(network: nn.Module, compiled: bool) -> nn.Module:
-    """What is called in training in place of the network: its compiled form, its replica among others."""
+    """The callable that training uses for the network: compiled if asked for, and a replica if processes share it."""
     model = network
     if compiled:
         for steering in steerings(network):

@@ -33,15 +33,15 @@ from pnpkit.training.random_kernels import ESTIMATED, MEASURED, mistaken, random
 LIMITS = (0.0, 1.0)
 
 
-FLOOR = 1e-6  # of a mean squared error, below which a decibel is not worth more
+FLOOR = 1e-6  # added to a mean squared error: smaller errors gain no further decibels
 
 
-QUIET = (0.3 / 255, 4 / 255)  # noise where the kernel is wrong: more would hide that
+QUIET = (0.3 / 255, 4 / 255)  # noise levels where the kernel is wrong: more noise would hide the error
 
 
 @dataclass(frozen=True)
 class ThroughDeblurring:
-    """The loss in dB: of deblurring, and ``share`` times that of denoising, which keeps the denoiser one.
+    """The loss in dB: that of deblurring plus ``share`` times that of denoising, so that it still denoises.
 
     Every batch has a blur and a noise level of its own: shakes, Gaussians, boxes, straight motions and disks; noise
     uniform in ``noise`` (0..1 scale); periodic. In a share of the batches the map is given a wrong kernel, as measured
@@ -90,7 +90,7 @@ class ThroughDeblurring:
         at = rough_denoisers if self.half else inside
 
         def map_of(denoiser: Network) -> Map:
-            """What ``deblur`` would iterate with it, with its rules for these data."""
+            """The map that ``deblur`` iterates with this denoiser, by its rules for these data."""
             return continuation(fidelity, at(denoiser), tau, sigma, LIMITS)
 
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What the processes of a distributed training exchange."""
+"""Exchange between the processes of a distributed training."""
 
 from __future__ import annotations
 

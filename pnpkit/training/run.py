@@ -21,7 +21,7 @@ CHECKPOINT = "checkpoint.safetensors"  # in the folder of a run
 
 
 class Run:
-    """Everything that a training run remembers: weights, their average, Adam's moments, randomness, time."""
+    """The whole state of a training run: weights, their average, the optimiser's moments, randomness, time."""
 
     def __init__(self, network: Network, config: TrainingConfig, start: str = ""):
         self.network, self.config, self.start = network, config, start
@@ -29,7 +29,7 @@ class Run:
         self.average = {name: p.detach().clone() for name, p in network.named_parameters()}
         self.optimizer = Muon(parameter_groups(network, config), lr=config.learning_rate)
         self.generator = torch.Generator().manual_seed(config.seed)
-        self.randomness = self.generator.get_state()  # before the next batch, though that may be drawn ahead
+        self.randomness = self.generator.get_state()  # before the next batch is drawn
         self.step, self.seconds = 0, 0.0
 
     @property
@@ -49,7 +49,7 @@ class Run:
             self.average[name].lerp_(parameter, 1 - decay)
 
     def save(self, path: Path) -> None:
-        """Atomic: a checkpoint is whole or it is the one before."""
+        """Write a checkpoint; the file is replaced whole or not at all."""
         tensors = {"generator": self.randomness}
         for name, parameter in self.network.named_parameters():
             tensors[f"network.{name}"] = parameter.detach()
@@ -89,15 +89,15 @@ class Run:
 
 
 def finish(run: Run) -> None:
-    """End a run: the network keeps the averaged weights, its kernels are plain, its steps are proven averaged."""
+    """End a run: the network keeps the averaged weights, its kernels become plain, its steps are secured."""
     averaged(run).__enter__()
     release_norms(run.network)
     run.network.secure()
 
 
 class averaged:
-    """Inside the block the network carries its averaged weights, in evaluation mode; after it all is as it was before:
-    weights, averages, and where the estimates of the norms stand."""
+    """Inside the block the network has its averaged weights, in evaluation mode. Afterwards weights, averages and the
+    estimates of the norms are what they were, bit by bit."""
 
     def __init__(self, run: Run):
         self.run = run

@@ -17,7 +17,8 @@ FEATURES = 16  # channels in and out from which a kernel maps features to featur
 
 
 def parameter_groups(network: nn.Module, config: TrainingConfig) -> list[dict]:
-    """Tables, step sizes and windows apart from the kernels: they learn faster. Kernels for Muon, if it is wanted."""
+    """One group for tables, step sizes and windows, which learn faster; one for other weights; with ``kernel_rate``,
+    groups of kernels that learn by Muon."""
     fast: list[Tensor] = []
     for module in network.modules():
         if isinstance(module, LevelTable):
@@ -43,7 +44,7 @@ def parameter_groups(network: nn.Module, config: TrainingConfig) -> list[dict]:
 
 
 def steer_norms(network: nn.Module) -> None:
-    """Give every gradient-flow kernel unit norm, by an estimate, throughout training; the proof is made at export."""
+    """Hold every gradient-flow kernel at unit norm during training, by an estimate; the proof is made at export."""
     for module in network.modules():
         if isinstance(module, GradientFlowConv2d) and module.kernel.requires_grad:
             parametrize.register_parametrization(module, "kernel", UnitNorm(filters=module.spread))
@@ -57,7 +58,7 @@ def release_norms(network: nn.Module) -> None:
 
 
 def refresh_norms(network: nn.Module, iterations: int = 20) -> None:
-    """Estimate again, after weights were replaced."""
+    """Estimate the norms again after weights were replaced."""
     for module in network.modules():
         if isinstance(module, parametrize.ParametrizationList):
             assert isinstance(module[0], UnitNorm) and isinstance(module.original, Tensor)
