@@ -6,6 +6,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import cached_property
 from numbers import Real
 from typing import Any
 
@@ -15,14 +16,13 @@ from deepinv.utils import TensorList
 from torch import Tensor
 
 from pnpkit import certificates
-from pnpkit.certificates import Certificate, Kind, Side
+from pnpkit.certificates import Bound, Certificate, Kind, Side
 from pnpkit.errors import InputError, StepSizeError, one_line
 from pnpkit.maps import Map
 from pnpkit.operators import normal_equations
-from pnpkit.operators.integrity import state, unchanged
-from pnpkit.operators.norms import NormBound, check_stack, measured_norm, norm_bound, smallest_singular_value, squares
-
-REFUTING, SLACK = 10, 1e-4  # steps of power iteration that may refute a bound, never prove one; and their rounding
+from pnpkit.operators.adjoint import adjoint_gap, has_adjoint, pieces
+from pnpkit.operators.integrity import state, unchanged, unwritten, written
+from pnpkit.operators.norms import SLACK, check_stack, norm_bound, refute, smallest_singular_value, squares
 
 
 class Fidelity(ABC):
@@ -100,10 +100,12 @@ class Fidelity(ABC):
 def check_data(operator: LinearPhysics, y: Tensor | TensorList) -> None:
     """Refuse what is no operator, an empty y or one that is not of finite floats, and a y of another size than A's."""
     if not isinstance(operator, LinearPhysics):
-        came = type(operator).__name__
-        raise InputError(f"expected a deepinv LinearPhysics, got {came}: operators.from_matrix makes one of a matrix")
+        raise InputError(
+            f"expected a deepinv LinearPhysics, got {type(operator).__name__}: operators.matrix.from_matrix makes one "
+            "of a matrix, deepinv.physics.LinearPhysics(A=A, A_adjoint=A_adjoint) of two functions"
+        )
     check_stack(operator)
-    for part in y if isinstance(y, TensorList) else (y,):
+    for part in pieces(y):
         if not (isinstance(part, Tensor) and part.numel() and part.dtype in (torch.float32, torch.float64)):
             came = f"{part.dtype} {tuple(part.shape)}" if isinstance(part, Tensor) else type(part).__name__
             raise InputError(f"y must be a tensor of float32 or float64 with numbers in it, got {came}")
@@ -115,7 +117,7 @@ def check_data(operator: LinearPhysics, y: Tensor | TensorList) -> None:
         raise
     except (IndexError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(f"y does not fit A: A(A_adjoint(y)) ends in: {one_line(error)[:200]}") from error
-    given, asked = ([tuple(p.shape) for p in (v if isinstance(v, TensorList) else (v,))] for v in (y, back))
+    given, asked = ([tuple(part.shape) for part in pieces(v)] for v in (y, back))
     if given != asked:
         raise InputError(f"y does not fit A: A gives {asked}, got {given}")
 
@@ -126,62 +128,69 @@ class LeastSquares(Fidelity):
     Args:
         operator: the forward model A, any deepinv ``LinearPhysics``, as it is now: f refuses to go on with one whose
             tensors were replaced or written to, since L is that of before. (Other attributes are not watched.)
-        y: the measurement, (B, C, H, W); a ``TensorList`` for a stack of operators.
+        y: the measurement, (B, C, H, W); a ``TensorList`` for a stack of operators. It is watched, too.
         norm: a bound on ||A|| that the user vouches for; it is named as a premise, and refused where a few steps of
-            power iteration refute it; or a ``NormBound``, which is not looked at, and is a premise, too. Without it the
-            bound comes from ``operators.norm_bound``: proven where the structure of A allows it, measured otherwise.
+            power iteration refute it; or a ``Bound``, which is not looked at, and is a premise, too. Without it the
+            bound comes from ``operators.norms.norm_bound``: proven where the structure of A allows it or A carries a
+            proof, measured otherwise.
 
     Raises:
         InputError: a norm that is none, or too small, a stack without its adjoint, a y that is empty, not finite, of
-            another type than float32 or float64, or of another size than what A gives; later, an operator that was
-            changed.
+            another type than float32 or float64, or of another size than what A gives; later, an operator or a
+            measurement that was changed.
     """
 
-    def __init__(self, operator: LinearPhysics, y: Tensor | TensorList, norm: float | NormBound | None = None):
+    def __init__(self, operator: LinearPhysics, y: Tensor | TensorList, norm: float | Bound | None = None):
         check_data(operator, y)
-        self.operator, self.y, self._state = operator, y, state(operator)
-        self.premises = ()
+        self.operator, self.y, self._state, self._measured = operator, y, state(operator), written(y)
         smallest = smallest_singular_value(operator)
         self.mu = smallest * smallest
-        if isinstance(norm, NormBound):
-            self.norm = norm
-            self.premises = (f"||A|| <= {norm.value:.6g}, given as {norm.method}",) if norm.side is Side.PROVEN else ()
-        elif norm is not None:
-            if not (isinstance(norm, Real) and 0 < norm < math.inf):
-                raise InputError(f"a norm is a finite number > 0, got {norm}")
-            least = max(math.sqrt(self.mu), measured_norm(operator, self.start(), REFUTING).value)
-            if least > norm * (1 + SLACK):
-                raise InputError(f"||A|| is at least {least:.6g} (power iteration): {norm:.6g} is no bound")
-            self.norm = NormBound(float(norm), Side.PROVEN, "given by the user")
-            self.premises = (f"||A|| <= {norm:.6g}, given by the user",)
-        else:
-            self.norm = norm_bound(operator, self.start())
+        self.norm, self.premises = self._bound(norm)
         self.L = self.norm.value * self.norm.value
         if not math.isfinite(self.L):
             raise InputError(f"||A||^2 must be a finite number, ||A|| is {self.norm.value:.3g}: scale A and y")
         self.side = self.norm.side
         sign = "<=" if self.side is Side.PROVEN else ">="
         self.method = f"L = ||A||^2 {sign} {self.L:.6g} ({self.norm.method})"
+        if norm is not None and self.side is Side.PROVEN and not self.has_adjoint:
+            self.side, self.method = Side.MEASURED, f"A_adjoint is not the adjoint of A: {self._gap()}"
+
+    def _bound(self, norm: float | Bound | None) -> tuple[Bound, tuple[str, ...]]:
+        """The bound on ||A||, given or found, and what it assumes."""
+        if norm is None:
+            found = norm_bound(self.operator, self.start())
+            return found, tuple(map(str, found.premises))
+        if isinstance(norm, Bound):
+            given = (f"||A|| <= {norm.value:.6g}, given as {norm.method}", *map(str, norm.premises))
+            return norm, given if norm.side is Side.PROVEN else ()
+        if not (isinstance(norm, Real) and 0 < norm < math.inf):
+            raise InputError(f"a norm is a finite number > 0, got {norm}")
+        if math.sqrt(self.mu) > norm * (1 + SLACK):
+            raise InputError(f"||A|| is at least {math.sqrt(self.mu):.6g} (smallest gain): {norm:.6g} is no bound")
+        refute(self.operator, self.start(), float(norm), "the user")
+        return Bound(float(norm), Side.PROVEN, "given by the user"), (f"||A|| <= {norm:.6g}, given by the user",)
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles, whose tensors have counts of their own."""
         self.model()
-        return {name: value for name, value in vars(self).items() if name != "_state"}
+        return {name: value for name, value in vars(self).items() if name not in ("_state", "_measured")}
 
     def __setstate__(self, values: dict[str, Any]) -> None:
         vars(self).update(values)
-        self._state = state(self.operator)
+        self._state, self._measured = state(self.operator), written(self.y)
 
     def with_data(self, y: Tensor | TensorList) -> LeastSquares:
         """The same for other measurements: A, and what is known of its norm, stay."""
         other = copy.copy(self)
-        other.y = y
+        other.y, other._measured = y, written(y)
         return other
 
     def model(self) -> LinearPhysics:
-        """A, if it is still the operator that L was found for."""
+        """A, if it and y are still those that f was made for."""
         if not unchanged(self._state, self.operator):
             raise InputError("the operator was changed after its norm was found: make a new LeastSquares")
+        if not unwritten(self._measured, self.y):
+            raise InputError("y was changed after f was made: f.with_data(y) is f for other measurements")
         return self.operator
 
     def start(self) -> Tensor:
@@ -196,26 +205,45 @@ class LeastSquares(Fidelity):
         """A^T (A x - y)."""
         return self.model().A_adjoint(self.operator.A(x) - self.y)
 
+    @cached_property
+    def has_adjoint(self) -> bool:
+        """Whether ``A_adjoint`` passes for the adjoint of A on random images."""
+        return has_adjoint(self.operator, self.start())
+
+    @cached_property
+    def has_closed_prox(self) -> bool:
+        """Whether prox_{tau f} is known in closed form."""
+        return normal_equations.is_closed(self.operator, self.start())
+
+    def _gap(self) -> str:
+        return f"|<A u, w> - <u, A^T w>| is {adjoint_gap(self.operator, self.start()):.2g} of ||A u|| ||w||"
+
     def prox(self, tau: float) -> Map:
         """prox_{tau f}(x) = argmin_u f(u) + 1/(2 tau) ||u - x||^2, for any tau > 0: firmly nonexpansive.
 
         In closed form where the physics has a singular value decomposition; otherwise by conjugate gradients to a
         proven error, which is named as a premise; see ``operators.normal_equations``. The proof needs no norm of A;
         how large the error may be is counted by tau L.
+
+        Raises:
+            InputError: a tau that is not finite, not > 0, or too large for the precision of y; an A whose A_adjoint is
+                not its adjoint.
         """
-        dtype = (self.y[0] if isinstance(self.y, TensorList) else self.y).dtype
+        dtype = pieces(self.y)[0].dtype
         if not 0 < float(torch.as_tensor(tau, dtype=dtype)) < math.inf:
             raise InputError(f"a proximal map needs a finite tau > 0, got {tau}")
-        closed = normal_equations.is_closed(self.operator)
+        closed, size = self.has_closed_prox, tau * self.L
+        if not closed and not self.has_adjoint:
+            raise InputError(f"the proximal map of f needs the adjoint of A, and A_adjoint is none: {self._gap()}")
         method = f"proximal map of a convex function, tau = {tau:.6g}, " + ("closed form" if closed else "iterative")
-        premises = normal_equations.premises(self.operator, tau * self.L, dtype)
+        premises = normal_equations.premises(self.operator, size, dtype, closed)
         if premises and not closed and self.side is not Side.PROVEN:
             premises += (f"that error counts on ||A||^2 = {self.L:.4g}, which was only measured",)
         certificate = Certificate("prox tau f", 1.0, 0.5, Side.PROVEN, method, premises, kind=Kind.PROX)
-        point = normal_equations.proximal_point(self.model(), self.y, tau, self.L)
+        point = normal_equations.proximal_point(self.model(), self.y, tau, self.L, closed)
 
         def nearest(x: Tensor) -> Tensor:
-            self.model()  # refuses an operator that was changed
+            self.model()  # refuses what was changed
             return point(x)
 
         return Map(
@@ -223,7 +251,7 @@ class LeastSquares(Fidelity):
             certificate,
             objective=lambda x: tau * self.value(x),
             pace=self.pace(tau),
-            error=0.0 if closed else normal_equations.error(tau * self.L, dtype),
+            error=0.0 if closed else normal_equations.error(size, dtype),
         )
 
 

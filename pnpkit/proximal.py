@@ -21,7 +21,8 @@ from pnpkit.numerics.conjugate_gradients import length
 from pnpkit.numerics.total_variation import premise, proximal_map, variation
 from pnpkit.numerics.wavelets import Basis
 from pnpkit.operators import normal_equations
-from pnpkit.operators.integrity import state, unchanged
+from pnpkit.operators.adjoint import has_adjoint
+from pnpkit.operators.integrity import state, unchanged, unwritten, written
 from pnpkit.operators.norms import norm_bound
 
 
@@ -219,23 +220,29 @@ def data_ball(operator: LinearPhysics, y: Tensor, radius: float) -> Map:
         InputError: no image comes that close to y.
     """
     radius = _positive("radius", radius, zero=False)
+    before, measured = state(operator), written(y)
+    start = operator.A_adjoint(y)
+    closed = normal_equations.is_closed(operator, start)
+    if not closed and not has_adjoint(operator, start):
+        raise InputError("the projection onto a data ball needs the adjoint of A, and A_adjoint is none")
+    square = norm_bound(operator, start).value ** 2
 
-    before = state(operator)
+    def enter(z: Tensor, data: Tensor) -> tuple[Tensor, float]:
+        return _enter(operator, z, data, radius, square, closed)
 
     def project(z: Tensor) -> Tensor:
         if not unchanged(before, operator):
             raise InputError("the operator was changed after the ball was made: make a new one")
+        if not unwritten(measured, y):
+            raise InputError("y was changed after the ball was made: make a new one")
         data = y.expand(len(z), *y.shape[1:])
-        return torch.cat([_enter(operator, z[i : i + 1], data[i : i + 1], radius, square)[0] for i in range(len(z))])
+        return torch.cat([enter(z[i : i + 1], data[i : i + 1])[0] for i in range(len(z))])
 
-    square = norm_bound(operator, operator.A_adjoint(y)).value ** 2
-    start = operator.A_adjoint(y)
-    weight = max(_enter(operator, start[i : i + 1], y[i : i + 1], radius, square)[1] for i in range(len(y)))
+    weight = max(enter(start[i : i + 1], y[i : i + 1])[1] for i in range(len(y)))
     map = _prox(f"proj data ball {radius:.6g}", project)
-    if normal_equations.is_closed(operator):
-        return replace(
-            map, certificate=replace(map.certificate, premises=normal_equations.premises(operator, 0.0, y.dtype))
-        )
+    if closed:
+        premises = normal_equations.premises(operator, 0.0, y.dtype, closed)
+        return replace(map, certificate=replace(map.certificate, premises=premises))
     error = SLOPPY * normal_equations.error(weight * square, y.dtype)
     premises = (
         f"the solver inside is exact: from A^T y its error is about {error:.1g} (root mean square), no bound is known",
@@ -243,7 +250,9 @@ def data_ball(operator: LinearPhysics, y: Tensor, radius: float) -> Map:
     return replace(map, certificate=replace(map.certificate, premises=premises), error=error)
 
 
-def _enter(operator: LinearPhysics, z: Tensor, y: Tensor, radius: float, square: float) -> tuple[Tensor, float]:
+def _enter(
+    operator: LinearPhysics, z: Tensor, y: Tensor, radius: float, square: float, closed: bool
+) -> tuple[Tensor, float]:
     """The nearest point of the ball to one image, and its g."""
     u, weight = z, torch.zeros((), dtype=z.dtype, device=z.device)
     nothing = torch.zeros_like(y)
@@ -254,12 +263,12 @@ def _enter(operator: LinearPhysics, z: Tensor, y: Tensor, radius: float, square:
             return u, float(weight)
         pulled = operator.A_adjoint(residual)
         if float(weight) > 0:
-            pulled = normal_equations.proximal_point(operator, nothing, weight, square)(pulled)
+            pulled = normal_equations.proximal_point(operator, nothing, weight, square, closed)(pulled)
         slope = (residual * operator.A(pulled)).sum()  # -d/dg of ||residual||^2 / 2
         if not float(slope) > 0:
             break
         weight = weight + (size / radius - 1) * size.square() / slope
-        u = normal_equations.proximal_point(operator, y, weight, square)(z)
+        u = normal_equations.proximal_point(operator, y, weight, square, closed)(z)
     raise InputError(f"the data ball is empty: no image comes within {radius:.4g} of the measurement")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from deepinv.physics import Denoising, Inpainting, LinearPhysics
+from deepinv.physics import Decolorize, Denoising, Inpainting, LinearPhysics
 from torch import Tensor
 
 from pnpkit import kernels, proximal
@@ -16,6 +16,8 @@ from pnpkit.networks.architectures import build
 from pnpkit.networks.base import Network
 from pnpkit.networks.guided import GuidedEuler
 from pnpkit.operators.blur import blur
+from pnpkit.solvers import splittings
+from pnpkit.solvers.iterations import Anderson, Fista, Halpern, Iteration, KrasnoselskiiMann, Picard
 
 SIZE = (11, 14)
 
@@ -123,6 +125,42 @@ def dncnn() -> Network:
     return build("dncnn", {"depth": 3, "channels": 8}).eval()
 
 
+SHAPE = (2, 2, 2)
+NORMAL = torch.tensor([1.0, -2.0, 0.5, 3.0, 0.0, 1.0, 1.0, -1.0], dtype=torch.float64).view(SHAPE)
+MATRIX = torch.from_numpy(np.random.default_rng(0).standard_normal((3, 8)))
+RIGHT = torch.tensor([0.5, -1.0, 2.0], dtype=torch.float64)
+HADAMARD = torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=torch.float64) / 2**0.5
+
+
+def turn(x: Tensor) -> Tensor:
+    return torch.einsum("dc,bchw->bdhw", HADAMARD, x)
+
+
+def grey() -> Decolorize:
+    """Two channels to one: a decomposition whose V is not square."""
+    return Decolorize(channels=2, srf=(0.3, 0.7)).double()
+
+
+# One for each function of ``pnpkit.proximal``, on images (B, 2, 2, 2); the name begins with the function's.
+PROXES: dict[str, Callable[[], Map]] = {
+    "soft_threshold": lambda: proximal.soft_threshold(0.7),
+    "group_soft_threshold": lambda: proximal.group_soft_threshold(0.7),
+    "ridge": lambda: proximal.ridge(0.5),
+    "box": lambda: proximal.box(-1, 0.5),
+    "nonnegative": proximal.nonnegative,
+    "l2_ball": lambda: proximal.l2_ball(1.5, 0.3),
+    "l1_ball": lambda: proximal.l1_ball(2.0),
+    "simplex": lambda: proximal.simplex(1.0),
+    "half_space": lambda: proximal.half_space(NORMAL, 0.7),
+    "affine": lambda: proximal.affine(MATRIX, RIGHT),
+    "orthonormal": lambda: proximal.orthonormal(turn, turn, proximal.soft_threshold(0.4)),
+    "wavelet_soft_threshold": lambda: proximal.wavelet_soft_threshold(0.4, "haar", 1),
+    "data_ball": lambda: proximal.data_ball(Denoising(), torch.full((1, *SHAPE), 0.3, dtype=torch.float64), 1.2),
+    "data_ball, grey": lambda: proximal.data_ball(grey(), torch.full((1, 1, 2, 2), 0.3, dtype=torch.float64), 0.8),
+    "total_variation": lambda: proximal.total_variation(0.2, tolerance=1e-9, max_steps=20_000),
+}
+
+
 NETWORKS: dict[str, Callable[[], Network]] = {
     "euler clip zero": lambda: euler(),
     "euler clip circular": lambda: euler(padding="circular"),
@@ -141,6 +179,55 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "identity": lambda: build("identity", {}),
 }
 
+
+def _gradient_step(name: str) -> Map:
+    physics, _, y = operator(name)
+    return LeastSquares(physics, y).gradient_step()
+
+
+def _split(name: str) -> Callable[[Map], Map]:
+    """The splitting of that name on a circular blur, a denoiser's map handed in."""
+
+    def split(backward: Map) -> Map:
+        physics, _, y = operator("gaussian circular")
+        f = LeastSquares(physics, y)
+        made: dict[str, Callable[[], Map]] = {
+            "forward_backward": lambda: splittings.forward_backward(f, backward, limits=(0.0, 1.0)),
+            "penalised": lambda: splittings.penalised(f, LeastSquares(Denoising(), y), (0.0, 1.0)),
+            "half_quadratic": lambda: splittings.half_quadratic(f, backward, 0.5),
+            "continuation": lambda: splittings.continuation(f, lambda sigma: backward, 0.5, 0.1),
+            "firm": lambda: splittings.firm(backward),
+            "douglas_rachford": lambda: splittings.douglas_rachford(f, backward, 0.5),
+            "admm": lambda: splittings.admm(f, backward, 0.5),
+            "davis_yin": lambda: splittings.davis_yin(f, backward, proximal.box(0, 1)),
+        }
+        return made[name]()
+
+    return split
+
+
+SPLITTINGS: dict[str, Callable[[Map], Map]] = {
+    name: _split(name)
+    for name in (
+        "forward_backward",
+        "penalised",
+        "half_quadratic",
+        "continuation",
+        "firm",
+        "douglas_rachford",
+        "admm",
+        "davis_yin",
+    )
+}
+
+ITERATIONS: dict[str, Callable[[], Iteration]] = {
+    "picard": Picard,
+    "km": lambda: KrasnoselskiiMann(0.8),
+    "halpern": Halpern,
+    "anderson": Anderson,
+    "fista": Fista,
+}
+
 MAPS: dict[str, Callable[[], Map]] = {
     "identity": identity,
     "box": lambda: proximal.box(0.2, 0.7),
@@ -154,10 +241,9 @@ MAPS: dict[str, Callable[[], Map]] = {
     "relaxed": lambda: euler().at(0.1).relax(0.7),
     "over-relaxed": lambda: proximal.box(0.2, 0.7).relax(1.9),
     "scaled": lambda: euler().at(0.1).scale(2.5),
+    **{
+        f"splitting, {name}": (lambda split=split: split(euler().at(0.1).relax(0.9)))
+        for name, split in SPLITTINGS.items()
+    },
     "plug and play": lambda: proximal.box(0, 1) @ euler().at(0.1) @ _gradient_step("motion circular"),
 }
-
-
-def _gradient_step(name: str) -> Map:
-    physics, _, y = operator(name)
-    return LeastSquares(physics, y).gradient_step()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import catalogue
 import deepinv
 import numpy as np
@@ -64,9 +66,24 @@ def test_ridge_is_its_normal_equations() -> None:
 
 
 def test_a_scipy_operator_runs_but_its_norm_is_only_measured() -> None:
-    run = pnpkit.ista(aslinearoperator(MATRIX), Y, 5.0, tau=1e-2, **TIGHT)
-    assert np.abs(run.x - lasso(5.0)).max() <= 1e-6
+    """Of more columns than a measured norm takes products; the columns beyond those of the lasso are 0."""
+    wide = np.hstack([MATRIX, np.zeros((30, 100))])
+    run = pnpkit.ista(aslinearoperator(wide), Y, 5.0, tau=1e-2, **TIGHT)
+    assert np.abs(run.x[:12] - lasso(5.0)).max() <= 1e-6
     assert not run.guarantee
+
+
+@pytest.mark.parametrize("kind", [scipy.sparse.csr_array, aslinearoperator, lambda matrix: sparse_tensor(matrix)])
+def test_fista_converges_whatever_the_matrix_is_kept_in(kind: Callable[[np.ndarray], object]) -> None:
+    rng = np.random.default_rng(2)
+    matrix, y = rng.standard_normal((30, 20)), rng.standard_normal(30)
+    dense, other = (pnpkit.fista(operator, y, 0.1, tol=1e-10) for operator in (matrix, kind(matrix)))
+    assert dense.status is other.status is Status.CONVERGED and other.certificate.nonexpansive
+    np.testing.assert_allclose(other.x, dense.x, atol=1e-8)
+
+
+def sparse_tensor(matrix: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(matrix).to_sparse()
 
 
 def test_fista_with_a_denoiser_or_a_long_step_is_labelled_not_proven() -> None:

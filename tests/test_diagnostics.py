@@ -12,12 +12,11 @@ from torch import Tensor
 
 import pnpkit
 from pnpkit import proximal
-from pnpkit.certificates import Certificate, Side
+from pnpkit.certificates import Bound, Certificate, Side
 from pnpkit.errors import LawBroken
 from pnpkit.fidelity import LeastSquares
 from pnpkit.laws.maps import audit
 from pnpkit.laws.operators import check_adjoint, check_linear, check_norm
-from pnpkit.operators.norms import NormBound
 from pnpkit.solvers.iterations import residual_bound
 from pnpkit.solvers.loop import solve
 from pnpkit.solvers.result import contraction_factor
@@ -108,7 +107,7 @@ def test_broken_laws_are_named() -> None:
 def test_failures_are_stopped_with_the_right_sentence() -> None:
     """An under-estimated norm lets a step through that the residual then exposes; a wrong adjoint likewise."""
     physics, _, y = catalogue.operator("gaussian circular")
-    cheat = LeastSquares(physics, y, norm=NormBound(0.5, Side.PROVEN, "made up"))
+    cheat = LeastSquares(physics, y, norm=Bound(0.5, Side.PROVEN, "made up"))
     run = solve(cheat.gradient_step(7.0), y, tol=1e-9)
     assert run.status.failed and "made up" in str(run.certificate)
     wrong = LeastSquares(Wrong(), y, norm=1.0)

@@ -16,13 +16,13 @@ from test_operators import Unknown
 
 import pnpkit as pk
 from pnpkit import kernels
-from pnpkit.certificates import Side
+from pnpkit.certificates import Bound, Side
 from pnpkit.errors import InputError, StepSizeError
 from pnpkit.fidelity import LeastSquares
 from pnpkit.operators import normal_equations
 from pnpkit.operators.blur import blur
 from pnpkit.operators.matrix import from_matrix
-from pnpkit.operators.norms import NormBound, norm_bound
+from pnpkit.operators.norms import norm_bound
 from pnpkit.solvers.result import Status
 
 
@@ -189,7 +189,7 @@ def test_a_norm_that_power_iteration_refutes_is_refused() -> None:
 
 
 def test_a_bound_that_is_not_looked_at_is_a_premise() -> None:
-    given = NormBound(2.0, Side.PROVEN, "told by a friend")
+    given = Bound(2.0, Side.PROVEN, "told by a friend")
     certificate = LeastSquares(Denoising(), catalogue.image(1, 1, 4, 4), norm=given).gradient_step().certificate
     assert certificate.averaged and certificate.premises == ("||A|| <= 2, given as told by a friend",)
 
@@ -211,15 +211,19 @@ def test_the_error_of_an_inner_solver_grows_with_the_norm() -> None:
 
 
 def test_a_decomposition_by_somebody_else_is_a_premise() -> None:
-    """deepinv takes U and V as functions, too; here V is three times an orthonormal one."""
-    x, triple = catalogue.image(1, 1, 4, 4), lambda x: 3 * x
-    foreign = DecomposablePhysics(V=triple, V_adjoint=triple, mask=torch.ones_like(x))
-    assert "orthonormal" in LeastSquares(foreign, x).prox(1.0).certificate.premises[0]
+    """deepinv takes U and V as functions, too. V three times an orthonormal one is no decomposition: no closed form."""
+    x, minus, triple = catalogue.image(1, 1, 4, 4), lambda x: -x, lambda x: 3 * x
+    foreign = LeastSquares(DecomposablePhysics(V=minus, V_adjoint=minus, mask=torch.ones_like(x)), x)
+    assert foreign.has_closed_prox and "orthonormal" in foreign.prox(1.0).certificate.premises[0]
+    wrong = LeastSquares(DecomposablePhysics(V=triple, V_adjoint=triple, mask=torch.ones_like(x)), x)
+    assert not wrong.has_closed_prox and "inner solver" in wrong.prox(1.0).certificate.premises[0]
+    torch.testing.assert_close(wrong.prox(1.0)(2 * x), (2 * x + 3 * x) / 10, atol=1e-4, rtol=0)
     for known in (Denoising(), Decolorize(), DecomposablePhysics(mask=torch.ones_like(x))):
         assert LeastSquares(known, x).prox(1.0).certificate.premises == ()
     known = Denoising()
     known.V = triple  # type: ignore[method-assign]
-    assert LeastSquares(known, x).prox(1.0).certificate.premises != ()
+    with pytest.raises(InputError, match="A_adjoint is none"):
+        LeastSquares(known, x).prox(1.0)
 
 
 @pytest.mark.parametrize("name", ["gaussian circular", "gaussian unknown"])

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import scipy.optimize
 import torch
+from catalogue import MATRIX, NORMAL, PROXES, RIGHT, SHAPE, turn
 from deepinv.models import TVDenoiser
-from deepinv.physics import Blur, Decolorize, Denoising, LinearPhysics
+from deepinv.physics import Blur, Decolorize, LinearPhysics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -20,42 +21,9 @@ from pnpkit import proximal
 from pnpkit.certificates import Kind
 from pnpkit.errors import InputError
 from pnpkit.fidelity import LeastSquares
-from pnpkit.maps import Map
 from pnpkit.numerics.wavelets import Basis
 from pnpkit.operators.matrix import from_matrix
 
-SHAPE = (2, 2, 2)
-NORMAL = torch.tensor([1.0, -2.0, 0.5, 3.0, 0.0, 1.0, 1.0, -1.0], dtype=torch.float64).view(SHAPE)
-MATRIX = torch.from_numpy(np.random.default_rng(0).standard_normal((3, 8)))
-RIGHT = torch.tensor([0.5, -1.0, 2.0], dtype=torch.float64)
-HADAMARD = torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=torch.float64) / 2**0.5
-
-
-def turn(x: Tensor) -> Tensor:
-    return torch.einsum("dc,bchw->bdhw", HADAMARD, x)
-
-
-def grey() -> Decolorize:
-    """Two channels to one: a decomposition whose V is not square."""
-    return Decolorize(channels=2, srf=(0.3, 0.7)).double()
-
-
-PROXES: dict[str, Callable[[], Map]] = {
-    "soft": lambda: proximal.soft_threshold(0.7),
-    "group": lambda: proximal.group_soft_threshold(0.7),
-    "ridge": lambda: proximal.ridge(0.5),
-    "box": lambda: proximal.box(-1, 0.5),
-    "nonnegative": proximal.nonnegative,
-    "l2 ball": lambda: proximal.l2_ball(1.5, 0.3),
-    "l1 ball": lambda: proximal.l1_ball(2.0),
-    "simplex": lambda: proximal.simplex(1.0),
-    "half space": lambda: proximal.half_space(NORMAL, 0.7),
-    "affine": lambda: proximal.affine(MATRIX, RIGHT),
-    "orthonormal": lambda: proximal.orthonormal(turn, turn, proximal.soft_threshold(0.4)),
-    "wavelet": lambda: proximal.wavelet_soft_threshold(0.4, "haar", 1),
-    "data ball": lambda: proximal.data_ball(Denoising(), torch.full((1, *SHAPE), 0.3, dtype=torch.float64), 1.2),
-    "data ball, grey": lambda: proximal.data_ball(grey(), torch.full((1, 1, 2, 2), 0.3, dtype=torch.float64), 0.8),
-}
 points = hnp.arrays(np.float64, (1, *SHAPE), elements=st.floats(-5, 5))
 
 
@@ -73,11 +41,11 @@ def test_firmly_nonexpansive(name: str, one: np.ndarray, two: np.ndarray) -> Non
 
 
 PENALTIES: dict[str, Callable[[Tensor], Tensor]] = {
-    "soft": lambda u: 0.7 * u.abs().sum(),
-    "group": lambda u: 0.7 * u.square().sum(1).sqrt().sum(),
+    "soft_threshold": lambda u: 0.7 * u.abs().sum(),
+    "group_soft_threshold": lambda u: 0.7 * u.square().sum(1).sqrt().sum(),
     "ridge": lambda u: 0.25 * u.square().sum(),
     "orthonormal": lambda u: 0.4 * turn(u).abs().sum(),
-    "wavelet": lambda u: 0.4 * sum(d.abs().sum() for d in Basis("haar", 1).analyse(u)[1]),
+    "wavelet_soft_threshold": lambda u: 0.4 * sum(d.abs().sum() for d in Basis("haar", 1).analyse(u)[1]),
 }
 
 
@@ -156,10 +124,10 @@ def test_minimises_its_objective(name: str, one: np.ndarray, two: np.ndarray) ->
 INSIDE: dict[str, Callable[[Tensor], Tensor]] = {
     "box": lambda u: ((u >= -1) & (u <= 0.5)).all(),
     "nonnegative": lambda u: (u >= 0).all(),
-    "l2 ball": lambda u: (u - 0.3).norm() <= 1.5 + 1e-9,
-    "l1 ball": lambda u: u.abs().sum() <= 2 + 1e-9,
+    "l2_ball": lambda u: (u - 0.3).norm() <= 1.5 + 1e-9,
+    "l1_ball": lambda u: u.abs().sum() <= 2 + 1e-9,
     "simplex": lambda u: (u >= 0).all() & ((u.sum() - 1).abs() < 1e-9),
-    "half space": lambda u: (u * NORMAL).sum() <= 0.7 + 1e-9,
+    "half_space": lambda u: (u * NORMAL).sum() <= 0.7 + 1e-9,
     "affine": lambda u: (MATRIX @ u.flatten() - RIGHT).norm() < 1e-9,
 }
 

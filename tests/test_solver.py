@@ -12,12 +12,11 @@ import torch
 from deepinv.physics import Denoising
 
 from pnpkit import fista, ista, proximal
-from pnpkit.certificates import Certificate, Side
+from pnpkit.certificates import Bound, Certificate, Side
 from pnpkit.errors import InputError
 from pnpkit.fidelity import LeastSquares
 from pnpkit.maps import Map
 from pnpkit.operators.matrix import from_matrix
-from pnpkit.operators.norms import NormBound
 from pnpkit.solvers import splittings
 from pnpkit.solvers.guarantee import Existence, Lack
 from pnpkit.solvers.iterations import (
@@ -257,9 +256,7 @@ def test_the_momentum_of_fista_is_never_called_divergence(size: int, weight: flo
 
 
 def test_fista_with_a_step_that_is_too_long_is_falsified() -> None:
-    fidelity = LeastSquares(
-        Denoising(), torch.ones(1, 1, 1, 3, dtype=torch.float64), NormBound(0.4, Side.PROVEN, "a lie")
-    )
+    fidelity = LeastSquares(Denoising(), torch.ones(1, 1, 1, 3, dtype=torch.float64), Bound(0.4, Side.PROVEN, "a lie"))
     map = forward_backward(fidelity, proximal.box(-1e9, 1e9), 1 / fidelity.L)
     assert Fista().theorem(map.certificate) is not None
     run = solve(map, torch.full((1, 1, 1, 3), 0.9, dtype=torch.float64), iteration=Fista(), max_steps=60)

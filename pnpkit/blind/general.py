@@ -26,11 +26,10 @@ from scipy.sparse.linalg import aslinearoperator
 
 from pnpkit import proximal
 from pnpkit.blind import latent
-from pnpkit.certificates import Side
+from pnpkit.certificates import Bound, Side
 from pnpkit.errors import InputError
 from pnpkit.fidelity import LeastSquares
 from pnpkit.operators.matrix import from_matrix
-from pnpkit.operators.norms import NormBound
 from pnpkit.solvers.iterations import Fista
 from pnpkit.solvers.loop import solve
 from pnpkit.solvers.splittings import forward_backward
@@ -203,7 +202,7 @@ def fit_kernel(
     form[np.diag_indices_from(form)] += ridge
     factor = linalg.cholesky(form)  # form = R^T R
     z = linalg.solve_triangular(factor, vector, trans="T")
-    norm = NormBound(math.sqrt(float(symbol.max()) + ridge), Side.PROVEN, "largest gain of the blurred gradients")
+    norm = Bound(math.sqrt(float(symbol.max()) + ridge), Side.PROVEN, "largest gain of the blurred gradients")
     operator = from_matrix(aslinearoperator(factor))
     fidelity = LeastSquares(operator, torch.from_numpy(z)[None], norm=norm)
     step = forward_backward(fidelity, proximal.simplex(), 1 / fidelity.L)

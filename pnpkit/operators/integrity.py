@@ -1,21 +1,57 @@
-"""What an operator is: a proof for a class holds while A is computed as there, and while nothing in it changes."""
+"""Whether an operator still is what a proof or a closed form was derived for, and unchanged since."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TypeAlias
+from collections.abc import Callable, Iterator
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import torch
 from deepinv.physics import BlurFFT, DecomposablePhysics, LinearPhysics, StackedLinearPhysics
+from deepinv.utils import TensorList
 from torch import Tensor, nn
 
+from pnpkit.certificates import Bound
+from pnpkit.operators.adjoint import pieces
+
 MODEL = ("A", "A_adjoint", "U", "U_adjoint", "V", "V_adjoint")
-
-
 ORTHONORMAL = "deepinv.physics"  # where U and V of a decomposition are known to be orthonormal
-
+NEARLY = 1e-5  # a gap of a decomposition that may count as rounding: some of deepinv's are made in float32 and cast
 
 State: TypeAlias = tuple[tuple[Tensor, int], ...]
+
+
+@runtime_checkable
+class Bounded(Protocol):
+    """An operator that carries a bound on its own norm."""
+
+    def norm_bound(self) -> Bound: ...
+
+
+@runtime_checkable
+class Injective(Protocol):
+    """An operator that carries a lower bound on its smallest singular value."""
+
+    def smallest_singular_value(self) -> float: ...
+
+
+@runtime_checkable
+class Proximable(Protocol):
+    """An operator that carries (y, gamma) -> (z -> argmin_u gamma/2 ||A u - y||^2 + 1/2 ||u - z||^2)."""
+
+    def proximal_point(self, y: Tensor, gamma: Tensor | float) -> Callable[[Tensor], Tensor]: ...
+
+
+def is_own(operator: LinearPhysics, name: str) -> bool:
+    """Whether the method ``name`` was written for the A that the operator computes.
+
+    A class that overrides A or A_adjoint, and not the method, inherits what is said of another operator; so does an
+    instance whose A was replaced.
+    """
+    if any(method in vars(operator) for method in MODEL):
+        return False
+    order = type(operator).__mro__
+    place = {what: next(i for i, kind in enumerate(order) if what in vars(kind)) for what in (name, *MODEL[:2])}
+    return place[name] <= min(place["A"], place["A_adjoint"])
 
 
 def is_kind(operator: LinearPhysics, kind: type) -> bool:
@@ -27,10 +63,25 @@ def is_kind(operator: LinearPhysics, kind: type) -> bool:
     return isinstance(operator, kind) and all(same) and not (replaced or handed)
 
 
-def is_decomposed(operator: LinearPhysics) -> bool:
-    """Whether A is U diag(mask) V^T as in ``DecomposablePhysics``, by U and V of its own or not."""
+def is_decomposed(operator: LinearPhysics, example: Tensor) -> bool:
+    """Whether A is U diag(mask) V^T as in ``DecomposablePhysics``, U^T U = V^T V = id on an image like ``example``.
+
+    Casts can break that: ``.to(torch.float64)`` takes the imaginary part from the phases of a ``BlurFFT``.
+    """
     computes = type(operator).A in (DecomposablePhysics.A, BlurFFT.A) and "A" not in vars(operator)
-    return isinstance(operator, DecomposablePhysics) and computes
+    return isinstance(operator, DecomposablePhysics) and computes and decomposition_gap(operator, example) <= NEARLY
+
+
+def decomposition_gap(operator: DecomposablePhysics, example: Tensor) -> float:
+    """The larger one of |V^T V c - c| and |U^T U d - d|, relative to the largest entry of c.
+
+    c = V^T x for a random image x like ``example``; d is c where the mask is not 0. The entries are those of one image.
+    """
+    x = torch.randn(example[:1].shape, generator=torch.Generator().manual_seed(2)).to(example)
+    c = operator.V_adjoint(x)
+    d = torch.where(torch.as_tensor(operator.mask, device=c.device) != 0, c, torch.zeros_like(c))
+    gaps = (operator.V_adjoint(operator.V(c)) - c, operator.U_adjoint(operator.U(d)) - d)
+    return max(float(gap.abs().max()) for gap in gaps) / max(float(c.abs().max()), 1e-30)
 
 
 def orthonormal_premises(operator: LinearPhysics) -> tuple[str, ...]:
@@ -66,9 +117,24 @@ def state(operator: LinearPhysics) -> State:
     return tuple(found)
 
 
+def written(values: Tensor | TensorList) -> State:
+    """The tensors of a measurement, and how often each was written to."""
+    return tuple((part, version(part)) for part in pieces(values))
+
+
+def unwritten(before: State, values: Tensor | TensorList) -> bool:
+    """Whether a measurement still is what it was, as far as torch counts."""
+    if torch.compiler.is_compiling():
+        return True
+    now = written(values)
+    return len(now) == len(before) and all(same(*pair) for pair in zip(before, now, strict=True))
+
+
 def unchanged(before: State, operator: LinearPhysics) -> bool:
-    """Whether the operator is made of the same tensors, with the same values, as far as torch counts; or of others that
-    hold the same, since some of deepinv's take theirs anew whenever they are called."""
+    """Whether the operator is made of the same tensors with the same values, as far as torch counts.
+
+    Other tensors that hold the same pass, too: some of deepinv's operators make theirs anew whenever they are called.
+    """
     if torch.compiler.is_compiling():  # what torch counts cannot be asked for there
         return True
     now = state(operator)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,8 +13,14 @@ from deepinv.physics import LinearPhysics
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 from torch import Tensor
 
-from pnpkit.errors import InputError
+from pnpkit.certificates import Bound, Premise, Side
+from pnpkit.errors import InputError, one_line
 from pnpkit.numerics.arrays import real
+from pnpkit.numerics.norms import matrix_norm_bound, sparse_norm_bound
+
+DENSE = 10**6  # entries of a matrix whose singular values are cheap
+PRODUCTS = 100  # with A and A^T: as many as a measured norm takes
+LINEAR = Premise("A is linear", "its norm is that of its values on a basis")
 
 
 class MatrixPhysics(LinearPhysics):
@@ -30,6 +37,17 @@ class MatrixPhysics(LinearPhysics):
     def A_adjoint(self, y: Tensor, **kwargs: Any) -> Tensor:
         return y @ self.matrix
 
+    def norm_bound(self) -> Bound:
+        """||A||_2 by SVD."""
+        return Bound(matrix_norm_bound(self.matrix), Side.PROVEN, "SVD in float64")
+
+    def smallest_singular_value(self) -> float:
+        """sigma_n(A) less the rounding of the SVD; 0 for fewer rows than columns."""
+        rows, columns = self.matrix.shape
+        values = self.decomposition()[1]
+        rounding = float(values[0]) * max(rows, columns) * 2.0**-50
+        return max(0.0, float(values[-1]) - rounding) if rows >= columns else 0.0
+
     def prox_l2(self, z: Tensor, y: Tensor, gamma: Tensor | float, **kwargs: Any) -> Tensor:
         """argmin_u gamma/2 ||A u - y||^2 + 1/2 ||u - z||^2; see ``proximal_point``."""
         return self.proximal_point(y, gamma)(z)
@@ -44,8 +62,10 @@ class MatrixPhysics(LinearPhysics):
         return known[1]
 
     def proximal_point(self, y: Tensor, gamma: Tensor | float) -> Callable[[Tensor], Tensor]:
-        """z -> z + V s (U^T y - s V^T z) / (s^2 + 1/gamma) with the SVD U s V^T of A, in float64: rounds like z, not
-        like gamma z."""
+        """z -> z + V s (U^T y - s V^T z) / (s^2 + 1/gamma) with the SVD U s V^T of A, in float64.
+
+        Its rounding is that of z, not of gamma z.
+        """
         U, s, Vh = self.decomposition()
         seen, weight = y.double() @ U, s / (s.square() + 1 / gamma)
         return lambda z: (z.double() + (weight * (seen - s * (z.double() @ Vh.mT))) @ Vh).to(z.dtype)
@@ -64,6 +84,18 @@ class ScipyPhysics(LinearPhysics):
     def A_adjoint(self, y: Tensor, **kwargs: Any) -> Tensor:
         return self.each(self.operator.rmatvec, y)
 
+    def norm_bound(self) -> Bound:
+        """||A||_2 by SVD where A has at most ``PRODUCTS`` columns; elsewhere a lower bound by power iteration."""
+        columns = self.shape[1]
+        if columns <= PRODUCTS:
+            matrix = self.A(torch.eye(columns, dtype=torch.float64))
+            return Bound(matrix_norm_bound(matrix), Side.PROVEN, "SVD in float64", (LINEAR,))
+        x, norm = torch.randn(1, columns, generator=torch.Generator().manual_seed(0), dtype=torch.float64), 0.0
+        for _ in range(PRODUCTS // 2):
+            y = self.A(x / x.norm().clamp_min(1e-300))
+            norm, x = max(norm, float(y.norm())), self.A_adjoint(y)
+        return Bound(norm, Side.MEASURED, f"power iteration, {PRODUCTS // 2} steps: a lower bound")
+
     @staticmethod
     def each(function: Any, batch: Tensor) -> Tensor:
         rows = np.stack([function(row.detach().cpu().numpy()) for row in batch])
@@ -72,18 +104,53 @@ class ScipyPhysics(LinearPhysics):
         return torch.as_tensor(rows).to(batch)
 
 
+class SparsePhysics(ScipyPhysics):
+    """A x for a scipy sparse matrix A (m, n), on the CPU."""
+
+    def __init__(self, matrix: Any):
+        super().__init__(aslinearoperator(matrix))
+        self.matrix = matrix
+
+    def norm_bound(self) -> Bound:
+        """||A||_2 by SVD for at most ``DENSE`` entries; elsewhere an upper bound, exact where no entry is negative."""
+        if math.prod(self.shape) <= DENSE:
+            return Bound(matrix_norm_bound(torch.from_numpy(self.matrix.toarray())), Side.PROVEN, "SVD in float64")
+        method = "spectral radius of |A|^T |A| (Collatz 1942), or the Frobenius norm"
+        return Bound(sparse_norm_bound(self.matrix), Side.PROVEN, method)
+
+
 def from_matrix(operator: Any) -> LinearPhysics:
-    """A (m, n) array, which is copied, or tensor, or a scipy sparse matrix or ``LinearOperator``, as deepinv physics.
+    """A (m, n) array or sparse matrix, of numpy, torch or scipy, or a ``LinearOperator``, as deepinv physics.
+
+    Arrays of numpy are copied. Whatever scipy's ``aslinearoperator`` takes is a ``LinearOperator``, pylops' operators
+    for instance.
 
     Raises:
         InputError: anything else; complex or not finite entries, or none at all.
     """
-    if scipy.sparse.issparse(operator):
-        operator = aslinearoperator(operator)
-    if isinstance(operator, LinearOperator):
-        return ScipyPhysics(operator)
+    if isinstance(operator, Tensor) and operator.layout is not torch.strided:
+        operator = _from_torch(operator)
     if 0 in getattr(operator, "shape", ()):
         raise InputError(f"an operator needs rows and columns, got a matrix {tuple(operator.shape)}")
+    if scipy.sparse.issparse(operator):
+        real(operator.data, "a sparse matrix")
+        return SparsePhysics(operator.tocsr().copy())
     if isinstance(operator, (np.ndarray, Tensor)) and operator.ndim == 2:
         return MatrixPhysics(real(operator, "a matrix"))
-    raise InputError(f"an operator is a LinearPhysics, a matrix or a scipy operator, got {type(operator).__name__}")
+    if isinstance(operator, (np.ndarray, Tensor)):
+        raise InputError(f"a matrix has two dimensions, got an array {tuple(operator.shape)}")
+    try:
+        return ScipyPhysics(aslinearoperator(operator))
+    except (TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            "an operator is a LinearPhysics, a matrix or a scipy operator (anything with shape, matvec and rmatvec), "
+            f"got {type(operator).__name__} ({one_line(error)[:80]}): functions A and A_adjoint on pictures become one "
+            "by deepinv.physics.LinearPhysics(A=A, A_adjoint=A_adjoint)"
+        ) from error
+
+
+def _from_torch(matrix: Tensor) -> Any:
+    """A sparse tensor as scipy's."""
+    entries = matrix.detach().cpu().to_sparse_coo().coalesce()
+    values = real(entries.values(), "a sparse matrix")
+    return scipy.sparse.coo_array((values.numpy(), tuple(entries.indices().numpy())), shape=tuple(matrix.shape))

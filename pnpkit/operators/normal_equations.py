@@ -19,18 +19,11 @@ from torch import Tensor
 
 from pnpkit.errors import InputError
 from pnpkit.numerics.conjugate_gradients import conjugate_gradients, length
-from pnpkit.operators.integrity import is_decomposed, is_kind, orthonormal_premises
-from pnpkit.operators.matrix import MatrixPhysics
+from pnpkit.operators.integrity import Proximable, is_decomposed, is_kind, is_own, orthonormal_premises
 
 TOLERANCE = 2e-5  # root mean square, on the 0..1 scale
-
-
 MAX_STEPS = 500
-
-
 LARGEST_ERROR = 0.1
-
-
 ROUNDING = 5  # of a right-hand side, in units of eps: no residual gets below it
 
 
@@ -56,18 +49,28 @@ class Structure:
     planes: bool = False
 
 
-def is_closed(operator: LinearPhysics) -> bool:
-    """Whether the proximal map is known in closed form."""
-    return is_kind(operator, MatrixPhysics) or is_decomposed(operator)
+def is_closed(operator: LinearPhysics, example: Tensor) -> bool:
+    """Whether the proximal map on images like ``example`` is known in closed form."""
+    return carries_prox(operator) or is_decomposed(operator, example)
 
 
-def proximal_point(operator: LinearPhysics, y: Tensor | TensorList, tau: Tensor | float, square: float = 1.0) -> Linear:
-    """x -> argmin_u tau/2 ||A u - y||^2 + 1/2 ||u - x||^2, in closed form or to an ``error``; ``square`` is ||A||^2."""
-    if is_kind(operator, MatrixPhysics):
+def carries_prox(operator: LinearPhysics) -> bool:
+    """Whether the operator carries ``proximal_point`` for the A that it computes."""
+    return isinstance(operator, Proximable) and is_own(operator, "proximal_point")
+
+
+def proximal_point(
+    operator: LinearPhysics, y: Tensor | TensorList, tau: Tensor | float, square: float, closed: bool
+) -> Linear:
+    """x -> argmin_u tau/2 ||A u - y||^2 + 1/2 ||u - x||^2, in closed form (``is_closed``) or to an ``error``.
+
+    ``square`` is ||A||^2.
+    """
+    if closed and carries_prox(operator):
         point: Linear = operator.proximal_point(y, tau)
         return point
     data = operator.A_adjoint(y)
-    if not is_closed(operator):
+    if not closed:
         solve = normal_solver(operator, data, float(tau), square)
         return lambda x: solve(x + tau * data)
     # x + V m (U^T y - m V^T x) / (m^2 + 1/tau): exact where V is not square, too, and rounds like x, not like tau x
@@ -110,9 +113,14 @@ def structure(operator: LinearPhysics, example: Tensor, tau: float) -> Structure
     Of a blur: a frame of the convolution of the picture with zeros around it, A = M C E, C periodic with a period wide
     enough. So A^T A = E^T C^T M C E with C diagonal in frequency; without the frame M the inverse is diagonal, too.
     """
+
+    def whole(u: Tensor) -> Tensor:
+        image: Tensor = operator.A_adjoint(operator.A(u))
+        return image
+
     sides, frame = example.shape[-2:], frame_of(operator, example)
     if frame is None:
-        return Structure(lambda u: operator.A_adjoint(operator.A(u)))
+        return Structure(whole)
     reach = zip(sides, operator.filter.shape[-2:], strict=True)
     period = tuple(scipy.fft.next_fast_len(side + taps - 1, real=True) for side, taps in reach)
     gains = torch.fft.rfft2(operator.filter.to(example), s=period)
@@ -127,12 +135,20 @@ def structure(operator: LinearPhysics, example: Tensor, tau: float) -> Structure
     def inverse(u: Tensor) -> Tensor:
         return torch.fft.irfft2(damped * torch.fft.rfft2(u, s=period), s=period)[..., : sides[0], : sides[1]]
 
-    return Structure(gram, inverse, planes=True)
+    return Structure(gram, inverse, planes=True) if agrees(gram, operator, example) else Structure(whole)
+
+
+def agrees(gram: Linear, operator: LinearPhysics, example: Tensor) -> bool:
+    """Whether a short way to A^T A gives what the operator gives, on a random plane (1, 1, H, W) like ``example``."""
+    plane = torch.randn(1, 1, *example.shape[-2:], generator=torch.Generator().manual_seed(3)).to(example)
+    short, long = gram(plane), operator.A_adjoint(operator.A(plane))
+    scale = float(operator.filter.abs().sum()) ** 2 * float(plane.norm())
+    return float((short - long).norm()) <= 1e3 * torch.finfo(example.dtype).eps * scale
 
 
 def frame_of(operator: LinearPhysics, example: Tensor) -> tuple[slice, ...] | None:
-    """Rows and columns of the whole convolution that a blur keeps; None where the operator is no such frame."""
-    if not is_kind(operator, Blur):
+    """Rows and columns of the whole convolution that a planar blur keeps; None where the operator is no such frame."""
+    if not is_kind(operator, Blur) or operator.filter.ndim != 4 or example.ndim != 4:
         return None
     pairs = list(zip(example.shape[-2:], operator.filter.shape[-2:], strict=True))
     if operator.filter.shape[:2] != (1, 1) or any(taps % 2 == 0 or taps > side for side, taps in pairs):
@@ -149,10 +165,10 @@ def error(size: float, dtype: torch.dtype) -> float:
     return max(TOLERANCE, ROUNDING * torch.finfo(dtype).eps * (1 + size))
 
 
-def premises(operator: LinearPhysics, size: float, dtype: torch.dtype) -> tuple[str, ...]:
+def premises(operator: LinearPhysics, size: float, dtype: torch.dtype, closed: bool) -> tuple[str, ...]:
     """What a certificate must say about the proximal map; ``size`` is tau ||A||^2."""
-    if is_closed(operator):
-        return () if is_kind(operator, MatrixPhysics) else orthonormal_premises(operator)
+    if closed:
+        return () if carries_prox(operator) else orthonormal_premises(operator)
     return (
         "the inner solver of prox f is exact: it stops when its residual, A linear and A_adjoint its adjoint, proves "
         f"an error (root mean square; pictures in 0..1) of {error(size, dtype):.1g}, or after {MAX_STEPS} steps",
