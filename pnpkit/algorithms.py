@@ -1,11 +1,13 @@
 r"""The named algorithms in one call each: a splitting, an iteration, and the loop.
 
-All solve min_x 1/2 ||A x - y||^2 + g(x). ``operator`` is a deepinv ``LinearPhysics``, a matrix (numpy or torch) or a
-scipy ``LinearOperator``; with a matrix, y is a vector (m,) or a batch (B, m), and x comes back as y came.
+All solve min_x 1/2 ||A x - y||^2 + g(x). ``operator`` is a deepinv ``LinearPhysics``, a matrix of numpy, torch or
+scipy, dense or sparse, or what scipy's ``aslinearoperator`` takes, operators of pylops for instance; with these, y is a
+vector (m,) or a batch (B, m), and x comes back as y came.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -25,12 +27,13 @@ from pnpkit.maps import Map
 from pnpkit.networks.base import Network
 from pnpkit.numerics.arrays import real
 from pnpkit.operators.matrix import MatrixPhysics, ScipyPhysics, from_matrix
-from pnpkit.solvers.iterations import Fista, Iteration
+from pnpkit.registry import open_denoiser
+from pnpkit.solvers.iterations import Fista, Iteration, Picard
 from pnpkit.solvers.loop import solve
 from pnpkit.solvers.result import Result, Step
 from pnpkit.solvers.splittings import forward_backward, penalised
 
-Operator: TypeAlias = Any  # a LinearPhysics, a matrix (numpy or torch) or a scipy LinearOperator
+Operator: TypeAlias = Any  # a LinearPhysics, a matrix (numpy, torch, scipy) or what scipy's aslinearoperator takes
 
 
 Measurement: TypeAlias = np.ndarray | Tensor | TensorList
@@ -53,12 +56,12 @@ def proximal_gradient(
     """x+ = prox_{tau g}(x - tau A^T (A x - y)) (Combettes & Wajs 2005).
 
     Args:
-        operator: A, a deepinv LinearPhysics, a matrix (m, n), numpy or torch, or a scipy LinearOperator.
+        operator: A, a deepinv LinearPhysics, a matrix (m, n), or what scipy's ``aslinearoperator`` takes.
         y: what A gives, floats: (m,) for a matrix, (B, C, H, W) for physics, a ``TensorList`` for a stack of physics;
             the result is an array where y is one.
         prox: tau -> the proximal map of tau g, e.g. ``lambda tau: proximal.soft_threshold(tau * 0.1)``; or a deepinv
             prior g (``interop.from_prior``).
-        tau: step in (0, 2/L); default 1.9/L.
+        tau: step in (0, 2/L); default the one that suits the iteration, 1.9/L or, for ``Fista``, 1/L.
         iteration: default Picard.
         tol, max_steps, callback: see ``solve``.
 
@@ -66,25 +69,14 @@ def proximal_gradient(
         StepSizeError: tau outside (0, 2/L).
         InputError: y that is not of finite floats, or does not fit A.
     """
-    options = {"iteration": iteration, "tol": tol, "max_steps": max_steps, "callback": callback}
-    return _by_steps(operator, y, prox, tau, Fidelity.default_step, options)
-
-
-def _by_steps(
-    operator: Operator,
-    y: Measurement,
-    prox: Callable[[float], Map] | Prior,
-    tau: float | None,
-    usual: Callable[[Fidelity], float],
-    options: dict[str, Any],
-) -> Result:
-    """Proximal gradient steps: tau, or the ``usual`` step of the fidelity."""
     physics, data, back = open_problem(operator, y)
-    fidelity = LeastSquares(physics, data)
-    step = usual(fidelity) if tau is None else tau
+    fidelity, runner = LeastSquares(physics, data), Picard() if iteration is None else iteration
+    if isinstance(runner, type) or not isinstance(runner, Iteration):
+        raise InputError(f"expected an iteration, Picard() or Fista() for instance, got {runner!r}")
+    step = fidelity.step(runner.tau_L) if tau is None else tau
     at = from_prior(prox) if isinstance(prox, Prior) else prox
     map = forward_backward(fidelity, at(step), step)
-    return back(solve(map, fidelity.start(), **options))
+    return back(solve(map, fidelity.start(), iteration=runner, tol=tol, max_steps=max_steps, callback=callback))
 
 
 def projected_gradient(operator: Operator, y: Measurement, limits: tuple[float, float] | Map, **options: Any) -> Result:
@@ -109,13 +101,7 @@ def fista(operator: Operator, y: Measurement, weight: float, **options: Any) -> 
 
     Options, types and errors are those of ``proximal_gradient``.
     """
-    usual = {"iteration": Fista(), "tol": 1e-6, "max_steps": 10_000}
-    tau = options.pop("tau", None)
-
-    def at(tau: float) -> Map:
-        return proximal.soft_threshold(tau * weight)
-
-    return _by_steps(operator, y, at, tau, Fidelity.unit_step, usual | options)
+    return ista(operator, y, weight, **{"iteration": Fista(), **options})
 
 
 def regularised(
@@ -149,7 +135,7 @@ def regularised(
 def plug_and_play(
     operator: Operator,
     y: Measurement,
-    denoiser: Network | Callable[[Tensor, float], Tensor] | Map,
+    denoiser: str | os.PathLike[str] | Network | Callable[[Tensor, float], Tensor] | Map,
     *,
     strength: float,
     limits: tuple[float, float] | None = (0.0, 1.0),
@@ -165,8 +151,9 @@ def plug_and_play(
     Args:
         operator, y: as those of ``proximal_gradient``; pictures are (B, C, H, W), 0..1 scale.
         strength: sigma of the denoiser on the same scale.
-        denoiser: a pnpkit network, a Map (then ``strength`` is its scaling D(s x)/s), or any callable D(x, sigma), a
-            deepinv denoiser for instance: it runs, and nothing is guaranteed.
+        denoiser: a name or a path as ``load_denoiser`` takes it; a pnpkit network; a Map (then ``strength`` is its
+            scaling D(s x)/s); or any callable D(x, sigma), a deepinv denoiser for instance: it runs, and nothing is
+            guaranteed.
         limits: box of the final projection; None leaves it out, and the existence of a fixed point is then assumed.
         tau: step in (0, 2/L); default 1.9/L.
         x0: first iterate; default A^T y.
@@ -177,6 +164,8 @@ def plug_and_play(
     """
     physics, data, back = open_problem(operator, y)
     fidelity = LeastSquares(physics, data)
+    if isinstance(denoiser, (str, os.PathLike)):
+        denoiser = open_denoiser(denoiser, device=str(fidelity.start().device))
     map = forward_backward(fidelity, as_map(denoiser, strength), tau, limits)
     start = first_iterate(fidelity, x0)
     return back(solve(map, start, iteration=iteration, tol=tol, max_steps=max_steps, callback=callback))

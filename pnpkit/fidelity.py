@@ -1,4 +1,4 @@
-r"""Data fidelities: convex f with an L-smooth gradient, which know L, mu, and whether these are proven."""
+r"""Data fidelities: convex f with an L-Lipschitz gradient, with L, mu, and on which side of the truth they stand."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from pnpkit.operators.norms import SLACK, check_stack, norm_bound, refute, small
 
 
 class Fidelity(ABC):
-    """f, convex and L-smooth: what forward steps need.
+    """f, convex and L-smooth.
 
     Attributes:
         L: smoothness constant, an upper bound when ``side`` is PROVEN.
         mu: strong convexity constant, a proven lower bound, often 0.
-        method, premises: how L is known, and what was assumed.
+        method, premises: how L is known, and what is assumed.
     """
 
     L: float
@@ -52,16 +52,20 @@ class Fidelity(ABC):
         """f + g, with L and mu added."""
         return Sum(self, other)
 
+    def step(self, tau_L: float) -> float:
+        """tau with the product ``tau_L`` of step and smoothness constant; 1 where L is 0."""
+        return tau_L / self.L if self.L > 0 else 1.0
+
     def default_step(self) -> float:
         """1.9 / L, near the end of the legal interval: the fewest iterations at a given proof."""
-        return 1.9 / self.L if self.L > 0 else 1.0
+        return self.step(1.9)
 
     def unit_step(self) -> float:
         """1 / L: the largest step at which f is majorised, as FISTA needs it."""
-        return 1 / self.L if self.L > 0 else 1.0
+        return self.step(1)
 
     def check_step(self, tau: float) -> None:
-        """Refuse a step outside (0, 2/L), naming the largest legal one."""
+        """Raise ``StepSizeError`` unless tau is in (0, 2/L)."""
         largest = 2 / self.L if self.L > 0 else math.inf
         if not 0 < tau < largest:
             raise StepSizeError(
@@ -79,7 +83,7 @@ class Fidelity(ABC):
         return Map(lambda x: x - tau * self.gradient(x), self.certify_step(tau), pace=self.pace(tau))
 
     def pace(self, tau: float) -> float:
-        """min(1, tau L): how long a step with tau is beside one with 1 / L; see ``Map``."""
+        """min(1, tau L), the length of a step relative to one with 1 / L; see ``Map``."""
         return min(1.0, tau * self.L) if self.L > 0 else 1.0
 
     def certify_step(self, tau: float) -> Certificate:
@@ -98,7 +102,7 @@ class Fidelity(ABC):
 
 
 def check_data(operator: LinearPhysics, y: Tensor | TensorList) -> None:
-    """Refuse what is no operator, an empty y or one that is not of finite floats, and a y of another size than A's."""
+    """Raise ``InputError`` unless A is an operator, and y finite floats of the shape that A gives."""
     if not isinstance(operator, LinearPhysics):
         raise InputError(
             f"expected a deepinv LinearPhysics, got {type(operator).__name__}: operators.matrix.from_matrix makes one "
@@ -180,7 +184,7 @@ class LeastSquares(Fidelity):
         self._state, self._measured = state(self.operator), written(self.y)
 
     def with_data(self, y: Tensor | TensorList) -> LeastSquares:
-        """The same for other measurements: A, and what is known of its norm, stay."""
+        """f for another measurement y; A and the bound on its norm stay."""
         other = copy.copy(self)
         other.y, other._measured = y, written(y)
         return other

@@ -1,7 +1,8 @@
 r"""Proximal maps prox_g(z) = argmin_u g(u) + 1/2 ||u - z||^2: each firmly nonexpansive, with the proof attached.
 
-Norms, balls and half spaces are those of one image: a batch is treated image by image. A projection is the proximal map
-of an indicator function. Where a strength ``weight`` multiplies g inside an iteration with step tau, pass tau * weight.
+Norms, balls and half spaces are those of one image: a batch (B, ...) is treated image by image. A projection is the
+proximal map of an indicator function. Where a strength ``weight`` multiplies g inside an iteration with step tau, pass
+tau * weight. Complex images are taken where g sees magnitudes only.
 """
 
 from __future__ import annotations
@@ -25,10 +26,41 @@ from pnpkit.operators.adjoint import has_adjoint
 from pnpkit.operators.integrity import state, unchanged, unwritten, written
 from pnpkit.operators.norms import norm_bound
 
+EXACT = "exact arithmetic: float rounding of the evaluation is not covered"
+
 
 def indicator(x: Tensor) -> Tensor:
-    """Of a set, on the set: 0 per image."""
-    return x.new_zeros(len(x))
+    """The indicator function of a set at points of the set: 0 per image."""
+    return torch.zeros(len(x), dtype=x.real.dtype, device=x.device)
+
+
+def as_batch(z: Tensor) -> Tensor:
+    """z, if it is a batch (B, ...).
+
+    Raises:
+        InputError: one dimension, or none.
+    """
+    if z.ndim < 2:
+        raise InputError(f"expected a batch of images (B, ...), got {tuple(z.shape)}: z[None] is a batch of one")
+    return z
+
+
+def ordered(z: Tensor) -> Tensor:
+    """z, if it holds real numbers, which have an order.
+
+    Raises:
+        InputError: complex numbers.
+    """
+    if z.is_complex():
+        raise InputError("a set of real images has no complex ones: project z.real, or torch.view_as_real(z)")
+    return z
+
+
+def shrink(z: Tensor, weight: float | Tensor) -> Tensor:
+    """z / |z| max(|z| - weight, 0), 0 at 0, entry by entry."""
+    if z.is_complex():
+        return z * (1 - weight / z.abs().clamp_min(1e-30)).clamp_min(0)
+    return z.sign() * (z.abs() - weight).clamp_min(0)
 
 
 def _prox(
@@ -40,7 +72,7 @@ def _prox(
     lipschitz: float = 1.0,
 ) -> Map:
     method = "proximal map of a convex function: firmly nonexpansive (Moreau 1965)"
-    certificate = Certificate(name, lipschitz, 0.5, Side.PROVEN, method, bounded=bounded, kind=Kind.PROX)
+    certificate = Certificate(name, lipschitz, 0.5, Side.PROVEN, method, (EXACT,), bounded=bounded, kind=Kind.PROX)
     return Map(function, certificate, objective=penalty, is_projection=penalty is indicator)
 
 
@@ -52,11 +84,11 @@ def _positive(what: str, value: float, *, zero: bool = True) -> float:
 
 
 def soft_threshold(weight: float) -> Map:
-    """prox of weight ||.||_1: sign(z) max(|z| - weight, 0)."""
+    """prox of weight ||.||_1: z / |z| max(|z| - weight, 0), real or complex."""
     weight = _positive("weight", weight)
     return _prox(
         f"soft threshold {weight:.6g}",
-        lambda z: z.sign() * (z.abs() - weight).clamp_min(0),
+        lambda z: shrink(z, weight),
         lambda x: weight * x.abs().flatten(1).sum(1),
     )
 
@@ -65,13 +97,13 @@ def group_soft_threshold(weight: float, dim: int = 1) -> Map:
     """prox of weight sum ||z_group||_2, groups along ``dim`` (1: the channels of a pixel)."""
     weight = _positive("weight", weight)
 
-    def shrink(z: Tensor) -> Tensor:
+    def shrink_groups(z: Tensor) -> Tensor:
         size = torch.linalg.vector_norm(z, dim=dim, keepdim=True)
         return z * (1 - weight / size.clamp_min(1e-300 if z.dtype == torch.float64 else 1e-30)).clamp_min(0)
 
     return _prox(
         f"group soft threshold {weight:.6g}",
-        shrink,
+        shrink_groups,
         lambda x: weight * torch.linalg.vector_norm(x, dim=dim).flatten(1).sum(1),
     )
 
@@ -82,7 +114,7 @@ def ridge(weight: float) -> Map:
     return _prox(
         f"ridge {weight:.6g}",
         lambda z: z / (1 + weight),
-        lambda x: weight / 2 * x.square().flatten(1).sum(1),
+        lambda x: weight / 2 * x.abs().square().flatten(1).sum(1),
         lipschitz=1 / (1 + weight),
     )
 
@@ -92,13 +124,13 @@ def box(low: float, high: float) -> Map:
     if not low <= high:
         raise InputError(f"a box needs low <= high, got low = {low:g}, high = {high:g}")
     finite = math.isfinite(low) and math.isfinite(high)
-    projection = _prox(f"proj[{low:g}, {high:g}]", lambda z: z.clamp(low, high), bounded=finite)
+    projection = _prox(f"proj[{low:g}, {high:g}]", lambda z: ordered(z).clamp(low, high), bounded=finite)
     return replace(projection, box=(low, high) if finite else None)
 
 
 def nonnegative() -> Map:
     """Projection onto the non-negative orthant."""
-    return _prox("proj x >= 0", lambda z: z.clamp_min(0))
+    return _prox("proj x >= 0", lambda z: ordered(z).clamp_min(0))
 
 
 def l2_ball(radius: float, centre: Tensor | float = 0.0) -> Map:
@@ -106,7 +138,7 @@ def l2_ball(radius: float, centre: Tensor | float = 0.0) -> Map:
     radius = _positive("radius", radius)
 
     def project(z: Tensor) -> Tensor:
-        offset = z - centre
+        offset = as_batch(z) - centre
         return centre + offset * (radius / length(offset).clamp_min(radius if radius > 0 else 1e-30))
 
     return _prox(f"proj l2 ball {radius:.6g}", project, bounded=True)
@@ -115,7 +147,11 @@ def l2_ball(radius: float, centre: Tensor | float = 0.0) -> Map:
 def simplex(total: float = 1.0) -> Map:
     """Projection onto {x >= 0: sum x = total} (Held, Wolfe & Crowder 1974): max(z - t, 0) with the t that fits."""
     total = _positive("total", total, zero=False)
-    return _prox(f"proj simplex {total:.6g}", lambda z: _simplex(z.flatten(1), total).view_as(z), bounded=True)
+
+    def project(z: Tensor) -> Tensor:
+        return _simplex(ordered(as_batch(z)).flatten(1), total).view_as(z)
+
+    return _prox(f"proj simplex {total:.6g}", project, bounded=True)
 
 
 def _simplex(z: Tensor, total: float) -> Tensor:
@@ -132,7 +168,7 @@ def l1_ball(radius: float) -> Map:
     radius = _positive("radius", radius, zero=False)
 
     def project(z: Tensor) -> Tensor:
-        flat = z.flatten(1)
+        flat = ordered(as_batch(z)).flatten(1)
         inside = flat.abs().sum(1, keepdim=True) <= radius
         return torch.where(inside, flat, flat.sign() * _simplex(flat.abs(), radius)).view_as(z)
 
@@ -146,7 +182,7 @@ def half_space(normal: Tensor, offset: float) -> Map:
         raise InputError("a half space needs a normal that is not zero")
 
     def project(z: Tensor) -> Tensor:
-        excess = (z * normal).flatten(1).sum(1).view(-1, *[1] * (z.ndim - 1)) - offset
+        excess = (ordered(as_batch(z)) * normal).flatten(1).sum(1).view(-1, *[1] * (z.ndim - 1)) - offset
         return z - normal * (excess.clamp_min(0) / square)
 
     return _prox("proj half space", project)
@@ -160,7 +196,7 @@ def affine(matrix: Tensor, right: Tensor) -> Map:
         raise InputError("the affine set is empty: M x = b has no solution")
 
     def project(z: Tensor) -> Tensor:
-        flat = z.flatten(1).double()
+        flat = ordered(as_batch(z)).flatten(1).double()
         return (flat - (flat @ matrix.mT - right) @ inverse.mT).to(z.dtype).view_as(z)
 
     return _prox("proj affine", project)
@@ -191,17 +227,17 @@ def wavelet_soft_threshold(weight: float, wavelet: str = "db4", levels: int = 4)
     approximation is kept."""
     weight, basis = _positive("weight", weight), Basis(wavelet, levels)
 
-    def shrink(z: Tensor) -> Tensor:
+    def shrink_details(z: Tensor) -> Tensor:
         coarse, details = basis.analyse(z)
-        return basis.synthesise(coarse, [d.sign() * (d.abs() - weight).clamp_min(0) for d in details])
+        return basis.synthesise(coarse, [shrink(d, weight) for d in details])
 
     def penalty(x: Tensor) -> Tensor:
-        return weight * sum((d.abs().flatten(1).sum(1) for d in basis.analyse(x)[1]), x.new_zeros(len(x)))
+        return weight * sum((d.abs().flatten(1).sum(1) for d in basis.analyse(x)[1]), indicator(x))
 
-    return _prox(f"wavelet soft threshold {weight:.6g} ({wavelet}, {levels} levels)", shrink, penalty)
+    return _prox(f"wavelet soft threshold {weight:.6g} ({wavelet}, {levels} levels)", shrink_details, penalty)
 
 
-SLOPPY = 10  # an error of g counts, too: so many times what one solution leaves
+SLOPPY = 10  # the error of the ball in units of that of one solution: g has an error, too
 
 
 def data_ball(operator: LinearPhysics, y: Tensor, radius: float) -> Map:
@@ -241,11 +277,12 @@ def data_ball(operator: LinearPhysics, y: Tensor, radius: float) -> Map:
     weight = max(enter(start[i : i + 1], y[i : i + 1])[1] for i in range(len(y)))
     map = _prox(f"proj data ball {radius:.6g}", project)
     if closed:
-        premises = normal_equations.premises(operator, 0.0, y.dtype, closed)
+        premises = (*normal_equations.premises(operator, 0.0, y.dtype, closed), EXACT)
         return replace(map, certificate=replace(map.certificate, premises=premises))
     error = SLOPPY * normal_equations.error(weight * square, y.dtype)
     premises = (
         f"the solver inside is exact: from A^T y its error is about {error:.1g} (root mean square), no bound is known",
+        EXACT,
     )
     return replace(map, certificate=replace(map.certificate, premises=premises), error=error)
 
@@ -275,8 +312,8 @@ def _enter(
 def total_variation(weight: float, *, tolerance: float = 1e-4, max_steps: int = 5000) -> Map:
     """prox of weight TV, isotropic and coupled over the colours (``numerics.total_variation``).
 
-    The exact proximal map is firmly nonexpansive. What the inner solver leaves, at most ``tolerance`` (root mean
-    square) by its duality gap, is not covered, and is listed as a premise.
+    The exact proximal map is firmly nonexpansive. The error of the inner solver, at most ``tolerance`` (root mean
+    square) by its duality gap, is a premise.
     """
     weight = _positive("weight", weight)
     map = _prox(
@@ -284,5 +321,5 @@ def total_variation(weight: float, *, tolerance: float = 1e-4, max_steps: int = 
         lambda z: proximal_map(z, weight, tolerance, max_steps),
         lambda x: weight * variation(x),
     )
-    premises = (premise(tolerance, max_steps),)
+    premises = (premise(tolerance, max_steps), EXACT)
     return replace(map, certificate=replace(map.certificate, premises=premises), error=tolerance)

@@ -167,6 +167,34 @@ def load_denoiser(name: str | os.PathLike[str], *, device: str = "cpu") -> Netwo
     return network
 
 
+def open_denoiser(denoiser: object, *, device: str = "cpu") -> Network:
+    """A denoiser however it is named, on the device.
+
+    Args:
+        denoiser: what ``load_denoiser`` takes, a pnpkit network, a deepinv ``Denoiser``, or a function D(x, sigma) of
+            images (B, 3, H, W) and a number; of the last two nothing is proven.
+
+    Raises:
+        InputError: anything else.
+    """
+    import os
+
+    from pnpkit.maps import Map
+    from pnpkit.networks.base import Network
+    from pnpkit.networks.foreign import wrapped
+
+    if isinstance(denoiser, (str, os.PathLike)):
+        return load_denoiser(os.fspath(denoiser), device=device)
+    if isinstance(denoiser, Network):
+        return denoiser.to(device)
+    if callable(denoiser) and not isinstance(denoiser, Map):
+        return wrapped(denoiser).to(device)
+    raise InputError(
+        "a denoiser is a name or a path, a network, a deepinv denoiser or a function D(x, sigma), got "
+        f"{type(denoiser).__name__}"
+    )
+
+
 def load_from(place: Path, card: Card) -> Network:
     """The network of a denoiser's folder, ready to use, with the certificate of its card where that claim is listed.
 

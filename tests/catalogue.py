@@ -157,7 +157,7 @@ PROXES: dict[str, Callable[[], Map]] = {
     "wavelet_soft_threshold": lambda: proximal.wavelet_soft_threshold(0.4, "haar", 1),
     "data_ball": lambda: proximal.data_ball(Denoising(), torch.full((1, *SHAPE), 0.3, dtype=torch.float64), 1.2),
     "data_ball, grey": lambda: proximal.data_ball(grey(), torch.full((1, 1, 2, 2), 0.3, dtype=torch.float64), 0.8),
-    "total_variation": lambda: proximal.total_variation(0.2, tolerance=1e-9, max_steps=20_000),
+    "total_variation": lambda: proximal.total_variation(0.2, tolerance=1e-5, max_steps=20_000),
 }
 
 

@@ -18,6 +18,7 @@ from scipy.sparse.linalg import aslinearoperator
 import pnpkit
 from pnpkit import proximal
 from pnpkit.errors import InputError, StepSizeError
+from pnpkit.operators.matrix import from_matrix
 from pnpkit.solvers.guarantee import Existence
 from pnpkit.solvers.iterations import FISTA, Anderson, Fista, KrasnoselskiiMann, Picard
 from pnpkit.solvers.result import Status
@@ -90,8 +91,20 @@ def test_fista_with_a_denoiser_or_a_long_step_is_labelled_not_proven() -> None:
     physics, _, y = catalogue.operator("gaussian circular")
     run = pnpkit.plug_and_play(physics, y, catalogue.euler(), strength=0.1, iteration=Fista(), max_steps=5)
     assert not run.guarantee
-    long = pnpkit.ista(MATRIX, Y, 1.0, iteration=Fista(), max_steps=3)
+    tau = 1.9 / np.linalg.norm(MATRIX, 2) ** 2
+    long = pnpkit.ista(MATRIX, Y, 1.0, iteration=Fista(), tau=tau, max_steps=3)
     assert not long.guarantee
+
+
+def test_an_iteration_says_which_step_it_wants_and_rounding_costs_no_theorem() -> None:
+    f = pnpkit.LeastSquares(from_matrix(MATRIX), torch.from_numpy(Y)[None])
+    limits = (0.0, 0.5)
+    for tau in (None, 1 / f.L, (1 + 9e-14) / f.L):
+        run = pnpkit.projected_gradient(MATRIX, Y, limits, iteration=Fista(), tau=tau)
+        assert run.guarantee and run.status is Status.CONVERGED
+    assert not pnpkit.projected_gradient(MATRIX, Y, limits, iteration=Fista(), tau=1.001 / f.L).guarantee
+    usual, same = (pnpkit.ista(MATRIX, Y, 1.0, iteration=iteration) for iteration in (None, Picard()))
+    np.testing.assert_array_equal(usual.x, same.x)
 
 
 @pytest.mark.parametrize("iteration", [Anderson(), Anderson(depth=2), KrasnoselskiiMann(0.7)])
@@ -213,3 +226,66 @@ def test_a_first_iterate_may_be_an_array() -> None:
     np.testing.assert_allclose(run.x, step, atol=1e-9)
     with pytest.raises(InputError, match="the shape of A"):
         pnpkit.plug_and_play(MATRIX, Y, proximal.box(-1, 1), strength=1.0, x0=start[:-1])
+
+
+class Lag:
+    """An operator as pylops makes them: a shape, matvec and rmatvec, none of scipy's classes."""
+
+    shape, dtype = (12, 12), np.dtype(np.float64)
+
+    def matvec(self, x: np.ndarray) -> np.ndarray:
+        return x + 0.5 * np.roll(x, 1)
+
+    def rmatvec(self, y: np.ndarray) -> np.ndarray:
+        return y + 0.5 * np.roll(y, -1)
+
+
+def test_whatever_scipy_takes_for_an_operator_is_one() -> None:
+    matrix = np.eye(12) + 0.5 * np.roll(np.eye(12), 1, 0)
+    y = np.random.default_rng(0).standard_normal(12)
+    ours, dense = (pnpkit.ista(operator, y, 0.1, tol=1e-12) for operator in (Lag(), matrix))
+    np.testing.assert_allclose(ours.x, dense.x, atol=1e-10)
+    assert ours.guarantee and dense.guarantee
+
+
+def test_an_object_with_A_and_its_adjoint_is_refused_with_the_way_to_make_it_one() -> None:
+    class Duck:
+        def A(self, x: torch.Tensor) -> torch.Tensor:
+            return 2 * x
+
+        A_adjoint = A
+
+    y = torch.ones(1, 1, 4, 4)
+    for call in (lambda: pnpkit.ista(Duck(), y, 0.1), lambda: pnpkit.LeastSquares(Duck(), y)):
+        with pytest.raises(InputError, match=r"deepinv\.physics\.LinearPhysics\(A=A, A_adjoint=A_adjoint\)"):
+            call()
+    physics = deepinv.physics.LinearPhysics(A=Duck().A, A_adjoint=Duck().A_adjoint)
+    assert pnpkit.ista(physics, y, 0.1).status is Status.CONVERGED
+
+
+def halved(x: torch.Tensor, sigma: float) -> torch.Tensor:
+    assert isinstance(sigma, float)
+    return x / (1 + sigma)
+
+
+NAMED = {"wavelet": True, "network": True, "function": False, "deepinv": False}
+
+
+@pytest.mark.parametrize("kind", NAMED)
+def test_a_denoiser_is_named_alike_everywhere(kind: str) -> None:
+    given = {"network": catalogue.euler(), "function": halved, "deepinv": deepinv.models.MedianFilter()}
+    denoiser = given.get(kind, kind)
+    physics, _, y = catalogue.operator("gaussian circular")
+    run = pnpkit.plug_and_play(physics, y, denoiser, strength=0.05, max_steps=3)
+    assert bool(torch.isfinite(run.x).all())
+    picture, kernel = catalogue.image(1, 3, 24, 24).float(), pnpkit.kernels.gaussian(1.0)
+    restored = pnpkit.deblur(picture, kernel, denoiser=denoiser, boundary="circular", noise_level=0.02, max_steps=3)
+    assert restored.certificate.averaged == run.certificate.averaged == NAMED[kind]
+    assert pnpkit.denoise(picture, 0.05, denoiser=denoiser).image.shape == picture.shape
+
+
+def test_what_is_no_denoiser_is_refused_with_what_is() -> None:
+    picture = catalogue.image(1, 3, 24, 24).float()
+    for wrong in (3, proximal.box(0, 1)):
+        with pytest.raises(InputError, match=r"a network, a deepinv denoiser or a function D\(x, sigma\)"):
+            pnpkit.denoise(picture, 0.05, denoiser=wrong)

@@ -15,7 +15,7 @@ from deepinv.utils import TensorList
 from test_operators import Unknown
 
 import pnpkit as pk
-from pnpkit import kernels
+from pnpkit import kernels, proximal
 from pnpkit.certificates import Bound, Side
 from pnpkit.errors import InputError, StepSizeError
 from pnpkit.fidelity import LeastSquares
@@ -137,6 +137,23 @@ def test_an_operator_that_changed_is_refused(change: str) -> None:
     for call in (*maps, fidelity.value, fidelity.gradient):
         with pytest.raises(InputError, match="make a new LeastSquares"):
             call(x)
+
+
+@pytest.mark.parametrize("write", [lambda f: f.y.mul_(2), lambda f: setattr(f, "y", 2 * f.y)])
+def test_a_measurement_that_changed_is_refused(write: object) -> None:
+    physics, x, y = catalogue.operator("gaussian circular")
+    fidelity = LeastSquares(physics, y)
+    maps = (fidelity.gradient_step(), fidelity.prox(2.0))
+    other = fidelity.with_data(3 * y)
+    write(fidelity)
+    for call in (*maps, fidelity.value, fidelity.gradient, lambda x: copy.deepcopy(fidelity)):
+        with pytest.raises(InputError, match="y was changed"):
+            call(x)
+    other.gradient(x)
+    ball = proximal.data_ball(physics, y, 50.0)
+    y.add_(1)
+    with pytest.raises(InputError, match="y was changed"):
+        ball(x)
 
 
 def test_arrays_of_numpy_are_copied() -> None:

@@ -21,6 +21,7 @@ from pnpkit import proximal
 from pnpkit.certificates import Kind
 from pnpkit.errors import InputError
 from pnpkit.fidelity import LeastSquares
+from pnpkit.maps import Map
 from pnpkit.numerics.wavelets import Basis
 from pnpkit.operators.matrix import from_matrix
 
@@ -36,8 +37,9 @@ def test_firmly_nonexpansive(name: str, one: np.ndarray, two: np.ndarray) -> Non
     x, y = torch.from_numpy(one), torch.from_numpy(two)
     p, q = prox(x), prox(y)
     inner = float(((p - q) * (x - y)).sum())
-    assert float((p - q).square().sum()) <= inner + 1e-9
-    assert float((p - q).norm()) <= prox.certificate.lipschitz * float((x - y).norm()) + 1e-9
+    solver = 2 * prox.error * x.numel() ** 0.5  # what both may be off by where they are solved for; else 0
+    assert float((p - q).square().sum()) <= inner + 3 * solver * float((x - y).norm()) + solver**2 + 1e-9
+    assert float((p - q).norm()) <= prox.certificate.lipschitz * float((x - y).norm()) + solver + 1e-9
 
 
 PENALTIES: dict[str, Callable[[Tensor], Tensor]] = {
@@ -69,7 +71,7 @@ def test_the_data_ball_is_scipys_constrained_minimiser() -> None:
     ).x
     ball = proximal.data_ball(from_matrix(matrix), y[None], 0.8)
     assert np.abs(ball(z)[0].numpy() - truth).max() < 1e-6
-    assert ball.certificate.premises == ()
+    assert ball.certificate.premises == (proximal.EXACT,)
     torch.testing.assert_close(ball(ball(z)), ball(z))
 
 
@@ -91,7 +93,8 @@ def test_the_data_ball_is_entered_at_the_nearest_point(physics: LinearPhysics, p
     assert float((physics.A(u) - y).norm()) == pytest.approx(0.05, rel=1e-3)
     angle = float(((z - u) * back).sum() / ((z - u).norm() * back.norm()))
     assert angle > 1 - (1e-9 if premises == 0 else 1e-2)
-    assert len(ball.certificate.premises) == premises
+    inner = [premise for premise in ball.certificate.premises if premise != proximal.EXACT]
+    assert len(inner) == premises
 
 
 def test_a_ball_of_an_operator_that_was_changed_is_refused() -> None:
@@ -163,6 +166,36 @@ def test_impossible_parameters_are_refused() -> None:
     ):
         with pytest.raises(InputError):
             make()
+
+
+@pytest.mark.parametrize("name", catalogue.PROXES)
+def test_every_proximal_map_names_its_rounding_or_its_solver(name: str) -> None:
+    certificate = PROXES[name]().certificate
+    assert proximal.EXACT in map(str, certificate.all_premises())
+
+
+def test_the_soft_threshold_of_complex_numbers_keeps_their_phase() -> None:
+    z = torch.tensor([[3 + 4j, 0.3 - 0.4j, 0j]], dtype=torch.complex128)
+    for weight, first in ((1.0, 2.4 + 3.2j), (0.0, 3 + 4j)):
+        prox = proximal.soft_threshold(weight)
+        assert prox(z)[0, 0] == pytest.approx(first) and prox(z)[0, 2] == 0
+        assert prox.objective is not None and prox.objective(z).item() == pytest.approx(5.5 * weight)
+    assert proximal.soft_threshold(1.0)(z)[0, 1] == 0
+
+
+@pytest.mark.parametrize(
+    ("prox", "z", "message"),
+    [
+        (proximal.simplex(1.0), torch.ones(4), r"got \(4,\): z\[None\] is a batch of one"),
+        (proximal.l1_ball(1.0), torch.ones(4), "a batch of one"),
+        (proximal.l2_ball(1.0), torch.ones(()), "a batch of one"),
+        (proximal.box(0, 1), torch.ones(1, 4) * 1j, "no complex"),
+        (proximal.simplex(1.0), torch.ones(1, 4) * 1j, "no complex"),
+    ],
+)
+def test_what_has_no_proximal_map_is_refused(prox: Map, z: Tensor, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        prox(z)
 
 
 def test_projection_onto_an_ill_conditioned_affine_set_in_float32() -> None:

@@ -127,18 +127,17 @@ class Job:
     def over_processes(self, files: list[str]) -> int:
         """Under torchrun: every process takes its share of the files, or all work on one; all return the same code."""
         startup.begin()
-        import torch
 
         from pnpkit.machine.memory import allowed
         from pnpkit.networks.tiles import Shared
-        from pnpkit.restoration.checks import open_denoiser
+        from pnpkit.registry import open_denoiser
 
         with distributed.together(self.settings.device or "auto") as device:
             memory = self.settings.max_memory
             memory = allowed(None) / 2**30 / distributed.neighbours() if memory is None else memory
             job = replace(self, settings=replace(self.settings, max_memory=memory))
             if len(files) == 1:
-                shared = Shared(open_denoiser(self.settings.denoiser, torch.device(device)))
+                shared = Shared(open_denoiser(self.settings.denoiser, device=str(device)))
                 return max(distributed.gather(replace(job, shared=shared).one(files[0], distributed.rank() == 0)))
             shares = distributed.gather(job.in_turn(files[distributed.rank() :: distributed.world()]))
         return verdict(files, [name for share in shares for name in share])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -20,7 +20,7 @@ from pnpkit.networks.base import Network, Traits
 class Foreign(Network):
     """D(x, sigma) of a deepinv denoiser for colour pictures."""
 
-    def __init__(self, model: Denoiser, name: str):
+    def __init__(self, model: Callable[[Tensor, Tensor], Tensor], name: str):
         super().__init__()
         self.model, self.name, self.config = model, name, None
         self.traits = Traits(1.0, convolutional=True)  # as most are
@@ -38,6 +38,17 @@ class Foreign(Network):
 
     def certify(self) -> Certificate:
         return certificates.nothing(f"{self.name}(., sigma)", "a foreign denoiser: no bound is known")
+
+
+def wrapped(denoiser: Denoiser | Callable[[Tensor, float], Tensor]) -> Foreign:
+    """A deepinv denoiser, or a function D(x, sigma) of images (B, 3, H, W) and one number, as a network."""
+    if isinstance(denoiser, Denoiser):
+        return Foreign(denoiser, type(denoiser).__name__)
+
+    def image_by_image(x: Tensor, level: Tensor) -> Tensor:
+        return torch.cat([denoiser(image[None], float(sigma)) for image, sigma in zip(x, level, strict=True)])
+
+    return Foreign(image_by_image, getattr(denoiser, "__name__", type(denoiser).__name__))
 
 
 def from_deepinv(name: str) -> Foreign:

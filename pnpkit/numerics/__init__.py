@@ -1,1 +1,1 @@
-"""Numerical methods that know nothing of pictures or networks."""
+"""Numerical methods on arrays: norms, wavelets, total variation, conjugate gradients."""

@@ -12,7 +12,11 @@ from pnpkit.errors import InputError
 
 
 def real(values: Any, what: str) -> Tensor:
-    """Real, finite floats as a tensor; arrays, of any byte order, are copied; integers become float64."""
+    """Real, finite floats as a tensor. Arrays of numpy, of any byte order, are copied; integers become float64.
+
+    Raises:
+        InputError: complex, NaN or infinite values; ``what`` names them.
+    """
     if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
         values = values.astype(np.float64) if values.dtype.itemsize > 8 else values
         values = torch.from_numpy(np.array(values, dtype=values.dtype.newbyteorder("="), order="C"))

@@ -17,18 +17,17 @@ def conjugate_gradients(
     max_steps: int,
     precondition: Callable[[Tensor], Tensor] = lambda residual: residual,
 ) -> Tensor:
-    """u with ||M u - right|| <= goal for each item of the batch, from zero: a function of ``right``.
+    """u with ||M u - right|| <= goal for each item of the batch.
 
-    Where that takes more than ``max_steps`` there is an ``InexactWarning``.
-
-    An item that is finished is left alone, so what it becomes does not depend on its neighbours. For M >= id the
-    residual bounds the error: ||u - M^-1 right|| <= ||M u - right||. It is followed by its recurrence, which in exact
-    arithmetic is the residual.
+    Starts at zero, so u is a function of ``right``. A finished item stays as it is: its u does not depend on its
+    neighbours. For M >= id the residual bounds the error: ||u - M^-1 right|| <= ||M u - right||. The residual is
+    followed by its recurrence, which equals it in exact arithmetic. Warns (``InexactWarning``) after ``max_steps``.
 
     Args:
         apply: M, symmetric and positive definite on each item of (B, ...).
-        goal: lengths, (B, 1, ..., 1).
-        precondition: P, positive definite and close to M^-1.
+        right: (B, ...).
+        goal: (B, 1, ..., 1), in units of the Euclidean norm of an item.
+        precondition: positive definite and close to M^-1.
     """
     x, residual, direction = torch.zeros_like(right), right, precondition(right)
     square = inner(residual, direction)

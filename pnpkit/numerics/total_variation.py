@@ -1,6 +1,6 @@
 r"""Total variation, isotropic and coupled over the colours: TV(u) = sum over pixels of |D u|.
 
-|.| is the Euclidean length over both differences and all channels together, so that edges meet in one place.
+|.| is the Euclidean norm over both differences and all channels together, so that the edges of all colours coincide.
 """
 
 from __future__ import annotations
@@ -36,15 +36,14 @@ def variation(u: Tensor) -> Tensor:
 def proximal_map(z: Tensor, weight: Tensor | float, tolerance: float = 1e-4, max_steps: int = 5000) -> Tensor:
     r"""argmin_u 1/2 ||u - z||^2 + weight TV(u), image by image.
 
-    u = z - D^T p with |p| <= weight at every pixel, found by accelerated projected gradient on p (Beck & Teboulle,
-    IEEE TIP 18, 2009), always from p = 0: a function of z alone. It stops when the duality gap g proves
-    ||u - exact|| <= sqrt(2 g) <= tolerance * sqrt(number of values).
+    u = z - D^T p with |p| <= weight at every pixel, by accelerated projected gradient steps on p (Beck & Teboulle,
+    IEEE TIP 18, 2009). They start at p = 0, so u is a function of z, and stop when the duality gap g proves
+    ||u - exact|| <= sqrt(2 g) <= tolerance * sqrt(number of values). Warns (``InexactWarning``) after ``max_steps``.
 
     Args:
         z: (B, C, H, W).
         weight: >= 0, one number or one per image.
-        tolerance: error, root mean square, on the scale of z.
-        max_steps: the end in any case.
+        tolerance: largest error, root mean square, in the units of z.
     """
     weights = torch.as_tensor(weight, dtype=z.dtype, device=z.device).expand(len(z))
     return torch.cat([_solve(z[i : i + 1], weights[i], tolerance, max_steps) for i in range(len(z))])
@@ -72,7 +71,7 @@ def _solve(z: Tensor, weight: Tensor, tolerance: float, max_steps: int) -> Tenso
 
 
 def premise(tolerance: float, max_steps: int) -> str:
-    """What a certificate must say about the inner solver."""
+    """The premise of a certificate: the inner solver is exact."""
     return (
         f"the inner solver for total variation is exact: it stops when the duality gap proves an error (root mean "
         f"square) of {tolerance:g}, or after {max_steps} steps"

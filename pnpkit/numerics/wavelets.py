@@ -1,8 +1,8 @@
 r"""Orthonormal wavelet bases for images of any size, by periodic filter banks.
 
 One level splits a signal of even length n into n/2 approximations and n/2 details, a_i = sum_k h_k x_{2i+k} and
-d_i = sum_k g_k x_{2i+k} with g_k = (-1)^k h_{K-1-k}, indices modulo n (Daubechies 1988). Of a signal of odd length
-the last sample joins the approximations as it is: the transform stays orthonormal.
+d_i = sum_k g_k x_{2i+k} with g_k = (-1)^k h_{K-1-k}, indices modulo n (Daubechies 1988). The last sample of a signal of
+odd length joins the approximations unchanged; the transform stays orthonormal.
 """
 
 from __future__ import annotations
@@ -40,7 +40,10 @@ class Basis:
 
     Args:
         wavelet: ``haar``, ``db2`` or ``db4`` (2, 4 or 8 taps).
-        levels: at most so many; a level needs both sides to be at least 2 pixels.
+        levels: the largest number of levels; a level needs sides of at least 2 pixels.
+
+    Raises:
+        UnknownName: another wavelet.
     """
 
     wavelet: str = "db4"

@@ -1,1 +1,1 @@
-"""Forward models: deepinv physics, with a proven norm where one is known."""
+"""Forward models as deepinv physics, with a proof of their norm where there is one."""

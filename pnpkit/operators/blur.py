@@ -1,9 +1,9 @@
-r"""Blur, y = k * x, as deepinv physics, with the boundary that the picture has.
+r"""Blur, y = k * x, as deepinv physics, with one of three boundaries.
 
-- ``circular``: the picture is one period of a periodic scene (simulations).
-- ``zero``: the scene is black outside of the frame.
-- ``unknown``: nothing is known outside of the frame. The scene is larger than the frame by the kernel and the
-  operator keeps the valid part: scene (H + h - 1, W + w - 1) -> frame (H, W). What photographs need.
+- ``circular``: the picture is one period of a periodic scene, as in simulations.
+- ``zero``: the scene is black outside the frame.
+- ``unknown``: nothing is known outside the frame, as in photographs. The scene is larger than the frame by the kernel,
+  and the operator keeps the valid part: scene (H + h - 1, W + w - 1) -> frame (H, W).
 """
 
 from __future__ import annotations
@@ -32,11 +32,13 @@ def blur(
     Args:
         kernel: (h, w), odd sizes.
         boundary: ``unknown``, ``circular`` or ``zero``.
-        image_size: (H, W) of the blurred frame; needed by ``circular``, checked against the kernel by all.
+        image_size: (H, W) of the blurred frame. ``circular`` needs it; where it is given, the kernel must fit into it.
+        dtype, device: of the operator; pictures must have the same.
 
     Raises:
-        InputError: a kernel that is not 2-D, odd, real and finite, or is larger than the image.
-        UnknownName: another boundary.
+        InputError: a kernel that is not 2-D with odd sides, not real, not finite, or larger than the image; a circular
+            blur without ``image_size``.
+        UnknownName: ``boundary`` is not one of BOUNDARIES.
     """
     weights = real(kernel if isinstance(kernel, Tensor) else np.asarray(kernel), "a blur kernel").to(device, dtype)
     if weights.ndim != 2 or weights.shape[0] % 2 == 0 or weights.shape[1] % 2 == 0:

@@ -1,8 +1,8 @@
 r"""The normal equations (id + tau A^T A) u = b of the proximal map of 1/2 ||A u - y||^2, solved to a proven error.
 
-Where A has a singular value decomposition the solution is known in closed form. Elsewhere, since id + tau A^T A >= id,
-the error is at most the residual: ||u - exact|| <= ||b - (id + tau A^T A) u||. So conjugate gradients know when they
-are done, for every linear A that comes with its adjoint.
+Where A has a singular value decomposition, or carries ``proximal_point``, the solution has a closed form. Elsewhere,
+since id + tau A^T A >= id, the residual bounds the error: ||u - exact|| <= ||b - (id + tau A^T A) u||. Conjugate
+gradients stop by that bound, for every linear A with its adjoint.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from pnpkit.numerics.conjugate_gradients import conjugate_gradients, length
 from pnpkit.operators.integrity import Proximable, is_decomposed, is_kind, is_own, orthonormal_premises
 
 TOLERANCE = 2e-5  # root mean square, on the 0..1 scale
-MAX_STEPS = 500
-LARGEST_ERROR = 0.1
-ROUNDING = 5  # of a right-hand side, in units of eps: no residual gets below it
+MAX_STEPS = 500  # of conjugate gradients
+LARGEST_ERROR = 0.1  # root mean square: a tau whose rounding alone exceeds it is refused
+ROUNDING = 5  # units of eps, relative to the right-hand side: no residual falls below it
 
 
 Linear = Callable[[Tensor], Tensor]
@@ -36,12 +36,12 @@ def _same(u: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Structure:
-    """What is known of A.
+    """How A^T A is applied, and a preconditioner.
 
     Attributes:
         gram: A^T A.
-        inverse: positive definite and near (id + tau A^T A)^-1, the preconditioner; id where nothing is known.
-        planes: A works on each plane (H, W) by itself: then the equations are solved plane by plane, in less memory.
+        inverse: the preconditioner, positive definite and near (id + tau A^T A)^-1; id where none is known.
+        planes: A works on each plane (H, W) by itself; the equations are then solved plane by plane, in less memory.
     """
 
     gram: Linear
@@ -80,12 +80,13 @@ def proximal_point(
 
 
 def normal_solver(operator: LinearPhysics, example: Tensor, tau: float, square: float = 1.0) -> Linear:
-    """b -> (id + tau A^T A)^-1 b on pictures like ``example``, each to an error of ``TOLERANCE`` (root mean square).
+    """b -> (id + tau A^T A)^-1 b on pictures like ``example``.
 
-    Where the rounding of b does not allow that, to what it allows. ``square`` is ||A||^2.
+    The error of each picture is at most ``TOLERANCE`` (root mean square), or what the rounding of b allows.
+    ``square`` is ||A||^2.
 
     Raises:
-        InputError: a tau so large that rounding alone is an error of ``LARGEST_ERROR``.
+        InputError: a tau whose rounding alone is an error above ``LARGEST_ERROR``.
     """
     largest = LARGEST_ERROR / (ROUNDING * torch.finfo(example.dtype).eps * max(square, 1e-30))
     if tau > largest:
@@ -108,10 +109,11 @@ def normal_solver(operator: LinearPhysics, example: Tensor, tau: float, square: 
 
 
 def structure(operator: LinearPhysics, example: Tensor, tau: float) -> Structure:
-    """What helps to solve the equations on pictures like ``example``; A^T A by the operator itself where nothing does.
+    """The structure of A^T A on pictures like ``example``; of what is no planar blur, A^T A by the operator itself.
 
-    Of a blur: a frame of the convolution of the picture with zeros around it, A = M C E, C periodic with a period wide
-    enough. So A^T A = E^T C^T M C E with C diagonal in frequency; without the frame M the inverse is diagonal, too.
+    A blur is A = M C E: E puts zeros around the picture, C is a periodic convolution whose period is wide enough, M
+    keeps a frame. So A^T A = E^T C^T M C E with C diagonal in frequency. Without M the inverse is diagonal, too, and is
+    the preconditioner.
     """
 
     def whole(u: Tensor) -> Tensor:
@@ -161,12 +163,12 @@ def frame_of(operator: LinearPhysics, example: Tensor) -> tuple[slice, ...] | No
 
 
 def error(size: float, dtype: torch.dtype) -> float:
-    """Root mean square, of pictures in 0..1: what the inner solver stops at; ``size`` is tau ||A||^2."""
+    """The error at which the inner solver stops: root mean square, pictures in 0..1; ``size`` is tau ||A||^2."""
     return max(TOLERANCE, ROUNDING * torch.finfo(dtype).eps * (1 + size))
 
 
 def premises(operator: LinearPhysics, size: float, dtype: torch.dtype, closed: bool) -> tuple[str, ...]:
-    """What a certificate must say about the proximal map; ``size`` is tau ||A||^2."""
+    """The premises of the proximal map's certificate; ``size`` is tau ||A||^2."""
     if closed:
         return () if carries_prox(operator) else orthonormal_premises(operator)
     return (

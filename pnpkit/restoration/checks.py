@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable
 from numbers import Real
 from typing import Any, SupportsFloat
 
-import torch
-
 from pnpkit.errors import InputError, UnknownName
 from pnpkit.machine.memory import allowed, choose_device
 from pnpkit.networks.base import Network
-from pnpkit.registry import load_denoiser
+from pnpkit.registry import open_denoiser
 from pnpkit.restoration.settings import PRECISIONS, RULES, Settings, check_level
 from pnpkit.solvers.iterations import ITERATIONS, Iteration
 from pnpkit.solvers.splittings import FORWARD_BACKWARD, SPLITTINGS
@@ -28,7 +25,7 @@ def open_tools(settings: Settings) -> tuple[Iteration, Network]:
     if not isinstance(settings.method, str) or settings.method not in ITERATIONS:
         raise UnknownName("method", settings.method, ITERATIONS)
     iteration: Iteration = ITERATIONS[settings.method]()
-    network = open_denoiser(settings.denoiser, choose_device(settings.device))
+    network = open_denoiser(settings.denoiser, device=str(choose_device(settings.device)))
     check_splitting(settings)
     check_precision(settings, network)
     if isinstance(settings.strength, str) and settings.strength not in RULES:
@@ -40,15 +37,6 @@ def open_tools(settings: Settings) -> tuple[Iteration, Network]:
     allowed(settings.max_memory)
     check_run(settings)
     return iteration, network
-
-
-def open_denoiser(denoiser: str | os.PathLike[str] | Network, device: torch.device) -> Network:
-    """The denoiser of that name or in the folder of that path, or the network itself, on the device."""
-    if isinstance(denoiser, (str, os.PathLike)):
-        return load_denoiser(denoiser, device=str(device))
-    if isinstance(denoiser, Network):
-        return denoiser.to(device)
-    raise InputError(f"a denoiser is a name or a pnpkit network, got {type(denoiser).__name__}: see plug_and_play")
 
 
 def check_precision(settings: Settings, network: Network) -> None:

@@ -77,7 +77,8 @@ class Settings:
     denoiser: str | Network = declared(
         REQUIRED,
         "A name from `pnpkit denoisers`, or deepinv:NAME, which fetches its weights.",
-        detail="Or a pnpkit network. Each task has its own default, see ``restoration.defaults.DENOISERS``. A guided "
+        detail="Or a pnpkit network, a deepinv denoiser, or a function D(x, sigma) of images (B, 3, H, W) and a number."
+        " Each task has its own default, see ``restoration.defaults.DENOISERS``. A guided "
         "denoiser restores and then looks again, guided by what it has; unless there is no blur, or the blur was "
         "estimated as a free form or with little confidence: what a wrong kernel leaves would pass for structure "
         "(docs/lab-book.md). With ``dncnn`` nothing is guaranteed.",

@@ -22,6 +22,9 @@ from pnpkit.solvers.guarantee import Theorem
 ERRORS = 10.59  # zeta(1.1), rounded up: the sum of (n + 1)^-1.1
 
 
+ROUNDED = 1e-12  # of tau L, where tau is a rounded 1/L
+
+
 PART = 1 << 20  # numbers of a picture that Anderson's method works on at a time
 
 
@@ -42,6 +45,11 @@ class Iteration(ABC):
     def copies(self) -> int:
         """How many copies of the picture the memory holds at most."""
         return 1
+
+    @property
+    def tau_L(self) -> float:
+        """tau L of the gradient steps that suit it where no tau is given: 1.9, near the end of the legal interval."""
+        return 1.9
 
     def start(self, x: Tensor) -> Any:
         """The memory before the first step."""
@@ -165,6 +173,11 @@ class Fista(Iteration):
 
     a: float = 3.0
 
+    @property
+    def tau_L(self) -> float:
+        """1, the longest step of the theorem."""
+        return 1.0
+
     def start(self, x: Tensor) -> Tensor:
         return x
 
@@ -178,7 +191,7 @@ class Fista(Iteration):
         if not (certificate.averaged and composed and self.a > 2):
             return None
         half = certificate.parts[1].averagedness  # tau L / 2
-        if half is None or half > 0.5:
+        if half is None or half > 0.5 + ROUNDED:
             return None
         return Theorem(FISTA, f"proximal map, tau L = {2 * half:.6g} <= 1, a = {self.a:g} > 2")
 
