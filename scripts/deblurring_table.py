@@ -19,12 +19,11 @@ of five on crops of BSDS500 train. Writes docs/results/deblurring-TRACK.{json,md
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -33,34 +32,24 @@ import imageio.v3 as imageio
 import numpy as np
 import scipy.ndimage
 import torch
+from deblurring_page import KERNELS, NOISES, add, missing, store
 from process import put_back
-from results import RESULTS, today, write_results
-from skimage.restoration import unsupervised_wiener, wiener
-from torch import Tensor
 from tqdm import tqdm
 
 from pnpkit import kernels, registry
-from pnpkit.blind import latent
 from pnpkit.fidelity import LeastSquares
 from pnpkit.images import pixels
 from pnpkit.images.metrics import psnr
-from pnpkit.maps import Map
-from pnpkit.networks.half_precision import rough_denoisers
+from pnpkit.networks.base import Network
 from pnpkit.operators.blur import blur
-from pnpkit.restoration import plan
-from pnpkit.restoration.defaults import GUIDE
-from pnpkit.restoration.pipeline import Networks, guided_by
-from pnpkit.solvers.iterations import Anderson, Picard
-from pnpkit.solvers.result import Result, Step
+from pnpkit.restoration import baselines
+from pnpkit.solvers.result import Step
 from pnpkit.solvers.splittings import CONTINUATION, SPLITTINGS
-from pnpkit.solvers.stages import Stage, solve_in_stages
+from pnpkit.solvers.stages import solve_in_stages
 
-TV_STEPS = 500
-TV_WEIGHTS = {n: tuple(c * 2 ** (j / 2) for j in range(-2, 3)) for n, c in ((2.55, 2e-3), (7.65, 1e-2), (12.75, 2e-2))}
-PENALTY, TV_CHANGE = 5.0, 2e-5  # of ADMM, in units of the weight: its thresholds are the inverse, 0.2; and its end
-KERNELS = 10
-FEW = ("levin09_1", "levin09_5", "box 9", "gaussian 1.6")  # two shakes and two plain blurs
-WIENER_BALANCE = {2.55: 0.01, 7.65: 0.05, 12.75: 0.1}
+TV_WEIGHTS = {n: tuple(c * 2 ** (j / 2) for j in range(-2, 3)) for n, c in zip(NOISES, (2e-3, 1e-2, 2e-2), strict=True)}
+WIENER_BALANCE = dict(zip(NOISES, (0.01, 0.05, 0.1), strict=True))
+Row = dict[str, Any]
 
 
 def degrade(clean: np.ndarray, kernel: np.ndarray, noise: float) -> np.ndarray:
@@ -70,96 +59,47 @@ def degrade(clean: np.ndarray, kernel: np.ndarray, noise: float) -> np.ndarray:
     return blurred + noise / 255 * np.random.standard_normal(blurred.shape)
 
 
-def run(stages: list[Stage], x: Tensor, clean: np.ndarray, steps: int) -> dict[str, float]:
-    """PSNR at the end and at its peak, evaluations, residual; ``first`` is the PSNR where a first pass ended."""
-    scores: list[float] = []
+@cache
+def denoiser(name: str) -> Network:
+    """Loaded once a process: the seconds are those of restoring."""
+    return registry.load_denoiser(name)
+
+
+def with_denoiser(args: argparse.Namespace, name: str, fidelity: LeastSquares, clean: np.ndarray, noise: float) -> Row:
+    """NAME, continuation as ``pnpkit deblur`` has it, or NAME:SPLITTING; ``first`` is the PSNR after a first pass."""
+    head, _, tail = name.rpartition(":")
+    network = denoiser(head if tail in SPLITTINGS else name)
+    splitting, scores = tail if tail in SPLITTINGS else CONTINUATION, []
+    proven = network.looks()[0].certificate.averaged
 
     def watch(step: Step) -> None:
         scores.append(psnr(pixels.from_tensor(step.x), clean))
 
-    result = solve_in_stages(stages, x, max_steps=steps, callback=watch)
+    rounded = args.bfloat16 and not proven
+    stages = baselines.stages_by_rule(network, splitting, fidelity, noise / 255, rounded=rounded)
+    steps = args.steps if proven else args.watched
+    result = solve_in_stages(stages, fidelity.y, max_steps=steps, callback=watch)
     last = psnr(pixels.from_tensor(result.x), clean)
     found = {"psnr": last, "peak": max(scores), "steps": result.steps, "residual": result.residuals[-1]}
     first = [scores[stage.steps - 1] for stage in result.guarantee.before]
     return found | ({"first": first[-1]} if first else {})
 
 
-def total_variation(weight: float, y: np.ndarray, kernel: np.ndarray, clean: np.ndarray, steps: int) -> dict:
-    """min 1/2 ||k * x - y||^2 + weight sum |D x| by ADMM on d = D x: spectra are divided, gradients shrunk."""
-    rho = PENALTY * weight
-    channels = [latent.Deconvolution(y[..., c].astype(np.float32), kernel) for c in range(3)]
-    x, scores = y, []
-    auxiliary, dual = np.zeros((2, *y.shape), np.float32), np.zeros((2, *y.shape), np.float32)
-    for _ in range(steps):
-        goal = auxiliary - dual
-        following = np.stack([solve(rho, *goal[..., c]) for c, solve in enumerate(channels)], -1)
-        change = float(np.linalg.norm(following - x) / np.linalg.norm(following))
-        x = following
-        scores.append(psnr(x.clip(0, 1), clean))
-        ahead = np.stack(latent.gradient(x)) + dual
-        length = np.sqrt(np.square(ahead).sum((0, 3), keepdims=True))
-        auxiliary = ahead * np.maximum(1 - weight / rho / np.maximum(length, 1e-12), 0)
-        dual = ahead - auxiliary
-        if change <= TV_CHANGE:
-            break
-    return {"psnr": scores[-1], "peak": max(scores), "steps": len(scores), "residual": change}
+def total_variation(weight: float, y: np.ndarray, kernel: np.ndarray, clean: np.ndarray) -> Row:
+    scores: list[float] = []
+    run = baselines.total_variation(y, kernel, weight, callback=lambda x: scores.append(psnr(x.clip(0, 1), clean)))
+    return {"psnr": scores[-1], "peak": max(scores), "steps": run.steps, "residual": run.change}
 
 
-def with_denoiser(name: str, steps: int, watched: int, half: bool = False) -> Callable[..., dict[str, float]]:
-    """NAME, continuation as ``pnpkit deblur`` has it, or NAME:SPLITTING; what looks twice is run twice."""
-    head, _, tail = name.rpartition(":")
-    network = registry.load_denoiser(head if tail in SPLITTINGS else name)
-    splitting = tail if tail in SPLITTINGS else CONTINUATION
-    first, second = network.looks()
-    proven = first.certificate.averaged
-    at = rough_denoisers if half and not proven else plan.inside
-
-    def method(y: np.ndarray, fidelity: LeastSquares, clean: np.ndarray, kernel: np.ndarray, noise: float) -> dict:
-        tau, sigma = plan.by_rule(splitting, noise / 255, network, fidelity)
-
-        def stage(denoisers: Networks, tol: float) -> Stage:
-            def map_after(result: Result | None) -> Map:
-                return SPLITTINGS[splitting](fidelity, at(denoisers(result)), tau, sigma, (0.0, 1.0))
-
-            return Stage(map_after, tol, Anderson() if proven else Picard())
-
-        stages = [stage(lambda _: first, 1e-4 if second is None else GUIDE)]
-        if second is not None:
-            stages.append(stage(guided_by(second, first, fidelity, noise / 255), 1e-4))
-        return run(stages, pixels.to_tensor(y), clean, steps if proven else watched)
-
-    return method
-
-
-def by_channel(filter: Callable[[np.ndarray], np.ndarray], y: np.ndarray, clean: np.ndarray) -> dict[str, Any]:
-    score = psnr(np.stack([filter(y[..., c]) for c in range(3)], -1).clip(0, 1), clean)
+def filtered(x: np.ndarray, clean: np.ndarray) -> Row:
+    score = psnr(x.clip(0, 1), clean)
     return {"psnr": score, "peak": score, "steps": 0, "residual": None}
-
-
-def filters(y: np.ndarray, clean: np.ndarray, kernel: np.ndarray, balance: float) -> dict[str, dict[str, Any]]:
-    """What needs no iteration."""
-
-    def supervised(channel: np.ndarray) -> np.ndarray:
-        return np.asarray(wiener(channel, kernel, balance, clip=False))
-
-    def unsupervised(channel: np.ndarray) -> np.ndarray:
-        return np.asarray(unsupervised_wiener(channel, kernel, clip=False, rng=0)[0])
-
-    return {
-        "Wiener": by_channel(supervised, y, clean),
-        "unsupervised Wiener": by_channel(unsupervised, y, clean),
-    }
 
 
 def best_weight(crops: list[np.ndarray], blurs: dict[str, np.ndarray], noise: float) -> float:
     """The weight of total variation with the best mean PSNR on other pictures."""
-    means = []
-    for weight in TV_WEIGHTS[noise]:
-        found = []
-        for clean in crops:
-            for kernel in blurs.values():
-                found.append(total_variation(weight, degrade(clean, kernel, noise), kernel, clean, TV_STEPS)["psnr"])
-        means.append(np.mean(found))
+    problems = [(degrade(clean, kernel, noise), kernel, clean) for clean in crops for kernel in blurs.values()]
+    means = [np.mean([total_variation(w, *problem)["psnr"] for problem in problems]) for w in TV_WEIGHTS[noise]]
     return TV_WEIGHTS[noise][int(np.argmax(means))]
 
 
@@ -181,7 +121,7 @@ def blurs_in(folder: Path) -> dict[str, np.ndarray]:
 
 def in_turn(
     args: argparse.Namespace, cleans: list[np.ndarray], noise: float, weight: float | None
-) -> Iterator[list[tuple[str, dict[str, Any]]]]:
+) -> Iterator[list[tuple[str, Row]]]:
     """The rows of one picture after the other, several at a time."""
     work = Work(args, noise, weight, max(1, torch.get_num_threads() // args.jobs))
     if args.jobs == 1:
@@ -202,23 +142,23 @@ class Work:
     threads: int
 
     @put_back()
-    def __call__(self, clean: np.ndarray) -> list[tuple[str, dict[str, Any]]]:
+    def __call__(self, clean: np.ndarray) -> list[tuple[str, Row]]:
         args, noise = self.args, self.noise
         torch.set_num_threads(self.threads)
-        methods = {name: with_denoiser(name, args.steps, args.watched, args.bfloat16) for name in args.names}
-        rows: list[tuple[str, dict[str, Any]]] = []
+        rows: list[tuple[str, Row]] = []
         for label, kernel in blurs_in(args.kernels).items():
             y = degrade(clean, kernel, noise)
             fidelity = LeastSquares(blur(kernel, "circular", clean.shape[:2]), pixels.to_tensor(y))
-            found = {"degraded": by_channel(np.asarray, y, clean)}
+            found = {"degraded": filtered(y, clean)}
             if self.weight is not None:
-                found |= filters(y, clean, kernel, WIENER_BALANCE[noise])
+                found["Wiener"] = filtered(baselines.wiener_filter(y, kernel, WIENER_BALANCE[noise]), clean)
+                found["unsupervised Wiener"] = filtered(baselines.unsupervised_wiener_filter(y, kernel), clean)
                 started = time.perf_counter()
-                found["total variation"] = total_variation(self.weight, y, kernel, clean, TV_STEPS)
+                found["total variation"] = total_variation(self.weight, y, kernel, clean)
                 found["total variation"]["seconds"] = time.perf_counter() - started
-            for name, method in methods.items():
+            for name in args.names:
                 started = time.perf_counter()
-                found[name] = method(y, fidelity, clean, kernel, noise)
+                found[name] = with_denoiser(args, name, fidelity, clean, noise)
                 found[name]["seconds"] = time.perf_counter() - started
             rows += [(name, {"kernel": label, **values}) for name, values in found.items()]
         return rows
@@ -242,9 +182,8 @@ def main() -> None:
         parser.error(f"--jobs {args.jobs}: expected at least one picture at a time")
     cleans = pictures(args.data / "val", args.pictures, args.track)
     if args.add:
-        stored = json.loads((RESULTS / f"deblurring-{args.track}.json").read_text())["runs"]["degraded"]
-        if missing := [n for n in args.noises if len(stored.get(str(n), ())) != len(cleans) * KERNELS]:
-            parser.error(f"nothing is stored for {len(cleans)} pictures at noise {missing}: run it without --add first")
+        if absent := missing(args.track, args.noises, len(cleans)):
+            parser.error(f"nothing is stored for {len(cleans)} pictures at noise {absent}: run it without --add first")
     training = [] if args.add else pictures(args.data / "train", 2, "crop128")
     rows: dict[str, dict[str, list]] = {}
     weights = {}
@@ -257,88 +196,6 @@ def main() -> None:
             add(args, rows, str(noise))
         else:
             store(args, rows, weights)
-
-
-def table(rows: dict[str, dict[str, list]], noises: list[str], few: tuple[str, ...] = ()) -> list[str]:
-    """A line for each method; only the runs with the ``few`` kernels, if there are any."""
-    lines = [
-        "| method | " + " | ".join(f"noise {n} | steps | residual" for n in noises) + " |",
-        "| --- |" + " --- |" * (3 * len(noises)),
-    ]
-    for name, by_noise in rows.items():
-        cells = []
-        for noise in noises:
-            if noise not in by_noise:
-                cells += ["", "", ""]
-                continue
-            runs = [r for r in by_noise[noise] if not few or r["kernel"] in few]
-            last, peak, steps = (np.mean([r[key] for r in runs]) for key in ("psnr", "peak", "steps"))
-            cells += [f"{last:.2f} / {peak:.2f}"]
-            cells += [f"{steps:.0f}", f"{max(r['residual'] for r in runs):.1e}"] if steps else ["", ""]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return lines
-
-
-def add(args: argparse.Namespace, rows: dict[str, dict[str, list]], noise: str) -> None:
-    """Put the new rows of this noise level beside those that are stored."""
-    record = json.loads((RESULTS / f"deblurring-{args.track}.json").read_text())
-    known, came = ([r["psnr"] for r in runs["degraded"][noise]] for runs in (record["runs"], rows))
-    if not (len(known) == len(came) and np.allclose(known, came, atol=1e-6)):
-        raise SystemExit(f"the stored rows for noise {noise} are of other pictures: run all methods, without --add")
-    for name in args.names:
-        record["runs"].setdefault(name, {})[noise] = rows[name][noise]
-        how = {"command": command(args), "date": today(), "sha256": sha256_of(name)}
-        record.setdefault("added", {}).setdefault(name, {})[noise] = how
-    write(args, record)
-
-
-def sha256_of(name: str) -> str | None:
-    """Of the weights of NAME or NAME:SPLITTING, where it has some."""
-    cards = registry.denoisers()
-    head = name if name in cards else name.rpartition(":")[0]
-    return cards[head].sha256 if head in cards else None
-
-
-def command(args: argparse.Namespace) -> str:
-    return (
-        "python scripts/deblurring_table.py --data PATH/bsds500 --kernels PATH/kernels "
-        f"--track {args.track} --pictures {args.pictures} --noises {' '.join(map(str, args.noises))} "
-        f"--names {' '.join(args.names)} --steps {args.steps} --watched {args.watched}{' --add' * args.add}"
-        f"{' --bfloat16' * args.bfloat16}{f' --jobs {args.jobs}' * (args.jobs > 1)}"
-    )
-
-
-def store(args: argparse.Namespace, rows: dict[str, dict[str, list]], weights: dict[str, float | None]) -> None:
-    threads = f"{torch.get_num_threads()} threads for {args.jobs} pictures at a time"
-    machine = f"{platform.machine()}, {threads}, torch {torch.__version__}"
-    record = {
-        "command": command(args),
-        "seed": 0,
-        "date": today(),
-        "machine": machine,
-        "total_variation_weights": weights,
-        "sha256": {name: sha256_of(name) for name in args.names},
-        "runs": rows,
-    }
-    write(args, record)
-
-
-def write(args: argparse.Namespace, record: dict[str, Any]) -> None:
-    """The record, and its table for people; blank where a method was not run at a noise level."""
-    rows = record["runs"]
-    done = [noise for noise in map(str, TV_WEIGHTS) if noise in rows["degraded"]]
-    lines = [
-        f"Track {args.track}: PSNR (dB) at the end / at its peak, mean over {args.pictures} pictures and ten kernels; "
-        "evaluations of the map, largest relative residual at the end (total variation: sweeps of ADMM, last change).",
-        "",
-        *table(rows, done),
-        "",
-        f"The same, with four of the kernels: {', '.join(FEW)}.",
-        "",
-        *table(rows, done, FEW),
-    ]
-    write_results(f"deblurring-{args.track}", record, lines)
-    print("\n".join(lines))
 
 
 if __name__ == "__main__":

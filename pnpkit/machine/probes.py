@@ -48,6 +48,29 @@ class Convolutions(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+def bare_convolutions(work: Callable[[], object]) -> Callable[[], Tensor]:
+    """The 2-D convolutions of ``work`` and nothing else: on random numbers, float32, ``channels_last``, no gradients.
+
+    Those of one shape run after each other, on the same numbers.
+    """
+    with torch.no_grad(), Convolutions() as seen:
+        work()
+    layers = [
+        (torch.rand(shape).contiguous(memory_format=torch.channels_last), torch.rand(kernel), padding)
+        for shape, kernel, padding in dict.fromkeys(seen.found)
+    ]
+    counts = [seen.found.count(key) for key in dict.fromkeys(seen.found)]
+
+    def bare() -> Tensor:
+        out = torch.zeros(1)
+        for (a, w, padding), count in zip(layers, counts, strict=True):
+            for _ in range(count):
+                out = nn.functional.conv2d(a, w.contiguous(memory_format=torch.channels_last), padding=padding)
+        return out
+
+    return bare
+
+
 def convolution_limit(network: nn.Module, batch: int, patch: int, device: str, half: bool, repeat: int = 3) -> float:
     """Patches a second that training could reach if it were nothing but the network's own convolutions.
 

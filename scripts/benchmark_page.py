@@ -1,0 +1,122 @@
+"""What the benchmark measures with, and the table that it stores: docs/results/speed.{json,md}."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import deepinv
+import numpy as np
+import torch
+from results import today, write_results
+from torch import Tensor
+
+from pnpkit import registry
+from pnpkit.machine import probes
+from pnpkit.solvers.result import Result, Step
+
+LEVELS = (1e-3, 1e-4, 1e-5)
+REFERENCE = "deepinv PGD, PnP with DnCNN"
+
+
+class Clock:
+    """Notes when each evaluation of a map was over."""
+
+    def __init__(self) -> None:
+        self.times = [time.perf_counter()]
+
+    def __call__(self, step: Step) -> None:
+        self.times.append(time.perf_counter())
+
+    def row(self, run: Result) -> dict[str, Any]:
+        """The run with what it took."""
+        seconds = np.subtract(self.times[1:], self.times[0])
+        return {
+            "x": run.x,
+            "seconds": run.seconds,
+            "steps": run.steps,
+            "residual": run.residuals[-1],
+            "step": float(np.median(np.diff(self.times))),
+            "reached": reached(run.residuals, seconds.tolist()),
+            "guarantee": str(run.guarantee),
+        }
+
+
+def reached(residuals: tuple[float, ...], seconds: list[float]) -> dict[str, tuple[int, float]]:
+    """Evaluations and seconds to each level that was reached."""
+    found = {}
+    for level in LEVELS:
+        below = [index for index, residual in enumerate(residuals) if residual <= level]
+        if below:
+            found[f"{level:.0e}"] = (below[0] + 1, seconds[below[0]])
+    return found
+
+
+def evaluations(names: tuple[str, ...], x: Tensor, repeat: int) -> dict[str, dict[str, float]]:
+    """Median seconds of D(x, sigma) and of the bare convolutions in it, float32 ``channels_last``, turn by turn."""
+    found = {}
+    for name in names:
+        network = registry.load_denoiser(name)
+        bare = probes.bare_convolutions(lambda network=network: network(x, 0.05))  # type: ignore[misc]
+        times: dict[str, list[float]] = {"seconds": [], "bare": []}
+        with torch.no_grad():
+            for _ in range(repeat):
+                times["seconds"].append(probes.seconds_of(lambda network=network: network(x, 0.05), 1))  # type: ignore[misc]
+                times["bare"].append(probes.seconds_of(bare, 1))
+        found[name] = {key: float(np.median(values)) for key, values in times.items()}
+        found[name]["ratio"] = found[name]["seconds"] / found[name]["bare"]
+    return found
+
+
+def median_of(method: Callable[[], dict[str, Any]], runs: int) -> dict[str, Any]:
+    """The run of the median seconds."""
+    found = sorted((method() for _ in range(runs)), key=lambda row: row["seconds"])
+    return {**found[len(found) // 2], "runs": runs}
+
+
+def store(args: argparse.Namespace, rows: dict[str, dict[str, Any]], single: dict[str, dict[str, float]]) -> None:
+    lines = [
+        f"{args.threads} threads of {processor()}. Medians of {args.repeat}, turn by turn, float32:",
+        "",
+        "| denoiser | s per evaluation | its bare convolutions (s) | ratio |",
+        "| --- | --- | --- | --- |",
+        *(f"| {name} | {r['seconds']:.3f} | {r['bare']:.3f} | {r['ratio']:.2f} |" for name, r in single.items()),
+        "",
+        f"Whole restorations, median of {args.runs}:",
+        "",
+        "| method | seconds | share of deepinv with DnCNN | evaluations | residual | s per evaluation | to 1e-3 | "
+        "PSNR (dB) |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, row in rows.items():
+        share = f"1/{rows[REFERENCE]['seconds'] / row['seconds']:.1f}" if REFERENCE in rows else "-"
+        run = "- | - | -"
+        if "steps" in row:
+            run = f"{row['steps']} | {row['residual']:.1e} | {row['step']:.3f}"
+        first = "{} steps, {:.1f} s".format(*row["reached"]["1e-03"]) if "1e-03" in row.get("reached", {}) else "-"
+        lines.append(f"| {name} | {row['seconds']:.1f} | {share} | {run} | {first} | {row['psnr']:.2f} |")
+    options = f" --size {args.size}" if args.size else ""
+    options += "".join(f" --only '{part}'" for part in args.only)
+    record = {
+        "command": "python scripts/benchmark.py --data PATH/bsds500 --kernels PATH/kernels "
+        f"--threads {args.threads} --limit {args.limit} --repeat {args.repeat} --runs {args.runs}{options}",
+        "seed": 0,
+        "date": today(),
+        "machine": f"{processor()}, {args.threads} threads, torch {torch.__version__}, deepinv {deepinv.__version__}",
+        "evaluations": single,
+        "runs": rows,
+    }
+    write_results("speed", record, lines, args.out)
+    print("\n".join(lines))
+
+
+def processor() -> str:
+    """The CPU's name where the system tells it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
