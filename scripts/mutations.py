@@ -1,0 +1,284 @@
+"""Central lines broken one at a time: which test notices?
+
+    python scripts/mutations.py [--check] [--only NAME ...]
+
+Each mutation replaces one piece of text in a temporary copy of the package and runs the tests of that room on it, until
+the first one fails. A piece of text that is gone, or stands there twice, ends the script: the table must be kept with
+the code. So does a test that fails on the package as it is. --check only looks for the texts, --only runs mutations
+with these names and writes nothing. Writes docs/results/mutations.{json,md}.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from results import stamp, write_results
+from tqdm import tqdm
+
+ROOT = Path(__file__).parent.parent
+LIMIT = 600  # seconds for the tests of one mutation: what hangs is noticed, too
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A line of ``pnpkit/`` before and after, and the test files (of ``tests/``) that ought to notice."""
+
+    name: str
+    file: str
+    before: str
+    after: str
+    tests: tuple[str, ...]
+
+
+MUTATIONS = (
+    # norm bounds
+    Mutation(
+        "convolution without the slack of its grid",
+        "numerics/norms.py",
+        "return scale * math.sqrt(square) / math.cos(math.pi * (size - 1) / 2 / grid) ** 2",
+        "return scale * math.sqrt(square) * 0.999",
+        ("test_layers.py", "test_norms.py"),
+    ),
+    Mutation(
+        "norm of a matrix too small",
+        "numerics/norms.py",
+        "return norm * (1 + max(matrix.shape) * 2.0**-50)",
+        "return norm * 0.999",
+        ("test_dense_layers.py", "test_norms.py", "test_dense.py"),
+    ),
+    Mutation(
+        "Schur test too small",
+        "operators/norms.py",
+        "value = math.sqrt(squares) * (1 + 1e3 * torch.finfo(ones.dtype).eps)",
+        "value = 0.9 * math.sqrt(squares)",
+        ("test_operators.py", "test_dense.py"),
+    ),
+    Mutation(
+        "aliases of a downsampling forgotten",
+        "operators/norms.py",
+        "return math.sqrt(min(square, peak / slack)) * (1 + 1e-12)",
+        "return math.sqrt(min(square, peak / slack) / 2)",
+        ("test_operators.py", "test_dense.py"),
+    ),
+    Mutation(
+        "a part that was only measured counts as proven",
+        "operators/norms.py",
+        "side = Side.PROVEN if all(bound.side is Side.PROVEN for bound in bounds) else Side.MEASURED",
+        "side = Side.PROVEN",
+        ("test_operators.py",),
+    ),
+    # fast paths
+    Mutation(
+        "a decomposition is believed without a check",
+        "operators/integrity.py",
+        "and decomposition_gap(operator, example) <= NEARLY",
+        "and decomposition_gap(operator, example) < float('inf')",
+        ("test_dense.py",),
+    ),
+    Mutation(
+        "a volume takes the way of pictures",
+        "operators/normal_equations.py",
+        " or operator.filter.ndim != 4 or example.ndim != 4",
+        "",
+        ("test_dense.py",),
+    ),
+    # tolerances of proximal maps
+    Mutation(
+        "conjugate gradients stop early",
+        "operators/normal_equations.py",
+        "goal = rounding.clamp_min(TOLERANCE * math.sqrt(right[0].numel()))",
+        "goal = rounding.clamp_min(100 * TOLERANCE * math.sqrt(right[0].numel()))",
+        ("test_normal.py", "test_dense.py"),
+    ),
+    Mutation(
+        "total variation stops early",
+        "numerics/total_variation.py",
+        "goal = 0.5 * tolerance**2 * z.numel()",
+        "goal = 50 * tolerance**2 * z.numel()",
+        ("test_proximal.py",),
+    ),
+    # composition of proofs
+    Mutation(
+        "averagedness of a composition is that of its worst part",
+        "certificates.py",
+        "return total / (1 + total)",
+        "return max(alphas)",
+        ("test_certificates.py", "test_maps.py"),
+    ),
+    Mutation(
+        "a composition forgets what is not proven",
+        "certificates.py",
+        "    if unproven:\n",
+        "    if False:\n",
+        ("test_certificates.py", "test_maps.py"),
+    ),
+    Mutation(
+        "averagedness of a gradient step halved",
+        "fidelity.py",
+        "averagedness = tau * self.L / 2",
+        "averagedness = tau * self.L / 4",
+        ("test_fidelity.py", "test_maps.py"),
+    ),
+    Mutation(
+        "steps up to 4/L",
+        "fidelity.py",
+        "if not 0 < tau < largest:",
+        "if not 0 < tau < 2 * largest:",
+        ("test_fidelity.py",),
+    ),
+    Mutation(
+        "an operator that changed goes on",
+        "fidelity.py",
+        "if not unchanged(self._state, self.operator):",
+        "if not unchanged(self._state, self.operator) and False:",
+        ("test_fidelity.py",),
+    ),
+    # safeguard and watch
+    Mutation(
+        "Anderson without its safeguard",
+        "solvers/iterations.py",
+        "accept = torch.isfinite(error) & (error <= allowed)",
+        "accept = torch.isfinite(error)",
+        ("test_algorithms.py", "test_solver.py"),
+    ),
+    Mutation(
+        "a rise of the residual is not noticed",
+        "solvers/watch.py",
+        "return Status.FALSIFIED if gap > allowed * (1 + RISE_LIMIT) + rounding else None",
+        "return None",
+        ("test_solver.py",),
+    ),
+    # scaling and clipping
+    Mutation(
+        "the scale of a picture is not undone",
+        "restoration/picture.py",
+        "x = scale.outward(z)",
+        "x = z",
+        ("test_equivariance.py",),
+    ),
+    Mutation(
+        "a box without its upper side",
+        "proximal.py",
+        "lambda z: ordered(z).clamp(low, high)",
+        "lambda z: ordered(z).clamp_min(low)",
+        ("test_proximal.py",),
+    ),
+    Mutation(
+        "integers wrap around where they ought to be clipped",
+        "images/pixels.py",
+        "return np.rint(np.clip(low + pixels * (high - low), 0, np.iinfo(dtype).max)).astype(dtype)",
+        "return np.rint(low + pixels * (high - low)).astype(np.int64).astype(dtype)",
+        ("test_images_arrays.py", "test_images.py"),
+    ),
+    # writing
+    Mutation(
+        "a file is written in its place",
+        "machine/files.py",
+        'temporary = path.parent / f".pnpkit-{secrets.token_hex(8)}.part"',
+        "temporary = path",
+        ("test_registry.py", "test_images.py", "test_places.py"),
+    ),
+)
+
+
+def text_of(mutation: Mutation, root: Path = ROOT) -> str:
+    """The file of a mutation.
+
+    Raises:
+        SystemExit: the text that it replaces does not stand there once.
+    """
+    text = (root / "pnpkit" / mutation.file).read_text()
+    found = text.count(mutation.before)
+    if found != 1:
+        raise SystemExit(f"{mutation.name}: expected its text once in pnpkit/{mutation.file}, found it {found} times")
+    return text
+
+
+@contextmanager
+def copied() -> Iterator[Path]:
+    """A folder with a copy of the package and its tests, and links to the rest of the checkout."""
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        for part in ("pnpkit", "tests"):
+            shutil.copytree(ROOT / part, root / part, ignore=shutil.ignore_patterns("__pycache__"))
+        for path in ROOT.iterdir():
+            if path.name not in ("pnpkit", "tests") and not path.name.startswith("."):
+                (root / path.name).symlink_to(path)
+        yield root
+
+
+def failing(root: Path, tests: tuple[str, ...]) -> str:
+    """The first test that fails in the copy, "hangs" beyond ``LIMIT``, or "" where all pass."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+    environment = {**os.environ, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
+    places = [str(root / "tests" / test) for test in tests]
+    try:
+        done = subprocess.run(
+            [*command, *places], cwd=root, env=environment, capture_output=True, text=True, timeout=LIMIT
+        )
+    except subprocess.TimeoutExpired:
+        return "hangs"
+    if done.returncode == 0:
+        return ""
+    found = re.search(r"^(?:FAILED|ERROR) tests/(\S+)", done.stdout, re.MULTILINE)
+    return found.group(1) if found else f"pytest ended with {done.returncode}"
+
+
+def noticed_by(mutation: Mutation) -> str:
+    """The first test that notices a mutation, "" where none does."""
+    with copied() as root:
+        text = text_of(mutation, root)
+        (root / "pnpkit" / mutation.file).write_text(text.replace(mutation.before, mutation.after))
+        return failing(root, mutation.tests)
+
+
+def sound(mutations: list[Mutation]) -> None:
+    """Stop unless all their tests pass on the package as it is."""
+    tests = tuple(sorted({test for mutation in mutations for test in mutation.tests}))
+    with copied() as root:
+        if broken := failing(root, tests):
+            raise SystemExit(f"{broken} fails on the package as it is: mutations tell nothing before it passes")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="only look for the texts")
+    parser.add_argument("--only", nargs="+", default=[], choices=[mutation.name for mutation in MUTATIONS])
+    args = parser.parse_args()
+    for mutation in MUTATIONS:
+        text_of(mutation)
+    if args.check:
+        return
+    chosen = [mutation for mutation in MUTATIONS if not args.only or mutation.name in args.only]
+    sound(chosen)
+    found = {mutation.name: noticed_by(mutation) for mutation in tqdm(chosen)}
+    lines = [
+        f"{sum(map(bool, found.values()))} of {len(found)} broken lines are noticed by a test.",
+        "",
+        "| what is broken | file | first test that fails |",
+        "| --- | --- | --- |",
+        *(f"| {m.name} | {m.file} | {found[m.name] or 'none'} |" for m in chosen),
+    ]
+    if not args.only:
+        rows = [
+            {"name": m.name, "file": m.file, "before": m.before, "after": m.after, "noticed_by": found[m.name]}
+            for m in chosen
+        ]
+        write_results("mutations", {**stamp("python scripts/mutations.py"), "mutations": rows}, lines)
+    print("\n".join(lines))
+    if not all(found.values()):
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
