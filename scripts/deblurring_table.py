@@ -28,10 +28,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import imageio.v3 as imageio
 import numpy as np
 import scipy.ndimage
 import torch
+from bsds500 import pictures
 from deblurring_page import KERNELS, NOISES, add, missing, store
 from process import put_back
 from tqdm import tqdm
@@ -101,15 +101,6 @@ def best_weight(crops: list[np.ndarray], blurs: dict[str, np.ndarray], noise: fl
     problems = [(degrade(clean, kernel, noise), kernel, clean) for clean in crops for kernel in blurs.values()]
     means = [np.mean([total_variation(w, *problem)["psnr"] for problem in problems]) for w in TV_WEIGHTS[noise]]
     return TV_WEIGHTS[noise][int(np.argmax(means))]
-
-
-def pictures(folder: Path, count: int, track: str) -> list[np.ndarray]:
-    """The first pictures of a split on the 0..1 scale, whole or their centres."""
-    found = [imageio.imread(path) / 255 for path in sorted(folder.glob("*.jpg"))[:count]]
-    if track == "whole":
-        return found
-    corners = [(p.shape[0] // 2 - 64, p.shape[1] // 2 - 64) for p in found]
-    return [p[row : row + 128, column : column + 128] for p, (row, column) in zip(found, corners, strict=True)]
 
 
 def blurs_in(folder: Path) -> dict[str, np.ndarray]:

@@ -23,7 +23,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from deblurring_table import degrade, pictures
+from bsds500 import pictures
+from deblurring_table import degrade
 from results import RESULTS, stamp, write_results
 from tqdm import tqdm
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from deblurring_table import pictures
+from bsds500 import pictures
 from results import RESULTS, today, write_results
 from tqdm import tqdm
 

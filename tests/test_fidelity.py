@@ -156,6 +156,22 @@ def test_a_measurement_that_changed_is_refused(write: object) -> None:
         ball(x)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:FutureWarning")  # by the first torch.func.jvp of a process
+@pytest.mark.parametrize("name", ["gaussian circular", "gaussian unknown", "mask"])
+def test_torchs_transforms_go_through(name: str) -> None:
+    """vmap over problems that stop by no number, derivatives both ways; prox has a symmetric derivative."""
+    physics, x, y = catalogue.operator(name)
+    fidelity = LeastSquares(physics, y)
+    direction = catalogue.image(*x.shape, seed=8)
+    prox = fidelity.prox(2.0)
+    for function in (fidelity.gradient, fidelity.gradient_step(), *([prox] if fidelity.has_closed_prox else [])):
+        together = torch.func.vmap(function)(torch.stack([x, 2 * x]))
+        torch.testing.assert_close(together[1], function(2 * x))
+    forward = torch.func.jvp(prox, (x,), (direction,))[1]
+    backward = torch.func.vjp(prox, x)[1](direction)[0]
+    assert float((forward - backward).square().mean().sqrt()) <= 2 * normal_equations.TOLERANCE
+
+
 def test_arrays_of_numpy_are_copied() -> None:
     matrix = np.eye(3)
     physics = from_matrix(matrix)

@@ -261,3 +261,13 @@ def test_in_training_nothing_is_claimed_and_a_regulariser_stays_what_it_was() ->
     network.filters[0].data.mul_(3.0)
     network.raw_strength.values.data.add_(2.0)
     torch.testing.assert_close(regulariser.value(z), before)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("weights", [False, True])
+def test_in_half_precision_it_is_solved_in_float32(dtype: torch.dtype, weights: bool) -> None:
+    x = catalogue.image(1, 3, 16, 16).float()
+    exact = pk.load_denoiser("ridge")(x, 0.1)
+    network = pk.load_denoiser("ridge")
+    found = (network.to(dtype) if weights else network)(x.to(dtype), 0.1)
+    assert found.dtype is dtype and float((found.float() - exact).abs().max()) < 8 * torch.finfo(dtype).eps

@@ -243,6 +243,8 @@ class Ridge(Network):
         return Potential(analysis, mu, low.to(like), high.to(like), smoothness)
 
     def denoise(self, x: Tensor, level: Tensor) -> Tensor:
+        if x.dtype in (torch.bfloat16, torch.float16):  # which cannot meet the tolerance
+            return self.denoise(x.float(), level.float()).to(x.dtype)
         tolerance = self.config.coarse if self.training else self.config.tolerance
         with torch.autocast(x.device.type, enabled=False):  # half precision cannot meet the tolerance
             potential = self.potential(level, x)

@@ -100,10 +100,7 @@ def normal_solver(operator: LinearPhysics, example: Tensor, tau: float, square: 
         return conjugate_gradients(lambda u: u + tau * known.gram(u), right, goal, MAX_STEPS, known.inverse)
 
     def solve_planes(right: Tensor) -> Tensor:
-        out = torch.empty_like(right)
-        for plane, found in zip(right.flatten(0, 1), out.flatten(0, 1), strict=True):
-            found.copy_(solve(plane[None, None])[0, 0])
-        return out
+        return torch.cat([solve(plane[None, None]) for plane in right.flatten(0, 1)]).view_as(right)
 
     return solve_planes if known.planes else solve
 
