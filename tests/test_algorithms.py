@@ -255,7 +255,7 @@ def test_an_object_with_A_and_its_adjoint_is_refused_with_the_way_to_make_it_one
 
         A_adjoint = A
 
-    y = torch.ones(1, 1, 4, 4)
+    y = torch.ones(1, 1, 4, 4, dtype=torch.float64)
     for call in (lambda: pnpkit.ista(Duck(), y, 0.1), lambda: pnpkit.LeastSquares(Duck(), y)):
         with pytest.raises(InputError, match=r"deepinv\.physics\.LinearPhysics\(A=A, A_adjoint=A_adjoint\)"):
             call()
