@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import imageio.v3 as imageio
 import numpy as np
 import pytest
 import tifffile
@@ -68,3 +69,17 @@ def test_a_flat_kernel_is_a_box_and_has_no_background() -> None:
     assert kernels.doubts(np.full((5, 5), 1 / 25)) == ""
     with_background = kernels.gaussian(0.8).copy() + 0.01
     assert "background" in kernels.doubts(with_background / with_background.sum())
+
+
+def test_a_colour_that_alpha_hides_does_not_leak(cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """A white disc; outside of it black, fully transparent."""
+    rows, columns = np.mgrid[:48, :48]
+    disc = np.hypot(rows - 24, columns - 24) < 15
+    rgba = np.dstack([np.where(disc, 255, 0)] * 3 + [np.where(disc, 255, 0)]).astype(np.uint8)
+    imageio.imwrite(tmp_path / "d.png", rgba)
+    for command in (("deblur", "--kernel", "gaussian:1.5"), ("denoise",)):
+        out = tmp_path / f"{command[0]}.png"
+        assert cli(*command[:1], tmp_path / "d.png", *command[1:], "-o", out)[0] == 0
+        found = imageio.imread(out)
+        assert np.array_equal(found[..., 3], rgba[..., 3])
+        assert found[disc][:, :3].min() >= 254, "composited on white nothing is darker than white"

@@ -173,12 +173,14 @@ class Job:
     def read(self, name: str) -> Work:
         """Check all places, read the input, and the reference if there is one."""
         from pnpkit.images import files
+        from pnpkit.images.picture import seen
 
         options, task = self.options, self.task
         places = Places.of(name, task.word, options)
         check_places(places, options, self.guarded)
         holes = None if task.mask is None else read_mask(task.mask)
         picture = files.read(name, holes, options.white)
+        picture = seen(picture) if holes is None else picture  # inpaint keeps all that is outside of the mask
         files.check_fits(places.output, picture)
         return Work(places, picture, sharp(options.reference, picture, task.factor) if options.reference else None)
 

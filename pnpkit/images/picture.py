@@ -66,6 +66,22 @@ class Picture:
     planar: bool = False
 
 
+def seen(picture: Picture) -> Picture:
+    """The picture with the colour under full transparency replaced by that of the nearest pixel that is seen.
+
+    What alpha hides is unknown: its stored colour, often black, must not leak into what is seen.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    if picture.alpha is None:
+        return picture
+    hidden = picture.alpha == 0
+    if not hidden.any() or hidden.all():
+        return picture
+    rows, columns = distance_transform_edt(hidden, return_distances=False, return_indices=True)
+    return replace(picture, pixels=picture.pixels[rows, columns])
+
+
 def with_pixels(picture: Picture, pixels: np.ndarray, factor: int = 1) -> Picture:
     """The picture with other pixels, ``factor`` times as dense.
 
