@@ -182,11 +182,18 @@ MUTATIONS = (
     ),
     # writing
     Mutation(
-        "a file is written in its place",
+        "a file that must not be replaced is replaced",
         "machine/files.py",
-        'temporary = path.parent / f".pnpkit-{secrets.token_hex(8)}.part"',
-        "temporary = path",
-        ("test_registry.py", "test_images.py", "test_places.py"),
+        "                if overwrite:\n",
+        "                if True:\n",
+        ("test_faults.py", "test_registry.py"),
+    ),
+    Mutation(
+        "what was half written stays",
+        "machine/files.py",
+        "            temporary.unlink(missing_ok=True)\n    except OSError",
+        "            pass\n    except OSError",
+        ("test_faults.py", "test_images.py", "test_places.py"),
     ),
 )
 
