@@ -43,7 +43,10 @@ def test_step_sizes_outside_the_legal_interval_are_refused_with_the_numbers() ->
             fidelity.gradient_step(tau)
     certificate = fidelity.gradient_step(1.0).certificate
     assert certificate.averagedness == pytest.approx(0.5)
-    assert certificate.contractive  # a Gaussian has no zero on this grid
+    assert 0 < fidelity.mu < 1e-6 and certificate.lipschitz == pytest.approx(1 - fidelity.mu, abs=1e-15)
+    assert not certificate.contractive  # by less than 1e-6: rounding could take it
+    mild = LeastSquares(blur(kernels.gaussian(0.6), "circular", catalogue.SIZE, dtype=torch.float64), y)
+    assert mild.gradient_step(1.0).certificate.contractive  # a Gaussian has no zero on this grid
 
 
 def test_contraction_factor_is_that_of_the_matrix() -> None:
