@@ -32,6 +32,7 @@ from pnpkit.command.options import (
 from pnpkit.command.places import check_name, gone_if_empty, make_folder, target_for
 from pnpkit.errors import InexactWarning, InputError, PnpError
 from pnpkit.machine.files import check_name as check_writable
+from pnpkit.restoration.settings import check_level
 
 BAD_INPUT = 2
 
@@ -112,6 +113,7 @@ def blur(image: str, kernel: str, noise_level: float, boundary: str, linear: boo
     from pnpkit.images.picture import with_pixels
 
     options = options_from(given)
+    check_level("noise level", noise_level)  # of a file, whose values are on the 0..1 scale
     click.get_current_context().with_resource(gone_if_empty(options.out))
     make_folder(options.out, several=False)
     target = target_for(image, options.out, "blurred", options.overwrite)

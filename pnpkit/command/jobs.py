@@ -29,7 +29,8 @@ from pnpkit.command.reference import sharp
 from pnpkit.command.tasks import Task
 from pnpkit.errors import InputError
 from pnpkit.machine import distributed, startup
-from pnpkit.restoration.settings import Settings
+from pnpkit.restoration.defaults import NOISIEST
+from pnpkit.restoration.settings import Settings, check_level
 
 if TYPE_CHECKING:
     import numpy as np
@@ -114,8 +115,12 @@ class Job:
         startup.begin()
         from pnpkit.restoration.checks import open_tools
 
-        open_tools(self.settings)
-        self.task.check(self.settings)
+        settings = self.settings
+        _, network = open_tools(settings)
+        if isinstance(settings.strength, float) and self.options.white is None:  # the span of a file is at most 1,
+            stretched = (settings.noise_level or 0.0) / NOISIEST  # unless noise stretches it
+            check_level("strength", settings.strength, network.top * max(1.0, stretched))
+        self.task.check(settings)
 
     def missing(self, where: list[Places]) -> list[str]:
         """The inputs whose output does not exist; the others are named."""
