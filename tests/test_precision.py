@@ -18,6 +18,7 @@ from pnpkit.networks import half_precision
 from pnpkit.operators.blur import blur
 from pnpkit.restoration import pipeline, simulate
 from pnpkit.restoration.result import Restoration
+from pnpkit.restoration.scale import scale_of
 from pnpkit.solvers import stages
 from pnpkit.solvers.guarantee import Existence
 from pnpkit.solvers.iterations import Anderson, Picard
@@ -106,7 +107,9 @@ def test_types_are_honoured_and_come_back(network: object) -> None:
             assert found.image.dtype == image.dtype and set(kept) == {dtype}
             kept.clear()
     denoised = pnpkit.denoise(x, 0.02, denoiser=network, precision="float64")
-    torch.testing.assert_close(denoised.image, network(x.double(), 0.02).float())  # type: ignore[operator]
+    own = scale_of(x.double(), 0.02, None, integers=False)
+    exact = own.outward(network(own.inward(x), 0.02 / own.span))  # type: ignore[operator]
+    torch.testing.assert_close(denoised.image, exact.float())
 
 
 def test_auto_probes_large_pictures_only(network: object, monkeypatch: pytest.MonkeyPatch) -> None:
