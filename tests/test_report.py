@@ -20,6 +20,8 @@ from pnpkit.command.cli import program
 from pnpkit.errors import InputError
 from pnpkit.images import files, picture
 from pnpkit.restoration import deblur, denoise, result
+from pnpkit.restoration.plan import GUIDING
+from pnpkit.solvers.guarantee import Before
 from pnpkit.solvers.result import Step
 
 VOID = {"meta", "link", "img", "input"}
@@ -51,6 +53,11 @@ def run() -> result.Restoration:
     return deblur.deblur(image, "motion:5,20", noise_level=0.02, method="picard", max_steps=5)
 
 
+def ended(run: result.Restoration, **otherwise: object) -> result.Restoration:
+    """The restoration with a run that ended otherwise."""
+    return replace(run, run=replace(run.run, **otherwise))
+
+
 @pytest.mark.parametrize("name", ["cat.png", '<script>alert(1)</script> & "quotes".png'])
 def test_the_page_is_whole_and_self_contained(run: result.Restoration, name: str) -> None:
     settings = {"method": "picard", "kernel": "motion:5,20", "reference": None}
@@ -71,20 +78,16 @@ def test_the_bound_lies_above_the_residuals_and_only_where_it_is_proven(run: res
     residual, bound = ([float(place.split(",")[1]) for place in line.split()] for line in drawn)
     assert len(residual) == len(bound) == 5
     assert all(b < r for r, b in zip(residual, bound, strict=True)), "up is smaller in SVG"
-    late = re.findall(
-        r'points="([^"]+)"', command_page.curve(replace(run, bounds=(math.inf, math.inf, *run.bounds[:3])))
-    )
+    late = re.findall(r'points="([^"]+)"', command_page.curve(ended(run, bounds=(math.inf, math.inf, *run.bounds[:3]))))
     assert late[1].split()[0].split(",")[0] == late[0].split()[2].split(",")[0], "the bound begins where the proof does"
-    assert "stroke-dasharray" not in command_page.curve(replace(run, bounds=()))
+    assert "stroke-dasharray" not in command_page.curve(ended(run, bounds=()))
     assert "second look" not in command_page.curve(run)
     for steps, anchor in ((1, "start"), (4, "end")):
-        marked = command_page.curve(replace(run, guide_steps=steps))
+        marked = command_page.curve(ended(run, guarantee=replace(run.guarantee, before=(Before(steps, GUIDING),))))
         assert f'text-anchor="{anchor}">second look' in marked, "the words must stay inside of the drawing"
     assert "nothing was iterated" in command_page.curve(denoise.denoise(np.zeros((8, 8)), 0.05))
-    assert "they are 0" in command_page.curve(replace(run, residuals=(0.0,)))
-    gap = re.findall(r'points="([^"]+)"', command_page.curve(replace(run, residuals=(0.1, math.nan, 0.0, 0.02, 0.01))))[
-        0
-    ]
+    assert "they are 0" in command_page.curve(ended(run, residuals=(0.0,)))
+    gap = re.findall(r'points="([^"]+)"', command_page.curve(ended(run, residuals=(0.1, math.nan, 0.0, 0.02, 0.01))))[0]
     assert gap.split()[1].split(",")[0] == late[0].split()[3].split(",")[0], "what is left out leaves its place empty"
 
 

@@ -83,7 +83,7 @@ def test_the_option_is_honoured_seeded_and_named() -> None:
     _, blurred = blurred_photograph()
     settings = {"denoiser": "wavelet", "noise_level": 0.02, "boundary": "circular", "max_steps": 2}
     one, two = (pnpkit.deblur(blurred, "gaussian:1.5", strength="sure", **settings) for _ in range(2))  # type: ignore[arg-type]
-    assert one.strength == two.strength and one.strength_note.startswith("--strength sure")
+    assert one.strength == two.strength and one.strength_note.startswith("sure: ")
     closed = pnpkit.deblur(blurred, "gaussian:1.5", **settings)  # type: ignore[arg-type]
     assert "auto" in closed.strength_note and 0.4 <= one.strength / closed.strength <= 2.5
     assert one.certificate.averaged and one.guarantee

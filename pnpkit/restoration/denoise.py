@@ -15,7 +15,7 @@ from pnpkit.machine.memory import allowed
 from pnpkit.networks.tiles import within_memory
 from pnpkit.restoration.batches import one_by_one
 from pnpkit.restoration.picture import opened
-from pnpkit.restoration.result import Restoration
+from pnpkit.restoration.result import Application, Restoration
 from pnpkit.restoration.settings import DenoisingKeywords, Settings, collect
 from pnpkit.solvers.guarantee import Guarantee, Lack, Theorem, withdrawn
 from pnpkit.solvers.result import Status
@@ -62,22 +62,16 @@ def denoise(
         out = network(y, sigma)
     finite = bool(torch.isfinite(out).all())
     certificate = network.certificate
+    status = Status.APPLIED if finite else Status.NOT_FINITE
+    held = guarantee(certificate, linear, chosen=not given and noise_level is None)
     return Restoration(
         image=work.back(out if finite else y),
-        status=Status.APPLIED if finite else Status.NOT_FINITE,
-        steps=1,
-        residuals=(),
-        certificate=certificate,
-        guarantee=guarantee(certificate, linear, chosen=not given and noise_level is None),
+        run=Application(status, certificate, held, sigma, note),
+        plan=None,
         noise_level=noise * span,
-        strength=sigma * span,
-        kernel=None,
-        kernel_note="",
-        tau=None,
-        L=None,
         seconds=time.perf_counter() - work.started,
         linear=linear,
-        strength_note=note,
+        span=span,
     )
 
 

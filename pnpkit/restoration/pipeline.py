@@ -17,7 +17,7 @@ from pnpkit.networks.guided import Given
 from pnpkit.networks.half_precision import decide, rough_denoisers
 from pnpkit.restoration.defaults import GUIDE, SMALLEST_STRENGTH
 from pnpkit.restoration.picture import Opened
-from pnpkit.restoration.plan import SHORT, Plan, fit, hint_for, inside, penalised_by, step_for, wanted
+from pnpkit.restoration.plan import GUIDING, SHORT, Plan, fit, hint_for, inside, penalised_by, step_for, wanted
 from pnpkit.restoration.problem import Problem
 from pnpkit.restoration.result import Restoration
 from pnpkit.restoration.settings import Settings, check_level
@@ -31,9 +31,6 @@ ROUGH = 2e-3  # residual at which the rough map has done its part; its own floor
 
 
 PATIENCE = 5  # rough steps without a new smallest residual before they are given up
-
-
-GUIDING = "the steps before made the guide"
 
 
 CHEAP = "what came before, in bfloat16, proves nothing and only chose where it starts"
@@ -65,24 +62,14 @@ def restore(problem: Problem, opened: Opened) -> Restoration:
     run = solve_in_stages(stages, start, max_steps=settings.max_steps, callback=settings.callback)
     return Restoration(
         image=problem.picture(run.x),
-        status=run.status,
-        steps=run.steps,
-        residuals=run.residuals,
-        certificate=run.certificate,
-        guarantee=run.guarantee,
+        run=run,
+        plan=plan,
         noise_level=problem.noise_level * span,
-        strength=plan.strength * span,
+        seconds=time.perf_counter() - opened.started,
         kernel=problem.kernel,
         kernel_note=problem.note + ("" if later == opened.iteration else f"; {SHORT.format(later)}"),
-        tau=plan.tau,
-        L=fidelity.L,
-        seconds=time.perf_counter() - opened.started,
         linear=settings.linear,
-        strength_note=plan.note,
-        objective=run.objective,
-        splitting=plan.splitting,
-        bounds=run.bounds,
-        guide_steps=sum(stage.steps for stage in run.guarantee.before if stage.role == GUIDING),
+        span=span,
     )
 
 
@@ -163,7 +150,7 @@ def plan_for(problem: Problem, settings: Settings, network: Network, fidelity: L
         note = f"auto: the least that there must be, {cause} asks for less"
     if rule > network.top:
         note = f"auto: the most that {network.name} has, {cause} asks for {rule:.4f}"
-    return Plan(splitting, tau, min(max(rule, least), network.top), level, note)
+    return Plan(splitting, tau, fidelity.L, min(max(rule, least), network.top), level, note)
 
 
 def with_strength(

@@ -20,16 +20,34 @@ from pnpkit.solvers.splittings import CONTINUATION, FORWARD_BACKWARD, At, penali
 SHORT = "to fit into memory Anderson's method looks back {0.depth} steps only"
 
 
+GUIDING = "the steps before made the guide"  # what the first pass of a guided denoiser is for
+
+
 @dataclass(frozen=True)
 class Plan:
-    """What the rules say: the splitting, its tau, a strength inside the denoiser's range, the level of the noise that
-    they followed, and a sentence on the strength."""
+    """What a run follows, given or by the rules.
+
+    Attributes:
+        splitting: how T meets the data. tau: its step or penalty.
+        L: the bound on ||A||^2, which limits the tau of forward-backward splitting to (0, 2/L).
+        strength: sigma of the denoiser, inside its range, 0..1 scale. note: how it was found.
+        level: the noise level that the rules followed.
+    """
 
     splitting: str
     tau: float
+    L: float
     strength: float
     level: float
     note: str
+
+    @property
+    def step_note(self) -> str:
+        """The splitting, tau, and where tau must lie, in words."""
+        if self.splitting == FORWARD_BACKWARD:
+            return f"{self.splitting} splitting, tau {self.tau:.4g} in (0, 2/L), L {self.L:.6g}"
+        how = " by continuation" if self.splitting == CONTINUATION else ""
+        return f"half-quadratic splitting{how} with tau {self.tau:.4g}, for which any tau > 0 will do"
 
 
 def penalised_by(

@@ -1,68 +1,187 @@
-"""What a restoration returns."""
+"""What a restoration returns: the picture, the run that made it, and the plan that the run followed."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any
 
 import numpy as np
+from PIL import Image
 from torch import Tensor
 
 from pnpkit.certificates import Certificate
+from pnpkit.errors import InputError
+from pnpkit.images import files
+from pnpkit.images.picture import Picture
+from pnpkit.images.pixels import as_float, from_tensor
+from pnpkit.restoration.plan import GUIDING, Plan
 from pnpkit.solvers.guarantee import Guarantee
-from pnpkit.solvers.result import Status
-from pnpkit.solvers.splittings import CONTINUATION, FORWARD_BACKWARD
+from pnpkit.solvers.result import Result, Status
 
 
 @dataclass(frozen=True)
+class Application:
+    """One application of a denoiser, x = D(y, sigma): what denoising has in place of a run and a plan.
+
+    Attributes:
+        status: APPLIED, or NOT_FINITE where the output held NaN or infinity.
+        certificate: what is proven about D. guarantee: what follows for x.
+        strength: sigma, 0..1 scale. note: where it comes from.
+    """
+
+    status: Status
+    certificate: Certificate
+    guarantee: Guarantee
+    strength: float
+    note: str
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Restoration:
-    """A restored picture and why to trust it.
+    """A restored picture and why to trust it. ``np.asarray`` gives its pixels, a notebook shows it.
 
     Attributes:
         image: same type, shape and scale as the input.
-        status: how the run ended, a sentence.
-        steps, residuals: evaluations of the map, and its relative fixed-point residual at each.
-        certificate: what is proven about the map that was iterated.
-        guarantee: the theorem that covers the run, or why none does; true where one does.
-        noise_level, strength: given or estimated, in the units of the array (of integers: fractions of the type's
-            largest). strength is the sigma of the denoiser, ``strength_note`` how it was found.
-        kernel: the blur kernel used, None for denoising. kernel_note: where it comes from.
-        splitting, tau: what T was built by, and its step or penalty; empty and None for denoising.
-        L: the bound on ||A||^2, which limits the tau of forward-backward splitting to (0, 2/L); None for denoising.
+        run: the solver's ``Result``; for denoising an ``Application``.
+        plan: splitting, tau, L and strength of the run; None for denoising.
+        noise_level: of the picture, given or estimated, in the units of the array; of integers, fractions
+            of the type's largest value.
         seconds: wall time of everything.
-        linear: the light that noise level and strength are measured in: linear, or as stored.
-        bounds: what the theorem bounds each of ``residuals`` by, inf before it applies; empty where it gives no rate.
-        guide_steps: how many of ``steps`` made the guide of a second look; 0 where there was one look.
-        each: of a batch, the results of its pictures; the fields above are then those of the one that fared worst.
-        objective: per picture, f + R / tau at the result where that was minimised (``fista`` with ``ridge``).
+        kernel: the blur kernel that was used; None where there is none.
+        kernel_note: where the kernel comes from, or what was filled in or enlarged.
+        linear: whether noise level and strength are of linear light, or of the picture as stored.
+        span: how many units of the array, or fractions, the scale 0..1 of the run is; ``plan`` and ``run`` are in units
+            of it.
+        each: of a batch, the results of its pictures; all else is then that of the one that fared worst.
     """
 
     image: np.ndarray | Tensor
-    status: Status
-    steps: int
-    residuals: tuple[float, ...]
-    certificate: Certificate
-    guarantee: Guarantee
+    run: Result | Application
+    plan: Plan | None
     noise_level: float
-    strength: float
-    kernel: np.ndarray | None
-    kernel_note: str
-    tau: float | None
-    L: float | None
     seconds: float
+    kernel: np.ndarray | None = field(default=None)
+    kernel_note: str = ""
     linear: bool = False
-    strength_note: str = "given"
-    objective: tuple[float, ...] = ()
-    splitting: str = ""
-    bounds: tuple[float, ...] = ()
-    guide_steps: int = 0
+    span: float = 1.0
     each: tuple[Restoration, ...] = ()
+
+    @property
+    def status(self) -> Status:
+        """How the run ended; its value is a sentence of advice."""
+        return self.run.status
+
+    @property
+    def certificate(self) -> Certificate:
+        """What is proven about the map that was iterated, or applied."""
+        return self.run.certificate
+
+    @property
+    def guarantee(self) -> Guarantee:
+        """The theorem that covers the run, or why none does; true where one does."""
+        return self.run.guarantee
+
+    @property
+    def steps(self) -> int:
+        """Evaluations of the map; 1 for denoising."""
+        return self.run.steps if isinstance(self.run, Result) else 1
+
+    @property
+    def guide_steps(self) -> int:
+        """How many of ``steps`` made the guide of a second pass; 0 where there was one pass."""
+        return sum(stage.steps for stage in self.guarantee.before if stage.role == GUIDING)
+
+    @property
+    def residuals(self) -> tuple[float, ...]:
+        """Relative fixed-point residual of every evaluation; empty for denoising."""
+        return self.run.residuals if isinstance(self.run, Result) else ()
+
+    @property
+    def bounds(self) -> tuple[float, ...]:
+        """What the theorem bounds each of ``residuals`` by, inf before it applies; empty where it gives no rate."""
+        return self.run.bounds if isinstance(self.run, Result) else ()
+
+    @property
+    def objective(self) -> tuple[float, ...]:
+        """Per picture, f + R / tau at the result where that was minimised (``fista`` with ``ridge``)."""
+        return self.run.objective if isinstance(self.run, Result) else ()
+
+    @property
+    def strength(self) -> float:
+        """Sigma of the denoiser, in the units of ``noise_level``."""
+        return self._strength.strength * self.span
+
+    @property
+    def strength_note(self) -> str:
+        """How the strength was found."""
+        return self._strength.note
+
+    @property
+    def _strength(self) -> Plan | Application:
+        if self.plan is not None:
+            return self.plan
+        assert isinstance(self.run, Application), "only denoising has no plan"
+        return self.run
+
+    @property
+    def splitting(self) -> str:
+        """The splitting that T was built by; empty for denoising."""
+        return "" if self.plan is None else self.plan.splitting
+
+    @property
+    def tau(self) -> float | None:
+        """Step or penalty of the splitting; None for denoising."""
+        return None if self.plan is None else self.plan.tau
+
+    @property
+    def L(self) -> float | None:
+        """The bound on ||A||^2, which limits the tau of forward-backward splitting to (0, 2/L); None for denoising."""
+        return None if self.plan is None else self.plan.L
 
     @property
     def step_note(self) -> str:
         """The splitting, tau, and where tau must lie, in words; nothing for denoising."""
-        if self.tau is None or self.L is None:
-            return ""
-        if self.splitting == FORWARD_BACKWARD:
-            return f"{self.splitting} splitting, tau {self.tau:.4g} in (0, 2/L), L {self.L:.6g}"
-        how = " by continuation" if self.splitting == CONTINUATION else ""
-        return f"half-quadratic splitting{how} with tau {self.tau:.4g}, for which any tau > 0 will do"
+        return "" if self.plan is None else self.plan.step_note
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the picture; the ending of ``path`` is the format. Integers keep their depth, floats become 8 bits.
+
+        Raises:
+            InputError: a batch of several pictures, or a path that cannot be written to.
+        """
+        pixels = self._pixels()
+        integers = pixels.dtype.kind == "u"
+        high = float(np.iinfo(pixels.dtype).max) if integers else 255.0
+        dtype = pixels.dtype if integers else np.dtype(np.uint8)
+        files.write(path, Picture(as_float(pixels)[0], dtype=dtype, high=high))
+
+    def _pixels(self) -> np.ndarray:
+        """(H, W) or (H, W, 3)."""
+        if not isinstance(self.image, Tensor):
+            return np.asarray(self.image)
+        if len(self.image) != 1:
+            raise InputError(f"expected one picture, got a batch of {len(self.image)}: take one of them out of `image`")
+        return from_tensor(self.image.detach().cpu())
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        array = self.image.detach().cpu().numpy() if isinstance(self.image, Tensor) else np.asarray(self.image)
+        return array.astype(dtype, copy=bool(copy)) if dtype is not None or copy else array
+
+    def _repr_png_(self) -> bytes | None:
+        """The picture for a notebook, 8 bits; None for a batch."""
+        if isinstance(self.image, Tensor) and len(self.image) != 1:
+            return None
+        pixels = self._pixels()
+        scale = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1.0
+        buffer = BytesIO()
+        Image.fromarray(np.round(255 * np.clip(pixels / scale, 0, 1)).astype(np.uint8)).save(buffer, "PNG")
+        return buffer.getvalue()
+
+    def __repr__(self) -> str:
+        size = "x".join(str(side) for side in self.image.shape)
+        ended = self.status.value.split(":")[0]
+        steps = f", {self.steps} steps, residual {self.residuals[-1]:.2e}" if self.residuals else ""
+        levels = f"noise level {self.noise_level:.4f}, strength {self.strength:.4f}"
+        return f"<Restoration {size}: {ended}{steps}; {levels}; {self.guarantee}>"
