@@ -19,6 +19,7 @@ from pnpkit.errors import InputError
 from pnpkit.fidelity import Fidelity, LeastSquares, Smooth
 from pnpkit.maps import Map
 from pnpkit.networks.base import Network
+from pnpkit.proximal import EXACT
 
 CLOSED = (L1Prior, L12Prior, Tikhonov, ZeroPrior)  # convex, with a proximal map in closed form
 
@@ -71,10 +72,10 @@ def _certify_prior(prior: Prior, weight: float) -> Certificate:
     name = f"prox {weight:.6g} {type(prior).__name__}"
     method = "proximal map of a convex function: firmly nonexpansive (Moreau 1965)"
     if type(prior) in CLOSED:
-        return Certificate(name, 1.0, 0.5, Side.PROVEN, method, kind=Kind.PROX)
+        return Certificate(name, 1.0, 0.5, Side.PROVEN, method, (EXACT,), kind=Kind.PROX)
     if type(prior) is TVPrior:
         premise = f"deepinv's inner solver for total variation is exact (its tolerance: {prior.TVModel.crit:g})"
-        return Certificate(name, 1.0, 0.5, Side.PROVEN, method, (premise,), kind=Kind.PROX)
+        return Certificate(name, 1.0, 0.5, Side.PROVEN, method, (premise, EXACT), kind=Kind.PROX)
     return nothing(name, "a foreign prior: it is not known to be convex")
 
 

@@ -117,7 +117,7 @@ def test_a_signal_leaves_nothing_half_written(tmp_path: Path, number: int) -> No
     process = writing(tmp_path / "a.png")
     assert [p.suffix for p in tmp_path.iterdir()] == [".part"]
     process.send_signal(number)
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=120)
     assert process.returncode == 128 + number and said.strip() == "pnpkit: stopped; nothing is half written"
     assert list(tmp_path.iterdir()) == []
 

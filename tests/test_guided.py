@@ -24,6 +24,7 @@ from pnpkit.networks.base import Network
 from pnpkit.networks.guided import Given, GuidedEuler
 from pnpkit.operators import blur as operators
 from pnpkit.restoration import deblur, denoise, pipeline, plan
+from pnpkit.restoration.scale import scale_of
 from pnpkit.solvers.guarantee import Existence, Lack
 from pnpkit.solvers.result import Status, Step
 from pnpkit.solvers.splittings import CONTINUATION
@@ -278,8 +279,9 @@ def test_the_hint_of_a_restoration_is_what_the_data_make_of_its_guide(
     x = torch.rand(1, 3, 17, 22, generator=catalogue.generator(), requires_grad=True)
     pnpkit.deblur(x, "box:3", denoiser=network, noise_level=0.05, **choice)
     ((guide, hint),) = made
-    data = LeastSquares(operators.blur(kernels.box(3), boundary, (17, 22)), x.detach())
-    tau = plan.step_for(CONTINUATION, 0.05, network.looks()[0], data)
+    own = scale_of(x.detach(), 0.05, None, integers=False)
+    data = LeastSquares(operators.blur(kernels.box(3), boundary, (17, 22)), own.inward(x.detach()).float())
+    tau = plan.step_for(CONTINUATION, 0.05 / own.span, network.looks()[0], data)
     torch.testing.assert_close(hint, data.prox(tau)(guide), atol=1e-4, rtol=0)
     assert not hint.requires_grad and float((hint - guide).abs().max()) > 1e-3
 
