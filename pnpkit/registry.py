@@ -88,6 +88,8 @@ class Card:
                 for entry in data.get(what, {}).values():
                     for name in names if isinstance(entry, dict) else ():
                         cards.number(entry[name], name, -1e9, 1e9)
+                    if what == "audit" and isinstance(entry, dict) and "averagedness" not in entry:
+                        raise CardError("an audit says what averagedness was found, or null")
             certificate = cards.certificate(data["certificate"])
             return cls(**{**data, "sigma_range": (low, high), "certificate": certificate})
 
@@ -238,7 +240,7 @@ def load_foreign(name: str) -> Network:
 
 def certify(name: str | os.PathLike[str]) -> Certificate:
     """Derive a denoiser's certificate again, from its weights alone."""
-    return load_denoiser(name).certify()
+    return load_denoiser(name).known()
 
 
 def export(network: Network, card: Card, place: Path) -> Card:

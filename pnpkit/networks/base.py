@@ -213,7 +213,8 @@ class Network(Denoiser):
 
     def known(self) -> Certificate:
         """``certify``, where what is computed is what its proof speaks of; else nothing, and why."""
-        reason = self.doubt()
+        finite = all(bool(torch.isfinite(p).all()) for p in self.parameters())
+        reason = self.doubt() or ("" if finite else "weights that are not finite")
         return certificates.nothing(f"{self.name}(., sigma)", reason) if reason else self.certify()
 
     def doubt(self) -> str:

@@ -75,6 +75,7 @@ def proximal_point(
         return lambda x: solve(x + tau * data)
     # x + V m (U^T y - m V^T x) / (m^2 + 1/tau): exact where V is not square, too, and rounds like x, not like tau x
     mask = torch.as_tensor(operator.mask, device=data.device)
+    mask = mask.to(torch.promote_types(mask.dtype, data.dtype))  # else the weights are of the mask's precision only
     weight, seen = mask.conj() / (mask.abs().square() + 1 / tau), operator.U_adjoint(y)
     return lambda x: x + operator.V(weight * (seen - mask * operator.V_adjoint(x)))
 

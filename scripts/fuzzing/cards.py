@@ -38,7 +38,7 @@ def sample(name: str) -> tuple[str, bytes]:
     network = doors.build(architecture, arguments)
     data = save({key: tensor.contiguous() for key, tensor in network.state_dict().items()})
     with torch.no_grad():
-        certificate = network.eval().certify()
+        certificate = network.eval().known()
     card = {
         "name": name,
         "architecture": architecture,
@@ -93,7 +93,7 @@ def cards(case: Case) -> None:
         content = json.dumps(record).encode("utf-8", "surrogatepass")
     card, network = opened(case, content, data)
     doors.registry.model_card(card)
-    claimed, proven = network.certificate, network.certify()
+    claimed, proven = network.certificate, network.known()
     whole = isinstance(claimed.bounded, bool) and all(isinstance(premise, str) for premise in claimed.premises)
     hold("a card that loads has fields of their types", whole, f"{claimed.bounded!r}, {claimed.premises!r}")
     text = f"{claimed.lipschitz}, {claimed.averagedness}, {claimed.bounded}"
@@ -121,7 +121,7 @@ def weights(case: Case) -> None:
     if case.chance(0.95):
         record["sha256"] = hashlib.sha256(data).hexdigest()
     _, network = opened(case, json.dumps(record).encode(), data)
-    proven = network.certify()
+    proven = network.known()
     if not proven.nonexpansive:
         return
     for channels in (1, 3):
