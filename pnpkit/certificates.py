@@ -23,14 +23,14 @@ from pnpkit.errors import InputError
 
 
 class Side(enum.Enum):
-    """On which side of the truth a number stands."""
+    """Whether a number bounds the true constant from above or from below."""
 
     PROVEN = "proven"  # an upper bound, by a proof
     MEASURED = "measured"  # a lower bound, or no bound at all: nothing follows from it
 
 
 class Kind(enum.Enum):
-    """What sort of map: some theorems need more than constants."""
+    """The type of a map. Some theorems need it beside the constants."""
 
     MAP = "map"
     PROX = "prox"  # the proximal map of a convex function, projections included
@@ -193,7 +193,7 @@ class Certificate:
         return self.describe()
 
     def describe(self, depth: int = 100) -> str:
-        """The derivation, a line per map, down to parts of parts ``depth`` levels below; premises last."""
+        """The derivation: one line per map, down to ``depth`` levels of parts, then the premises."""
         lines = self._lines(0, depth)
         premises = self.all_premises()
         if premises:
@@ -239,7 +239,7 @@ class Certificate:
 
 
 def nothing(name: str, reason: str, parts: Sequence[Certificate] = ()) -> Certificate:
-    """No claim at all, and why."""
+    """A certificate that claims nothing, with the reason."""
     return Certificate(name, math.inf, None, Side.MEASURED, reason, parts=tuple(parts))
 
 
@@ -257,7 +257,8 @@ def averagedness_of_composition(alphas: Sequence[float]) -> float:
 def compose(parts: Sequence[Certificate], name: str) -> Certificate:
     """The certificate of parts[0] after parts[1] after ...; only PROVEN parts compose to a PROVEN whole.
 
-    A part that is a composition itself gives its parts: the formula is associative, and one level is easier to read.
+    A part that is itself a composition is replaced by its own parts: the formula is associative, and one level reads
+    more easily.
     """
     parts = tuple(
         piece
@@ -275,7 +276,7 @@ def compose(parts: Sequence[Certificate], name: str) -> Certificate:
         method = "composition, Combettes & Yamada 2015, Prop. 2.4"
     elif lipschitz < 1:
         alpha, method = (1 + lipschitz) / 2, method + "; a contraction is (1 + c)/2-averaged"
-    if alpha is not None and alpha >= 1:  # so close to 1 that rounding took it: no claim
+    if alpha is not None and alpha >= 1:  # alpha rounds to 1: no claim
         alpha = None
     return Certificate(
         name, lipschitz, alpha, Side.PROVEN, method, parts=parts, bounded=parts[0].bounded, kind=Kind.COMPOSITION

@@ -80,7 +80,12 @@ class Fidelity(ABC):
         """
         tau = self.default_step() if tau is None else float(tau)
         self.check_step(tau)
-        return Map(lambda x: x - tau * self.gradient(x), self.certify_step(tau), pace=self.pace(tau))
+        certificate, magnitude = self.certify_step(tau), tau * self.magnitude()
+        return Map(lambda x: x - tau * self.gradient(x), certificate, pace=self.pace(tau), magnitude=magnitude)
+
+    def magnitude(self) -> float:
+        """The size of grad f(0), the largest of a batch: what gradients cancel near a minimum. 0 where not known."""
+        return 0.0
 
     def pace(self, tau: float) -> float:
         """min(1, tau L), the length of a step relative to one with 1 / L; see ``Map``."""
@@ -201,6 +206,10 @@ class LeastSquares(Fidelity):
         """An image of the domain: A^T y."""
         return self.model().A_adjoint(self.y)
 
+    def magnitude(self) -> float:
+        """||A^T y||, the largest of a batch."""
+        return float(torch.linalg.vector_norm(self.start().flatten(1), dim=1).max())
+
     def value(self, x: Tensor) -> Tensor:
         """f(x) per image, shape (B,)."""
         return 0.5 * squares(self.model().A(x) - self.y)
@@ -258,6 +267,7 @@ class LeastSquares(Fidelity):
             objective=lambda x: tau * self.value(x),
             pace=self.pace(tau),
             error=0.0 if closed else normal_equations.error(size, dtype),
+            magnitude=min(tau, 1 / self.L if self.L > 0 else tau) * self.magnitude(),
         )
 
 

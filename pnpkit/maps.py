@@ -21,15 +21,22 @@ class Map:
     """T: images -> images of the same shape, and what is proven about it.
 
     ``outer @ inner`` is outer after inner, ``relax(lam)`` is (1 - lam) id + lam T, ``scale(s)`` is T(s x) / s.
-    ``readout`` turns a fixed point into the image where the iterate is not the image itself (Douglas-Rachford).
-    ``objective`` is, per image, the function that T serves, where there is one: g of a proximal map prox_g, or the sum
-    that a splitting minimises.
-    ``box`` is an interval that every value of every T(x) lies in, where one is known: it bounds how far any start is
-    from a fixed point.
-    ``pace``, in (0, 1], is how long a step of T is beside one of full length: min(1, tau L) for id - tau grad f.
-    Residuals are divided by it, so that a tiny step does not look like convergence.
-    ``is_projection``: T is the projection onto a set, and its objective the set's indicator.
-    ``error`` is how far, root mean square, what is computed may be from T(x), where T is solved for.
+
+    Attributes:
+        function: x -> T x, both (B, ...).
+        certificate: what is proven about T.
+        readout: the solution map, from a fixed point to the image. The identity, unless the iterate is an auxiliary
+            variable (Douglas-Rachford).
+        objective: per image, the function that T minimises: g for a proximal map prox_g, the sum for a splitting.
+            None where there is none.
+        box: an interval that contains every value of every T x. It bounds the distance from any start to a fixed
+            point. None where no interval is known.
+        pace: relative step length in (0, 1]: min(1, tau L) for id - tau grad f. Residuals are divided by it, so that a
+            tiny step does not count as convergence.
+        error: where T x is computed by an inner solver, a bound on the root mean square error.
+        is_projection: T is the projection onto a set, and ``objective`` the indicator of the set.
+        magnitude: the norm of the largest image that is added and cancelled inside T beside x, tau A^T y for
+            id - tau grad f. Rounding errors are in units of it.
     """
 
     function: Callable[[Tensor], Tensor]
@@ -40,6 +47,7 @@ class Map:
     pace: float = 1.0
     error: float = 0.0
     is_projection: bool = False
+    magnitude: float = 0.0
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.function(x)
@@ -57,6 +65,7 @@ class Map:
             box=self.box,
             pace=min(self.pace, inner.pace),
             error=self.error + inner.error,
+            magnitude=max(self.magnitude, inner.magnitude),
         )
 
     def __rmatmul__(self, outer: object) -> Map:
@@ -85,11 +94,16 @@ class Map:
             readout=_same if self.readout is _same else lambda x: self.readout(x * factor) / factor,
             pace=self.pace,
             error=self.error / factor,
+            magnitude=self.magnitude / factor,
         )
 
 
 def checked(map: object) -> Map:
-    """What is a Map, or a sentence on how it becomes one."""
+    """The argument, if it is a Map.
+
+    Raises:
+        InputError: it is none; the message says how a denoiser becomes one.
+    """
     if isinstance(map, Map):
         return map
     raise InputError(f"expected a Map, got {type(map).__name__}: a denoiser becomes one by D.at(sigma)")

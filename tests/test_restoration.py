@@ -30,8 +30,9 @@ def test_a_restoration_holds_its_run_and_its_plan() -> None:
     assert isinstance(found.run, Result) and isinstance(found.plan, Plan)
     for name in ("status", "steps", "residuals", "certificate", "guarantee", "bounds", "objective"):
         assert getattr(found, name) is getattr(found.run, name)
-    for name in ("strength", "tau", "L", "splitting"):
+    for name in ("tau", "L", "splitting"):
         assert getattr(found, name) == getattr(found.plan, name)
+    assert found.strength == found.plan.strength * found.span, "in the units of the picture"
     assert found.strength_note == found.plan.note and found.step_note == found.plan.step_note
 
 

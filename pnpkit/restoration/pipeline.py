@@ -129,13 +129,13 @@ def stages_of(
 
 
 def is_rough(network: Network, settings: Settings, start: Tensor) -> bool:
-    """Whether a stage in bfloat16 comes first: where it is asked for, or pays; not for fista, whose proof is not from
-    any start."""
+    """Whether a stage in bfloat16 comes first: it is asked for, or a probe finds that it pays. Not with fista, whose
+    theorem does not hold from any start."""
     return settings.method != "fista" and decide(settings.precision, network, start) == "bfloat16"
 
 
 def plan_for(problem: Problem, settings: Settings, network: Network, fidelity: LeastSquares) -> Plan:
-    """What is set, and by the rules what is not."""
+    """The plan: what the settings give, and by the rules what they leave open."""
     splitting = settings.splitting
     if splitting == "auto":  # fista has no other than forward-backward
         splitting = FORWARD_BACKWARD if settings.method == "fista" else problem.splitting

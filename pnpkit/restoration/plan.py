@@ -66,10 +66,10 @@ def penalised_by(
 def fit(
     iteration: Iteration, network: Network, shape: tuple[int, ...], memory: float, itemsize: int
 ) -> tuple[Iteration, Network]:
-    """Both as they fit into so many bytes: the network in tiles, the iteration with a smaller memory.
+    """The iteration and the network for a run in ``memory`` bytes: in tiles, and with a shorter past, where needed.
 
     Raises:
-        InputError: not even so; the iteration that needs the least is picard.
+        InputError: the smallest memory is still too large. Picard's iteration needs the least.
     """
     try:
         return iteration, within_memory(network, shape, memory, iteration.copies, itemsize)
@@ -102,7 +102,7 @@ def strength_for(level: float, tau: float, denoiser: Network, splitting: str = F
 
 
 def wanted(level: float, tau: float, denoiser: Network, splitting: str) -> float:
-    """What the rule asks for, whatever the denoiser has."""
+    """The strength of the rule, before it is cut to the range of the denoiser."""
     if splitting == FORWARD_BACKWARD:
         return denoiser.rule.forward(level, tau)
     return denoiser.rule.coupling * math.sqrt(tau) * level
@@ -110,13 +110,13 @@ def wanted(level: float, tau: float, denoiser: Network, splitting: str) -> float
 
 @torch.no_grad()
 def hint_for(guide: Tensor, noise_level: float, network: Network, fidelity: LeastSquares) -> Tensor:
-    """What the data make of a guide: prox_{tau f}(guide), with the tau of continuation whatever the splitting, as the
-    guided networks were trained."""
+    """The data-consistent guide prox_{tau f}(guide). tau is that of continuation for every splitting, since the guided
+    networks were trained so."""
     return fidelity.prox(step_for(CONTINUATION, noise_level, network, fidelity))(guide)
 
 
 def by_rule(splitting: str, level: float, denoiser: Network, fidelity: LeastSquares) -> tuple[float, float]:
-    """tau and sigma for noise of that level, both by their rules."""
+    """tau and sigma by the rules, for noise of standard deviation ``level``."""
     tau = step_for(splitting, level, denoiser, fidelity)
     return tau, strength_for(level, tau, denoiser, splitting)
 

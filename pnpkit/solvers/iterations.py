@@ -25,7 +25,7 @@ ERRORS = 10.59  # zeta(1.1), rounded up: the sum of (n + 1)^-1.1
 ROUNDED = 1e-12  # of tau L, where tau is a rounded 1/L
 
 
-PART = 1 << 20  # numbers of a picture that Anderson's method works on at a time
+PART = 1 << 20  # values of a picture that Anderson's method works on at a time
 
 
 # The theorems by their names.

@@ -1,6 +1,7 @@
 r"""The one loop: runs a map with an iteration, watches the residual, and says what happened and what was proven.
 
-The residual is that of the unrelaxed map at full pace, per image: r_k = ||x_k - T x_k|| / (pace ||x_k||); see ``Map``.
+The residual is that of the unrelaxed map at full pace, per image: r_k = ||x_k - T x_k|| / (pace ||x_k||); see ``Map``,
+and ``watch`` for what each evaluation is asked.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pnpkit.errors import InputError
 from pnpkit.maps import Map, checked
 from pnpkit.solvers.iterations import Iteration, Picard
 from pnpkit.solvers.result import Result, Status, Step, guarantee, worst
-from pnpkit.solvers.watch import Watch, farthest, relative_bounds
+from pnpkit.solvers.watch import Watch
 
 
 def solve(
@@ -32,9 +33,9 @@ def solve(
 ) -> Result:
     """Iterate until ||x - T x|| / ||x|| <= tol pace(T) for every image, or ``max_steps`` evaluations of T.
 
-    Each image of the batch stops by itself. The run ends at once for an image whose residual becomes NaN or
-    infinite, or grows: where a theorem applies beyond what it allows (``Iteration.allowed``) and
-    rounding, where none does to ``GROWTH_LIMIT`` times its smallest value.
+    Each image of the batch stops by itself. The run ends at once for an image whose residual becomes NaN or infinite;
+    for one that contradicts the certificate of T or the theorem of the run beyond rounding (``watch``); and, where no
+    theorem applies, for one whose residual grows above its first value and ``GROWTH_LIMIT`` times its smallest.
 
     Args:
         map: T, with its certificate.
@@ -52,8 +53,7 @@ def solve(
     iteration = Picard() if iteration is None else iteration
     check_run(map, x0, iteration, tol, max_steps)
     started = time.perf_counter()
-    covered = iteration.theorem(map.certificate) is not None and map.certificate.nonexpansive
-    watch = Watch(len(x0), tol, iteration if covered else None, torch.finfo(x0.dtype).eps, map.pace, map.error)
+    watch = Watch(map, x0, iteration, tol)
     x, out, history = x0, x0.clone(), []
     memory = iteration.start(x0)
     with torch.no_grad():
@@ -73,7 +73,6 @@ def solve(
             x = _where(watch.running, following, x)
         picture = map.readout(out)
         objective = () if map.objective is None else tuple(map.objective(picture).tolist())
-        distances = farthest(map, x0, watch.first)
     statuses = tuple(status or Status.STEP_LIMIT for status in watch.statuses)
     order = list(Status)
     return Result(
@@ -84,9 +83,9 @@ def solve(
         residuals=tuple(worst(row) for row in history),
         residuals_per_image=tuple(history),
         certificate=map.certificate,
-        guarantee=guarantee(map.certificate, iteration, statuses),
+        guarantee=guarantee(map.certificate, iteration, statuses, "; ".join(filter(None, watch.violation))),
         seconds=time.perf_counter() - started,
-        bounds=relative_bounds(map, iteration, distances, watch.sizes, watch.looks),
+        bounds=watch.bounds(),
         objective=objective,
     )
 

@@ -34,7 +34,7 @@ class Status(enum.Enum):
     STEP_LIMIT = "step limit: the residual is still above the tolerance; allow more steps or a larger tolerance"
     DIVERGED = "diverged: the residual grew; this is the last iterate before it did; use a certified denoiser or step"
     NOT_FINITE = "stopped: NaN or infinity appeared; this is the last finite iterate; check the input and the operator"
-    FALSIFIED = "stopped: the residual of a map certified nonexpansive rose; its certificate or operator is wrong"
+    FALSIFIED = "stopped: the run contradicts what is certified of its map; its certificate or operator is wrong"
 
     @property
     def failed(self) -> bool:
@@ -122,12 +122,14 @@ def _sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-def guarantee(certificate: Certificate, iteration: Iteration, statuses: Sequence[Status] = ()) -> Guarantee:
+def guarantee(
+    certificate: Certificate, iteration: Iteration, statuses: Sequence[Status] = (), violation: str = ""
+) -> Guarantee:
     """The theorem whose hypotheses the certificate proves, or why there is none: also where the run itself contradicts
-    the certificate, or overflowed."""
+    the certificate, which ``violation`` describes, or overflowed."""
     theorem = iteration.theorem(certificate)
     if Status.FALSIFIED in statuses:
-        return withdrawn(Lack.CONTRADICTED)
+        return withdrawn(Lack.CONTRADICTED, f"{Lack.CONTRADICTED.value}: {violation}" if violation else "")
     if theorem is None:
         return uncovered(certificate, iteration)
     if any(status.failed for status in statuses):

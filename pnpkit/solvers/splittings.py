@@ -85,10 +85,10 @@ def continuation(
     r"""T = [proj_box] ∘ D(., s_m) ∘ prox_{t_m f} ∘ ... ∘ D(., s_1) ∘ prox_{t_1 f}: half-quadratic splitting at several
     penalties in turn, t_j = c_j tau and s_j = sqrt(c_j) sigma.
 
-    Continuation (Wang, Yang, Yin & Zhang, SIAM J. Imaging Sci. 1(3), 2008) lets the penalty 1/tau grow from step to
-    step and stops somewhere. Here its few steps are one map, which is repeated: a composition of averaged maps, so it
-    has the fixed points and the proof that a schedule has not. Strong steps tell structure from noise, weak ones keep
-    texture.
+    Continuation (Wang, Yang, Yin & Zhang, SIAM J. Imaging Sci. 1(3), 2008) increases the penalty 1/tau from step to
+    step and stops after some of them. Here a few such steps form one map, which is iterated: a composition of averaged
+    maps is averaged, so there are fixed points and a proof of convergence. Strong steps separate structure from noise,
+    weak ones keep texture.
 
     Args:
         fidelity, limits: as those of ``half_quadratic``.
@@ -153,7 +153,8 @@ def _reflected(first: Map, second: Map, name: str) -> Map:
     certificate = Certificate(name, 1.0, 0.5, Side.PROVEN, method, parts=parts)
     if not _all_firm(parts):
         certificate = certificates.nothing(name, f"{name} needs two firmly nonexpansive maps", parts)
-    return Map(step, certificate, first, error=3 * first.error + second.error)
+    magnitude = max(first.magnitude, second.magnitude)
+    return Map(step, certificate, first, error=3 * first.error + second.error, magnitude=magnitude)
 
 
 def davis_yin(fidelity: Fidelity, first: Map, second: Map, tau: float | None = None) -> Map:
@@ -177,7 +178,8 @@ def davis_yin(fidelity: Fidelity, first: Map, second: Map, tau: float | None = N
     if not (_all_firm(parts[:2]) and parts[2].averaged):
         certificate = certificates.nothing("Davis-Yin", "its maps must be firmly nonexpansive", parts)
     objective = _total(fidelity.value, tau, first, second)
-    return Map(step, certificate, one, objective, pace=fidelity.pace(tau), error=3 * one.error + two.error)
+    error, magnitude = 3 * one.error + two.error, max(one.magnitude, two.magnitude, gradient_step.magnitude)
+    return Map(step, certificate, one, objective, pace=fidelity.pace(tau), error=error, magnitude=magnitude)
 
 
 def _total(value: Penalty, tau: float, *maps: Map) -> Penalty | None:

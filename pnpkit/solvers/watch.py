@@ -1,8 +1,24 @@
-"""Watch the residual of each image of a batch, and decide when its run ends."""
+r"""Watch a run: the residual of each image of a batch, when its run ends, and whether it contradicts what is certified.
+
+What is certified of T, and what the theorem of the run promises, is asked of every evaluation, for every iteration:
+
+- a pair of consecutive points: for an alpha-averaged T
+  ||T x - T y||^2 + (1 - alpha)/alpha ||(x - T x) - (y - T y)||^2 <= ||x - y||^2, for an L-Lipschitz one
+  ||T x - T y|| <= L ||x - y||;
+- the box that the values of T lie in;
+- the bound of the theorem on ||x_k - T x_k||, and how far it may rise (``Iteration.bound``, ``Iteration.allowed``).
+
+What rounding explains is allowed for. A computed T x is taken to be off by at most
+
+    r = ROUNDINGS eps max(||x||, ||T x||, magnitude(T), sqrt(N)) + sqrt(N) error(T),
+
+N the number of values of an image, magnitude(T) the size of what is added and cancelled inside T (``Map``).
+"""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,7 +27,24 @@ from pnpkit.maps import Map
 from pnpkit.solvers.iterations import Iteration
 from pnpkit.solvers.result import RISE_LIMIT, Status
 
-GROWTH_LIMIT = 100.0  # a residual this much above the smallest seen is called divergence
+GROWTH_LIMIT = 100.0  # a residual this much above the smallest seen, and above the first, is called divergence
+
+
+ROUNDINGS = 100.0  # units of rounding that an evaluation of T may be off by
+
+
+SLACK = 1e-6  # relative: how sure a constant is, which is derived in float64; and at least ROUNDINGS times 100 eps
+
+
+GROWN = 10.0  # times the first iterate or step: of a larger iterate no more than that counts, see ``Watch.unit``
+
+
+TINY = 1e-300
+
+
+def norms(x: Tensor) -> list[float]:
+    """||x|| per image, added up in float64: the squares of float32 would underflow."""
+    return [float(n) for n in torch.linalg.vector_norm(x.flatten(1), dim=1, dtype=torch.float64)]
 
 
 def farthest(map: Map, x0: Tensor, gaps: list[float]) -> list[float]:
@@ -22,52 +55,45 @@ def farthest(map: Map, x0: Tensor, gaps: list[float]) -> list[float]:
     """
     found = [math.inf] * len(x0)
     if map.box is not None:
-        corner = torch.maximum((x0 - map.box[0]).abs(), (x0 - map.box[1]).abs())
-        found = torch.linalg.vector_norm(corner.flatten(1), dim=1).tolist()
+        found = norms(torch.maximum((x0 - map.box[0]).abs(), (x0 - map.box[1]).abs()))
     if map.certificate.contractive:
         found = [min(d, gap / (1 - map.certificate.lipschitz)) for d, gap in zip(found, gaps, strict=True)]
     return found
 
 
-def relative_bounds(
-    map: Map,
-    iteration: Iteration,
-    distances: list[float],
-    sizes: list[list[float]],
-    looks: list[int],
-) -> tuple[float, ...]:
-    """The proven bound on the relative residual at every step, worst image of the batch; empty where there is none.
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation: x and T x, and per image ||x - T x||, ||x|| and the rounding r."""
 
-    An image that stopped after ``looks`` evaluations stays where it was, and so does its bound.
-    """
-    certificate = map.certificate
-    if not (math.isfinite(iteration.bound(certificate, 1.0, 0)) and all(math.isfinite(d) for d in distances)):
-        return ()
-    return tuple(
-        max(
-            iteration.bound(certificate, d, min(k, last - 1)) / map.pace / max(size, 1e-30)
-            for d, size, last in zip(distances, row, looks, strict=True)
-        )
-        for k, row in enumerate(sizes)
-    )
+    x: Tensor
+    image: Tensor
+    gaps: list[float]
+    sizes: list[float]
+    rounding: list[float]
 
 
 class Watch:
     """Follows the residual of each image and decides when its run is over.
 
-    ``covered`` is the iteration where a theorem covers it, and so tells how far the residual can rise. ``pace`` and
-    ``error`` are those of the map: two values of T, each off by its error, may move a residual by twice that.
+    Attributes:
+        statuses: of each image, None while it runs.
+        violation: of each image, the sentence on how it contradicts the certificate; empty where it does not.
     """
 
-    def __init__(
-        self, count: int, tol: float, covered: Iteration | None, eps: float, pace: float = 1.0, error: float = 0.0
-    ):
-        self.tol, self.covered, self.eps, self.pace, self.error = tol, covered, eps, pace, error
+    def __init__(self, map: Map, x0: Tensor, iteration: Iteration, tol: float):
+        count, certificate = len(x0), map.certificate
+        self.map, self.iteration, self.tol, self.x0 = map, iteration, tol, x0
+        self.covered = iteration.theorem(certificate) is not None and certificate.nonexpansive
+        self.eps = torch.finfo(x0.dtype).eps
+        self.slack = max(SLACK, 100 * ROUNDINGS * self.eps)
         self.statuses: list[Status | None] = [None] * count
+        self.violation = [""] * count
         self.smallest = [math.inf] * count
         self.looks = [0] * count  # evaluations until an image stopped
-        self.sizes: list[list[float]] = []  # ||x_k|| per step and image
-        self.first: list[float] = []  # ||x_0 - T x_0|| per image
+        self.units: list[list[float]] = []  # what residuals are relative to, per step and image
+        self.first: Evaluation | None = None
+        self.last: Evaluation | None = None
+        self.distances = [math.inf] * count  # proven bounds on ||x_0 - x*||
 
     @property
     def running(self) -> list[bool]:
@@ -75,29 +101,138 @@ class Watch:
 
     def look(self, x: Tensor, image: Tensor) -> tuple[float, ...]:
         """Relative residuals of this evaluation; updates the statuses of the images still running."""
-        gaps = torch.linalg.vector_norm((x - image).flatten(1), dim=1).tolist()
-        sizes = torch.linalg.vector_norm(x.flatten(1), dim=1).tolist()
-        self.sizes.append(sizes)
-        self.first = self.first or gaps
+        now = self.evaluated(x, image)
+        self.first = self.first or now
+        if self.last is None:
+            self.distances = farthest(self.map, self.x0, now.gaps)
+        broken = self.broken(now)
+        units = [self.unit(index, size) for index, size in enumerate(now.sizes)]
+        self.units.append(units)
         relative = []
-        least = self.eps if self.pace < 1 else 0.0  # of a short step, rounding may have taken all that there was
-        for index, (gap, size) in enumerate(zip(gaps, sizes, strict=True)):
-            relative.append(max(gap / max(size, 1e-30), least) / self.pace)
+        least = self.eps if self.map.pace < 1 else 0.0  # of a short step, rounding may have taken all that there was
+        for index, (gap, unit) in enumerate(zip(now.gaps, units, strict=True)):
+            relative.append(max(gap / unit, least) / self.map.pace)
             if self.statuses[index] is None:
-                unit = math.sqrt(x[index].numel())
-                rounding = 100 * self.eps * max(size, unit) + 2 * self.error * unit
-                self.statuses[index] = self.verdict(index, gap, relative[-1], rounding)
+                self.violation[index] = broken[index] or self.risen(index, now)
+                self.statuses[index] = self.verdict(index, gap, relative[-1], now.rounding[index])
                 self.smallest[index] = min(self.smallest[index], gap)
                 self.looks[index] += 1
+        self.last = now
         return tuple(relative)
+
+    def evaluated(self, x: Tensor, image: Tensor) -> Evaluation:
+        """x and T x with their sizes."""
+        gaps, sizes, ends = norms(x - image), norms(x), norms(image)
+        unit = math.sqrt(x[0].numel())
+        rounding = [
+            ROUNDINGS * self.eps * max(size, end, self.map.magnitude, unit) + self.map.error * unit
+            for size, end in zip(sizes, ends, strict=True)
+        ]
+        return Evaluation(x, image, gaps, sizes, rounding)
+
+    def unit(self, index: int, size: float) -> float:
+        """||x_k||, but at most GROWN times what the run began with: ||x_0|| or, where that is more, a first full step.
+
+        T x = x + 1 has no fixed point, and its residual is small beside ||x_k|| after many steps.
+        """
+        assert self.first is not None
+        began = max(self.first.sizes[index], self.first.gaps[index] / self.map.pace)
+        return max(min(size, GROWN * began), TINY)
 
     def verdict(self, index: int, gap: float, residual: float, rounding: float) -> Status | None:
         if not math.isfinite(gap):
             return Status.NOT_FINITE
+        if self.violation[index]:
+            return Status.FALSIFIED
         if residual <= self.tol:
             return Status.CONVERGED
-        if self.covered is None:
-            return Status.DIVERGED if gap > GROWTH_LIMIT * self.smallest[index] + rounding else None
-        # what rounding adds to every step adds up as the first residual does
-        allowed = self.covered.allowed(self.looks[index], self.first[index] + rounding, self.smallest[index])
-        return Status.FALSIFIED if gap > allowed * (1 + RISE_LIMIT) + rounding else None
+        assert self.first is not None
+        least = max(GROWTH_LIMIT * self.smallest[index], self.first.gaps[index])
+        return Status.DIVERGED if not self.covered and gap > least + rounding else None
+
+    def risen(self, index: int, now: Evaluation) -> str:
+        """How the residual contradicts the theorem; empty where it does not, or none applies.
+
+        What rounding adds to every step adds up: ||x_k - x*|| is larger than without by at most k r, the residual of a
+        contraction with factor c by 2 r (1 + c + c^2 + ...).
+        """
+        if not self.covered:
+            return ""
+        assert self.first is not None
+        k, gap, rounding = self.looks[index], now.gaps[index], now.rounding[index]
+        allowed = self.iteration.allowed(k, self.first.gaps[index] + rounding, self.smallest[index])
+        if gap > allowed * (1 + RISE_LIMIT) + 2 * rounding:
+            return (
+                f"at step {k + 1} the residual ||x - T x|| was {gap:.3g}, under the theorem it is at most {allowed:.3g}"
+            )
+        distance = self.distances[index] + k * rounding
+        bound = self.iteration.bound(self.map.certificate, distance, k) if math.isfinite(distance) else math.inf
+        sums = 1 / max(1 - self.map.certificate.lipschitz, 1 / (k + 1))
+        if gap > bound * (1 + RISE_LIMIT) + 2 * rounding * (1 + sums):
+            return f"at step {k + 1} the residual ||x - T x|| was {gap:.3g}, the theorem bounds it by {bound:.3g}"
+        return ""
+
+    def broken(self, now: Evaluation) -> list[str]:
+        """Per image: how this evaluation, with the one before, contradicts the certificate; empty where it does not."""
+        outside = self.outside(now.image)
+        if self.last is None or not self.map.certificate.proven:
+            return outside
+        moved, images = norms(now.x - self.last.x), norms(now.image - self.last.image)
+        turned = norms((now.x - now.image) - (self.last.x - self.last.image))
+        found = []
+        for index, words in enumerate(outside):
+            rounding = max(now.rounding[index], self.last.rounding[index])
+            pair = (moved[index], images[index], turned[index])
+            found.append(words or self.contradicted(*pair, rounding, self.looks[index] + 1))
+        return found
+
+    def contradicted(self, moved: float, images: float, turned: float, rounding: float, step: int) -> str:
+        """How ||x - y||, ||T x - T y|| and ||(x - T x) - (y - T y)|| contradict the constants of T."""
+        certificate, words = self.map.certificate, f"between steps {step - 1} and {step} "
+        reach = moved * (1 + self.slack)
+        apart = max(images - 2 * rounding, 0.0)
+        if apart > certificate.lipschitz * reach:
+            return f"{words}T moved two points from {moved:.3g} to {images:.3g} apart"
+        alpha = certificate.averagedness
+        if alpha is None or not certificate.averaged:
+            return ""
+        gap = max(turned - 2 * rounding, 0.0)
+        if gap > 0 and math.hypot(apart, math.sqrt((1 - alpha) / alpha) * gap) > reach:
+            return (
+                f"{words}two points {moved:.3g} apart had images {images:.3g} and residuals {turned:.3g} apart, "
+                f"too much for {alpha:.6g}-averaged"
+            )
+        return ""
+
+    def outside(self, image: Tensor) -> list[str]:
+        """Per image: which value of T x lies outside of the box that all are said to lie in."""
+        if self.map.box is None:
+            return [""] * len(image)
+        low, high = self.map.box
+        allowed = 4 * self.eps * max(abs(low), abs(high))
+        flat = image.flatten(1)
+        ends = zip(flat.amin(1).tolist(), flat.amax(1).tolist(), strict=True)
+        words = f"outside of the box [{low:g}, {high:g}] of all values of T"
+        return [
+            f"a value {least if least < low - allowed else most:.6g} lies {words}"
+            if least < low - allowed or most > high + allowed
+            else ""
+            for least, most in ends
+        ]
+
+    def bounds(self) -> tuple[float, ...]:
+        """The proven bound on the relative residual at every step, worst image of the batch; empty where there is none.
+
+        An image that stopped stays where it was, and so does its bound.
+        """
+        certificate, iteration = self.map.certificate, self.iteration
+        known = math.isfinite(iteration.bound(certificate, 1.0, 0)) and all(map(math.isfinite, self.distances))
+        if not known:
+            return ()
+        return tuple(
+            max(
+                iteration.bound(certificate, d, min(k, last - 1)) / self.map.pace / unit
+                for d, unit, last in zip(self.distances, row, self.looks, strict=True)
+            )
+            for k, row in enumerate(self.units)
+        )
