@@ -19,7 +19,7 @@ from pnpkit.laws.maps import audit
 from pnpkit.laws.operators import check_adjoint, check_linear, check_norm
 from pnpkit.solvers.iterations import residual_bound
 from pnpkit.solvers.loop import solve
-from pnpkit.solvers.result import contraction_factor
+from pnpkit.solvers.result import Status, contraction_factor
 
 CLAIM = Certificate("claim", 1.0, 0.9, Side.PROVEN, "for the test")
 
@@ -64,7 +64,7 @@ def test_rates_and_bounds() -> None:
 def test_explanations_say_what_is_proven_and_what_is_not() -> None:
     physics, _, y = catalogue.operator("gaussian circular")
     proven = pnpkit.plug_and_play(physics, y, catalogue.euler(), strength=0.05, max_steps=5).explain()
-    for words in ("unique fixed point", "averaged", "exact arithmetic", "tau = 1.9", "rose 0 times"):
+    for words in ("a fixed point", "averaged", "exact arithmetic", "tau = 1.9", "rose 0 times"):
         assert words in proven
     nothing = pnpkit.plug_and_play(physics, y, catalogue.dncnn(), strength=0.05, max_steps=5).explain()
     assert "Nothing is guaranteed" in nothing and "does not make the picture right" in nothing
@@ -112,5 +112,4 @@ def test_failures_are_stopped_with_the_right_sentence() -> None:
     assert run.status.failed and "made up" in str(run.certificate)
     wrong = LeastSquares(Wrong(), y, norm=1.0)
     run = solve(proximal.box(-1e9, 1e9) @ wrong.gradient_step(1.9), y, tol=1e-9)
-    assert run.status.failed
-    assert "certificate or operator is wrong" in run.status.value
+    assert run.status is Status.DIVERGED and not run.certificate.averaged, "an adjoint that is none proves nothing"

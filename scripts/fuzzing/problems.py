@@ -20,6 +20,9 @@ from fuzzing.models import SPLITTINGS, Array, Problem, build, dense, operator
 ROUNDING = 300  # of a step, in units of eps times all that is added and taken away in it
 LOOSE = 2e-3  # relative: above what the loop allows a residual to rise
 TINY = 1e-20  # a picture of that size underflows where it is squared
+
+
+GROWN = 10.0  # of an iterate that has grown by more, no more than this counts in the residual
 GROWN = 100  # times the smallest residual: divergence, as the package says it
 
 
@@ -154,7 +157,9 @@ class Ending:
         for k, (x, image) in enumerate(self.recorded):
             if not self.finite(k):
                 return
-            size = self.problem.pace * length(x)
+            first, image_0 = self.recorded[0]
+            began = np.maximum(length(first), length(first - image_0) / self.problem.pace)
+            size = self.problem.pace * np.minimum(length(x), GROWN * began)
             gap, near = length(x - image), self.eps * 20 * (length(x) + length(image))
             for index, row in enumerate(self.run.residuals_per_image[k]):
                 if size[index] == 0:
@@ -166,7 +171,7 @@ class Ending:
                 detail = f"{row:.6g}, not {true:.6g} +- {off:.2g}, step {k}"
                 if length(x)[index] < TINY:
                     hold("what underflows is told as it is", kept, detail)
-                hold("a residual is ||x - T x|| / ||x||", kept, detail)
+                hold("a residual is ||x - T x|| over ||x||, or over what the run began with", kept, detail)
 
     def gaps(self, index: int) -> list[float]:
         """||x_k - T x_k|| of one image, in float64, while it ran."""
