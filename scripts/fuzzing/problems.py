@@ -22,7 +22,7 @@ LOOSE = 2e-3  # relative: above what the loop allows a residual to rise
 TINY = 1e-20  # a picture of that size underflows where it is squared
 
 
-GROWN = 10.0  # of an iterate that has grown by more, no more than this counts in the residual
+COUNTED = 10.0  # of an iterate that has grown by more, no more than this counts in the residual
 GROWN = 100  # times the smallest residual: divergence, as the package says it
 
 
@@ -159,7 +159,7 @@ class Ending:
                 return
             first, image_0 = self.recorded[0]
             began = np.maximum(length(first), length(first - image_0) / self.problem.pace)
-            size = self.problem.pace * np.minimum(length(x), GROWN * began)
+            size = self.problem.pace * np.minimum(length(x), COUNTED * began)
             gap, near = length(x - image), self.eps * 20 * (length(x) + length(image))
             for index, row in enumerate(self.run.residuals_per_image[k]):
                 if size[index] == 0:
