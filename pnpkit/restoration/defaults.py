@@ -23,7 +23,7 @@ def limits_of(picture: Picture) -> tuple[float, float]:
     if picture.dtype.kind == "u":
         return (0.0, float(np.iinfo(picture.dtype).max) / picture.high)
     brightest = float(picture.pixels.max())
-    darkest = 0.0 if picture.low >= 0 else -1.0  # of non-negative data nothing is darker than 0: no dark rings
+    darkest = 0.0 if picture.low >= 0 else -1.0  # no dark rings where the data are not negative
     return (darkest, 2.0 if brightest <= 1 else STAR * brightest)
 
 

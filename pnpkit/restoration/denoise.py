@@ -23,7 +23,9 @@ from pnpkit.solvers.result import Status
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-STORED, LINEAR = "distances never grow", "distances in linear light never grow"
+# The scale follows the picture, so what is proven holds between pictures that are denoised on one scale.
+STORED = "on the scale of this picture distances never grow"
+LINEAR = "on the scale of this picture distances in linear light never grow"
 
 
 CHOSEN = "at this strength, which was chosen by the picture, "
@@ -39,7 +41,8 @@ def denoise(
 
     Args:
         image: as that of ``deblur``.
-        noise_level: standard deviation of the noise, 0..1 scale; None estimates it.
+        noise_level: standard deviation of the noise, in the units of the array, of integers in fractions of the type's
+            largest; None estimates it.
         settings: see ``Settings``; ``strength`` None is the noise level, ``precision`` is auto, float32 or float64: no
             later step would make good what bfloat16 rounds.
 
@@ -76,8 +79,10 @@ def denoise(
 
 
 def guarantee(certificate: Certificate, linear: bool, chosen: bool) -> Guarantee:
-    """||D x - D y|| <= ||x - y||, in linear light or as stored. Where the strength was chosen by the picture that holds
-    at this strength: the way from a picture to its noise level is not nonexpansive."""
+    """||D x - D y|| <= ||x - y||, in linear light or as stored, at the scale of this picture and at this strength.
+
+    The way from a picture to its scale, or to its noise level, is not nonexpansive.
+    """
     if not certificate.nonexpansive:
         return withdrawn(Lack.CLAIM, certificate.method)
     claim = LINEAR if linear else STORED

@@ -4,8 +4,8 @@ r"""The scale that a picture is restored on: its own.
 
 offset is the 0.1 % quantile of all values, offset + span the 99.9 % quantile; or the 98 % quantile where the former is
 more than three times as high, as with stars and lamps, beside which all else would be flat. So restoring a y + b gives
-a x + b for every a > 0 and b. The denoisers always see a picture between about 0 and 1, as in their training. Levels
-(of noise, strength, compression) are divided by span. The proof is untouched: D and
+a x + b for every a > 0 and b. The denoisers see nearly all of a picture between 0 and 1, as in their training. Levels
+(of noise, strength, compression) are divided by span. For a given scale the proof is untouched: D and
 y -> offset + span D((y - offset) / span) have the same Lipschitz constant and averagedness (Xu et al. 2020).
 """
 
