@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from pnpkit.errors import InputError
-from pnpkit.images.pixels import check_holes, check_pixels, covered, scale_of
+from pnpkit.images.pixels import check_holes, check_pixels, covered, nearest, scale_of
 
 MAX_PIXELS = 500_000_000  # a file whose header claims more is refused before any of it is decoded
 
@@ -71,14 +71,12 @@ def seen(picture: Picture) -> Picture:
 
     What alpha hides is unknown: its stored colour, often black, must not leak into what is seen.
     """
-    from scipy.ndimage import distance_transform_edt
-
     if picture.alpha is None:
         return picture
     hidden = picture.alpha == 0
     if not hidden.any() or hidden.all():
         return picture
-    rows, columns = distance_transform_edt(hidden, return_distances=False, return_indices=True)
+    rows, columns = nearest(hidden)
     return replace(picture, pixels=picture.pixels[rows, columns])
 
 

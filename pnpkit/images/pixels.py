@@ -137,3 +137,11 @@ def check_pixels(where: str, image: np.ndarray) -> None:
     bad = image.size - int(np.isfinite(image).sum())
     if bad:
         raise InputError(f"{where}expected finite values, got {bad} NaN or inf among {image.size}: replace them")
+
+
+def nearest(missing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Row and column of the nearest pixel that is not missing, for every pixel of (H, W) booleans."""
+    from scipy.ndimage import distance_transform_edt
+
+    rows, columns = distance_transform_edt(missing, return_distances=False, return_indices=True)
+    return rows.astype(np.int64), columns.astype(np.int64)

@@ -1,13 +1,4 @@
-r"""Norms of convolutions and matrices: a bound that is a proof, and a cheap estimate that is not.
-
-For a kernel w of size h x c x k x k the symbol at the frequency (s, t) is the h x c matrix
-
-    What(s, t) = sum_{p,q} w[:, :, p, q] exp(-i (p s + q t)),
-
-and the norm of the stride-1 convolution, with zero or circular padding, at any image size, is at most
-B = sup_{s,t} sigma_max(What(s, t)): a circular convolution samples the symbol and a zero-padded one is a
-compression of the convolution on Z^2.
-"""
+"""Hold the norm of a convolution near one during training, by an estimate; the proof is in ``numerics.norms``."""
 
 from __future__ import annotations
 

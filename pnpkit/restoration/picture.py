@@ -8,13 +8,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor
 
 from pnpkit.errors import InputError, UnknownName
 from pnpkit.images import srgb
 from pnpkit.images.noise import estimate_noise
-from pnpkit.images.pixels import as_array, as_float, from_tensor, to_tensor
+from pnpkit.images.pixels import as_array, as_float, from_tensor, nearest, to_tensor
 from pnpkit.machine.memory import choose_device
 from pnpkit.networks.base import Network
 from pnpkit.restoration.checks import open_tools
@@ -116,9 +115,7 @@ def nearest_known(y: Tensor, missing: Tensor) -> Tensor:
     """y with each missing pixel replaced by the nearest known one."""
     if not bool(missing.any()):
         return y
-    rows, columns = ndimage.distance_transform_edt(
-        missing.cpu().numpy(), return_distances=False, return_indices=True
-    ).astype(np.int64)
+    rows, columns = nearest(missing.cpu().numpy())
     return y[..., torch.from_numpy(rows).to(y.device), torch.from_numpy(columns).to(y.device)]
 
 
