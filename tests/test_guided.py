@@ -252,6 +252,17 @@ def test_looking_farther_begins_with_what_was_learnt(network: GuidedEuler) -> No
             growth.warm_start(catalogue.build("guided", catalogue.GUIDED | other), near)
 
 
+@pytest.mark.parametrize("part", ["centres", "masks"])
+@torch.no_grad()
+def test_a_part_that_the_source_lacks_begins_with_next_to_no_effect(part: str) -> None:
+    source = catalogue.build("guided", catalogue.GUIDED | {"coarse": 0, "centres": False, "masks": False})
+    network = catalogue.build("guided", catalogue.GUIDED | {"coarse": 0, "centres": False, "masks": False, part: True})
+    growth.warm_start(network, source)
+    x = catalogue.image(1, 3, 12, 8).float()
+    torch.testing.assert_close(network(x, 0.1), source(x, 0.1), rtol=0, atol=2e-3)
+    assert float((source(x, 0.1) - x).abs().max()) > 1e-2, "the network must do something"
+
+
 def test_nothing_looks_from_afar_unheard() -> None:
     with pytest.raises(ValueError, match="depth must be positive"):
         catalogue.build("guided", catalogue.GUIDED | {"depth": 0})

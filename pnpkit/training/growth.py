@@ -14,8 +14,8 @@ from pnpkit.networks.base import Network
 from pnpkit.networks.euler import Euler
 from pnpkit.networks.guided import GuidedEuler
 
-COARSE = "guidance.coarse."  # the branch of a guided network that its source may lack
-
+# Parts of a guidance that its source may lack: they begin with no effect.
+ADDED = ("guidance.coarse.", "guidance.centres.", "guidance.masks.")
 
 NEW_STEP = 0.01  # thresholds, in units of sigma, at which a new step is near the identity
 
@@ -31,7 +31,7 @@ def warm_start(network: Network, source: Network, small: float = NEW_STEP) -> No
     filters or more. Steps that ``source`` does not have begin near the identity, by thresholds of ``small`` sigma; with
     a small tau instead, tau only fell during training. Filters that it does not have begin small.
 
-    A guided network takes over one without ``coarse`` whole; its coarse branch begins with an output of zero.
+    A guided network takes over one without ``coarse``, ``centres`` or ``masks`` whole; these begin with no effect.
 
     Raises:
         InputError: the source has steps that find no place, another lift, or another shape.
@@ -42,8 +42,8 @@ def warm_start(network: Network, source: Network, small: float = NEW_STEP) -> No
         return
     if not (isinstance(network, Euler) and isinstance(source, Euler)):
         state = source.state_dict()
-        if isinstance(network, GuidedEuler) and isinstance(source, GuidedEuler) and not source.config.coarse:
-            state |= {key: value for key, value in network.state_dict().items() if key.startswith(COARSE)}
+        if isinstance(network, GuidedEuler) and isinstance(source, GuidedEuler):
+            state = {key: value for key, value in network.state_dict().items() if key.startswith(ADDED)} | state
         try:
             network.load_state_dict(state)
         except RuntimeError as error:
