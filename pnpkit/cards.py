@@ -138,24 +138,24 @@ def arguments(config: type[T], given: Any) -> T:
     if unknown:
         raise CardError(f"unknown arguments {unknown}: known are {sorted(names)}")
     for name, value in given.items():
-        if not fits(value, hints[name]):
+        if not is_of_type(value, hints[name]):
             raise CardError(f"argument {name} is of type {hints[name]} within range, got {value!r:.60}")
     return config(**{name: _tuples(value) for name, value in given.items()})
 
 
-def fits(value: Any, hint: Any) -> bool:
+def is_of_type(value: Any, hint: Any) -> bool:
     """Whether a value of JSON is one of this type and within range; lists stand for tuples."""
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return any(fits(value, part) for part in parts)
+        return any(is_of_type(value, part) for part in parts)
     if origin is tuple or hint is tuple:
         if not isinstance(value, (list, tuple)) or len(value) > LONGEST:
             return False
         if not parts or parts[-1] is Ellipsis:
-            return all(fits(entry, parts[0] if parts else Any) for entry in value)
-        return len(value) == len(parts) and all(map(fits, value, parts))
+            return all(is_of_type(entry, parts[0] if parts else Any) for entry in value)
+        return len(value) == len(parts) and all(map(is_of_type, value, parts))
     if hint is Any:
-        return isinstance(value, (list, tuple)) or any(fits(value, part) for part in (bool, int, float, str))
+        return isinstance(value, (list, tuple)) or any(is_of_type(value, part) for part in (bool, int, float, str))
     if hint is bool or isinstance(value, bool):
         return hint is bool and isinstance(value, bool)
     if hint is float:

@@ -108,11 +108,11 @@ def group_soft_threshold(weight: float, dim: int = 1) -> Map:
     )
 
 
-def ridge(weight: float) -> Map:
+def tikhonov(weight: float) -> Map:
     """prox of weight/2 ||.||^2: z / (1 + weight), a contraction."""
     weight = _positive("weight", weight)
     return _prox(
-        f"ridge {weight:.6g}",
+        f"Tikhonov {weight:.6g}",
         lambda z: z / (1 + weight),
         lambda x: weight / 2 * x.abs().square().flatten(1).sum(1),
         lipschitz=1 / (1 + weight),

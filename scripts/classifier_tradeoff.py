@@ -29,12 +29,12 @@ from results import today, write_results  # noqa: E402
 from pnpkit.machine.files import write_whole
 from pnpkit.robust import datasets
 from pnpkit.robust.classifier import Classifier, ClassifierConfig
-from pnpkit.robust.fitting import FitConfig, fit
 from pnpkit.robust.radii import certify_samples
+from pnpkit.robust.training import ClassifierTraining, train_classifier
 
 ROOT = Path(__file__).parent.parent
 LEVELS = {"mnist": (0.5, 1.0, 1.58), "fashion-mnist": (0.3, 0.5, 1.0), "synthetic": (0.5, 1.0)}
-BASE = FitConfig("radius", {"target": 1.58, "temperature": 0.25})
+BASE = ClassifierTraining("radius", {"target": 1.58, "temperature": 0.25})
 VARIANTS = {
     **{f"radius {t}": replace(BASE, arguments={"target": t, "temperature": 0.25}) for t in (0.25, 0.75, 1.58, 2.5)},
     "spectral": replace(BASE, steering="spectral"),
@@ -109,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             how = replace(how, batch=50, learning_rate=1e-2, warmup=5)
         torch.manual_seed(args.seed)
         classifier = Classifier(config)
-        seconds = fit(how, classifier, train)
+        seconds = train_classifier(how, classifier, train)
         found = certify_samples(classifier, test.pixels(), test.labels)
         line: dict = {"variant": name, "clean": round(100 * found.clean(), 2)}
         line |= {f"certified_{level}": round(100 * found.certified(level), 2) for level in levels}

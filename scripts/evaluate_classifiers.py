@@ -39,9 +39,9 @@ from pnpkit.robust import datasets, registry
 from pnpkit.robust.classifier import Classifier, ClassifierConfig
 from pnpkit.robust.datasets import Split
 from pnpkit.robust.evaluation import evaluate
-from pnpkit.robust.fitting import FitConfig, fit
 from pnpkit.robust.pgd import Attack
 from pnpkit.robust.scores import attacked_shares, curve, summary
+from pnpkit.robust.training import ClassifierTraining, train_classifier
 
 ROOT = Path(__file__).parent.parent
 STYLE = Path(__file__).parent / "lecture.mplstyle"
@@ -108,14 +108,14 @@ def tiny() -> tuple[dict[str, Classifier], Split]:
     train, test = datasets.synthetic()
     plain = ClassifierConfig((1, 8, 8), 4, channels=4, blocks=(("residual", 4, 3),))
     nets = {
-        "certified": (ClassifierConfig((1, 8, 8), 4, blocks=(("dense", 16),) * 2), FitConfig("radius")),
-        "plain": (plain, FitConfig("cross-entropy", {"offset": 0.0})),
+        "certified": (ClassifierConfig((1, 8, 8), 4, blocks=(("dense", 16),) * 2), ClassifierTraining("radius")),
+        "plain": (plain, ClassifierTraining("cross-entropy", {"offset": 0.0})),
     }
     made = {}
     for name, (config, how) in nets.items():
         torch.manual_seed(0)
         made[name] = Classifier(config)
-        fit(replace(how, epochs=8, batch=50, learning_rate=1e-2, warmup=5), made[name], train)
+        train_classifier(replace(how, epochs=8, batch=50, learning_rate=1e-2, warmup=5), made[name], train)
     return made, test
 
 

@@ -32,8 +32,8 @@ from tqdm import tqdm
 from pnpkit.machine.files import write_whole
 from pnpkit.robust import datasets, registry
 from pnpkit.robust.classifier import Classifier, ClassifierConfig, round_to_half, secure
-from pnpkit.robust.fitting import FitConfig, fit
 from pnpkit.robust.radii import certify_samples
+from pnpkit.robust.training import ClassifierTraining, train_classifier
 
 LEVELS = (0.1, 0.3, 0.5, 1.0, 1.58)
 PAPER = (
@@ -43,24 +43,24 @@ PAPER = (
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)
 DENSE = (("dense", 256),) * 4
 PLAIN = ClassifierConfig(GREY, channels=2, blocks=(("unshuffle", 2), *(("residual", 16, 3),) * 4))
-PLAIN_FIT = FitConfig("cross-entropy", {"temperature": 1.0, "offset": 0.0}, epochs=4, batch=256)
+PLAIN_TRAINING = ClassifierTraining("cross-entropy", {"temperature": 1.0, "offset": 0.0}, epochs=4, batch=256)
 
-Recipe = tuple[str, ClassifierConfig, FitConfig]  # data set, network, training
+Recipe = tuple[str, ClassifierConfig, ClassifierTraining]  # data set, network, training
 RECIPES: dict[str, Recipe] = {
     "mnist-certified": (
         "mnist",
         ClassifierConfig(GREY, mean=0.1307, blocks=DENSE),
-        FitConfig("radius", {"target": 1.9, "temperature": 0.25}, epochs=14),
+        ClassifierTraining("radius", {"target": 1.9, "temperature": 0.25}, epochs=14),
     ),
     "mnist-accurate": (
         "mnist",
         ClassifierConfig(GREY, mean=0.1307, blocks=DENSE),
-        FitConfig("radius", {"target": 1.0, "temperature": 0.2}, epochs=16, shift=1),
+        ClassifierTraining("radius", {"target": 1.0, "temperature": 0.2}, epochs=16, shift=1),
     ),
     "fashion-certified": (
         "fashion-mnist",
         ClassifierConfig(GREY, mean=0.286, blocks=DENSE),
-        FitConfig("radius", {"target": 0.8, "temperature": 0.2}, epochs=18),
+        ClassifierTraining("radius", {"target": 0.8, "temperature": 0.2}, epochs=18),
     ),
     "cifar10-certified": (  # 80 minutes of one core
         "cifar10",
@@ -78,15 +78,15 @@ RECIPES: dict[str, Recipe] = {
                 ("dense", 128),
             ),
         ),
-        FitConfig("radius", {"target": 0.5, "temperature": 0.15}, epochs=24, batch=256, shift=2, flip=True),
+        ClassifierTraining("radius", {"target": 0.5, "temperature": 0.15}, epochs=24, batch=256, shift=2, flip=True),
     ),
-    "mnist-plain": ("mnist", replace(PLAIN, mean=0.1307), replace(PLAIN_FIT, epochs=2)),
-    "fashion-plain": ("fashion-mnist", replace(PLAIN, mean=0.286), PLAIN_FIT),
+    "mnist-plain": ("mnist", replace(PLAIN, mean=0.1307), replace(PLAIN_TRAINING, epochs=2)),
+    "fashion-plain": ("fashion-mnist", replace(PLAIN, mean=0.286), PLAIN_TRAINING),
 }
 FAST: Recipe = (
     "synthetic",
     ClassifierConfig((1, 8, 8), 4, blocks=(("dense", 16),) * 2),
-    FitConfig("radius", {"target": 1.0}, epochs=8, batch=50, learning_rate=1e-2, warmup=5),
+    ClassifierTraining("radius", {"target": 1.0}, epochs=8, batch=50, learning_rate=1e-2, warmup=5),
 )
 
 
@@ -98,7 +98,9 @@ def settings(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--folder", type=Path, help="where weights, card and curve go")
     parser.add_argument("--holdout", type=int, default=0)
-    parser.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE", help="change fields of FitConfig (JSON)")
+    parser.add_argument(
+        "--set", nargs="+", default=[], metavar="FIELD=VALUE", help="change settings of the training (JSON)"
+    )
     parser.add_argument("--blocks", type=json.loads, help='other blocks, as JSON: [["dense", 512], ["dense", 256]]')
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--threads", type=int, default=0)
@@ -147,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             if step % max(1, steps // 50) == 0:
                 curve.append((step, round(time.perf_counter() - started, 1), f"{loss:.5f}"))
 
-        seconds = fit(how, classifier, kept, device=device, on_step=show)
+        seconds = train_classifier(how, classifier, kept, device=device, on_step=show)
     round_to_half(classifier)
     secure(classifier)
     classifier.name = args.folder.name

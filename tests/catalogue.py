@@ -145,7 +145,7 @@ def grey() -> Decolorize:
 PROXES: dict[str, Callable[[], Map]] = {
     "soft_threshold": lambda: proximal.soft_threshold(0.7),
     "group_soft_threshold": lambda: proximal.group_soft_threshold(0.7),
-    "ridge": lambda: proximal.ridge(0.5),
+    "tikhonov": lambda: proximal.tikhonov(0.5),
     "box": lambda: proximal.box(-1, 0.5),
     "nonnegative": proximal.nonnegative,
     "l2_ball": lambda: proximal.l2_ball(1.5, 0.3),

@@ -9,7 +9,7 @@ import torch
 from pnpkit.robust import datasets
 from pnpkit.robust.classifier import Classifier, ClassifierConfig, secure
 from pnpkit.robust.datasets import Split
-from pnpkit.robust.fitting import FitConfig, fit
+from pnpkit.robust.training import ClassifierTraining, train_classifier
 
 SHAPE, CLASSES = (1, 8, 8), 4
 CONFIGS = {
@@ -23,7 +23,7 @@ CONFIGS = {
         SHAPE, CLASSES, channels=3, blocks=(("conv", 4, 3), ("haar",), ("conv", 4, 3), ("maxpool", 2))
     ),
 }
-FAST = FitConfig("radius", {"target": 1.0}, epochs=8, batch=50, learning_rate=1e-2, warmup=5)
+FAST = ClassifierTraining("radius", {"target": 1.0}, epochs=8, batch=50, learning_rate=1e-2, warmup=5)
 
 
 def lively(name: str) -> Classifier:
@@ -46,7 +46,7 @@ def synthetic() -> tuple[Split, Split]:
 def trained() -> Classifier:
     torch.manual_seed(0)
     classifier = Classifier(CONFIGS["dense"])
-    fit(FAST, classifier, synthetic()[0])
+    train_classifier(FAST, classifier, synthetic()[0])
     return classifier
 
 
@@ -55,8 +55,8 @@ def plain() -> Classifier:
     """An unconstrained ResNet on the same data."""
     torch.manual_seed(0)
     classifier = Classifier(ClassifierConfig(SHAPE, CLASSES, channels=4, blocks=(("residual", 4, 3),)))
-    fit(
-        FitConfig("cross-entropy", {"offset": 0.0}, epochs=15, batch=50, learning_rate=1e-2, warmup=5),
+    train_classifier(
+        ClassifierTraining("cross-entropy", {"offset": 0.0}, epochs=15, batch=50, learning_rate=1e-2, warmup=5),
         classifier,
         synthetic()[0],
     )

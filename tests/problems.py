@@ -14,14 +14,14 @@ from pnpkit.maps import Map
 from pnpkit.operators.blur import blur
 
 
-def ridge(weight: float = 0.1) -> tuple[LeastSquares, Map, float, Tensor]:
+def tikhonov(weight: float = 0.1) -> tuple[LeastSquares, Map, float, Tensor]:
     """min 1/2 ||K x - y||^2 + weight/2 ||x||^2 with a circular blur: fidelity, prox map, tau and the solution."""
     kernel = kernels.gaussian(1.0)
     operator = blur(kernel, "circular", catalogue.SIZE, dtype=torch.float64)
     y = catalogue.image(1, 3, *catalogue.SIZE, seed=1)
     fidelity = LeastSquares(operator, y)
     tau = 1.0
-    prox = proximal.ridge(tau * weight)
+    prox = proximal.tikhonov(tau * weight)
     impulse = np.zeros(catalogue.SIZE)
     rows, columns = kernel.shape
     impulse[:rows, :columns] = kernel

@@ -61,7 +61,7 @@ def test_projected_gradient_is_scipys_nonnegative_least_squares() -> None:
 
 
 def test_ridge_is_its_normal_equations() -> None:
-    run = pnpkit.proximal_gradient(MATRIX, Y, lambda tau: proximal.ridge(3 * tau), **TIGHT)
+    run = pnpkit.proximal_gradient(MATRIX, Y, lambda tau: proximal.tikhonov(3 * tau), **TIGHT)
     truth = np.linalg.solve(MATRIX.T @ MATRIX + 3 * np.eye(12), MATRIX.T @ Y)
     assert np.abs(run.x - truth).max() <= 1e-6
 

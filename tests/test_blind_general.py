@@ -14,7 +14,7 @@ from scipy import ndimage, signal
 from pnpkit import kernels
 from pnpkit.blind import choose, general, latent, parametric
 from pnpkit.blind.choose import estimate_kernel
-from pnpkit.blind.parametric import below, fit, hardly_blurred, measure
+from pnpkit.blind.parametric import below, hardly_blurred, measure, misfit
 from pnpkit.command.cli import program
 from pnpkit.errors import InputError
 from pnpkit.images import files
@@ -65,7 +65,7 @@ def test_what_is_judged_are_the_frequencies_that_compression_leaves() -> None:
     assert len(part.log_power) == len(part.design) == part.used.sum() < len(spectrum.log_power)
     np.testing.assert_array_equal(below(spectrum, 1.0).log_power, spectrum.log_power)
     high = replace(spectrum, log_power=np.where(part.used[spectrum.used], spectrum.log_power, -30.0))
-    assert fit(below(high, 0.35), shake())[0] == fit(part, shake())[0] < fit(high, shake())[0]
+    assert misfit(below(high, 0.35), shake())[0] == misfit(part, shake())[0] < misfit(high, shake())[0]
 
 
 def test_named_blurs_keep_their_names_and_cost_no_search(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +101,7 @@ def test_a_named_blur_explains_more_than_none_and_a_free_form_more_than_both(
     monkeypatch.setattr(choose, "hardly_blurred", lambda spec: False)
     monkeypatch.setattr(choose, "estimate_parametric", lambda *_: named)
     monkeypatch.setattr(choose, "estimate_general", lambda _: general.FreeForm(shake(), 0.9))
-    monkeypatch.setattr(choose, "fit", lambda _, kernel: (misfits[len(kernel)], 0.4))
+    monkeypatch.setattr(choose, "misfit", lambda _, kernel: (misfits[len(kernel)], 0.4))
     estimate = estimate_kernel(photograph(), 0.01)
     assert estimate.spec == spec
     assert estimate.confidence == {"named": 0.3, "sharp": 1 - 0.3, "free-form": 0.9}[spec]
@@ -137,7 +137,7 @@ def test_the_kernel_step_finds_the_kernel_that_made_the_data() -> None:
     true = general.clean(np.random.default_rng(1).random((5, 5)), 0.0, 0.2)
     gain = latent.transfer(true, u.shape)
     y = np.fft.irfft2(np.fft.rfft2(u) * gain, s=u.shape)
-    found = general.fit_kernel(u, y, np.full((5, 5), 0.04), 0.0, 0.0, steps=400)
+    found = general.kernel_of_edges(u, y, np.full((5, 5), 0.04), 0.0, 0.0, steps=400)
     np.testing.assert_allclose(found, true, atol=1e-4)
 
 

@@ -53,7 +53,7 @@ def test_every_iteration_is_in_the_catalogue() -> None:
 
 @pytest.mark.parametrize("name", catalogue.ITERATIONS)
 def test_every_iteration_ends_at_the_fixed_point_of_a_contraction(name: str) -> None:
-    fidelity, prox, _, solution = problems.ridge()
+    fidelity, prox, _, solution = problems.tikhonov()
     map = splittings.forward_backward(fidelity, prox, fidelity.unit_step())
     run = solve(map, fidelity.start(), iteration=catalogue.ITERATIONS[name](), tol=1e-3, max_steps=5000)
     assert run.status is Status.CONVERGED

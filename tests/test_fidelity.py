@@ -69,7 +69,7 @@ def test_a_measured_norm_proves_nothing_unless_the_user_vouches_for_a_bound() ->
 
 
 def test_prox_is_the_minimiser() -> None:
-    fidelity, _, _, _ = problems.ridge()
+    fidelity, _, _, _ = problems.tikhonov()
     x, tau = catalogue.image(1, 3, *catalogue.SIZE, seed=4), 0.7
     u = fidelity.prox(tau)(x)
     torch.testing.assert_close(fidelity.gradient(u) + (u - x) / tau, torch.zeros_like(u), atol=1e-10, rtol=0)

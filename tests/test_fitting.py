@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from pnpkit.dynamics.fitting import FitConfig, fit, levenberg_marquardt
+from pnpkit.dynamics.ensembles import EnsembleTraining, levenberg_marquardt, train_ensemble
 from pnpkit.dynamics.plain import MLP, ResNet, parameter_count
 from pnpkit.errors import InputError
 
@@ -24,11 +24,11 @@ def models(count: int) -> list[nn.Module]:
 
 
 def test_members_of_an_ensemble_do_not_touch_each_other() -> None:
-    config = FitConfig(steps=20, batch=0)
+    config = EnsembleTraining(steps=20, batch=0)
     together, alone = models(3), copy.deepcopy(models(3))
-    losses = fit(together, problem(), config)
+    losses = train_ensemble(together, problem(), config)
     assert losses.shape == (20, 3) and bool((losses[-1] < losses[0]).all())
-    fit(alone[1:2], problem(), config)
+    train_ensemble(alone[1:2], problem(), config)
     for a, b in zip(together[1].parameters(), alone[1].parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
 
@@ -36,11 +36,11 @@ def test_members_of_an_ensemble_do_not_touch_each_other() -> None:
 def test_fitting_is_deterministic_and_watched() -> None:
     seen: list[int] = []
     first, second = models(1), models(1)
-    config = FitConfig(steps=5, batch=7, seed=3)
-    a = fit(first, problem(), config, watch=lambda step, _: seen.append(step))
-    assert torch.equal(a, fit(second, problem(), config)) and seen == [0, 1, 2, 3, 4]
+    config = EnsembleTraining(steps=5, batch=7, seed=3)
+    a = train_ensemble(first, problem(), config, watch=lambda step, _: seen.append(step))
+    assert torch.equal(a, train_ensemble(second, problem(), config)) and seen == [0, 1, 2, 3, 4]
     with pytest.raises(InputError, match="at least one model"):
-        fit([], problem(), config)
+        train_ensemble([], problem(), config)
 
 
 def test_gauss_newton_solves_linear_least_squares_at_once_and_curves_to_many_digits() -> None:

@@ -157,7 +157,7 @@ def test_a_batch_is_treated_image_by_image(name: str) -> None:
 def test_impossible_parameters_are_refused() -> None:
     for make in (
         lambda: proximal.soft_threshold(-1),
-        lambda: proximal.ridge(float("nan")),
+        lambda: proximal.tikhonov(float("nan")),
         lambda: proximal.box(1, 0),
         lambda: proximal.l2_ball(float("inf")),
         lambda: proximal.simplex(0),

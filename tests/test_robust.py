@@ -17,9 +17,9 @@ from pnpkit.errors import InputError, LawBroken, UnknownName
 from pnpkit.robust import losses
 from pnpkit.robust.classifier import Classifier, ClassifierConfig, release, steer
 from pnpkit.robust.evaluation import evaluate
-from pnpkit.robust.fitting import FitConfig, augment, fit
 from pnpkit.robust.pgd import Attack
 from pnpkit.robust.radii import certify_samples, margin_radii, radii
+from pnpkit.robust.training import ClassifierTraining, augment, train_classifier
 
 
 def pictures(count: int = 12, seed: int = 0) -> torch.Tensor:
@@ -175,7 +175,7 @@ def test_every_kind_learns_with_every_loss_and_stays_proven(name: str, loss: str
     train, test = classifiers.synthetic()
     torch.manual_seed(0)
     classifier = Classifier(CONFIGS[name])
-    fit(FitConfig(loss, epochs=12, batch=50, learning_rate=1e-2, warmup=5), classifier, train)
+    train_classifier(ClassifierTraining(loss, epochs=12, batch=50, learning_rate=1e-2, warmup=5), classifier, train)
     found = certify_samples(classifier, test.pixels(), test.labels)
     assert classifier.certify().nonexpansive and found.clean() > 0.8
 
@@ -186,8 +186,9 @@ def test_training_is_reproducible_and_reports_its_steps() -> None:
     def run() -> torch.Tensor:
         torch.manual_seed(3)
         classifier = Classifier(CONFIGS["dense"])
-        config = FitConfig(epochs=1, batch=50, shift=1, flip=True)
-        fit(config, classifier, classifiers.synthetic()[0], on_step=lambda step, steps, loss: seen.append(step))
+        config = ClassifierTraining(epochs=1, batch=50, shift=1, flip=True)
+        train = classifiers.synthetic()[0]
+        train_classifier(config, classifier, train, on_step=lambda step, steps, loss: seen.append(step))
         return classifier.head.weight
 
     assert torch.equal(run(), run()) and seen == [1, 2, 3, 4] * 2
@@ -196,29 +197,29 @@ def test_training_is_reproducible_and_reports_its_steps() -> None:
 def test_augmentation_moves_each_image_by_itself_and_brings_in_zeros() -> None:
     image = torch.zeros(64, 1, 5, 5, dtype=torch.uint8)
     image[:, 0, 2, 2] = 9
-    moved = augment(image, FitConfig(shift=1), catalogue.generator())
+    moved = augment(image, ClassifierTraining(shift=1), catalogue.generator())
     assert moved.dtype == torch.uint8 and moved.flatten(1).sum(1).tolist() == [9] * 64
     places = moved.flatten(1).argmax(1).unique().tolist()
     assert places == [6, 7, 8, 11, 12, 13, 16, 17, 18]
     edge = torch.full((8, 1, 3, 3), 7, dtype=torch.uint8)
-    assert int(augment(edge, FitConfig(shift=1), catalogue.generator()).min()) == 0
+    assert int(augment(edge, ClassifierTraining(shift=1), catalogue.generator()).min()) == 0
     left = torch.zeros(32, 1, 1, 2, dtype=torch.uint8)
     left[..., 0] = 1
-    assert augment(left, FitConfig(flip=True), catalogue.generator())[:, 0, 0, 0].unique().tolist() == [0, 1]
+    assert augment(left, ClassifierTraining(flip=True), catalogue.generator())[:, 0, 0, 0].unique().tolist() == [0, 1]
 
 
 def test_training_that_cannot_work_says_why() -> None:
     train = classifiers.synthetic()[0]
     with pytest.raises(UnknownName, match="hkr"):
-        fit(FitConfig("hrk", batch=50), Classifier(CONFIGS["dense"]), train)
+        train_classifier(ClassifierTraining("hrk", batch=50), Classifier(CONFIGS["dense"]), train)
     with pytest.raises(UnknownName, match="did you mean 'spectral'"):
-        fit(FitConfig(steering="spektral", batch=50), Classifier(CONFIGS["dense"]), train)
+        train_classifier(ClassifierTraining(steering="spektral", batch=50), Classifier(CONFIGS["dense"]), train)
     with pytest.raises(InputError, match="a batch of 500"):
-        fit(FitConfig(batch=500), Classifier(CONFIGS["dense"]), train)
+        train_classifier(ClassifierTraining(batch=500), Classifier(CONFIGS["dense"]), train)
     broken = Classifier(CONFIGS["dense"])
     broken.head.bias.data.fill_(torch.nan)
     with pytest.raises(InputError, match="diverged"):
-        fit(FitConfig(batch=50), broken, train)
+        train_classifier(ClassifierTraining(batch=50), broken, train)
 
 
 def test_steering_and_release_leave_a_plain_state_dict() -> None:

@@ -37,7 +37,7 @@ from pnpkit.solvers.watch import farthest
 
 @pytest.mark.parametrize("iteration", [Picard(), KrasnoselskiiMann(1.2)])
 def test_ridge_reaches_its_closed_form(iteration: Iteration) -> None:
-    fidelity, prox, tau, solution = problems.ridge()
+    fidelity, prox, tau, solution = problems.tikhonov()
     run = solve(
         forward_backward(fidelity, prox, tau),
         torch.zeros_like(solution),
@@ -145,7 +145,7 @@ def test_a_tiny_step_does_not_count_as_convergence() -> None:
 
 
 def test_rounding_is_not_mistaken_for_a_rise() -> None:
-    fidelity, prox, tau, _ = problems.ridge()
+    fidelity, prox, tau, _ = problems.tikhonov()
     fidelity = LeastSquares(catalogue.OPERATORS["identity"](), fidelity.y.float())
     run = solve(forward_backward(fidelity, prox, tau), fidelity.y, tol=0, max_steps=500)
     assert run.status in (Status.STEP_LIMIT, Status.CONVERGED)
@@ -165,7 +165,7 @@ def test_bad_arguments() -> None:
 @pytest.mark.parametrize("iteration", [Picard(), KrasnoselskiiMann(0.8), Halpern()])
 @pytest.mark.parametrize("contractive", [True, False])
 def test_measured_residuals_stay_under_the_proven_bound(iteration: Iteration, contractive: bool) -> None:
-    fidelity, prox, tau, solution = problems.ridge()
+    fidelity, prox, tau, solution = problems.tikhonov()
     map = forward_backward(fidelity, prox if contractive else proximal.box(0.2, 0.5), tau)
     run = solve(map, torch.zeros_like(solution), iteration=iteration, tol=1e-9, max_steps=3000)
     assert len(run.bounds) == run.steps
@@ -177,7 +177,7 @@ def test_measured_residuals_stay_under_the_proven_bound(iteration: Iteration, co
 
 @pytest.mark.parametrize("contractive", [True, False])
 def test_no_fixed_point_is_farther_than_the_bound(contractive: bool) -> None:
-    fidelity, prox, tau, solution = problems.ridge()
+    fidelity, prox, tau, solution = problems.tikhonov()
     map = forward_backward(fidelity, prox if contractive else proximal.box(0.2, 0.5), tau)
     for x0 in (torch.zeros_like(solution), solution, 3 * torch.ones_like(solution)):
         gap = torch.linalg.vector_norm((x0 - map(x0)).flatten(1), dim=1).tolist()
@@ -189,7 +189,7 @@ def test_no_fixed_point_is_farther_than_the_bound(contractive: bool) -> None:
 
 
 def test_the_objective_is_that_of_the_closed_form() -> None:
-    fidelity, prox, tau, solution = problems.ridge()
+    fidelity, prox, tau, solution = problems.tikhonov()
     assert prox.objective is not None
     truth = float(fidelity.value(solution) + prox.objective(solution) / tau)
     for map in (
@@ -297,14 +297,14 @@ def test_the_bound_of_an_image_that_stopped_stays() -> None:
 
 
 def test_the_explanation_names_the_existence_that_was_assumed() -> None:
-    map, x0 = splittings.half_quadratic(problems.ridge()[0], proximal.nonnegative(), 1.0), problems.ridge()[3]
+    map, x0 = splittings.half_quadratic(problems.tikhonov()[0], proximal.nonnegative(), 1.0), problems.tikhonov()[3]
     assert "T has a fixed point" in solve(map, x0, max_steps=2).explain()
 
 
 @pytest.mark.parametrize("tau", [1e-6, 1e-3])
 def test_a_tiny_step_of_a_splitting_does_not_count_either(tau: float) -> None:
     """The shrinkage goes with tau, so T is almost the identity: the plain residual is tiny at any point."""
-    fidelity, _, _, _ = problems.ridge()
+    fidelity, _, _, _ = problems.tikhonov()
 
     def soft(step: float) -> Map:
         return proximal.soft_threshold(0.01 * step)

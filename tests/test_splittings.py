@@ -72,7 +72,7 @@ def test_davis_yin_is_scipys_nonnegative_least_squares() -> None:
 def test_half_quadratic_is_a_linear_system() -> None:
     """x = prox_ridge(prox_{tau f}(x)): (1 + w)(I + tau A^T A) x - x = ... solved directly."""
     tau, weight = 0.1, 0.3
-    run = solve(half_quadratic(FIDELITY, proximal.ridge(weight), tau), START, tol=1e-14, max_steps=20_000)
+    run = solve(half_quadratic(FIDELITY, proximal.tikhonov(weight), tau), START, tol=1e-14, max_steps=20_000)
     inner = np.eye(12) + tau * MATRIX.T @ MATRIX
     truth = np.linalg.solve((1 + weight) * inner - np.eye(12), tau * MATRIX.T @ Y)
     assert np.abs(run.x[0].numpy() - truth).max() <= 1e-6
@@ -81,7 +81,7 @@ def test_half_quadratic_is_a_linear_system() -> None:
 def test_continuation_is_the_penalties_in_turn() -> None:
     """x_1 = B(s_1) prox_{c_1 tau f}(x), x = B(s_2) prox_{c_2 tau f}(x_1) with B(s) = 1 / (1 + s): solved directly."""
     tau, sigma, factors = 0.1, 0.3, (4.0, 1.0)
-    map = continuation(FIDELITY, proximal.ridge, tau, sigma, factors=factors)
+    map = continuation(FIDELITY, proximal.tikhonov, tau, sigma, factors=factors)
     run = solve(map, START, tol=1e-14, max_steps=20_000)
     normal, data = MATRIX.T @ MATRIX, MATRIX.T @ Y
     step, offset = np.eye(12), np.zeros(12)
@@ -90,24 +90,24 @@ def test_continuation_is_the_penalties_in_turn() -> None:
         step, offset = inverse @ step, inverse @ (offset + factor * tau * data)
     truth = np.linalg.solve(np.eye(12) - step, offset)
     assert np.abs(run.x[0].numpy() - truth).max() <= 1e-6
-    alone = half_quadratic(FIDELITY, proximal.ridge(sigma), tau, (0, 1))
-    same = continuation(FIDELITY, proximal.ridge, tau, sigma, (0, 1), factors=(1.0,))
+    alone = half_quadratic(FIDELITY, proximal.tikhonov(sigma), tau, (0, 1))
+    same = continuation(FIDELITY, proximal.tikhonov, tau, sigma, (0, 1), factors=(1.0,))
     assert torch.equal(alone(START), same(START)) and same.certificate.averagedness == alone.certificate.averagedness
 
 
 def test_where_noise_is_weak_less_strength_is_enough() -> None:
     assert factors_for(1.0) == (8.0, 1.0) and factors_for(1000.0) == (2.0, 0.25)
     assert factors_for(25.0) == (4.0, 0.5)
-    usual = continuation(FIDELITY, proximal.ridge, 25.0, 0.3)
-    assert torch.equal(usual(START), continuation(FIDELITY, proximal.ridge, 25.0, 0.3, factors=(4.0, 0.5))(START))
+    usual = continuation(FIDELITY, proximal.tikhonov, 25.0, 0.3)
+    assert torch.equal(usual(START), continuation(FIDELITY, proximal.tikhonov, 25.0, 0.3, factors=(4.0, 0.5))(START))
     with pytest.raises(InputError, match="tau"):
-        continuation(FIDELITY, proximal.ridge, -1.0, 0.3)
+        continuation(FIDELITY, proximal.tikhonov, -1.0, 0.3)
 
 
 @pytest.mark.parametrize("factors", [(), (0.0,), (1.0, -2.0), (float("inf"),)])
 def test_continuation_needs_positive_factors(factors: tuple[float, ...]) -> None:
     with pytest.raises(InputError):
-        continuation(FIDELITY, proximal.ridge, 0.1, 0.3, factors=factors)
+        continuation(FIDELITY, proximal.tikhonov, 0.1, 0.3, factors=factors)
 
 
 SPLITTINGS: dict[str, Callable[[LeastSquares, Map], Map]] = {

@@ -23,9 +23,9 @@ from pnpkit.solvers.splittings import FORWARD_BACKWARD, HALF_QUADRATIC, SPLITTIN
 NOISE = 0.05
 
 
-def ridge(data: LeastSquares, sigma: float) -> Map:
+def tikhonov(data: LeastSquares, sigma: float) -> Map:
     """One step to the minimiser of 1/2 ||x - y||^2 + sigma/2 ||x||^2 for A = id: x = y / (1 + sigma)."""
-    return Map(lambda x: data.y / (1 + sigma), pnpkit.nothing("ridge", "for a test"))
+    return Map(lambda x: data.y / (1 + sigma), pnpkit.nothing("tikhonov", "for a test"))
 
 
 def test_the_risk_is_that_of_a_problem_in_closed_form() -> None:
@@ -36,7 +36,7 @@ def test_the_risk_is_that_of_a_problem_in_closed_form() -> None:
     fidelity = LeastSquares(blur(np.ones((1, 1)), "circular", (128, 128), dtype=torch.float64), y)
     energy = float(x.square().mean())
     config = sure.Sure(shrink=1.0, reach=(0.01, 100))
-    found = sure.by_sure(fidelity, ridge, y, NOISE, closed=0.08, top=1.0, config=config)
+    found = sure.by_sure(fidelity, tikhonov, y, NOISE, closed=0.08, top=1.0, config=config)
     assert len(found.tried) == 3
     for t, risk in found.tried:
         assert risk == pytest.approx((t**2 * energy / NOISE**2 + 1) / (1 + t) ** 2, abs=0.03)

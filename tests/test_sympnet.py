@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from scipy.special import ellipk
 from torch import Tensor
 
-from pnpkit.dynamics.fitting import levenberg_marquardt
+from pnpkit.dynamics.ensembles import levenberg_marquardt
 from pnpkit.dynamics.plain import ResNet, parameter_count
-from pnpkit.dynamics.potentials import Ridge
+from pnpkit.dynamics.potentials import LogCosh
 from pnpkit.errors import InputError, UnknownName
 from pnpkit.sympnet import diagnostics, study
 from pnpkit.sympnet.hamiltonian import HamiltonianNetwork, MidpointResidual
@@ -92,11 +92,11 @@ def test_one_network_learns_a_range_of_steps_and_serves_one_that_it_has_not_seen
         assert float((net(z, 0.15) - unseen).abs().max()) < 0.02 * float((unseen - z).abs().max())
 
 
-def test_ridge_is_the_gradient_of_its_potential() -> None:
+def test_a_log_cosh_is_the_gradient_of_its_potential() -> None:
     torch.manual_seed(0)
-    ridge, x = Ridge(3, 5).double(), points(3)[:, :3].requires_grad_()
-    (slope,) = torch.autograd.grad(ridge.potential(x).sum(), x)
-    torch.testing.assert_close(ridge(x), slope)
+    potential, x = LogCosh(3, 5).double(), points(3)[:, :3].requires_grad_()
+    (slope,) = torch.autograd.grad(potential.potential(x).sum(), x)
+    torch.testing.assert_close(potential(x), slope)
 
 
 @pytest.mark.parametrize(("field", "value"), [("kind", "H"), ("start", "zeros"), ("layers", 0)])

@@ -139,15 +139,15 @@ def test_half_of_the_machine_is_allowed_and_a_system_that_does_not_tell_sets_no_
 def test_less_memory_shortens_the_past_and_says_so() -> None:
     network, copy = make("euler").float(), 4 * 3 * 400 * 400
     shape, allowed = (1, 3, 400, 400), (IMAGES + 12 + 18) * copy
-    whole, same = plan.fit(Anderson(), network, shape, allowed, 4)
+    whole, same = plan.affordable(Anderson(), network, shape, allowed, 4)
     assert whole == Anderson() and same is network
-    short, tiled = plan.fit(Anderson(), network, shape, (IMAGES + 6) * copy, 4)
+    short, tiled = plan.affordable(Anderson(), network, shape, (IMAGES + 6) * copy, 4)
     assert isinstance(short, Anderson) and short.depth == 1 and isinstance(tiled, Tiled)
-    assert plan.fit(Picard(), network, shape, (IMAGES + 3) * copy, 4)[0] == Picard()
+    assert plan.affordable(Picard(), network, shape, (IMAGES + 3) * copy, 4)[0] == Picard()
     with pytest.raises(InputError, match="method=picard. needs the least"):
-        plan.fit(Anderson(), network, shape, (IMAGES + 1) * copy, 4)
+        plan.affordable(Anderson(), network, shape, (IMAGES + 1) * copy, 4)
     with pytest.raises(InputError, match="cannot be tiled; whole, it needs about"):
-        plan.fit(Picard(), Wavelet(WaveletConfig()), shape, (IMAGES + 2) * copy, 4)
+        plan.affordable(Picard(), Wavelet(WaveletConfig()), shape, (IMAGES + 2) * copy, 4)
     image = torch.rand(1, 3, 80, 80, generator=torch.Generator().manual_seed(0))
     run = deblur.deblur(image, "box:3", denoiser=network, noise_level=0.05, max_steps=2, max_memory=1.9e6 / 2**30)
     assert "looks back 1 steps only" in run.kernel_note

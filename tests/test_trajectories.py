@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from pnpkit.dynamics.fitting import ensemble
+from pnpkit.dynamics.ensembles import ensemble
 from pnpkit.dynamics.trajectories import reference, rollout
 from pnpkit.errors import InputError
 

@@ -1,9 +1,10 @@
 r"""Sharp, parametric or free-form? The kernel whose residual spectrum is whitest.
 
 Dividing the measured spectrum by what a kernel K and a usual photograph behind it predict leaves noise, white, when K
-is right; what is left is ``blind.parametric.fit``'s misfit (Whittle 1953). A wrong kernel ruins a sharp picture, so a
-named blur must leave less than no blur by ``NAMED``, and a free form, which has many more parameters, less than that by
-``MARGIN`` and less than no blur by ``EVIDENCE``. All on frequencies up to ``TOLD``.
+is right; ``blind.parametric.misfit`` says how far from white it is (Whittle 1953). A wrong kernel ruins a sharp
+picture, so a named blur must have a smaller misfit than no blur, by ``NAMED``. A free form has many more parameters:
+its misfit must be smaller than that of the named blur by ``MARGIN``, and than that of no blur by ``EVIDENCE``. All
+misfits are of frequencies up to ``TOLD``.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from pnpkit.blind.parametric import (
     KernelEstimate,
     below,
     estimate_parametric,
-    fit,
     hardly_blurred,
     luminance_of,
     measure,
+    misfit,
 )
 
 MARGIN = 1.0  # over a named blur, in log likelihood, as the misfits are
@@ -56,7 +57,7 @@ def estimate_kernel(image: np.ndarray, noise_level: float) -> KernelEstimate:
     if min(luminance.shape) < SMALLEST or np.ptp(luminance) == 0:
         return named
     spectrum = below(measure(luminance, noise), TOLD)
-    gain = fit(spectrum, np.ones((1, 1)))[0] - fit(spectrum, named.kernel)[0]
+    gain = misfit(spectrum, np.ones((1, 1)))[0] - misfit(spectrum, named.kernel)[0]
     trusted = named.confidence > TRUSTED
     if hardly_blurred(named.spec):
         named = _as_sharp(named, named.confidence)
@@ -65,8 +66,8 @@ def estimate_kernel(image: np.ndarray, noise_level: float) -> KernelEstimate:
     if trusted:
         return named
     free = estimate_general(luminance)
-    left = fit(spectrum, free.kernel)[0]
-    over_named, over_none = (fit(spectrum, kernel)[0] - left for kernel in (named.kernel, np.ones((1, 1))))
+    left = misfit(spectrum, free.kernel)[0]
+    over_named, over_none = (misfit(spectrum, kernel)[0] - left for kernel in (named.kernel, np.ones((1, 1))))
     gain = min(over_named - MARGIN, over_none - EVIDENCE)
     if gain <= 0:
         candidates = sorted((*named.candidates, ("free-form", gain)), key=lambda pair: -pair[1])

@@ -56,7 +56,7 @@ class Search:
     Attributes:
         size: side of the kernel at full resolution, odd.
         weight: w at the start, squared intensities; it falls by ``decay`` each turn, to ``least`` at the end.
-        ridge: gamma, on gradients of a picture on the 0..1 scale: spreads the kernel.
+        gamma: on gradients of a picture on the 0..1 scale: spreads the kernel.
         turns: of picture and kernel at each level.
         ratio: of the resolutions of neighbouring levels.
         island: connected parts with less than this share of the mass are removed.
@@ -67,7 +67,7 @@ class Search:
     weight: float = 8e-3
     least: float = 1e-4
     decay: float = 1.1
-    ridge: float = 8.0
+    gamma: float = 8.0
     turns: int = 5
     ratio: float = math.sqrt(0.5)
     island: float = 0.03
@@ -138,7 +138,7 @@ def descend(y: np.ndarray, search: Search) -> np.ndarray:
         threshold = min(threshold, _strong(smaller, sizes[-1]))
         for _ in range(search.turns):
             edges = latent.few_edges(whole, kernel, weight)
-            kernel = fit_kernel(edges, whole, kernel, threshold, search.ridge)
+            kernel = kernel_of_edges(edges, whole, kernel, threshold, search.gamma)
             kernel = clean(kernel, search.island, 0.0 if level else search.floor)
             weight, threshold = max(weight / search.decay, search.least), threshold / search.decay
         kernel = centred(kernel)
@@ -178,10 +178,10 @@ def _strong(y: np.ndarray, size: int) -> float:
     return float(np.partition(lengths, len(lengths) - 1 - count)[len(lengths) - 1 - count])
 
 
-def fit_kernel(
-    edges: np.ndarray, y: np.ndarray, start: np.ndarray, threshold: float, ridge: float, steps: int = 60
+def kernel_of_edges(
+    edges: np.ndarray, y: np.ndarray, start: np.ndarray, threshold: float, gamma: float, steps: int = 60
 ) -> np.ndarray:
-    r"""argmin_k 1/2 sum_d ||k * d edges - d y||^2 + ridge/2 ||k||^2 over the simplex, by projected gradient (FISTA).
+    r"""argmin_k 1/2 sum_d ||k * d edges - d y||^2 + gamma/2 ||k||^2 over the simplex, by projected gradient (FISTA).
 
     The quadratic form is a section of a circulant matrix: its entries are autocorrelations of the edges, and its norm
     is at most the largest value of the symbol. Its Cholesky factor R turns it into 1/2 ||R k - z||^2.
@@ -199,10 +199,10 @@ def fit_kernel(
     vector = fft.irfft2(right, s=shape)[np.ix_(reach, reach)].ravel()
     i, j = (axis.ravel() for axis in np.meshgrid(reach, reach, indexing="ij"))
     form = correlation[i[:, None] - i[None, :], j[:, None] - j[None, :]]
-    form[np.diag_indices_from(form)] += ridge
+    form[np.diag_indices_from(form)] += gamma
     factor = linalg.cholesky(form)  # form = R^T R
     z = linalg.solve_triangular(factor, vector, trans="T")
-    norm = Bound(math.sqrt(float(symbol.max()) + ridge), Side.PROVEN, "largest gain of the blurred gradients")
+    norm = Bound(math.sqrt(float(symbol.max()) + gamma), Side.PROVEN, "largest gain of the blurred gradients")
     operator = from_matrix(aslinearoperator(factor))
     fidelity = LeastSquares(operator, torch.from_numpy(z)[None], norm=norm)
     step = forward_backward(fidelity, proximal.simplex(), 1 / fidelity.L)

@@ -116,13 +116,13 @@ def estimate_parametric(image: np.ndarray, noise_level: float) -> KernelEstimate
     blurs = grid(spectrum.block)
     family_size = Counter(family for family, _ in blurs)
     log_prior = np.array([-math.log(family_size[family]) for family, _ in blurs])
-    log_posterior = log_prior - np.array([fit(spectrum, make(blur))[0] for blur in blurs])
+    log_posterior = log_prior - np.array([misfit(spectrum, make(blur))[0] for blur in blurs])
     order = np.argsort(-log_posterior)
     winner = _refine(spectrum, blurs[order[0]])
 
     posterior = np.exp(log_posterior - log_posterior.max())
     like = np.array([_alike(blur, winner) for blur in blurs])
-    texture = max(fit(spectrum, make(winner))[1], USUAL_TEXTURE)
+    texture = max(misfit(spectrum, make(winner))[1], USUAL_TEXTURE)
     confidence = posterior[like].sum() / posterior.sum() * (USUAL_TEXTURE / texture) ** 4
 
     candidates = {winner[0]: (_spec(winner), 0.0)}
@@ -247,7 +247,7 @@ def response(spectrum: Spectrum, kernel: np.ndarray) -> np.ndarray:
     return np.maximum(seen[spectrum.used], 1e-12)
 
 
-def fit(spectrum: Spectrum, kernel: np.ndarray) -> tuple[float, float]:
+def misfit(spectrum: Spectrum, kernel: np.ndarray) -> tuple[float, float]:
     r"""min_b sum_f rho(r_f / TEXTURE) / SHARED + 1/2 sum_i ((b_i - TYPICAL_i) / SPREAD_i)^2, r = log power - log S(b).
 
     rho(q) = 5/2 log(1 + q^2 / 4) is the Student t with 4 degrees of freedom: straight edges put lines into a spectrum
@@ -268,8 +268,8 @@ def fit(spectrum: Spectrum, kernel: np.ndarray) -> tuple[float, float]:
         r = spectrum.log_power - np.log(signal + spectrum.noise_power)
         q2 = (r / TEXTURE) ** 2
         unusual = (b - TYPICAL) / SPREAD
-        misfit = 2.5 * np.log1p(q2 / 4).sum() / SHARED + 0.5 * unusual @ unusual
-        best = min(best, (float(misfit), math.sqrt(max(0.0, float(np.mean(r**2)) - spectrum.chance))))
+        value = 2.5 * np.log1p(q2 / 4).sum() / SHARED + 0.5 * unusual @ unusual
+        best = min(best, (float(value), math.sqrt(max(0.0, float(np.mean(r**2)) - spectrum.chance))))
         J = X * (signal / (signal + spectrum.noise_power))[:, None]
         weight = 1.25 / (1 + q2 / 4) / (TEXTURE**2 * SHARED)
         hessian = J.T @ (J * weight[:, None]) + np.diag(SPREAD**-2)
@@ -291,7 +291,7 @@ def _refine(spectrum: Spectrum, blur: Blur) -> Blur:
     bounds = ((least, spectrum.block / share), (-30.0, 210.0))[: len(start)]
     simplex = np.array(start) + np.vstack([np.zeros(len(start)), np.diag(spacing)])
     found = optimize.minimize(
-        lambda p: fit(spectrum, make((family, tuple(p))))[0],
+        lambda p: misfit(spectrum, make((family, tuple(p))))[0],
         start,
         method="Nelder-Mead",
         bounds=bounds,

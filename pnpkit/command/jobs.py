@@ -21,8 +21,8 @@ from pnpkit.command.places import (
     check_name,
     check_places,
     expand,
+    file_key,
     gone_if_empty,
-    identity,
     make_folder,
 )
 from pnpkit.command.reference import sharp
@@ -65,7 +65,7 @@ class Job:
 
     Attributes:
         task: the command. settings: of its function. options: what is read and written around it.
-        guarded: the ``identity`` of all that is read, and so is never written.
+        guarded: the ``file_key`` of all that is read, and so is never written.
         shared: the denoiser over several processes, in place of the one that the settings name.
     """
 
@@ -96,7 +96,7 @@ class Job:
             check_apart(files, [places.output for places in where])
             if self.options.report:
                 check_apart(files, [places.page for places in where if places.page is not None])
-        job = replace(self, guarded=frozenset(identity(name) for name in (*files, *self.reads())))
+        job = replace(self, guarded=frozenset(file_key(name) for name in (*files, *self.reads())))
         if self.options.skip_existing:
             files = job.missing(where)
         if distributed.world() > 1:
@@ -186,7 +186,7 @@ class Job:
         holes = None if task.mask is None else read_mask(task.mask)
         picture = files.read(name, holes, options.white)
         picture = seen(picture) if holes is None else picture  # inpaint keeps all that is outside of the mask
-        files.check_fits(places.output, picture)
+        files.check_storable(places.output, picture)
         return Work(places, picture, sharp(options.reference, picture, task.factor) if options.reference else None)
 
     def restore(self, work: Work, shown: bool) -> tuple[Restoration, Frames]:

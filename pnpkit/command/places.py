@@ -128,7 +128,7 @@ def target_for(name: str, out: str | None, word: str, overwrite: bool) -> Path:
     return target
 
 
-def identity(path: str | os.PathLike[str]) -> object:
+def file_key(path: str | os.PathLike[str]) -> object:
     """What two names of one file have in common: its inode or, before there is a file, where it will be."""
     try:
         found = os.stat(path)
@@ -151,7 +151,7 @@ def check_places(places: Places, options: Options, guarded: frozenset[object]) -
     the page.
 
     Args:
-        guarded: the ``identity`` of all that is read.
+        guarded: the ``file_key`` of all that is read.
     """
     from pnpkit.images.files import check_input, check_output
 
@@ -190,9 +190,9 @@ def check_written(places: Places, guarded: frozenset[object]) -> None:
     taken: dict[object, str] = {}
     for what, path in places.written().items():
         files.check_name(path)
-        if identity(path) in guarded:
+        if file_key(path) in guarded:
             raise InputError(f"{path}: {what} is a file that is read: choose another name, inputs stay untouched")
-        other = taken.setdefault(identity(path), what)
+        other = taken.setdefault(file_key(path), what)
         if other != what:
             raise InputError(f"{path}: both {other} and {what} would be written there: choose another name")
         parent = path.parent if path.parent.exists() or what != "--report" else path.parent.parent

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Ridge(nn.Module):
+class LogCosh(nn.Module):
     """grad V(x) = K^T diag(u) tanh(K x + a), the gradient of V(x) = sum_i u_i log cosh(k_i . x + a_i)."""
 
     def __init__(self, dimension: int, width: int, deviation: float | None = None, bias: bool = True):

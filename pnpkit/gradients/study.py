@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from pnpkit.dynamics.fitting import ensemble
+from pnpkit.dynamics.ensembles import ensemble
 from pnpkit.errors import InputError, UnknownName
 from pnpkit.gradients.networks import DeepConfig, DeepNetwork, parameter_gradients, sensitivities
 

@@ -103,7 +103,7 @@ def write(path: str | os.PathLike[str], picture: Picture, overwrite: bool = True
     """
     path = Path(path)
     _check_place(path)
-    check_fits(path, picture)
+    check_storable(path, picture)
     dtype, alpha, encode = np.dtype(picture.dtype), picture.alpha, extensions()[path.suffix.lower()].encode
     assert encode is not None  # of every codec with an extension
     check_pixels(f"{path}: ", picture.pixels)
@@ -138,15 +138,13 @@ def check_output(path: str | os.PathLike[str], inputs: Iterable[str | os.PathLik
         raise InputError(f"{path}: {EXISTS}")
 
 
-def check_fits(path: str | os.PathLike[str], picture: Picture) -> None:
+def check_storable(path: str | os.PathLike[str], picture: Picture) -> None:
     """Raises InputError where the format of the extension cannot hold the picture's type or its alpha."""
     dtype, alpha, path = np.dtype(picture.dtype), picture.alpha, Path(path)
-    fitting = [
-        end for end, codec in extensions().items() if dtype.name in codec.types and (alpha is None or codec.alpha)
-    ]
-    if path.suffix.lower() not in fitting:
+    able = [end for end, codec in extensions().items() if dtype.name in codec.types and (alpha is None or codec.alpha)]
+    if path.suffix.lower() not in able:
         content = f"{dtype}{'' if alpha is None else ' with alpha'}"
-        raise InputError(f"{path}: {path.suffix} cannot hold {content}; formats that can: {' '.join(fitting) or '-'}")
+        raise InputError(f"{path}: {path.suffix} cannot hold {content}; formats that can: {' '.join(able) or '-'}")
 
 
 def _check_place(path: Path) -> None:

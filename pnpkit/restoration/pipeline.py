@@ -17,7 +17,7 @@ from pnpkit.networks.guided import Given
 from pnpkit.networks.half_precision import decide, rough_denoisers
 from pnpkit.restoration.defaults import GUIDE, SMALLEST_STRENGTH
 from pnpkit.restoration.picture import Opened
-from pnpkit.restoration.plan import GUIDING, SHORT, Plan, fit, hint_for, inside, penalised_by, step_for, wanted
+from pnpkit.restoration.plan import GUIDING, SHORT, Plan, affordable, hint_for, inside, penalised_by, step_for, wanted
 from pnpkit.restoration.problem import Problem
 from pnpkit.restoration.result import Restoration
 from pnpkit.restoration.settings import Settings, check_level
@@ -45,12 +45,12 @@ def restore(problem: Problem, opened: Opened) -> Restoration:
     settings, span = opened.settings, opened.scale.span
     fidelity, memory = LeastSquares(problem.operator, problem.y), allowed(settings.max_memory)
 
-    def fitted(network: Network) -> tuple[Iteration, Network]:
-        return fit(opened.iteration, network, problem.guess.shape, memory, problem.y.element_size())
+    def afforded(network: Network) -> tuple[Iteration, Network]:
+        return affordable(opened.iteration, network, problem.guess.shape, memory, problem.y.element_size())
 
     first, second = opened.network.looks()
-    iteration, first = fitted(first)
-    later, second = (iteration, None) if second is None or problem.looks == 1 else fitted(second)
+    iteration, first = afforded(first)
+    later, second = (iteration, None) if second is None or problem.looks == 1 else afforded(second)
     plan = plan_for(problem, settings, first, fidelity)
     plan, start = with_strength(plan, problem, settings, fidelity, first, opened.network.top)
     tol = settings.tol if second is None else max(settings.tol, GUIDE)

@@ -63,7 +63,7 @@ def penalised_by(
     return None if regulariser is None else penalised(fidelity, regulariser, limits)
 
 
-def fit(
+def affordable(
     iteration: Iteration, network: Network, shape: tuple[int, ...], memory: float, itemsize: int
 ) -> tuple[Iteration, Network]:
     """The iteration and the network for a run in ``memory`` bytes: in tiles, and with a shorter past, where needed.
@@ -76,7 +76,7 @@ def fit(
     except InputError as error:
         lighter = iteration.lighter()
         if lighter is not None:
-            return fit(lighter, network, shape, memory, itemsize)
+            return affordable(lighter, network, shape, memory, itemsize)
         if iteration.copies > 1:
             raise InputError(f"{error}; `method=picard` needs the least") from None
         raise

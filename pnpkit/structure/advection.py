@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pnpkit.dynamics.fitting import FitConfig, ensemble, fit
+from pnpkit.dynamics.ensembles import EnsembleTraining, ensemble, train_ensemble
 
 KINDS = ("structured", "plain")
 
@@ -120,7 +120,7 @@ def run(config: AdvectionConfig) -> list[AdvectionRun]:
         made = ensemble(config.seeds, config.seed, partial(Network, kind, config.layers, config.channels))
         models = [network.float() for network in made]
         data = (u[: config.train].float(), target[: config.train].float())
-        fit(models, data, FitConfig(config.steps, 16, 1e-2, seed=config.seed))
+        train_ensemble(models, data, EnsembleTraining(config.steps, 16, 1e-2, seed=config.seed))
         results = [_follow(m.double(), u[config.train :], config) for m in models]
         runs.append(AdvectionRun(kind, *(torch.stack(parts) for parts in zip(*results, strict=True))))
     return runs

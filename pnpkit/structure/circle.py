@@ -16,7 +16,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from pnpkit.dynamics.fitting import FitConfig, Model, ensemble, fit
+from pnpkit.dynamics.ensembles import EnsembleTraining, Model, ensemble, train_ensemble
 from pnpkit.dynamics.plain import MLP
 
 WAYS = ("plain", "penalised", "normalised")
@@ -83,7 +83,7 @@ def run(config: CircleConfig) -> list[CircleRun]:
     for way in WAYS:
         models = ensemble(config.seeds, config.seed, partial(Planar, config.width, way == "normalised"))
         loss = penalised(config.penalty if way == "penalised" else 0.0)
-        fit(models, (t, target), FitConfig(config.steps, 0, 1e-2, seed=config.seed), loss)
+        train_ensemble(models, (t, target), EnsembleTraining(config.steps, 0, 1e-2, seed=config.seed), loss)
         with torch.no_grad():
             curves = torch.stack([model(grid) for model in models])
         error = (curves - curve(grid)).square().sum(-1).mean(-1).sqrt()

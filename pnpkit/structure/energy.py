@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from pnpkit.dynamics import trajectories
-from pnpkit.dynamics.fitting import FitConfig, ensemble, fit
+from pnpkit.dynamics.ensembles import EnsembleTraining, ensemble, train_ensemble
 from pnpkit.dynamics.plain import MLP
-from pnpkit.dynamics.potentials import Ridge
+from pnpkit.dynamics.potentials import LogCosh
 
 KINDS = ("structured", "plain")
 
@@ -75,7 +75,7 @@ class Leapfrog(nn.Module):
 
     def __init__(self, width: int, step: float):
         super().__init__()
-        self.kinetic, self.rest, self.step = Ridge(1, width), Ridge(1, width), step
+        self.kinetic, self.rest, self.step = LogCosh(1, width), LogCosh(1, width), step
 
     def advance(self, z: Tensor) -> Tensor:
         q, p = z.chunk(2, dim=-1)
@@ -126,10 +126,10 @@ def run(config: EnergyConfig) -> list[EnergyRun]:
     for kind in KINDS:
         made: type[Leapfrog] | type[RungeKutta] = Leapfrog if kind == "structured" else RungeKutta
         models = ensemble(config.seeds, config.seed, partial(made, config.width, config.step))
-        fit(
+        train_ensemble(
             models,
             (seen[:, 0], seen[:, 1:]),
-            FitConfig(config.steps, 64, 1e-2, seed=config.seed),
+            EnsembleTraining(config.steps, 64, 1e-2, seed=config.seed),
             lambda model, z, after: (model(z, after.shape[-2]) - after).square().mean(),
         )
         with torch.no_grad():

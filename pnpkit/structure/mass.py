@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from pnpkit.dynamics import trajectories
-from pnpkit.dynamics.fitting import FitConfig, ensemble, fit, levenberg_marquardt
+from pnpkit.dynamics.ensembles import EnsembleTraining, ensemble, levenberg_marquardt, train_ensemble
 from pnpkit.dynamics.plain import MLP
 
 KINDS = ("structured", "plain")
@@ -121,7 +121,7 @@ def run(config: MassConfig) -> list[MassRun]:
     for kind in KINDS:
         models = ensemble(config.seeds, config.seed, partial(Flow, kind, config.layers, config.width))
         data = (x[: config.points], after[: config.points])
-        fit(models, data, FitConfig(config.steps, 128, 1e-2, seed=config.seed))
+        train_ensemble(models, data, EnsembleTraining(config.steps, 128, 1e-2, seed=config.seed))
         for model in models:
             levenberg_marquardt(model, data, config.polish)
         with torch.no_grad():

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pnpkit.dynamics.fitting import FitConfig, Model, ensemble, fit
+from pnpkit.dynamics.ensembles import EnsembleTraining, Model, ensemble, train_ensemble
 from pnpkit.dynamics.plain import ResidualBlock
 
 
@@ -84,7 +84,7 @@ def run(config: PlanarConfig) -> PlanarRun:
     make = partial(FlowClassifier, config.layers, config.end, config.hidden)
     models = ensemble(config.seeds, config.seed, make)
     data = (x[: config.train], labels[: config.train].double())
-    fit(models, data, FitConfig(config.steps, config.batch, 1e-2, seed=config.seed), cross_entropy)
+    train_ensemble(models, data, EnsembleTraining(config.steps, config.batch, 1e-2, seed=config.seed), cross_entropy)
     test, truth = x[config.train :], labels[config.train :]
     with torch.no_grad():
         accuracy = torch.stack([((model(test) > 0) == (truth == 1)).double().mean() for model in models])

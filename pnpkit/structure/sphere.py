@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from pnpkit.dynamics import trajectories
-from pnpkit.dynamics.fitting import FitConfig, ensemble, fit, levenberg_marquardt
+from pnpkit.dynamics.ensembles import EnsembleTraining, ensemble, levenberg_marquardt, train_ensemble
 from pnpkit.dynamics.plain import MLP
 
 KINDS = ("structured", "projected afterwards", "plain")
@@ -128,7 +128,7 @@ def run(config: SphereConfig) -> list[SphereRun]:
     runs = []
     for kind in KINDS:
         models = ensemble(config.seeds, config.seed, partial(Step, kind, config.width, config.step))
-        fit(models, (z, after), FitConfig(config.steps, 128, 1e-2, seed=config.seed))
+        train_ensemble(models, (z, after), EnsembleTraining(config.steps, 128, 1e-2, seed=config.seed))
         for model in models:
             levenberg_marquardt(model, (z, after), config.polish)
         with torch.no_grad():

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from pnpkit import certificates
 from pnpkit.certificates import Certificate, Side
-from pnpkit.dynamics.fitting import FitConfig, Model, ensemble, fit
+from pnpkit.dynamics.ensembles import EnsembleTraining, Model, ensemble, train_ensemble
 from pnpkit.errors import InputError
 from pnpkit.layers.dense import GradientFlowDense
 
@@ -82,7 +82,7 @@ def estimate(p: Tensor, q: Tensor, config: CriticConfig) -> tuple[list[float], l
     for critic in critics:
         for step in critic.flows():
             step.steer()
-    fit(critics, (p, q), FitConfig(config.steps, 0, config.rate, seed=config.seed), gap)
+    train_ensemble(critics, (p, q), EnsembleTraining(config.steps, 0, config.rate, seed=config.seed), gap)
     bounds = []
     for critic in critics:
         for step in critic.flows():

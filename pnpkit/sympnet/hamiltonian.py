@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import jacrev, vmap
 
-from pnpkit.dynamics.potentials import Ridge
+from pnpkit.dynamics.potentials import LogCosh
 from pnpkit.errors import InputError
 
 
@@ -22,7 +22,7 @@ class HamiltonianNetwork(nn.Module):
 
     def __init__(self, dimension: int, width: int):
         super().__init__()
-        self.slope = Ridge(2 * dimension, width)
+        self.slope = LogCosh(2 * dimension, width)
 
     def energy(self, z: Tensor) -> Tensor:
         """H, (..., 2d) -> (...)."""

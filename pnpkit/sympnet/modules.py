@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pnpkit.dynamics.potentials import Ridge
+from pnpkit.dynamics.potentials import LogCosh
 from pnpkit.errors import InputError
 
 KINDS = ("G", "LA")
@@ -138,7 +138,7 @@ def _gradient_shears(config: SympNetConfig) -> list[Shear]:
     shears = []
     for number in range(config.layers):
         up = number % 2 == 0
-        shears.append(Shear(Ridge(config.dimension, config.width, deviation, not (config.symmetric and up)), up))
+        shears.append(Shear(LogCosh(config.dimension, config.width, deviation, not (config.symmetric and up)), up))
     return shears
 
 

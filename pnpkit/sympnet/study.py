@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pnpkit.dynamics.fitting import FitConfig, ensemble, fit, levenberg_marquardt
+from pnpkit.dynamics.ensembles import EnsembleTraining, ensemble, levenberg_marquardt, train_ensemble
 from pnpkit.dynamics.plain import MLP, ResNet, parameter_count
 from pnpkit.errors import UnknownName
 from pnpkit.sympnet import diagnostics
@@ -130,7 +130,8 @@ def train(kind: str, system: System, data: tuple[Tensor, Tensor], config: StudyC
     if kind not in KINDS:
         raise UnknownName("network", kind, KINDS)
     made = ensemble(config.seeds, config.seed, networks(system.dimension)[kind])
-    fit([_task(n, system.step) for n in made], _data(made[0], data), FitConfig(config.adam, seed=config.seed))
+    tasks, adam = [_task(n, system.step) for n in made], EnsembleTraining(config.adam, seed=config.seed)
+    train_ensemble(tasks, _data(made[0], data), adam)
     return made
 
 

@@ -54,10 +54,10 @@ def warm_start(network: Network, source: Network, small: float = NEW_STEP) -> No
     left, steps = source.steps(), network.steps()
     for number, block in enumerate(steps):
         due = number * len(source.steps()) // len(steps) + len(left) >= len(source.steps())
-        fitting = [old for old in left if _fits(old, block)] if due else []
-        if fitting:
-            _take(block, fitting[0])
-            left.remove(fitting[0])
+        alike = [old for old in left if _can_become(old, block)] if due else []
+        if alike:
+            _take(block, alike[0])
+            left.remove(alike[0])
         elif isinstance(block.activation, Clip):
             for table in _tables(block):
                 table.values.fill_(math.log(small))
@@ -69,7 +69,7 @@ def warm_start(network: Network, source: Network, small: float = NEW_STEP) -> No
         raise InputError(f"{len(left)} steps of the source find no place in the network")
 
 
-def _fits(old: GradientFlowConv2d, block: GradientFlowConv2d) -> bool:
+def _can_become(old: GradientFlowConv2d, block: GradientFlowConv2d) -> bool:
     a, b = old.kernel.shape, block.kernel.shape
     return old.scale == block.scale and old.spread == block.spread and a[1:] == b[1:] and a[0] <= b[0]
 

@@ -85,7 +85,7 @@ def backward(case: Case, shape: tuple[int, ...]) -> Backward:
     """A proximal map, a projection, a denoiser, or a map that lies about itself."""
     w = 10 ** case.random.uniform(-3, 1)
     low, high = sorted(case.random.choice(((0, 1), (-1, 2), (0, 0), (0.3, 5))))
-    choices = ["soft", "soft", "ridge", "box", "nonnegative", "l2", "l1", "simplex", "half space", "none"]
+    choices = ["soft", "soft", "tikhonov", "box", "nonnegative", "l2", "l1", "simplex", "half space", "none"]
     choices += ["lie"] if case.chance(0.5) else []
     choices += [case.weighted({"wavelet": 0.15, "identity": 0.85})] if len(shape) == 3 else []
     name = case.random.choice(choices)
@@ -97,9 +97,9 @@ def backward(case: Case, shape: tuple[int, ...]) -> Backward:
             lambda z, tau: np.sign(z) * np.maximum(np.abs(z) - w * tau, 0),
             lambda x: w * np.abs(x).sum(1),
         )
-    if name == "ridge":
+    if name == "tikhonov":
         square = lambda x: w / 2 * (x**2).sum(1)  # noqa: E731
-        return Backward(name, lambda tau: proximal.ridge(w * tau), lambda z, tau: z / (1 + w * tau), square)
+        return Backward(name, lambda tau: proximal.tikhonov(w * tau), lambda z, tau: z / (1 + w * tau), square)
     if name == "box":
         size = max(abs(low), abs(high)) * side
         return Backward(name, lambda tau: proximal.box(low, high), lambda z, tau: z.clip(low, high), zero, size=size)

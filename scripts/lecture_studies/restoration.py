@@ -46,7 +46,7 @@ def proximal_study(fast: bool, seed: int) -> Sheet:
     kkt = {name: optimality(matrix, y, run.x, weight) for name, run in runs.items()}
     box = pnpkit.projected_gradient(tall, z, (-0.3, 0.4), **tight).x
     positive = pnpkit.projected_gradient(tall, z, proximal.nonnegative(), **tight).x
-    ridge = pnpkit.proximal_gradient(tall, z, lambda tau: proximal.ridge(3 * tau), **tight).x
+    ridge = pnpkit.proximal_gradient(tall, z, lambda tau: proximal.tikhonov(3 * tau), **tight).x
     differences = {
         "projected gradient, box": box - scipy.optimize.lsq_linear(tall, z, (-0.3, 0.4), tol=1e-14).x,
         "projected gradient, x >= 0": positive - scipy.optimize.nnls(tall, z)[0],

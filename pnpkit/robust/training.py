@@ -19,7 +19,7 @@ from pnpkit.robust.losses import LOSSES
 
 
 @dataclass(frozen=True)
-class FitConfig:
+class ClassifierTraining:
     """How a classifier is trained.
 
     Attributes:
@@ -42,7 +42,7 @@ class FitConfig:
     seed: int = 0
 
 
-def augment(images: Tensor, config: FitConfig, generator: torch.Generator) -> Tensor:
+def augment(images: Tensor, config: ClassifierTraining, generator: torch.Generator) -> Tensor:
     """Move and mirror each image by itself: no norm is involved, the certificate does not care."""
     if config.shift:
         reach, (count, _, rows, columns) = config.shift, images.shape
@@ -57,7 +57,7 @@ def augment(images: Tensor, config: FitConfig, generator: torch.Generator) -> Te
     return images
 
 
-def batches(split: Split, config: FitConfig) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(split: Split, config: ClassifierTraining) -> Iterator[tuple[Tensor, Tensor]]:
     """Endless (images as float32 in 0..1, labels), every epoch in a new order, without the incomplete last batch."""
     generator = torch.Generator().manual_seed(config.seed)
     while True:
@@ -75,8 +75,8 @@ def training_gaps(classifier: Classifier) -> Tensor:
     return (differences.square().sum(2) + eye).sqrt() / classifier.config.deviation  # 1 on the unused diagonal
 
 
-def fit(
-    config: FitConfig,
+def train_classifier(
+    config: ClassifierTraining,
     classifier: Classifier,
     train: Split,
     *,

@@ -33,7 +33,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
-class FitConfig:
+class EnsembleTraining:
     """Adam with one cycle of rates: from ``rate / 25`` up to ``rate`` over the first 30 % and down to nothing.
 
     Attributes:
@@ -66,10 +66,10 @@ def ensemble(count: int, seed: int, make: Callable[[], Network]) -> list[Network
     return made
 
 
-def fit(
+def train_ensemble(
     models: Sequence[nn.Module],
     data: Sequence[Tensor],
-    config: FitConfig,
+    config: EnsembleTraining,
     loss: Loss = mean_square,
     watch: Watch | None = None,
 ) -> Tensor:
