@@ -73,7 +73,7 @@ def proximal_gradient(
     fidelity, runner = LeastSquares(physics, data), Picard() if iteration is None else iteration
     if isinstance(runner, type) or not isinstance(runner, Iteration):
         raise InputError(f"expected an iteration, Picard() or Fista() for instance, got {runner!r}")
-    step = fidelity.step(runner.tau_L) if tau is None else tau
+    step = fidelity.step_size(runner.tau_L) if tau is None else tau
     at = from_prior(prox) if isinstance(prox, Prior) else prox
     map = forward_backward(fidelity, at(step), step)
     return back(solve(map, fidelity.start(), iteration=runner, tol=tol, max_steps=max_steps, callback=callback))

@@ -52,19 +52,19 @@ class Fidelity(ABC):
         """f + g, with L and mu added."""
         return Sum(self, other)
 
-    def step(self, tau_L: float) -> float:
+    def step_size(self, tau_L: float) -> float:
         """tau with the product ``tau_L`` of step and smoothness constant; 1 where L is 0."""
         return tau_L / self.L if self.L > 0 else 1.0
 
-    def default_step(self) -> float:
+    def default_step_size(self) -> float:
         """1.9 / L, near the end of the legal interval: the fewest iterations at a given proof."""
-        return self.step(1.9)
+        return self.step_size(1.9)
 
-    def unit_step(self) -> float:
+    def unit_step_size(self) -> float:
         """1 / L: the largest step at which f is majorised, as FISTA needs it."""
-        return self.step(1)
+        return self.step_size(1)
 
-    def check_step(self, tau: float) -> None:
+    def check_step_size(self, tau: float) -> None:
         """Raise ``StepSizeError`` unless tau is in (0, 2/L)."""
         largest = 2 / self.L if self.L > 0 else math.inf
         if not 0 < tau < largest:
@@ -78,8 +78,8 @@ class Fidelity(ABC):
         A contraction with factor max(|1 - tau mu|, |1 - tau L|) when mu > 0. An L that was only measured
         proves nothing, and the certificate says so.
         """
-        tau = self.default_step() if tau is None else float(tau)
-        self.check_step(tau)
+        tau = self.default_step_size() if tau is None else float(tau)
+        self.check_step_size(tau)
         certificate, magnitude = self.certify_step(tau), tau * self.magnitude()
         return Map(lambda x: x - tau * self.gradient(x), certificate, pace=self.pace(tau), magnitude=magnitude)
 
@@ -266,7 +266,7 @@ class LeastSquares(Fidelity):
             certificate,
             objective=lambda x: tau * self.value(x),
             pace=self.pace(tau),
-            error=0.0 if closed else normal_equations.error(size, dtype),
+            error=0.0 if closed else normal_equations.solver_error(size, dtype),
             magnitude=min(tau, 1 / self.L if self.L > 0 else tau) * self.magnitude(),
         )
 

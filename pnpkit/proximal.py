@@ -279,7 +279,7 @@ def data_ball(operator: LinearPhysics, y: Tensor, radius: float) -> Map:
     if closed:
         premises = (*normal_equations.premises(operator, 0.0, y.dtype, closed), EXACT)
         return replace(map, certificate=replace(map.certificate, premises=premises))
-    error = SLOPPY * normal_equations.error(weight * square, y.dtype)
+    error = SLOPPY * normal_equations.solver_error(weight * square, y.dtype)
     premises = (
         f"the solver inside is exact: from A^T y its error is about {error:.1g} (root mean square), no bound is known",
         EXACT,

@@ -89,7 +89,7 @@ def work(args: argparse.Namespace, parser: argparse.ArgumentParser, device: str)
     objective = None
     if args.objective == "deblurring":
         if args.name != "guided":
-            parser.error("--objective deblurring trains the second look of a guided network")
+            parser.error("--objective deblurring trains the second pass of a guided network")
         objective = objectives.ThroughDeblurring(half=half)
     run = Run(network, config, start)
     folder = args.folder or Path("runs") / args.name

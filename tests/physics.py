@@ -269,7 +269,7 @@ FAILING = {
     "Downsampling 2x4 circular by 2",
 }
 # their A_adjoint is not the adjoint
-ROUGH = {
+LOOSE = {
     "Blur 1x3 replicate",
     "Blur 3x1 replicate",
     "Blur signed 1x3x3 replicate",

@@ -13,7 +13,7 @@ from scipy import ndimage, signal
 
 from pnpkit import kernels
 from pnpkit.blind import choose, general, latent, parametric
-from pnpkit.blind.choose import estimate_kernel
+from pnpkit.blind.choose import likeliest_kernel
 from pnpkit.blind.parametric import below, hardly_blurred, measure, misfit
 from pnpkit.command.cli import program
 from pnpkit.errors import InputError
@@ -50,7 +50,7 @@ def test_a_shake_is_recovered_from_edges() -> None:
 
 def test_the_choice_is_free_form_for_a_shake(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(general.estimate_general, "__defaults__", ((15, 19),))
-    estimate = estimate_kernel(blurred(), 0.003)
+    estimate = likeliest_kernel(blurred(), 0.003)
     assert estimate.spec == "free-form" and estimate.confidence > 0.7
     assert general.likeness(estimate.kernel, shake()) > 0.85
     assert estimate.candidates[0] == ("free-form", 0.0) and all(score < 0 for _, score in estimate.candidates[1:])
@@ -75,10 +75,10 @@ def test_named_blurs_keep_their_names_and_cost_no_search(monkeypatch: pytest.Mon
     monkeypatch.setattr(choose, "estimate_general", never)
     noisy = 0.005 * np.random.default_rng(1).standard_normal(photograph().shape)
     out_of_focus = ndimage.convolve(photograph(), kernels.disk(3.5)) + noisy
-    estimate = estimate_kernel(out_of_focus, 0.005)
+    estimate = likeliest_kernel(out_of_focus, 0.005)
     family, _, radius = estimate.spec.partition(":")
     assert family == "disk" and float(radius) == pytest.approx(3.5, rel=0.05)
-    sharp = estimate_kernel(photograph() + noisy, 0.005)
+    sharp = likeliest_kernel(photograph() + noisy, 0.005)
     assert sharp.spec == "sharp" and sharp.kernel.shape == (1, 1)
 
 
@@ -102,7 +102,7 @@ def test_a_named_blur_explains_more_than_none_and_a_free_form_more_than_both(
     monkeypatch.setattr(choose, "estimate_parametric", lambda *_: named)
     monkeypatch.setattr(choose, "estimate_general", lambda _: general.FreeForm(shake(), 0.9))
     monkeypatch.setattr(choose, "misfit", lambda _, kernel: (misfits[len(kernel)], 0.4))
-    estimate = estimate_kernel(photograph(), 0.01)
+    estimate = likeliest_kernel(photograph(), 0.01)
     assert estimate.spec == spec
     assert estimate.confidence == {"named": 0.3, "sharp": 1 - 0.3, "free-form": 0.9}[spec]
 
@@ -114,7 +114,7 @@ def test_a_blur_that_only_what_compression_emptied_tells_of_is_none() -> None:
     emptied = np.fft.irfft2(np.fft.rfft2(sharp) * np.exp(-((f.clip(0.35) - 0.35) ** 2) / 0.003), sharp.shape)
     noisy = emptied + 0.005 * np.random.default_rng(0).standard_normal(sharp.shape)
     assert not hardly_blurred(parametric.estimate_parametric(noisy, 0.005).spec)
-    assert estimate_kernel(noisy, 0.005).spec == "sharp"
+    assert likeliest_kernel(noisy, 0.005).spec == "sharp"
 
 
 def test_blurs_that_sharp_texture_looks_like_count_as_none() -> None:

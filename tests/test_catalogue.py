@@ -54,7 +54,7 @@ def test_every_iteration_is_in_the_catalogue() -> None:
 @pytest.mark.parametrize("name", catalogue.ITERATIONS)
 def test_every_iteration_ends_at_the_fixed_point_of_a_contraction(name: str) -> None:
     fidelity, prox, _, solution = problems.tikhonov()
-    map = splittings.forward_backward(fidelity, prox, fidelity.unit_step())
+    map = splittings.forward_backward(fidelity, prox, fidelity.unit_step_size())
     run = solve(map, fidelity.start(), iteration=catalogue.ITERATIONS[name](), tol=1e-3, max_steps=5000)
     assert run.status is Status.CONVERGED
     factor = map.certificate.lipschitz  # ||x - x*|| <= ||x - T x|| / (1 - factor)

@@ -9,7 +9,7 @@ import torch
 
 from pnpkit.errors import InputError, UnknownName
 from pnpkit.gradients.networks import KINDS, DeepConfig, DeepNetwork, parameter_gradients, sensitivities
-from pnpkit.gradients.study import DATA, TrainingConfig, constant_field, random_weights, train
+from pnpkit.gradients.study import DATA, DepthTraining, constant_field, random_weights, train
 
 
 def network(kind: str, layers: int = 6, **settings: float) -> DeepNetwork:
@@ -81,7 +81,7 @@ def test_independent_weights_explode_faster_and_faster() -> None:
     assert float(long) > 4 * float(short) > 4
 
 
-TINY = TrainingConfig(points=200, steps=60, batch=50, rates=(2e-2,), seeds=2, looks=3, probes=4)
+TINY = DepthTraining(points=200, steps=60, batch=50, rates=(2e-2,), seeds=2, recordings=3, probes=4)
 
 
 @pytest.mark.parametrize("data", DATA)
@@ -125,6 +125,6 @@ def test_unknown_names_answer_with_what_there_is() -> None:
     with pytest.raises(UnknownName, match="normal, orthogonal"):
         DeepNetwork(DeepConfig(start="zeros"))
     with pytest.raises(UnknownName, match="swiss-roll"):
-        train(DeepConfig(), TrainingConfig("moons"))
+        train(DeepConfig(), DepthTraining("moons"))
     with pytest.raises(InputError, match="two looks"):
-        train(DeepConfig(), replace(TINY, looks=1))
+        train(DeepConfig(), replace(TINY, recordings=1))

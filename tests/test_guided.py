@@ -117,7 +117,7 @@ def test_the_proof_needs_the_guide_to_stay() -> None:
 
 
 @torch.no_grad()
-def test_a_denoised_picture_was_guided_by_the_first_look_and_by_itself(network: GuidedEuler) -> None:
+def test_a_denoised_picture_was_guided_by_the_first_pass_and_by_itself(network: GuidedEuler) -> None:
     x = catalogue.image(2, 3, 13, 10).float()
     level = torch.tensor([0.05, 0.15])
     first, _ = network.looks()
@@ -162,39 +162,39 @@ def test_a_restoration_looks_twice_and_proves_the_second(network: GuidedEuler) -
     assert found.guarantee.existence is Existence.BOUNDED and found.guarantee.start == found.guide_steps + 1
     first = pnpkit.deblur(PICTURE, "box:3", denoiser=network.looks()[0], noise_level=0.05)
     assert found.residuals[: found.guide_steps] == first.residuals[: found.guide_steps] and first.guide_steps == 0
-    assert np.abs(found.image - first.image).max() > 1e-3, "the second look must change something"
+    assert np.abs(found.image - first.image).max() > 1e-3, "the second pass must change something"
 
 
 @pytest.mark.parametrize(
-    ("spec", "confidence", "looks"), [("free-form", 1.0, 1), ("disk:2", 0.3, 1), ("disk:2", 0.8, 2), ("sharp", 0.9, 1)]
+    ("spec", "confidence", "passes"), [("free-form", 1.0, 1), ("disk:2", 0.3, 1), ("disk:2", 0.8, 2), ("sharp", 0.9, 1)]
 )
 def test_a_doubtful_kernel_makes_no_guide(
-    network: GuidedEuler, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, spec: str, confidence: float, looks: int
+    network: GuidedEuler, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, spec: str, confidence: float, passes: int
 ) -> None:
     kernel = np.ones((1, 1)) if spec == "sharp" else np.full((3, 3), 1 / 9)
     estimate = KernelEstimate(kernel, spec, confidence, ((spec, 0.0), ("other", -1.0)))
     monkeypatch.setattr(choose, "estimate_kernel", lambda *given: estimate)
     run = deblur.deblur(PICTURE, denoiser=network, max_steps=60, tol=1e-3)
-    assert run.certificate.averaged and ("with a guide" in str(run.certificate)) == (looks == 2)
+    assert run.certificate.averaged and ("with a guide" in str(run.certificate)) == (passes == 2)
     kernels.save(tmp_path / "kernel.png", kernel, (spec, confidence))
     later = deblur.deblur(PICTURE, str(tmp_path / "kernel.png"), denoiser=network, max_steps=60, tol=1e-3)
     np.testing.assert_array_equal(later.image, run.image)  # an estimate that was saved is used as it would have been
 
 
-def test_a_first_look_that_never_ends_is_the_result(network: GuidedEuler) -> None:
+def test_a_first_pass_that_never_ends_is_the_result(network: GuidedEuler) -> None:
     found = pnpkit.deblur(PICTURE, "box:3", denoiser=network, noise_level=0.05, max_steps=1)
     assert found.status is Status.STEP_LIMIT and found.steps == 1
-    assert "first look" in str(found.certificate)
+    assert "first pass" in str(found.certificate)
 
 
-def test_no_step_is_left_for_a_second_look(network: GuidedEuler) -> None:
+def test_no_step_is_left_for_a_second_pass(network: GuidedEuler) -> None:
     full = pnpkit.deblur(PICTURE, "box:3", denoiser=network, noise_level=0.05)
     numbers = [number for number, r in enumerate(full.residuals, start=1) if r <= 1e-3]
     found = pnpkit.deblur(PICTURE, "box:3", denoiser=network, noise_level=0.05, max_steps=numbers[0])
     assert found.status is Status.STEP_LIMIT and found.steps == numbers[0]
 
 
-def test_too_little_memory_is_said_before_the_first_look(network: GuidedEuler) -> None:
+def test_too_little_memory_is_said_before_the_first_pass(network: GuidedEuler) -> None:
     steps: list[Step] = []
     with pytest.raises(InputError, match="memory"):
         pnpkit.deblur(PICTURE, "box:3", denoiser=network, method="picard", max_memory=2e-4, callback=steps.append)
@@ -229,7 +229,7 @@ def test_denoising_alone_promises_nothing(network: GuidedEuler) -> None:
     assert not found.guarantee and found.guarantee.lack is Lack.CLAIM
 
 
-def test_both_looks_begin_as_the_network_they_come_from() -> None:
+def test_both_passes_begin_as_the_network_they_come_from() -> None:
     source = catalogue.euler(unshuffle=2, channels=16)
     network = catalogue.build("guided", catalogue.GUIDED)
     growth.warm_start(network, source)
@@ -281,9 +281,9 @@ def test_the_hint_of_a_restoration_is_what_the_data_make_of_its_guide(
 ) -> None:
     made: list[tuple[torch.Tensor, torch.Tensor]] = []
 
-    def given(look: Network, guide: torch.Tensor, hint: torch.Tensor) -> Given:
+    def given(second: Network, guide: torch.Tensor, hint: torch.Tensor) -> Given:
         made.append((guide, hint))
-        return Given(look, guide, hint)
+        return Given(second, guide, hint)
 
     monkeypatch.setattr(pipeline, "Given", given)
     boundary = choice.get("boundary", "unknown")
@@ -310,7 +310,7 @@ def test_a_mistaken_kernel_keeps_its_centre(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("estimated", [0.0, 1.0])
-def test_training_through_deblurring_reaches_the_second_look_only(
+def test_training_through_deblurring_reaches_the_second_pass_only(
     network: GuidedEuler, seed: int, estimated: float
 ) -> None:
     steering.steer_norms(network)

@@ -154,7 +154,7 @@ def test_no_room_asks_which_network_it_holds() -> None:
     classes, bases = {"Cut", "Tiled", "Shared"}, re.compile(r"^class (\w+)\((?:Network|Cut)\):", re.M)
     for path in (PACKAGE / "networks").glob("*.py"):
         classes |= set(bases.findall(path.read_text()))
-    assert {"Euler", "GuidedEuler", "SecondLook", "Given", "Ridge", "DnCNN", "Tiled"} <= classes
+    assert {"Euler", "GuidedEuler", "SecondPass", "Given", "Ridge", "DnCNN", "Tiled"} <= classes
     others = [path for path in FILES if room(path) != "networks" and path.name != "growth.py"]
     for path in [*others, *(PACKAGE.parent / "scripts").rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):

@@ -49,7 +49,7 @@ def test_both_stages_end_at_the_fixed_point_of_the_exact_map(network: object) ->
     assert rough.status is exact.status is Status.CONVERGED and rough.residuals[-1] <= 2e-4
     assert [step.number for step in seen] == list(range(1, rough.steps + 1)) and len(rough.residuals) == rough.steps
     assert rough.certificate == exact.certificate and rough.certificate.averaged
-    first = 1 + next(n for n, r in enumerate(rough.residuals, 1) if r <= pipeline.ROUGH)
+    first = 1 + next(n for n, r in enumerate(rough.residuals, 1) if r <= pipeline.ROUGH_TOL)
     assert rough.guarantee.start == first and rough.guarantee.existence is Existence.BOUNDED
     assert str(rough.guarantee).startswith(f"from step {first} on, in float32: converges to a fixed point from any")
     assert 10 * np.abs(rough.image - exact.image).max() < np.abs(photograph() - exact.image).max()
@@ -63,7 +63,7 @@ def test_the_last_residual_is_that_of_the_exact_map(network: pnpkit.networks.bas
     exact = forward_backward(fidelity, network.at(0.02), 1.9, (0.0, 1.0))
     watched = Map(lambda x: (points.append(x), exact(x))[1], exact.certificate, box=exact.box)
     rough = forward_backward(fidelity, half_precision.rough_denoisers(network)(0.02), 1.9, (0.0, 1.0))
-    first = stages.Stage(lambda _: rough, pipeline.ROUGH, Picard(), patience=pipeline.PATIENCE)
+    first = stages.Stage(lambda _: rough, pipeline.ROUGH_TOL, Picard(), patience=pipeline.PATIENCE)
     last = stages.Stage(lambda _: watched, 1e-3, Picard())
     found = stages.solve_in_stages([first, last], y.clamp(0, 1), max_steps=60)
     x = points[-1]

@@ -81,10 +81,10 @@ def test_the_bound_lies_above_the_residuals_and_only_where_it_is_proven(run: res
     late = re.findall(r'points="([^"]+)"', command_page.curve(ended(run, bounds=(math.inf, math.inf, *run.bounds[:3]))))
     assert late[1].split()[0].split(",")[0] == late[0].split()[2].split(",")[0], "the bound begins where the proof does"
     assert "stroke-dasharray" not in command_page.curve(ended(run, bounds=()))
-    assert "second look" not in command_page.curve(run)
+    assert "second pass" not in command_page.curve(run)
     for steps, anchor in ((1, "start"), (4, "end")):
         marked = command_page.curve(ended(run, guarantee=replace(run.guarantee, before=(Before(steps, GUIDING),))))
-        assert f'text-anchor="{anchor}">second look' in marked, "the words must stay inside of the drawing"
+        assert f'text-anchor="{anchor}">second pass' in marked, "the words must stay inside of the drawing"
     assert "nothing was iterated" in command_page.curve(denoise.denoise(np.zeros((8, 8)), 0.05))
     assert "they are 0" in command_page.curve(ended(run, residuals=(0.0,)))
     gap = re.findall(r'points="([^"]+)"', command_page.curve(ended(run, residuals=(0.1, math.nan, 0.0, 0.02, 0.01))))[0]

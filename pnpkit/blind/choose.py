@@ -37,7 +37,7 @@ TOLD = 0.35  # cycles per pixel: a JPEG empties what is higher, and a shake show
 TRUSTED = 0.5  # confidence in a named blur above which no free form is searched: it would take its name's place badly
 
 
-def estimate_kernel(image: np.ndarray, noise_level: float) -> KernelEstimate:
+def likeliest_kernel(image: np.ndarray, noise_level: float) -> KernelEstimate:
     """The blur of a picture that nobody measured: none, a named one, or a free form. Deterministic.
 
     Args:

@@ -140,7 +140,7 @@ def curve(run: Restoration) -> str:
         x = 50 + (run.guide_steps - 0.5) * across
         grid += f'<path d="M{x:.1f} 15V{HEIGHT - 35}" stroke="var(--soft)" stroke-dasharray="2 4"/>'
         side, anchor = (6, "start") if x < WIDTH / 2 else (-6, "end")
-        words += f'<text x="{x + side:.1f}" y="26" text-anchor="{anchor}">second look, guided by the first</text>'
+        words += f'<text x="{x + side:.1f}" y="26" text-anchor="{anchor}">second pass, guided by the first</text>'
     note = "dashed: the proven bound" if bound else "no bound on single residuals is proven for this iteration"
     drawing = grid + line(values, 'stroke="var(--mark)"')
     drawing += line(bound, 'stroke="var(--soft)" stroke-dasharray="6 5"') if bound else ""

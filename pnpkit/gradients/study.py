@@ -24,11 +24,11 @@ RATES = (1e-4, 3e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 1e-1)
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
+class DepthTraining:
     """``points`` training points, as many for the choice of the rate and as many for the test; Adam with one cycle
     up to each of ``rates``, ``seeds`` networks for each.
 
-    ``penalty`` weighs the roughness (see ``DeepNetwork.roughness``); gradients are looked at ``looks`` times, at
+    ``penalty`` weighs the roughness (see ``DeepNetwork.roughness``); gradients are recorded ``recordings`` times, at
     ``probes`` points. Everything is in float64: products over 256 layers leave the range of float32.
     """
 
@@ -39,7 +39,7 @@ class TrainingConfig:
     rates: tuple[float, ...] = RATES
     seeds: int = 5
     penalty: float = 0.0
-    looks: int = 6
+    recordings: int = 6
     probes: int = 64
     seed: int = 0
 
@@ -51,10 +51,10 @@ class Trained:
     Attributes:
         rate: that of the highest median accuracy on the validation points; of equal ones, that of the lowest median
             loss there. ``validation``: the median accuracy by rate.
-        at: the steps of the looks, K of them.
+        at: the steps of the recordings, K of them.
         spectra: (S, K, N, 2), over the probes, the median of the largest and the median of the smallest singular value
             of dx_N / dx_j.
-        lowest, highest: (S,), of all largest singular values at all looks.
+        lowest, highest: (S,), of all largest singular values at all recordings.
         weights: (S, K, N), ||dL / dtheta_j|| on one batch.
         accuracy: (S,), on the test points.
     """
@@ -99,18 +99,18 @@ def double_circles(count: int, generator: torch.Generator) -> tuple[Tensor, Tens
 DATA = {"swiss-roll": swiss_roll, "double-moons": double_moons, "double-circles": double_circles}
 
 
-def train(network: DeepConfig, config: TrainingConfig) -> Trained:
-    """One network on one set: every rate, then a look at the gradients of the seeds at the chosen one."""
+def train(network: DeepConfig, config: DepthTraining) -> Trained:
+    """One network on one set: every rate, then the gradients of the seeds at the chosen one."""
     if config.data not in DATA:
         raise UnknownName("data set", config.data, DATA)
-    if config.seeds < 1 or config.looks < 2 or not config.rates:
-        raise InputError("at least one seed, one rate and two looks are needed")
+    if config.seeds < 1 or config.recordings < 2 or not config.rates:
+        raise InputError("at least one seed, one rate and two recordings are needed")
     generator = torch.Generator().manual_seed(config.seed)
     x, labels = DATA[config.data](3 * config.points, generator)
     y = labels.double()
     (train_x, validation_x, test_x), (train_y, validation_y, test_y) = x.split(config.points), y.split(config.points)
     nets = ensemble(config.seeds, config.seed, lambda: DeepNetwork(network))
-    at = sorted({round(k * config.steps / (config.looks - 1)) for k in range(config.looks)})
+    at = sorted({round(k * config.steps / (config.recordings - 1)) for k in range(config.recordings)})
     kept, batch = _train_all(nets, train_x, train_y, config, at, generator)
 
     middles = []
@@ -139,7 +139,7 @@ def train(network: DeepConfig, config: TrainingConfig) -> Trained:
 
 
 def _train_all(
-    nets: list[DeepNetwork], x: Tensor, y: Tensor, config: TrainingConfig, at: list[int], generator: torch.Generator
+    nets: list[DeepNetwork], x: Tensor, y: Tensor, config: DepthTraining, at: list[int], generator: torch.Generator
 ) -> tuple[list[list[Tensor]], Tensor]:
     """All seeds at all rates at once: their parameters at the moments ``at``, by rate (S, P); the last batch (S, B).
 

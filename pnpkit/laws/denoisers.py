@@ -16,7 +16,7 @@ def audit_denoiser(name: str, *, rounds: int = 12, seed: int = 0, size: int = 32
     """Search for expansion of a denoiser at small, middle and large levels, in float64.
 
     Around two clean photographs, the same with noise, black, and uniform noise; ``size`` pixels a side. What needs a
-    guide gets what its first look makes of these points, and them for its hint.
+    guide gets what its first pass makes of these points, and them for its hint.
     """
     import skimage.data
 

@@ -25,7 +25,7 @@ from pnpkit.networks.dncnn import convolve
 REACH = 4.0  # thresholds are between exp(-4) and exp(4) times what they would be without a guide
 
 
-QUIET = 2 / 255  # added to the level that h - g is divided by
+OFFSET = 2 / 255  # added to the level that h - g is divided by
 
 
 FAR = 4.0  # where h - g, so divided, is cut
@@ -215,8 +215,8 @@ def begin(layer: nn.Module, gain: float) -> None:
 
 
 def difference(guide: Tensor, hint: Tensor, level: Tensor) -> Tensor:
-    """(h - g) / (sigma + QUIET), cut at +-FAR."""
-    far = (level.to(guide.dtype) + QUIET)[:, None, None, None]
+    """(h - g) / (sigma + OFFSET), cut at +-FAR."""
+    far = (level.to(guide.dtype) + OFFSET)[:, None, None, None]
     return ((hint - guide) / far).clamp(-FAR, FAR)
 
 

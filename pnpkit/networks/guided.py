@@ -111,20 +111,20 @@ class GuidedEuler(Network):
 
     def certify(self) -> Certificate:
         """Nothing is proven of D_x; the parts are the certificates of E and of D_g."""
-        first = replace(self.first.certify(), name=f"{self.name}, first look(., sigma)")
+        first = replace(self.first.certify(), name=f"{self.name}, first pass(., sigma)")
         second = with_guide(self.second.certify(), self.name)
         reason = "its thresholds follow the picture; with a guide that stays, as in deblur, there is a proof"
         return certificates.nothing(f"{self.name}(., sigma)", reason, (first, second))
 
-    def looks(self, certified: bool = True) -> tuple[Network, SecondLook]:
+    def looks(self, certified: bool = True) -> tuple[Network, SecondPass]:
         """E, and D_g as a network of picture, guide and hint; with their certificates, if ``certified``."""
         if not certified:
-            return self.first, SecondLook(self, certificates.nothing(self.name, "in training"))
+            return self.first, SecondPass(self, certificates.nothing(self.name, "in training"))
         known = self.certificate
         first, second = known.parts or (known, known)
-        self.first.name = f"{self.name}, first look"
+        self.first.name = f"{self.name}, first pass"
         self.first.remember(first)
-        return self.first, SecondLook(self, second)
+        return self.first, SecondPass(self, second)
 
     def secure(self, largest: float = 0.98) -> None:
         """Both flows."""
@@ -160,7 +160,7 @@ def with_guide(certificate: Certificate, name: str) -> Certificate:
     return replace(certificate, name=f"{name} with a guide(., sigma)", premises=(given, *certificate.premises))
 
 
-class SecondLook(Network):
+class SecondPass(Network):
     """(x, g, h), stacked to 9 channels, -> D_g(x, sigma): so tiles and bands cut all three alike."""
 
     def __init__(self, network: GuidedEuler, certificate: Certificate):
@@ -188,19 +188,19 @@ class SecondLook(Network):
 class Given(Network):
     """x -> D_g(x, sigma) for one guide and hint, or one for each picture of a batch.
 
-    ``look`` is a ``SecondLook``, or one in tiles or bands. The features of the guide are kept for ``KEPT`` levels.
+    ``second`` is a ``SecondPass``, or one in tiles or bands. The features of the guide are kept for ``KEPT`` levels.
     """
 
-    def __init__(self, look: Network, guide: Tensor, hint: Tensor):
+    def __init__(self, second: Network, guide: Tensor, hint: Tensor):
         super().__init__()
-        self.look, self.config, self.name, self.traits = look, look.config, look.name, look.traits
-        self.shared = look.shared
+        self.second, self.config, self.name, self.traits = second, second.config, second.name, second.traits
+        self.shared = second.shared
         if hint.shape != guide.shape:
             raise InputError(f"a hint has the shape of its guide, got {tuple(hint.shape)} and {tuple(guide.shape)}")
         self.guide = torch.stack([guide, hint], 1)  # (B, 2, 1 or 3, H, W)
-        self.training = look.training
+        self.training = second.training
         self.seen: dict[tuple, Tensor] = {}
-        self.remember(look.certificate)
+        self.remember(second.certificate)
 
     def denoise(self, x: Tensor, level: Tensor) -> Tensor:
         """
@@ -210,20 +210,20 @@ class Given(Network):
         if x.shape[-2:] != self.guide.shape[-2:] or len(self.guide) not in (1, len(x)):
             raise InputError(f"this guide is for pictures {tuple(self.guide[:, 0].shape)}, got {tuple(x.shape)}")
         guide, hint = self.guide.to(x).expand(len(x), -1, 3, -1, -1).unbind(1)
-        if not isinstance(self.look, SecondLook) or torch.is_grad_enabled():
-            return self.look.denoise(torch.cat([x, guide, hint], 1), level)
-        versions = (self.guide._version, *(p._version for p in self.look.guidance.parameters()))
+        if not isinstance(self.second, SecondPass) or torch.is_grad_enabled():
+            return self.second.denoise(torch.cat([x, guide, hint], 1), level)
+        versions = (self.guide._version, *(p._version for p in self.second.guidance.parameters()))
         key = (*level.tolist(), x.dtype, x.device, torch.is_autocast_enabled(x.device.type), versions)
         if key not in self.seen:
             if len(self.seen) >= KEPT:
                 self.seen.clear()
-            self.seen[key] = self.look.guidance.features(guide, hint, level)
-        return self.look.by(x, self.seen[key], level)
+            self.seen[key] = self.second.guidance.features(guide, hint, level)
+        return self.second.by(x, self.seen[key], level)
 
     def beyond(self, x: Tensor, level: Tensor, times: Tensor) -> Tensor:
         """The guide is divided as the picture is."""
         guide, hint = (self.guide.to(x) / times[:, None]).unbind(1)
-        return Given(self.look, guide, hint).denoise(x / times, level) * times
+        return Given(self.second, guide, hint).denoise(x / times, level) * times
 
     def certify(self) -> Certificate:
-        return self.look.certify()
+        return self.second.certify()

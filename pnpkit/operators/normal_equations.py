@@ -160,7 +160,7 @@ def frame_of(operator: LinearPhysics, example: Tensor) -> tuple[slice, ...] | No
     return None
 
 
-def error(size: float, dtype: torch.dtype) -> float:
+def solver_error(size: float, dtype: torch.dtype) -> float:
     """The error at which the inner solver stops: root mean square, pictures in 0..1; ``size`` is tau ||A||^2."""
     return max(TOLERANCE, ROUNDING * torch.finfo(dtype).eps * (1 + size))
 
@@ -171,5 +171,5 @@ def premises(operator: LinearPhysics, size: float, dtype: torch.dtype, closed: b
         return () if carries_prox(operator) else orthonormal_premises(operator)
     return (
         "the inner solver of prox f is exact: it stops when its residual, A linear and A_adjoint its adjoint, proves "
-        f"an error (root mean square; pictures in 0..1) of {error(size, dtype):.1g}, or after {MAX_STEPS} steps",
+        f"an error (root mean square; pictures in 0..1) of {solver_error(size, dtype):.1g}, or after {MAX_STEPS} steps",
     )

@@ -21,7 +21,7 @@ from pnpkit.networks.base import Network
 from pnpkit.networks.half_precision import rough_denoisers
 from pnpkit.restoration import plan
 from pnpkit.restoration.defaults import GUIDE
-from pnpkit.restoration.pipeline import CHEAP, PATIENCE, ROUGH, Networks, guided_by
+from pnpkit.restoration.pipeline import CHEAP, PATIENCE, ROUGH_TOL, Networks, guided_by
 from pnpkit.solvers.iterations import Anderson, Iteration, Picard
 from pnpkit.solvers.result import Result
 from pnpkit.solvers.splittings import SPLITTINGS, forward_backward
@@ -133,7 +133,7 @@ def stages_by_rule(
     stages = [stage(lambda _: first, tol if second is None else GUIDE)]
     if rough_first:
         cheap = {"role": CHEAP, "patience": PATIENCE, "note": ", in float32"}
-        stages.insert(0, stage(lambda _: first, max(tol, ROUGH), True, **cheap))
+        stages.insert(0, stage(lambda _: first, max(tol, ROUGH_TOL), True, **cheap))
     if second is not None:
         stages.append(stage(guided_by(second, first, fidelity, level), tol))
     return stages

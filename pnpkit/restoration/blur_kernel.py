@@ -22,7 +22,7 @@ def open_kernel(
     """The kernel (h, w), a sentence on where it comes from, and the estimate where it was estimated, else None."""
     kernel = os.fspath(kernel) if isinstance(kernel, os.PathLike) else kernel
     if isinstance(kernel, str) and kernel == "auto":
-        estimate = choose.estimate_kernel(pixels.from_tensor(y[:1].cpu().double()), noise)
+        estimate = choose.likeliest_kernel(pixels.from_tensor(y[:1].cpu().double()), noise)
         return estimate.kernel, describe(estimate), estimate
     if isinstance(kernel, str):
         weights, made = kernels.parse(kernel), kernels.estimated(kernel)
@@ -52,7 +52,7 @@ def estimate_kernel(
     """The kernel that ``deblur`` with ``kernel="auto"`` takes for this picture; arguments as there."""
     settings = Settings("identity", noise_level=noise_level, compression=compression, limits=limits, linear=linear)
     work = opened(image, settings)
-    return choose.estimate_kernel(pixels.from_tensor(work.y[:1].cpu().double()), work.noise)
+    return choose.likeliest_kernel(pixels.from_tensor(work.y[:1].cpu().double()), work.noise)
 
 
 def trustworthy(estimate: KernelEstimate) -> bool:

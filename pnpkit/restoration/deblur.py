@@ -79,9 +79,9 @@ def deblur(
         note,
         weights,
         CONTINUATION if blurred else FORWARD_BACKWARD,
-        error=FREE_FORM_ERROR if free else KERNEL_ERROR,
+        kernel_error=FREE_FORM_ERROR if free else KERNEL_ERROR,
         least=FREE_FORM_STRENGTH if free else 0.0,
-        looks=2 if blurred and trusted else 1,
+        passes=2 if blurred and trusted else 1,
     )
     return restore(problem, work)
 

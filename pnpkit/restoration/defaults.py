@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from pnpkit.images.picture import Picture
 
 
-# The default denoiser of each task: a guided one where a second look gains (docs/lab-book.md).
+# The default denoiser of each task: a guided one where a second pass gains (docs/lab-book.md).
 DENOISERS = {"deblur": "euler-guided", "denoise": "euler-fast", "inpaint": "euler-fast", "upscale": "euler-guided"}
 
 

@@ -27,7 +27,7 @@ from pnpkit.solvers.result import Result
 from pnpkit.solvers.splittings import FORWARD_BACKWARD, SPLITTINGS, At
 from pnpkit.solvers.stages import Stage, solve_in_stages
 
-ROUGH = 2e-3  # residual at which the rough map has done its part; its own floor is lower, about 6e-4
+ROUGH_TOL = 2e-3  # residual at which the rough map has done its part; its own floor is lower, about 6e-4
 
 
 PATIENCE = 5  # rough steps without a new smallest residual before they are given up
@@ -50,14 +50,14 @@ def restore(problem: Problem, opened: Opened) -> Restoration:
 
     first, second = opened.network.looks()
     iteration, first = afforded(first)
-    later, second = (iteration, None) if second is None or problem.looks == 1 else afforded(second)
+    later, second = (iteration, None) if second is None or problem.passes == 1 else afforded(second)
     plan = plan_for(problem, settings, first, fidelity)
     plan, start = with_strength(plan, problem, settings, fidelity, first, opened.network.top)
     tol = settings.tol if second is None else max(settings.tol, GUIDE)
     halves = Halves(fidelity, plan, settings)
     stages = stages_of(lambda _: first, halves, is_rough(first, settings, start), iteration, tol, GUIDING)
     if second is not None:
-        guided = guided_by(second, first, fidelity, max(plan.level, problem.error))
+        guided = guided_by(second, first, fidelity, max(plan.level, problem.kernel_error))
         stages += stages_of(guided, halves, is_rough(second, settings, start), later, settings.tol)
     run = solve_in_stages(stages, start, max_steps=settings.max_steps, callback=settings.callback)
     return Restoration(
@@ -125,7 +125,7 @@ def stages_of(
     def rounded(run: Result | None) -> Map:
         return halves.with_denoiser(rough_denoisers(network(run)))
 
-    return [Stage(rounded, max(tol, ROUGH), iteration, CHEAP, PATIENCE, ", in float32"), last]
+    return [Stage(rounded, max(tol, ROUGH_TOL), iteration, CHEAP, PATIENCE, ", in float32"), last]
 
 
 def is_rough(network: Network, settings: Settings, start: Tensor) -> bool:
@@ -140,8 +140,11 @@ def plan_for(problem: Problem, settings: Settings, network: Network, fidelity: L
     if splitting == "auto":  # fista has no other than forward-backward
         splitting = FORWARD_BACKWARD if settings.method == "fista" else problem.splitting
     level, cause = problem.noise_level, "the noise"
-    if splitting != FORWARD_BACKWARD and problem.error > level:
-        level, cause = problem.error, f"what is wrong with the kernel, taken for noise of {problem.error:.4f}"
+    if splitting != FORWARD_BACKWARD and problem.kernel_error > level:
+        level, cause = (
+            problem.kernel_error,
+            f"what is wrong with the kernel, taken for noise of {problem.kernel_error:.4f}",
+        )
     tau = step_for(splitting, level, network, fidelity) if settings.tau is None else float(settings.tau)
     rule = wanted(level, tau, network, splitting)
     least = max(problem.least, SMALLEST_STRENGTH)

@@ -92,7 +92,7 @@ def penalty_for(level: float, denoiser: Network) -> float:
 
 def step_for(splitting: str, level: float, denoiser: Network, fidelity: LeastSquares) -> float:
     """The rule for tau: 1.9 / L in forward-backward splitting, ``penalty_for`` in the others."""
-    return fidelity.default_step() if splitting == FORWARD_BACKWARD else penalty_for(level, denoiser)
+    return fidelity.default_step_size() if splitting == FORWARD_BACKWARD else penalty_for(level, denoiser)
 
 
 def strength_for(level: float, tau: float, denoiser: Network, splitting: str = FORWARD_BACKWARD) -> float:

@@ -22,11 +22,11 @@ class Problem:
         operator, y: A, and the measurement (B, C, H, W).
         guess: the first iterate, brought into the box by the run.
         picture: from the fixed point to the image of the Restoration.
-        noise_level: 0..1 scale. error: the level of the noise that an inexact A acts like;
+        noise_level: 0..1 scale. kernel_error: the level of the noise that an inexact A acts like;
             splittings other than forward-backward go by the larger. least: the least strength of the problem, unless
             one is given.
         splitting: the usual one. note, kernel: of the Restoration.
-        looks: how many a guided denoiser has at most, 1 or 2.
+        passes: how many a guided denoiser has at most, 1 or 2.
     """
 
     operator: LinearPhysics
@@ -37,6 +37,6 @@ class Problem:
     note: str
     kernel: np.ndarray | None = None
     splitting: str = FORWARD_BACKWARD
-    error: float = 0.0
+    kernel_error: float = 0.0
     least: float = 0.0
-    looks: int = 2
+    passes: int = 2

@@ -56,8 +56,8 @@ class Iteration(ABC):
         return None
 
     @abstractmethod
-    def next(self, k: int, x: Tensor, image: Tensor, memory: Any) -> tuple[Tensor, Any]:
-        """x_{k+1} and the memory after it, from x_k, ``image`` = T x_k, and the memory before."""
+    def next(self, k: int, x: Tensor, Tx: Tensor, memory: Any) -> tuple[Tensor, Any]:
+        """x_{k+1} and the memory after it, from x_k, ``Tx`` = T x_k, and the memory before."""
 
     @abstractmethod
     def theorem(self, certificate: Certificate) -> Theorem | None:
@@ -92,8 +92,8 @@ def residual_bound(averagedness: float, distance: float, k: int) -> float:
 class Picard(Iteration):
     """x_{k+1} = T x_k."""
 
-    def next(self, k: int, x: Tensor, image: Tensor, memory: None) -> tuple[Tensor, None]:
-        return image, None
+    def next(self, k: int, x: Tensor, Tx: Tensor, memory: None) -> tuple[Tensor, None]:
+        return Tx, None
 
     def theorem(self, certificate: Certificate) -> Theorem | None:
         if certificate.contractive:
@@ -120,8 +120,8 @@ class KrasnoselskiiMann(Iteration):
 
     relaxation: float = 0.5
 
-    def next(self, k: int, x: Tensor, image: Tensor, memory: None) -> tuple[Tensor, None]:
-        return x + self.relaxation * (image - x), None
+    def next(self, k: int, x: Tensor, Tx: Tensor, memory: None) -> tuple[Tensor, None]:
+        return x + self.relaxation * (Tx - x), None
 
     def theorem(self, certificate: Certificate) -> Theorem | None:
         alpha = certificate.averagedness if certificate.averaged else 1.0 if certificate.nonexpansive else None
@@ -146,9 +146,9 @@ class Halpern(Iteration):
     def start(self, x: Tensor) -> Tensor:
         return x
 
-    def next(self, k: int, x: Tensor, image: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+    def next(self, k: int, x: Tensor, Tx: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         weight = 1 / (k + 2)
-        return weight * memory + (1 - weight) * image, memory
+        return weight * memory + (1 - weight) * Tx, memory
 
     def theorem(self, certificate: Certificate) -> Theorem | None:
         if certificate.nonexpansive:
@@ -181,9 +181,9 @@ class Fista(Iteration):
     def start(self, x: Tensor) -> Tensor:
         return x
 
-    def next(self, k: int, x: Tensor, image: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+    def next(self, k: int, x: Tensor, Tx: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         momentum = k / (k + 1 + self.a)
-        return image + momentum * (image - memory), image
+        return Tx + momentum * (Tx - memory), Tx
 
     def theorem(self, certificate: Certificate) -> Theorem | None:
         kinds = tuple(part.kind for part in certificate.parts)
@@ -208,10 +208,10 @@ class Fista(Iteration):
 
 @dataclass(frozen=True)
 class AndersonMemory:
-    """The last points and images, how often an image of the batch was accelerated, and its first residual."""
+    """The last points x and values T x, how often an image of the batch was accelerated, and its first residual."""
 
     points: tuple[Tensor, ...] = ()
-    images: tuple[Tensor, ...] = ()
+    values: tuple[Tensor, ...] = ()
     accelerated: Tensor | None = None
     scale: Tensor | None = None
 
@@ -239,19 +239,19 @@ class Anderson(Iteration):
     def start(self, x: Tensor) -> AndersonMemory:
         return AndersonMemory()
 
-    def next(self, k: int, x: Tensor, image: Tensor, memory: AndersonMemory) -> tuple[Tensor, AndersonMemory]:
+    def next(self, k: int, x: Tensor, Tx: Tensor, memory: AndersonMemory) -> tuple[Tensor, AndersonMemory]:
         points = (*memory.points, x)[-self.depth - 1 :]
-        images = (*memory.images, image)[-self.depth - 1 :]
+        values = (*memory.values, Tx)[-self.depth - 1 :]
         if memory.scale is None or memory.accelerated is None:
-            scale = torch.linalg.vector_norm((x - image).flatten(1), dim=1)
-            return image, AndersonMemory(points, images, torch.zeros_like(scale), scale)
-        candidate = extrapolate(points, images)
-        error = torch.linalg.vector_norm((candidate - image).flatten(1), dim=1)
+            scale = torch.linalg.vector_norm((x - Tx).flatten(1), dim=1)
+            return Tx, AndersonMemory(points, values, torch.zeros_like(scale), scale)
+        candidate = extrapolate(points, values)
+        error = torch.linalg.vector_norm((candidate - Tx).flatten(1), dim=1)
         allowed = self.D * memory.scale * (memory.accelerated + 1) ** -1.1
         accept = torch.isfinite(error) & (error <= allowed)
-        chosen = torch.where(accept.view(-1, *[1] * (x.ndim - 1)), candidate, image)
+        chosen = torch.where(accept.view(-1, *[1] * (x.ndim - 1)), candidate, Tx)
         return chosen, replace(
-            memory, points=points, images=images, accelerated=memory.accelerated + accept.to(memory.scale.dtype)
+            memory, points=points, values=values, accelerated=memory.accelerated + accept.to(memory.scale.dtype)
         )
 
     def theorem(self, certificate: Certificate) -> Theorem | None:
@@ -264,7 +264,7 @@ class Anderson(Iteration):
 
     @property
     def copies(self) -> int:
-        """Points and images of the last ``depth`` steps and of this one."""
+        """Points and values of the last ``depth`` steps and of this one."""
         return 2 * (self.depth + 1)
 
     def resumed(self, ratio: float) -> Anderson:
@@ -275,12 +275,12 @@ class Anderson(Iteration):
         return replace(self, depth=self.depth - 1) if self.depth > 1 else None
 
 
-def extrapolate(points: tuple[Tensor, ...], images: tuple[Tensor, ...]) -> Tensor:
+def extrapolate(points: tuple[Tensor, ...], values: tuple[Tensor, ...]) -> Tensor:
     """T x_k - sum_j g_j (T x_j - T x_{j-1}) with g least squares for the residuals x_j - T x_j, image by image.
 
     Part by part: of a large picture the past is kept once, and not copied.
     """
-    flat = [(x.flatten(1), t.flatten(1)) for x, t in zip(points, images, strict=True)]
+    flat = [(x.flatten(1), t.flatten(1)) for x, t in zip(points, values, strict=True)]
     parts = [slice(low, low + PART) for low in range(0, flat[0][0].shape[1], PART)]
     grams, rights = [], []
     for part in parts:
@@ -293,9 +293,9 @@ def extrapolate(points: tuple[Tensor, ...], images: tuple[Tensor, ...]) -> Tenso
     weights = torch.linalg.solve(gram + ridge * torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device), right)
     out = torch.empty_like(flat[-1][1])
     for part in parts:
-        image = torch.stack([t[:, part] for _, t in flat], -1)
-        out[:, part] = (image[..., -1:] - image.diff(dim=-1) @ weights.to(image.dtype))[..., 0]
-    return out.view_as(images[-1])
+        stacked = torch.stack([t[:, part] for _, t in flat], -1)
+        out[:, part] = (stacked[..., -1:] - stacked.diff(dim=-1) @ weights.to(stacked.dtype))[..., 0]
+    return out.view_as(values[-1])
 
 
 ITERATIONS: dict[str, type[Iteration]] = {

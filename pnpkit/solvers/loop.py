@@ -58,18 +58,18 @@ def solve(
     memory = iteration.start(x0)
     with torch.no_grad():
         for k in range(int(max_steps)):
-            image = map(x)
-            if image.shape != x.shape:
-                raise InputError(f"T must give what it takes, {tuple(x.shape)} came back as {tuple(image.shape)}")
+            Tx = map(x)
+            if Tx.shape != x.shape:
+                raise InputError(f"T must give what it takes, {tuple(x.shape)} came back as {tuple(Tx.shape)}")
             running = watch.running
-            history.append(watch.look(x, image))
+            history.append(watch.observe(x, Tx))
             accepted = [r and not (s and s.failed) for r, s in zip(running, watch.statuses, strict=True)]
-            out = _where(accepted, image, out)
+            out = _where(accepted, Tx, out)
             if callback is not None:
                 callback(Step(k + 1, out, history[-1]))
             if not any(watch.running) or stalled(history, patience):
                 break
-            following, memory = iteration.next(k, x, image, memory)
+            following, memory = iteration.next(k, x, Tx, memory)
             x = _where(watch.running, following, x)
         picture = map.readout(out)
         objective = () if map.objective is None else tuple(map.objective(picture).tolist())

@@ -43,7 +43,7 @@ def forward_backward(
         limits: (low, high) of a final box projection. It keeps the averagedness below 1 and, by bounding the range,
             turns "a fixed point is assumed" into "a fixed point exists" (Browder 1965).
     """
-    tau = fidelity.default_step() if tau is None else tau
+    tau = fidelity.default_step_size() if tau is None else tau
     step = backward @ fidelity.gradient_step(tau)
     if limits is not None:
         return proximal.box(*limits) @ step
@@ -53,7 +53,7 @@ def forward_backward(
 def penalised(fidelity: Fidelity, regulariser: Fidelity, limits: tuple[float, float]) -> Map:
     """T = proj_box ∘ (id - tau grad (f + R)), tau = 1/L: fixed points minimise f + R over the box."""
     both = fidelity + regulariser
-    return forward_backward(both, proximal.box(*limits), both.unit_step())
+    return forward_backward(both, proximal.box(*limits), both.unit_step_size())
 
 
 def half_quadratic(fidelity: LeastSquares, backward: Map, tau: float, limits: tuple[float, float] | None = None) -> Map:
@@ -163,7 +163,7 @@ def davis_yin(fidelity: Fidelity, first: Map, second: Map, tau: float | None = N
     F = firm(first), S = firm(second); the image is F z. 2/(4 - tau L)-averaged for tau in (0, 2/L) (Davis & Yin 2017,
     Prop. 2.1).
     """
-    tau = fidelity.unit_step() if tau is None else tau
+    tau = fidelity.unit_step_size() if tau is None else tau
     gradient_step = fidelity.gradient_step(tau)  # refuses an illegal tau
     one, two = firm(first), firm(second)
 

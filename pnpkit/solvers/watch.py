@@ -66,7 +66,7 @@ class Evaluation:
     """One evaluation: x and T x, and per image ||x - T x||, ||x|| and the rounding r."""
 
     x: Tensor
-    image: Tensor
+    Tx: Tensor
     gaps: list[float]
     sizes: list[float]
     rounding: list[float]
@@ -89,7 +89,7 @@ class Watch:
         self.statuses: list[Status | None] = [None] * count
         self.violation = [""] * count
         self.smallest = [math.inf] * count
-        self.looks = [0] * count  # evaluations until an image stopped
+        self.evaluations = [0] * count  # evaluations until an image stopped
         self.units: list[list[float]] = []  # what residuals are relative to, per step and image
         self.first: Evaluation | None = None
         self.last: Evaluation | None = None
@@ -99,9 +99,9 @@ class Watch:
     def running(self) -> list[bool]:
         return [status is None for status in self.statuses]
 
-    def look(self, x: Tensor, image: Tensor) -> tuple[float, ...]:
+    def observe(self, x: Tensor, Tx: Tensor) -> tuple[float, ...]:
         """Relative residuals of this evaluation; updates the statuses of the images still running."""
-        now = self.evaluated(x, image)
+        now = self.evaluated(x, Tx)
         self.first = self.first or now
         if self.last is None:
             self.distances = farthest(self.map, self.x0, now.gaps)
@@ -116,19 +116,19 @@ class Watch:
                 self.violation[index] = broken[index] or self.risen(index, now)
                 self.statuses[index] = self.verdict(index, gap, relative[-1], now.rounding[index])
                 self.smallest[index] = min(self.smallest[index], gap)
-                self.looks[index] += 1
+                self.evaluations[index] += 1
         self.last = now
         return tuple(relative)
 
-    def evaluated(self, x: Tensor, image: Tensor) -> Evaluation:
+    def evaluated(self, x: Tensor, Tx: Tensor) -> Evaluation:
         """x and T x with their sizes."""
-        gaps, sizes, ends = norms(x - image), norms(x), norms(image)
+        gaps, sizes, ends = norms(x - Tx), norms(x), norms(Tx)
         unit = math.sqrt(x[0].numel())
         rounding = [
             ROUNDINGS * self.eps * max(size, end, self.map.magnitude, unit) + self.map.error * unit
             for size, end in zip(sizes, ends, strict=True)
         ]
-        return Evaluation(x, image, gaps, sizes, rounding)
+        return Evaluation(x, Tx, gaps, sizes, rounding)
 
     def unit(self, index: int, size: float) -> float:
         """||x_k||, but at most GROWN times what the run began with: ||x_0|| or, where that is more, a first full step.
@@ -159,7 +159,7 @@ class Watch:
         if not self.covered:
             return ""
         assert self.first is not None
-        k, gap, rounding = self.looks[index], now.gaps[index], now.rounding[index]
+        k, gap, rounding = self.evaluations[index], now.gaps[index], now.rounding[index]
         allowed = self.iteration.allowed(k, self.first.gaps[index] + rounding, self.smallest[index])
         if gap > allowed * (1 + RISE_LIMIT) + 2 * rounding:
             return (
@@ -174,43 +174,43 @@ class Watch:
 
     def broken(self, now: Evaluation) -> list[str]:
         """Per image: how this evaluation, with the one before, contradicts the certificate; empty where it does not."""
-        outside = self.outside(now.image)
+        outside = self.outside(now.Tx)
         if self.last is None or not self.map.certificate.proven:
             return outside
-        moved, images = norms(now.x - self.last.x), norms(now.image - self.last.image)
-        turned = norms((now.x - now.image) - (self.last.x - self.last.image))
+        moved, ends = norms(now.x - self.last.x), norms(now.Tx - self.last.Tx)
+        turned = norms((now.x - now.Tx) - (self.last.x - self.last.Tx))
         found = []
         for index, words in enumerate(outside):
             rounding = max(now.rounding[index], self.last.rounding[index])
-            pair = (moved[index], images[index], turned[index])
-            found.append(words or self.contradicted(*pair, rounding, self.looks[index] + 1))
+            pair = (moved[index], ends[index], turned[index])
+            found.append(words or self.contradicted(*pair, rounding, self.evaluations[index] + 1))
         return found
 
-    def contradicted(self, moved: float, images: float, turned: float, rounding: float, step: int) -> str:
+    def contradicted(self, moved: float, ends: float, turned: float, rounding: float, step: int) -> str:
         """How ||x - y||, ||T x - T y|| and ||(x - T x) - (y - T y)|| contradict the constants of T."""
         certificate, words = self.map.certificate, f"between steps {step - 1} and {step} "
         reach = moved * (1 + self.slack)
-        apart = max(images - 2 * rounding, 0.0)
+        apart = max(ends - 2 * rounding, 0.0)
         if apart > certificate.lipschitz * reach:
-            return f"{words}T moved two points from {moved:.3g} to {images:.3g} apart"
+            return f"{words}T moved two points from {moved:.3g} to {ends:.3g} apart"
         alpha = certificate.averagedness
         if alpha is None or not certificate.averaged:
             return ""
         gap = max(turned - 2 * rounding, 0.0)
         if gap > 0 and math.hypot(apart, math.sqrt((1 - alpha) / alpha) * gap) > reach:
             return (
-                f"{words}two points {moved:.3g} apart had images {images:.3g} and residuals {turned:.3g} apart, "
+                f"{words}two points {moved:.3g} apart had values {ends:.3g} and residuals {turned:.3g} apart, "
                 f"too much for {alpha:.6g}-averaged"
             )
         return ""
 
-    def outside(self, image: Tensor) -> list[str]:
+    def outside(self, Tx: Tensor) -> list[str]:
         """Per image: which value of T x lies outside of the box that all are said to lie in."""
         if self.map.box is None:
-            return [""] * len(image)
+            return [""] * len(Tx)
         low, high = self.map.box
         allowed = 4 * self.eps * max(abs(low), abs(high))
-        flat = image.flatten(1)
+        flat = Tx.flatten(1)
         ends = zip(flat.amin(1).tolist(), flat.amax(1).tolist(), strict=True)
         words = f"outside of the box [{low:g}, {high:g}] of all values of T"
         return [
@@ -232,7 +232,7 @@ class Watch:
         return tuple(
             max(
                 iteration.bound(certificate, d, min(k, last - 1)) / self.map.pace / unit
-                for d, unit, last in zip(self.distances, row, self.looks, strict=True)
+                for d, unit, last in zip(self.distances, row, self.evaluations, strict=True)
             )
             for k, row in enumerate(self.units)
         )

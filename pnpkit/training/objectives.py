@@ -1,6 +1,6 @@
 r"""Training a guided denoiser through the map that it deblurs with.
 
-x_1 is where deblurring with the first look ends, x_2 where some evaluations of T_g lead from there, with the guide
+x_1 is where deblurring with the first pass ends, x_2 where some evaluations of T_g lead from there, with the guide
 g = x_1 and the hint prox_{tau f}(x_1). The loss is that of one more, T_g(x_2), with x_2 held: the gradient of a fixed
 point without the factor (id - J)^-1, Jacobian-free backpropagation (Fung et al., AAAI 36, 2022; with it Gilton, Ongie &
 Willett, IEEE TCI 7, 2021).
@@ -36,7 +36,7 @@ LIMITS = (0.0, 1.0)
 FLOOR = 1e-6  # added to a mean squared error: smaller errors gain no further decibels
 
 
-QUIET = (0.3 / 255, 4 / 255)  # noise levels where the kernel is wrong: more noise would hide the error
+LOW_NOISE = (0.3 / 255, 4 / 255)  # noise levels where the kernel is wrong: more noise would hide the error
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ class ThroughDeblurring:
 
     Every batch has a blur and a noise level of its own: shakes, Gaussians, boxes, straight motions and disks; noise
     uniform in ``noise`` (0..1 scale); periodic. In a share of the batches the map is given a wrong kernel, as measured
-    or estimated ones are, so that the second look learns what such a kernel leaves in its guide.
+    or estimated ones are, so that the second pass learns what such a kernel leaves in its guide.
 
     Attributes:
         estimated, measured: shares of the batches whose kernel is as wrong as estimates or as measurements are.
         denoised: pixels a side of what is denoised, the corner of each patch.
-        first, second: evaluations of the map with the first look, and with the second before the one that learns.
+        first, second: evaluations of the map with the first pass, and with the second before the one that learns.
         half: multiply in bfloat16.
     """
 
@@ -70,13 +70,13 @@ class ThroughDeblurring:
             generator: of the blur and of the noise on top of it.
         """
         assert isinstance(network, Network)
-        opening, look = network.looks(certified=False)
-        if look is None:
+        opening, second = network.looks(certified=False)
+        if second is None:
             raise InputError(f"only a network with a second pass can be trained so, and {network.name} has none")
         clean, noisy, level = batch
         case, where = torch.rand(2, generator=generator).tolist()
         error = ESTIMATED if case < self.estimated else MEASURED if case < self.estimated + self.measured else 0.0
-        low, high = QUIET if error else self.noise
+        low, high = LOW_NOISE if error else self.noise
         noise = low + (high - low) * where
         kernel = random_kernel(generator)
         believed = mistaken(kernel, error, generator)
@@ -97,11 +97,11 @@ class ThroughDeblurring:
             guide = solve(map_of(opening), y, iteration=Anderson(), tol=0, max_steps=self.first).x
         hint = hint_for(guide, taken_for, network, fidelity)
         with torch.no_grad():
-            x = solve(map_of(Given(look, guide, hint)), guide, iteration=Anderson(), tol=0, max_steps=self.second).x
+            x = solve(map_of(Given(second, guide, hint)), guide, iteration=Anderson(), tol=0, max_steps=self.second).x
         corner = (..., slice(self.denoised), slice(self.denoised))
         with torch.autocast(clean.device.type, torch.bfloat16, enabled=self.half):
             denoised = network(noisy[corner], level)
-        loss = decibels(map_of(Given(look, guide, hint))(x), clean)
+        loss = decibels(map_of(Given(second, guide, hint))(x), clean)
         return loss + self.share * decibels(denoised.float(), clean[corner])
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from lecture_studies.palette import ORANGE, look
 from lecture_studies.sheet import Sheet, Verdict, number, spread
 from pnpkit.gradients.networks import DeepConfig
-from pnpkit.gradients.study import DATA, RATES, Trained, TrainingConfig, constant_field, random_weights, train
+from pnpkit.gradients.study import DATA, RATES, DepthTraining, Trained, constant_field, random_weights, train
 
 STEP = 0.1  # the lecture's h, at every depth
 COMMON = 2e-2  # one rate for all networks, at which a network's failure says little
@@ -39,10 +39,12 @@ def depth_study(layers: int) -> Callable[[bool, int], Sheet]:
     """Gradients and accuracy of the networks at one depth, each at the learning rate that suits it."""
 
     def study(fast: bool, seed: int) -> Sheet:
-        config = TrainingConfig(seed=seed, steps=600 if layers < 100 else 300)
+        config = DepthTraining(seed=seed, steps=600 if layers < 100 else 300)
         depth = min(layers, 6) if fast else layers
         if fast:
-            config = replace(config, steps=20, points=100, looks=2, probes=4, batch=50, seeds=2, rates=(5e-3, COMMON))
+            config = replace(
+                config, steps=20, points=100, recordings=2, probes=4, batch=50, seeds=2, rates=(5e-3, COMMON)
+            )
         runs = {name: train(network, config) for name, network in networks(depth).items()}
         rows = [row(name, r, config.data) for name, r in runs.items()]
         if layers == 64 and not fast:
@@ -58,7 +60,7 @@ def depth_study(layers: int) -> Callable[[bool, int], Sheet]:
             + f"; Adam in one cycle for {config.steps} steps of {config.batch}, {config.seeds} seeds. Each network is "
             f"trained at the rates {', '.join(f'{rate:g}' for rate in config.rates)}; shown is the rate of the highest "
             f"median accuracy on {config.points} validation points (of equal ones, of the lowest loss there). Accuracy "
-            f"is on {config.points} other points. float64; Jacobians at {config.probes} points at {config.looks} "
+            f"is on {config.points} other points. float64; Jacobians at {config.probes} points at {config.recordings} "
             f"moments.{' The other data sets: 300 steps.' if layers == 64 else ''}",
             seeds=config.seeds,
             verdicts=verdicts(runs),
@@ -222,7 +224,7 @@ def explosion_study(fast: bool, seed: int) -> Sheet:
     constant = constant_field(far, STEP)
     rough = (0.0, 1.0) if fast else (0.0, 0.1, 0.3, 1.0)
     layers = 6 if fast else 64
-    config = TrainingConfig(seed=seed, steps=300, looks=3)
+    config = DepthTraining(seed=seed, steps=300, recordings=3)
     if fast:
         config = replace(config, steps=15, points=100, seeds=2, rates=(COMMON,))
     draws = range(seed, seed + config.seeds)
