@@ -173,7 +173,7 @@ def test_a_doubtful_kernel_makes_no_guide(
 ) -> None:
     kernel = np.ones((1, 1)) if spec == "sharp" else np.full((3, 3), 1 / 9)
     estimate = KernelEstimate(kernel, spec, confidence, ((spec, 0.0), ("other", -1.0)))
-    monkeypatch.setattr(choose, "estimate_kernel", lambda *given: estimate)
+    monkeypatch.setattr(choose, "likeliest_kernel", lambda *given: estimate)
     run = deblur.deblur(PICTURE, denoiser=network, max_steps=60, tol=1e-3)
     assert run.certificate.averaged and ("with a guide" in str(run.certificate)) == (passes == 2)
     kernels.save(tmp_path / "kernel.png", kernel, (spec, confidence))

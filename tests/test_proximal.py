@@ -45,7 +45,7 @@ def test_firmly_nonexpansive(name: str, one: np.ndarray, two: np.ndarray) -> Non
 PENALTIES: dict[str, Callable[[Tensor], Tensor]] = {
     "soft_threshold": lambda u: 0.7 * u.abs().sum(),
     "group_soft_threshold": lambda u: 0.7 * u.square().sum(1).sqrt().sum(),
-    "ridge": lambda u: 0.25 * u.square().sum(),
+    "tikhonov": lambda u: 0.25 * u.square().sum(),
     "orthonormal": lambda u: 0.4 * turn(u).abs().sum(),
     "wavelet_soft_threshold": lambda u: 0.4 * sum(d.abs().sum() for d in Basis("haar", 1).analyse(u)[1]),
 }
