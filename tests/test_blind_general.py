@@ -54,7 +54,8 @@ def test_the_choice_is_free_form_for_a_shake(monkeypatch: pytest.MonkeyPatch) ->
     assert estimate.spec == "free-form" and estimate.confidence > 0.7
     assert general.likeness(estimate.kernel, shake()) > 0.85
     assert estimate.candidates[0] == ("free-form", 0.0) and all(score < 0 for _, score in estimate.candidates[1:])
-    assert "free form" in blur_kernel.describe(estimate) and "ESTIMATED" in blur_kernel.describe(estimate)
+    kernel = blur_kernel.estimated(estimate)
+    assert "free form" in str(kernel) and "ESTIMATED" in str(kernel)
 
 
 def test_what_is_judged_are_the_frequencies_that_compression_leaves() -> None:
@@ -209,9 +210,9 @@ def test_a_saved_estimate_is_still_an_estimate(tmp_path) -> None:  # type: ignor
     place = str(tmp_path / "kernel.png")
     for form, confidence in (("free-form", 0.42), ("motion:15,30", 0.9), ("gaussian:1.2", 0.3)):
         kernels.save(place, weights, (form, confidence))
-        kernel, note, estimate = blur_kernel.open_kernel(place, y, 0.01)
-        assert estimate is not None and (estimate.spec, estimate.confidence) == (form, confidence)
-        assert note.startswith(f"{place}: ESTIMATED") and f"{confidence:.2f}" in note
+        kernel = blur_kernel.open_kernel(place, y, 0.01)
+        assert (kernel.form, kernel.confidence) == (form, confidence) and bool(kernel) == (confidence >= 0.5)
+        assert str(kernel).startswith(f"{place}: ESTIMATED") and f"{confidence:.2f}" in str(kernel)
         assert np.array_equal(kernel, kernels.load(place))
     for text in ("", "free-form", "free-form high", "\x00"):
         kernels.save(place, weights)
@@ -219,5 +220,6 @@ def test_a_saved_estimate_is_still_an_estimate(tmp_path) -> None:  # type: ignor
             about = PngImagePlugin.PngInfo()
             about.add_text(kernels.ESTIMATE, text)
             image.save(place, pnginfo=about)
-        assert blur_kernel.open_kernel(place, y, 0.01)[1:] == (f"given: {place}", None)
+        kernel = blur_kernel.open_kernel(place, y, 0.01)
+        assert str(kernel) == f"given: {place}" and kernel.confidence is None and kernel
     assert kernels.estimated("gaussian:2") is None

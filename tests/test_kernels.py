@@ -410,3 +410,13 @@ def test_what_may_be_wrong_with_a_measured_kernel_is_said() -> None:
     background = kernels.normalise(np.pad(middle, 4) + 0.02 * middle.max())
     assert "% of it lies on its rim" in kernels.doubts(background)
     assert "px down" not in kernels.doubts(background)
+
+
+def test_a_kernel_is_its_weights_true_without_doubts_and_says_where_it_comes_from() -> None:
+    weights = kernels.disk(2)
+    plain = kernels.Kernel(weights, "given: disk:2")
+    doubtful = kernels.Kernel(weights, "given: k.png", doubts=("it is off its middle", "it has a background"))
+    assert plain and str(plain) == "given: disk:2" and not doubtful
+    assert str(doubtful) == "given: k.png; it is off its middle; it has a background"
+    assert np.array_equal(np.asarray(plain), weights) and np.asarray(plain, np.float32).dtype == np.float32
+    assert np.array_equal(kernels.normalise(np.array(plain)), weights)

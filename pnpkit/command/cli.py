@@ -150,11 +150,12 @@ def estimate_kernel(image: str, noise_level: float | None, linear: bool, white: 
     estimate = blur_kernel.estimate_kernel(
         picture.pixels, noise_level, compression=picture.compression, limits=limits_of(picture), linear=linear
     )
+    kernel = blur_kernel.estimated(estimate)
     kernels.save(target, estimate.kernel, (estimate.spec, estimate.confidence), options.overwrite)
     if not options.quiet:
-        say(f"{image} -> {target}: {blur_kernel.describe(estimate)}")
+        say(f"{image} -> {target}: {kernel}")
         rivals = ", ".join(f"{spec} {score:+.1f}" for spec, score in estimate.candidates)
-        if target.suffix.lower() == ".npy" and not blur_kernel.trustworthy(estimate):
+        if target.suffix.lower() == ".npy" and not blur_kernel.trustworthy(kernel):
             say("a .npy keeps nothing of this doubt, and deblur would take it for a measured kernel: write a .png")
         say(f"log posterior relative to the likeliest: {rivals}")
         tell(picture.notes)

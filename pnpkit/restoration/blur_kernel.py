@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import numpy as np
 from torch import Tensor
@@ -11,34 +12,33 @@ from pnpkit import kernels
 from pnpkit.blind import choose
 from pnpkit.blind.parametric import KernelEstimate
 from pnpkit.images import pixels
+from pnpkit.kernels import Kernel
 from pnpkit.restoration.defaults import DOUBTFUL
 from pnpkit.restoration.picture import opened
 from pnpkit.restoration.settings import Settings
 
+FREE_FORM = "free-form"  # the form of an estimate that is none of the families
 
-def open_kernel(
-    kernel: str | os.PathLike[str] | np.ndarray | Tensor, y: Tensor, noise: float
-) -> tuple[np.ndarray, str, KernelEstimate | None]:
-    """The kernel (h, w), a sentence on where it comes from, and the estimate where it was estimated, else None."""
+
+def open_kernel(kernel: str | os.PathLike[str] | np.ndarray | Tensor, y: Tensor, noise: float) -> Kernel:
+    """The kernel that ``kernel`` names or holds; ``auto`` is estimated from y (1, C, H, W) with that noise level."""
     kernel = os.fspath(kernel) if isinstance(kernel, os.PathLike) else kernel
     if isinstance(kernel, str) and kernel == "auto":
-        estimate = choose.likeliest_kernel(pixels.from_tensor(y[:1].cpu().double()), noise)
-        return estimate.kernel, describe(estimate), estimate
+        return estimated(choose.likeliest_kernel(pixels.from_tensor(y[:1].cpu().double()), noise))
     if isinstance(kernel, str):
         weights, made = kernels.parse(kernel), kernels.estimated(kernel)
         if made is None:
-            return weights, given(kernel, weights), None
-        estimate = KernelEstimate(weights, *made, candidates=())
-        return weights, f"{kernel}: {describe(estimate, 'a picture')}", estimate
+            return given(kernel, weights)
+        again = estimated(KernelEstimate(weights, *made, candidates=()), "a picture")
+        return replace(again, origin=f"{kernel}: {again.origin}")
     array = kernel.detach().cpu().double().numpy() if isinstance(kernel, Tensor) else np.asarray(kernel)
-    weights = kernels.normalise(array)
-    return weights, given(f"{'x'.join(map(str, array.shape))} array", weights), None
+    return given(f"{'x'.join(map(str, array.shape))} array", kernels.normalise(array))
 
 
-def given(name: str, kernel: np.ndarray) -> str:
-    """A sentence on a kernel that was given, with what may be wrong with it."""
-    doubt = "" if name.partition(":")[0] in kernels.FAMILIES else kernels.doubts(kernel)
-    return f"given: {name}" + (f"; {doubt}" if doubt else "")
+def given(name: str, weights: np.ndarray) -> Kernel:
+    """A kernel that was given, with what may be wrong with it."""
+    doubt = "" if name.partition(":")[0] in kernels.FAMILIES else kernels.doubts(weights)
+    return Kernel(weights, f"given: {name}", doubts=(doubt,) if doubt else ())
 
 
 def estimate_kernel(
@@ -55,20 +55,21 @@ def estimate_kernel(
     return choose.likeliest_kernel(pixels.from_tensor(work.y[:1].cpu().double()), work.noise)
 
 
-def trustworthy(estimate: KernelEstimate) -> bool:
+def trustworthy(kernel: Kernel) -> bool:
     """Whether a restoration with this kernel may guide a second one: no free form, and no doubtful estimate."""
-    return estimate.spec != "free-form" and estimate.confidence >= DOUBTFUL
+    return kernel.confidence is None or (kernel.form != FREE_FORM and kernel.confidence >= DOUBTFUL)
 
 
-def describe(estimate: KernelEstimate, source: str = "the picture") -> str:
-    """A sentence on a kernel that was estimated from ``source``: its form, the confidence, and any doubt."""
+def estimated(estimate: KernelEstimate, source: str = "the picture") -> Kernel:
+    """A kernel that was estimated from ``source``: its form, the confidence, and any doubt."""
     size = "x".join(map(str, estimate.kernel.shape))
-    form = f"a free form ({size})" if estimate.spec == "free-form" else estimate.spec
-    note = f"ESTIMATED from {source} as {form} (confidence {estimate.confidence:.2f}), not measured"
+    form = f"a free form ({size})" if estimate.spec == FREE_FORM else estimate.spec
+    origin = f"ESTIMATED from {source} as {form} (confidence {estimate.confidence:.2f}), not measured"
+    doubts: tuple[str, ...] = ()
     if estimate.spec == "sharp" and len(estimate.candidates) == 1:
-        return note + "; it is too small or too flat to tell a blur, so only noise is removed: give `kernel`"
-    if estimate.spec == "sharp":
-        return note + "; no blur explains the picture better than none, so only noise is removed"
-    if estimate.confidence < DOUBTFUL:
-        note += "; that is doubtful: give `kernel` if you know the blur"
-    return note
+        doubts = ("it is too small or too flat to tell a blur, so only noise is removed: give `kernel`",)
+    elif estimate.spec == "sharp":
+        origin += "; no blur explains the picture better than none, so only noise is removed"
+    elif estimate.confidence < DOUBTFUL:
+        doubts = ("that is doubtful: give `kernel` if you know the blur",)
+    return Kernel(estimate.kernel, origin, estimate.confidence, estimate.spec, doubts)

@@ -16,7 +16,7 @@ from pnpkit.blind import latent
 from pnpkit.errors import UnknownName
 from pnpkit.operators.blur import BOUNDARIES, blur
 from pnpkit.restoration.batches import one_by_one
-from pnpkit.restoration.blur_kernel import open_kernel, trustworthy
+from pnpkit.restoration.blur_kernel import FREE_FORM, open_kernel, trustworthy
 from pnpkit.restoration.defaults import FREE_FORM_ERROR, FREE_FORM_STRENGTH, KERNEL_ERROR
 from pnpkit.restoration.picture import opened
 from pnpkit.restoration.pipeline import restore
@@ -60,9 +60,8 @@ def deblur(
     check_boundary(boundary)
     y = work.y
     noise = work.noise
-    weights, note, estimate = open_kernel(kernel, y, noise)
-    free = estimate is not None and estimate.spec == "free-form"
-    trusted = estimate is None or trustworthy(estimate)
+    blurring = open_kernel(kernel, y, noise)
+    weights, free = blurring.weights, blurring.form == FREE_FORM
     operator = blur(weights, boundary, (y.shape[-2], y.shape[-1]), dtype=y.dtype, device=y.device)
     guess = first_guess(y, weights, noise) if boundary == "unknown" else extend(y, operator)
 
@@ -76,12 +75,11 @@ def deblur(
         guess,
         picture,
         noise,
-        note,
-        weights,
-        CONTINUATION if blurred else FORWARD_BACKWARD,
+        kernel=blurring,
+        splitting=CONTINUATION if blurred else FORWARD_BACKWARD,
         kernel_error=FREE_FORM_ERROR if free else KERNEL_ERROR,
         least=FREE_FORM_STRENGTH if free else 0.0,
-        passes=2 if blurred and trusted else 1,
+        passes=2 if blurred and trustworthy(blurring) else 1,
     )
     return restore(problem, work)
 

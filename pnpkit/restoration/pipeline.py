@@ -66,8 +66,8 @@ def restore(problem: Problem, opened: Opened) -> Restoration:
         plan=plan,
         noise_level=problem.noise_level * span,
         seconds=time.perf_counter() - opened.started,
-        kernel=problem.kernel,
-        kernel_note=problem.note + ("" if later == opened.iteration else f"; {SHORT.format(later)}"),
+        blur=problem.kernel,
+        notes=(problem.note, "" if later == opened.iteration else SHORT.format(later)),
         linear=settings.linear,
         span=span,
     )

@@ -9,6 +9,7 @@ import numpy as np
 from deepinv.physics import LinearPhysics
 from torch import Tensor
 
+from pnpkit.kernels import Kernel
 from pnpkit.solvers.splittings import FORWARD_BACKWARD
 
 Back = Callable[[Tensor], np.ndarray | Tensor]
@@ -25,7 +26,7 @@ class Problem:
         noise_level: 0..1 scale. kernel_error: the level of the noise that an inexact A acts like;
             splittings other than forward-backward go by the larger. least: the least strength of the problem, unless
             one is given.
-        splitting: the usual one. note, kernel: of the Restoration.
+        splitting: the usual one. note: what is filled in or enlarged. kernel: of the blur, where there is one.
         passes: how many a guided denoiser has at most, 1 or 2.
     """
 
@@ -34,8 +35,8 @@ class Problem:
     guess: Tensor
     picture: Back
     noise_level: float
-    note: str
-    kernel: np.ndarray | None = None
+    note: str = ""
+    kernel: Kernel | None = None
     splitting: str = FORWARD_BACKWARD
     kernel_error: float = 0.0
     least: float = 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
@@ -16,6 +16,7 @@ from pnpkit.errors import InputError
 from pnpkit.images import files
 from pnpkit.images.picture import Picture
 from pnpkit.images.pixels import as_float, from_tensor
+from pnpkit.kernels import Kernel
 from pnpkit.restoration.plan import GUIDING, Plan
 from pnpkit.solvers.guarantee import Guarantee
 from pnpkit.solvers.result import Result, Status
@@ -49,8 +50,8 @@ class Restoration:
         noise_level: of the picture, given or estimated, in the units of the array; of integers, fractions
             of the type's largest value.
         seconds: wall time of everything.
-        kernel: the blur kernel that was used; None where there is none.
-        kernel_note: where the kernel comes from, or what was filled in or enlarged.
+        blur: the blur kernel that was used and where it comes from; None where there is none.
+        notes: what was filled in or enlarged, and what memory allowed.
         linear: whether noise level and strength are of linear light, or of the picture as stored.
         span: how many units of the array, or fractions, the scale 0..1 of the run is; ``plan`` and ``run`` are in units
             of it.
@@ -62,11 +63,22 @@ class Restoration:
     plan: Plan | None
     noise_level: float
     seconds: float
-    kernel: np.ndarray | None = field(default=None)
-    kernel_note: str = ""
+    blur: Kernel | None = None
+    notes: tuple[str, ...] = ()
     linear: bool = False
     span: float = 1.0
     each: tuple[Restoration, ...] = ()
+
+    @property
+    def kernel(self) -> np.ndarray | None:
+        """The weights of the blur kernel (h, w), with sum 1; None where there is none."""
+        return None if self.blur is None else self.blur.weights
+
+    @property
+    def kernel_note(self) -> str:
+        """Where the kernel comes from and what speaks against it, or what was filled in or enlarged; in words."""
+        origin = "" if self.blur is None else str(self.blur)
+        return "; ".join(filter(None, (origin, *self.notes)))
 
     @property
     def status(self) -> Status:

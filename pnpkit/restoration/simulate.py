@@ -38,7 +38,7 @@ def simulate(
     check_level("noise level", noise_level, math.inf)
     pixels, _ = as_float(as_array(image))
     x = to_tensor(pixels, torch.float64)
-    weights = kernels.parse(kernel) if isinstance(kernel, str) else open_kernel(kernel, x, 0.0)[0]
+    weights = kernels.parse(kernel) if isinstance(kernel, str) else open_kernel(kernel, x, 0.0).weights
     operator = blur(weights, boundary, (x.shape[-2], x.shape[-1]), dtype=x.dtype)
     clean = from_tensor(operator.A(srgb.decode(x) if linear else x))
     noisy = clean + noise_level * np.random.default_rng(seed).standard_normal(clean.shape)
