@@ -1,8 +1,8 @@
 r"""The named algorithms in one call each: a splitting, an iteration, and the loop.
 
-All solve min_x 1/2 ||A x - y||^2 + g(x). ``operator`` is a deepinv ``LinearPhysics``, a matrix of numpy, torch or
-scipy, dense or sparse, or what scipy's ``aslinearoperator`` takes, operators of pylops for instance; with these, y is a
-vector (m,) or a batch (B, m), and x comes back as y came.
+All solve min_x 1/2 ||A x - y||^2 + g(x). ``operator`` is a deepinv ``LinearPhysics``; or a matrix of numpy, torch or
+scipy, dense or sparse; or what scipy's ``aslinearoperator`` takes, for instance an operator of pylops. With a matrix or
+a scipy operator, y is a vector (m,) or a batch (B, m), and x has the same form.
 """
 
 from __future__ import annotations
@@ -57,30 +57,30 @@ def proximal_gradient(
 
     Args:
         operator: A, a deepinv LinearPhysics, a matrix (m, n), or what scipy's ``aslinearoperator`` takes.
-        y: what A gives, floats: (m,) for a matrix, (B, C, H, W) for physics, a ``TensorList`` for a stack of physics;
-            the result is an array where y is one.
+        y: the measurement, floats: (m,) for a matrix, (B, C, H, W) for physics, a ``TensorList`` for a stack of
+            physics. The result is a numpy array if y is one.
         prox: tau -> the proximal map of tau g, e.g. ``lambda tau: proximal.soft_threshold(tau * 0.1)``; or a deepinv
             prior g (``interop.from_prior``).
-        tau: step in (0, 2/L); default the one that suits the iteration, 1.9/L or, for ``Fista``, 1/L.
+        tau: step size in (0, 2/L); default 1.9/L or, for ``Fista``, 1/L.
         iteration: default Picard.
         tol, max_steps, callback: see ``solve``.
 
     Raises:
         StepSizeError: tau outside (0, 2/L).
-        InputError: y that is not of finite floats, or does not fit A.
+        InputError: y does not consist of finite floats, or does not fit A.
     """
     physics, data, back = open_problem(operator, y)
     fidelity, runner = LeastSquares(physics, data), Picard() if iteration is None else iteration
     if isinstance(runner, type) or not isinstance(runner, Iteration):
         raise InputError(f"expected an iteration, Picard() or Fista() for instance, got {runner!r}")
-    step = fidelity.step_size(runner.tau_L) if tau is None else tau
+    tau = fidelity.step_size(runner.tau_L) if tau is None else tau
     at = from_prior(prox) if isinstance(prox, Prior) else prox
-    map = forward_backward(fidelity, at(step), step)
+    map = forward_backward(fidelity, at(tau), tau)
     return back(solve(map, fidelity.start(), iteration=runner, tol=tol, max_steps=max_steps, callback=callback))
 
 
 def projected_gradient(operator: Operator, y: Measurement, limits: tuple[float, float] | Map, **options: Any) -> Result:
-    """min 1/2 ||A x - y||^2 over a box (low, high) or any convex set given by its projection.
+    """min 1/2 ||A x - y||^2 over a box (low, high), or over a convex set given by its projection.
 
     Options, types and errors are those of ``proximal_gradient``.
     """
@@ -116,9 +116,9 @@ def regularised(
     max_steps: int = 10_000,
     callback: Callback | None = None,
 ) -> Result:
-    """min 1/2 ||A x - y||^2 + R(x) over a box, R convex and smooth: a global minimum, its value in ``objective``.
+    """min 1/2 ||A x - y||^2 + R(x) over a box, R convex and smooth: a global minimum. ``objective`` is its value.
 
-    Projected gradient steps tau = 1/L, L of the sum, under FISTA unless another ``iteration`` is given.
+    Projected gradient steps with tau = 1/L, L that of the sum, iterated by FISTA unless ``iteration`` is given.
 
     Args:
         regulariser: R, e.g. ``load_denoiser("ridge").regulariser(sigma, image_size, weight)``, or a ``Smooth``.
@@ -152,15 +152,15 @@ def plug_and_play(
         operator, y: as those of ``proximal_gradient``; pictures are (B, C, H, W), 0..1 scale.
         strength: sigma of the denoiser on the same scale.
         denoiser: a name or a path as ``load_denoiser`` takes it; a pnpkit network; a Map (then ``strength`` is its
-            scaling D(s x)/s); or any callable D(x, sigma), a deepinv denoiser for instance: it runs, and nothing is
-            guaranteed.
-        limits: box of the final projection; None leaves it out, and the existence of a fixed point is then assumed.
-        tau: step in (0, 2/L); default 1.9/L.
+            scaling s in D(s x) / s); or any callable D(x, sigma), for instance a deepinv denoiser: it runs, and
+            nothing is guaranteed.
+        limits: box of the final projection. None omits it; the existence of a fixed point is then an assumption.
+        tau: step size in (0, 2/L); default 1.9/L.
         x0: first iterate; default A^T y.
 
     Raises:
         StepSizeError: tau outside (0, 2/L).
-        InputError: y that is not of finite floats, or a strength outside the denoiser's range.
+        InputError: y does not consist of finite floats, or the strength is outside the denoiser's range.
     """
     physics, data, back = open_problem(operator, y)
     fidelity = LeastSquares(physics, data)
@@ -174,9 +174,9 @@ def plug_and_play(
 def open_problem(
     operator: Operator, y: Measurement
 ) -> tuple[LinearPhysics, Tensor | TensorList, Callable[[Result], Result]]:
-    """Physics, data as a batch, and the way back: numpy in, numpy out; a vector in, a vector out.
+    """Physics, data as a batch, and the function that gives a result the form of y: numpy or torch, vector or batch.
 
-    A matrix and y of different types meet in the larger one.
+    A matrix and y of different floating-point types are converted to the larger one.
     """
     data = TensorList([real(part, "y") for part in y]) if isinstance(y, TensorList) else real(y, "y")
     physics = operator if isinstance(operator, LinearPhysics) else from_matrix(operator)
@@ -197,7 +197,7 @@ def open_problem(
 
 
 def first_iterate(fidelity: LeastSquares, x0: np.ndarray | Tensor | None) -> Tensor:
-    """A^T y, or the one that is given, as a batch."""
+    """x0 as a batch; A^T y if it is None."""
     usual = fidelity.start()
     if x0 is None:
         return usual

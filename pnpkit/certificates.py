@@ -26,11 +26,11 @@ class Side(enum.Enum):
     """Whether a number bounds the true constant from above or from below."""
 
     PROVEN = "proven"  # an upper bound, by a proof
-    MEASURED = "measured"  # a lower bound, or no bound at all: nothing follows from it
+    MEASURED = "measured"  # a lower bound or none: it proves nothing
 
 
 class Kind(enum.Enum):
-    """The type of a map. Some theorems need it beside the constants."""
+    """The type of a map. Some theorems need it in addition to the constants."""
 
     MAP = "map"
     PROX = "prox"  # the proximal map of a convex function, projections included
@@ -40,9 +40,9 @@ class Kind(enum.Enum):
 
 @dataclass(frozen=True)
 class Premise:
-    """What a proof assumes and does not check: a kind that all like it share, and the detail of this one.
+    """An assumption of a proof that is not checked: a kind, shared by similar ones, and the detail of this one.
 
-    It prints as "kind: detail". ``together`` prints premises that differ only in numbers once.
+    It prints as "kind: detail". ``together`` prints premises that differ only in numbers as one.
     """
 
     kind: str
@@ -62,8 +62,8 @@ NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.]*\w)")
 
 
 def together(premises: Sequence[Premise]) -> list[str]:
-    """The premises as text. Those that differ in numbers only make one text: each of these numbers is then the range
-    from its smallest to its largest value, "1e-06 to 3e-05"."""
+    """The premises as texts. Those that differ only in numbers become one text, in which such a number is given as the
+    range from its smallest to its largest value, for instance "1e-06 to 3e-05"."""
     alike: dict[str, list[str]] = {}
     for text in map(str, premises):
         alike.setdefault(NUMBER.sub("#", text), []).append(text)
@@ -87,12 +87,12 @@ class Bound:
 
     Attributes:
         value: finite or inf, at least 0.
-        side: PROVEN is an upper bound by a proof; MEASURED a lower bound, from which nothing follows.
-        method: how it is known, one line.
-        premises: what was assumed and not checked.
+        side: PROVEN is an upper bound by a proof, MEASURED a lower bound, which proves nothing.
+        method: how it is known, in one line.
+        premises: what is assumed and not checked.
 
     Raises:
-        InputError: a value that is negative or NaN, or a side that is no ``Side``.
+        InputError: the value is negative or NaN, or ``side`` is not a ``Side``.
     """
 
     value: float
@@ -120,12 +120,12 @@ class Certificate:
 
     Attributes:
         name: the map, in words or symbols.
-        lipschitz: bound on ||Tx - Ty|| / ||x - y||; inf when none is known.
+        lipschitz: bound on ||Tx - Ty|| / ||x - y||; inf if none is known.
         averagedness: alpha in (0, 1), or None.
-        side: PROVEN upper bounds, or MEASURED, from which nothing follows.
-        method: how it is known, one line.
-        premises: what was assumed and not checked, as text: "kind: detail"; ``all_premises`` gives the values.
-        parts: certificates that this one was composed from.
+        side: PROVEN means upper bounds; MEASURED proves nothing.
+        method: how it is known, in one line.
+        premises: what is assumed and not checked, as texts "kind: detail"; ``all_premises`` gives values.
+        parts: the certificates that this one is composed of.
         bounded: the range lies in a bounded closed convex set, so a nonexpansive T has a fixed point (Browder 1965).
         kind: a proximal map, a gradient step, or any map.
     """
@@ -157,23 +157,23 @@ class Certificate:
 
     @property
     def averaged(self) -> bool:
-        """Proven to be averaged: what Picard's iteration needs."""
+        """Proven to be averaged, which Picard's iteration needs."""
         return self.side is Side.PROVEN and self.averagedness is not None
 
     @property
     def contractive(self) -> bool:
-        """Proven to be a contraction by more than the rounding of float32, from 1 - 1e-6: a unique fixed point, with no
-        further assumption."""
+        """Proven to be a contraction with a factor of at most 1 - 1e-6, which is more than float32 rounding: there is a
+        unique fixed point, without further assumptions."""
         return self.side is Side.PROVEN and self.lipschitz <= 1 - 1e-6
 
     @property
     def proven(self) -> bool:
-        """Some Lipschitz constant is proven."""
+        """A finite Lipschitz constant is proven."""
         return self.side is Side.PROVEN and math.isfinite(self.lipschitz)
 
     @property
     def claim(self) -> str:
-        """What is known, in one line: "proven, Lipschitz constant <= 1, 0.9-averaged"."""
+        """What is known, in one line, for instance "proven, Lipschitz constant <= 1, 0.9-averaged"."""
         if not math.isfinite(self.lipschitz):
             return "nothing is guaranteed"
         sign = "<=" if self.side is Side.PROVEN else ">="
@@ -183,7 +183,7 @@ class Certificate:
         return f"{self.side.value}, Lipschitz constant {sign} {self.lipschitz:.6g}{alpha}"
 
     def all_premises(self) -> tuple[Premise, ...]:
-        """Premises of this certificate and of its parts, each once."""
+        """The premises of this certificate and of all parts, without repetitions."""
         seen = dict.fromkeys(map(Premise.read, self.premises))
         for part in self.parts:
             seen.update(dict.fromkeys(part.all_premises()))
@@ -239,12 +239,12 @@ class Certificate:
 
 
 def nothing(name: str, reason: str, parts: Sequence[Certificate] = ()) -> Certificate:
-    """A certificate that claims nothing, with the reason."""
+    """A certificate that claims nothing, and why."""
     return Certificate(name, math.inf, None, Side.MEASURED, reason, parts=tuple(parts))
 
 
 def identity(name: str = "id") -> Certificate:
-    """The identity is alpha-averaged for every alpha; the smallest normal float stands for them."""
+    """The certificate of x -> x, alpha-averaged for every alpha > 0: alpha is the smallest normal float."""
     return Certificate(name, 1.0, sys.float_info.min, Side.PROVEN, "the identity is averaged for every alpha > 0")
 
 
@@ -257,8 +257,8 @@ def averagedness_of_composition(alphas: Sequence[float]) -> float:
 def compose(parts: Sequence[Certificate], name: str) -> Certificate:
     """The certificate of parts[0] after parts[1] after ...; only PROVEN parts compose to a PROVEN whole.
 
-    A part that is itself a composition is replaced by its own parts: the formula is associative, and one level reads
-    more easily.
+    A part that is itself a composition is replaced by its own parts, since the formula is associative and one level is
+    easier to read.
     """
     parts = tuple(
         piece

@@ -1,6 +1,7 @@
-r"""deepinv's denoisers, priors and data fidelities as pnpkit's maps, each with the certificate that it has, or none.
+r"""deepinv's denoisers, priors and data fidelities as maps with certificates; where nothing is proven, they say so.
 
-The other way needs no adapter: pnpkit's denoisers are ``deepinv.models.Denoiser``, its operators ``LinearPhysics``.
+No adapter is needed in the other direction: pnpkit's denoisers are ``deepinv.models.Denoiser``, its operators
+``LinearPhysics``.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ CLOSED = (L1Prior, L12Prior, Tikhonov, ZeroPrior)  # convex, with a proximal map
 
 
 def as_map(denoiser: Network | Callable[[Tensor, float], Tensor] | Map, strength: float) -> Map:
-    """A denoiser at one strength.
+    """x -> D(x, strength) as a map.
 
     Args:
-        denoiser: a pnpkit network; a Map, scaled D(s x)/s; or any callable D(x, sigma), about which nothing is known.
+        denoiser: a pnpkit network; a Map, then scaled to D(s x) / s; or any callable D(x, sigma), of which nothing is
+            proven.
         strength: sigma, or s.
     """
     if isinstance(denoiser, Network):
@@ -44,8 +46,8 @@ def as_map(denoiser: Network | Callable[[Tensor, float], Tensor] | Map, strength
 def from_prior(prior: Prior, weight: float = 1.0, *, strength: float | None = None) -> Callable[[float], Map]:
     """tau -> the proximal map of tau * weight * g for a deepinv prior g, as ``proximal_gradient`` takes it.
 
-    l1, l12, Tikhonov and zero are proven; total variation under the premise that its inner solver is exact; a ``PnP``
-    prior is its denoiser at ``strength``; of any other prior nothing is proven.
+    The l1, l12, Tikhonov and zero priors are proven. Total variation is proven under the premise that its inner solver
+    is exact. A ``PnP`` prior is its denoiser at ``strength``. Of any other prior nothing is proven.
     """
     if isinstance(prior, PnP):
         if strength is None:
@@ -114,7 +116,7 @@ def from_data_fidelity(fidelity: DataFidelity, y: Tensor, physics: LinearPhysics
 
 
 def _per_image(value: Any, x: Tensor) -> Tensor:
-    """deepinv sums some functions over the batch already; then one number stands for a batch of one."""
+    """The values per image (B,). deepinv sums some functions over the batch: a single number needs a batch of one."""
     number = torch.as_tensor(value).to(x)
     if number.numel() != len(x):
         raise InputError(f"expected a value per image of a batch of {len(x)}, got {number.numel()}")

@@ -1,1 +1,1 @@
-"""Estimating a blur that nobody measured."""
+"""Estimation of a blur kernel from one picture."""

@@ -1,10 +1,10 @@
-r"""Sharp, parametric or free-form? The kernel whose residual spectrum is whitest.
+r"""The choice between no blur, a named blur and a free form: the kernel whose residual spectrum is whitest.
 
-Dividing the measured spectrum by what a kernel K and a usual photograph behind it predict leaves noise, white, when K
-is right; ``blind.parametric.misfit`` says how far from white it is (Whittle 1953). A wrong kernel ruins a sharp
-picture, so a named blur must have a smaller misfit than no blur, by ``NAMED``. A free form has many more parameters:
-its misfit must be smaller than that of the named blur by ``MARGIN``, and than that of no blur by ``EVIDENCE``. All
-misfits are of frequencies up to ``TOLD``.
+For the right kernel K, the measured spectrum divided by the one that K and a typical photograph predict is white noise.
+``blind.parametric.misfit`` says how far from white it is (Whittle 1953). A wrong kernel ruins a sharp picture, so a
+named blur must have a smaller misfit than no blur, by ``NAMED``. A free form has many more parameters: its misfit must
+be smaller than that of the named blur by ``MARGIN``, and than that of no blur by ``EVIDENCE``. All misfits are of
+frequencies up to ``TOLD``.
 """
 
 from __future__ import annotations
@@ -22,35 +22,35 @@ from pnpkit.blind.parametric import (
     misfit,
 )
 
-MARGIN = 1.0  # over a named blur, in log likelihood, as the misfits are
+MARGIN = 1.0  # less misfit than a named blur, in units of log likelihood
 
 
-NAMED = 3.0  # over no blur: Gaussians from 0.8, disks, motions gained 4 to 70, sharp pictures lost 1 to 5 (lab book)
+NAMED = 3.0  # less than no blur: Gaussians from 0.8, disks, motions gained 4 to 70, sharp pictures lost 1 to 5
 
 
-EVIDENCE = 10.0  # over no blur at all: shakes that were seen gained 12 to 51, sharp pictures up to 5 (lab book)
+EVIDENCE = 10.0  # less than no blur: detected shakes gained 12 to 51, sharp pictures up to 5 (lab book)
 
 
-TOLD = 0.35  # cycles per pixel: a JPEG empties what is higher, and a shake shows below
+TOLD = 0.35  # cycles per pixel: a JPEG removes what is higher, and a shake is visible below
 
 
-TRUSTED = 0.5  # confidence in a named blur above which no free form is searched: it would take its name's place badly
+TRUSTED = 0.5  # confidence in a named blur above which no free form is searched: it would be a worse estimate
 
 
 def likeliest_kernel(image: np.ndarray, noise_level: float) -> KernelEstimate:
-    """The blur of a picture that nobody measured: none, a named one, or a free form. Deterministic.
+    """The likeliest blur of a picture: none, a named one, or a free form. Deterministic.
 
     Args:
         image: (H, W) or (H, W, C), finite floats on the 0..1 scale.
         noise_level: standard deviation of the white noise in each channel.
 
     Returns:
-        ``spec`` is ``sharp`` (kernel 1 x 1), a named blur, or ``free-form``; the confidence of the last is the
-        agreement of several searches. ``candidates`` are those of ``estimate_parametric`` and, where one was
-        searched, the free form with its gain over what it has to beat: the likeliest is first, taken or not.
+        ``spec`` is ``sharp`` (kernel 1 x 1), a named blur, or ``free-form``, whose confidence is the agreement of
+        several searches. ``candidates`` are those of ``estimate_parametric`` and, where one was searched, the free form
+        with its gain over what it must exceed. The likeliest is first, whether or not it is taken.
 
     Raises:
-        InputError: an image of another shape or not finite; a noise level that is negative or not finite.
+        InputError: the image has another shape or is not finite; the noise level is negative or not finite.
     """
     named = estimate_parametric(image, noise_level)
     luminance, noise = luminance_of(image, noise_level)
@@ -77,5 +77,5 @@ def likeliest_kernel(image: np.ndarray, noise_level: float) -> KernelEstimate:
 
 
 def _as_sharp(named: KernelEstimate, confidence: float) -> KernelEstimate:
-    """No blur, in place of one that is hardly there or that nothing but missing detail tells of."""
+    """No blur, instead of one that is hardly there or that only missing detail speaks for."""
     return KernelEstimate(np.ones((1, 1)), "sharp", confidence, named.candidates)

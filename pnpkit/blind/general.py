@@ -1,14 +1,14 @@
-r"""A blur of any form, read off the edges of one picture.
+r"""A blur of any form, estimated from the edges of one picture.
 
-From coarse to fine over a pyramid of pictures, kernel and picture take turns:
+Picture and kernel are estimated in turns, from coarse to fine resolution:
 
     u = argmin_u 1/2 ||k * u - y||^2 + w/2 ||grad u||_0                        the few strongest edges, sharp
     k = argmin_k 1/2 sum_d ||k * d u - d y||^2 + gamma/2 ||k||^2               over the simplex: k >= 0, sum k = 1
 
-with d the row and column differences of the edges stronger than a threshold that falls from turn to turn. After each
-turn, islands of little mass are removed from k; after each level it is centred. The search ends in different places
-for different supports, so several are tried. The kernel wins whose picture has the fewest and strongest gradients; of
-those as good as that, up to ``EQUAL``, the one with the smallest support: more room makes any kernel look better.
+d is the row and column differences at edges above a threshold, which falls from turn to turn. After each turn, parts of
+k with little mass are removed; after each level k is centred. Different supports lead to different results, so several
+are tried. The kernel whose picture has the fewest and strongest gradients wins. Among kernels that are equal up to
+``EQUAL``, the smallest support wins, because a larger support makes any kernel look better.
 
 Sources: Cho & Lee 2009 (thresholded gradients), Xu, Zheng & Jia 2013 (L0 prior), Pan et al. 2014 (alternation and
 clean-up), Krishnan, Tay & Fergus 2011 (sparsity relative to strength).
@@ -34,19 +34,19 @@ from pnpkit.solvers.iterations import Fista
 from pnpkit.solvers.loop import solve
 from pnpkit.solvers.splittings import forward_backward
 
-LARGEST = 512  # pixels: of a larger picture the middle is enough
+LARGEST = 512  # pixels: of a larger picture the middle is used
 
 
 SMALLEST = 32  # pixels: below there are too few edges
 
 
-SIZES = (15, 21, 27, 35)  # supports that are tried, pixels
+SIZES = (15, 21, 27, 35)  # the supports that are tried, pixels
 
 
 JUDGED = 2e-3  # weight of the sparse gradients in the picture that judges a kernel
 
 
-EQUAL = 0.015  # sparsities that differ by no more than this share do not tell kernels apart
+EQUAL = 0.015  # kernels whose sparsities differ by no more than this share count as equal
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,13 @@ class Search:
 
     Attributes:
         size: side of the kernel at full resolution, odd.
-        weight: w at the start, squared intensities; it falls by ``decay`` each turn, to ``least`` at the end.
-        gamma: on gradients of a picture on the 0..1 scale: spreads the kernel.
-        turns: of picture and kernel at each level.
+        weight, decay, least: w at the start, in squared intensities; each turn divides it by ``decay``, down to
+            ``least``.
+        gamma: weight of the penalty that spreads the kernel, for gradients of a picture on the 0..1 scale.
+        turns: number of turns at each level.
         ratio: of the resolutions of neighbouring levels.
         island: connected parts with less than this share of the mass are removed.
-        floor: values below this share of the maximum are removed, at full resolution.
+        floor: at full resolution, values below this share of the maximum are removed.
     """
 
     size: int = 27
@@ -83,10 +84,10 @@ class FreeForm:
 
 
 def estimate_general(image: np.ndarray, sizes: tuple[int, ...] = SIZES) -> FreeForm:
-    """The best kernel of the searches with these supports. Deterministic; about 3 s a support at 255 x 255.
+    """The best kernel of searches with these supports. Deterministic; about 3 s a support at 255 x 255.
 
-    The agreement is the largest likeness of the winner to the result of another support: two searches on different
-    ways rarely meet at a wrong kernel.
+    The agreement is the largest likeness of the winner to the result of another support. Searches with different
+    supports rarely agree on a wrong kernel.
 
     Args:
         image: (H, W) finite floats on the 0..1 scale; of a larger one the middle 512 x 512 is used.
@@ -109,9 +110,10 @@ def estimate_general(image: np.ndarray, sizes: tuple[int, ...] = SIZES) -> FreeF
 
 
 def sparsity(y: np.ndarray, kernel: np.ndarray) -> float:
-    """||grad u||_1 / ||grad u||_2 of the picture that the kernel gives: the lower, the more like a photograph.
+    """||grad u||_1 / ||grad u||_2 of the picture u that the kernel gives: the lower, the more like a photograph.
 
-    A wrong kernel leaves ripples, many weak gradients; the trivial one, a delta, leaves the blur's slopes.
+    A wrong kernel leaves ripples, which are many weak gradients. The trivial kernel, a delta, leaves the slopes of the
+    blur.
     """
     u = latent.sparse_gradients(latent.periodic(y.astype(np.float32), kernel.shape[0] + 3), kernel, JUDGED)
     inside = (slice(10, y.shape[0] - 10), slice(10, y.shape[1] - 10))
@@ -129,7 +131,7 @@ def descend(y: np.ndarray, search: Search) -> np.ndarray:
         raise InputError(f"a kernel of {search.size} pixels needs a larger picture than {y.shape[0]}x{y.shape[1]}")
     sizes = _sizes(search)
     kernel = np.zeros((sizes[-1], sizes[-1]))
-    kernel[sizes[-1] // 2, sizes[-1] // 2 - 1 : sizes[-1] // 2 + 1] = 0.5  # off the trivial solution, a delta
+    kernel[sizes[-1] // 2, sizes[-1] // 2 - 1 : sizes[-1] // 2 + 1] = 0.5  # away from the trivial solution, a delta
     weight, threshold = search.weight, math.inf
     for level in range(len(sizes) - 1, -1, -1):
         size, smaller = sizes[level], _shrunk(y, search.ratio**level)
@@ -156,7 +158,7 @@ def _sizes(search: Search) -> list[int]:
 
 
 def _shrunk(y: np.ndarray, factor: float) -> np.ndarray:
-    """y at a lower resolution, smoothed before."""
+    """y at a lower resolution, smoothed first."""
     if factor == 1:
         return y
     smooth = ndimage.gaussian_filter(y, 0.5 * math.sqrt(1 / factor**2 - 1), mode="nearest")
@@ -172,7 +174,7 @@ def _enlarged(kernel: np.ndarray, size: int) -> np.ndarray:
 
 
 def _strong(y: np.ndarray, size: int) -> float:
-    """The gradient that eight times as many pixels exceed as the kernel has: enough equations to begin with."""
+    """The gradient that is exceeded by eight times as many pixels as the kernel has: enough equations at the start."""
     lengths = np.hypot(*latent.gradient(y)).ravel()
     count = min(8 * size**2, len(lengths) - 1)
     return float(np.partition(lengths, len(lengths) - 1 - count)[len(lengths) - 1 - count])
@@ -211,7 +213,7 @@ def kernel_of_edges(
 
 
 def clean(kernel: np.ndarray, island: float, floor: float) -> np.ndarray:
-    """Without values below ``floor`` of the maximum and connected parts below ``island`` of the mass; sum 1."""
+    """Remove values below ``floor`` of the maximum, then connected parts below ``island`` of the mass; sum 1."""
     kernel = np.where(kernel < floor * kernel.max(), 0, kernel)
     parts, count = ndimage.label(kernel, np.ones((3, 3)))
     masses = ndimage.sum(kernel, parts, np.arange(count + 1))
@@ -221,7 +223,7 @@ def clean(kernel: np.ndarray, island: float, floor: float) -> np.ndarray:
 
 
 def centred(kernel: np.ndarray) -> np.ndarray:
-    """Shifted by whole pixels so that the centre of mass is in the middle pixel, as far as nothing falls off."""
+    """Shift by whole pixels so that the centre of mass is in the middle pixel; the sum stays 1."""
     shift = [size // 2 - round(c) for size, c in zip(kernel.shape, ndimage.center_of_mass(kernel), strict=True)]
     out = ndimage.shift(kernel, shift, order=0)
     return out / out.sum()
@@ -236,7 +238,7 @@ def trimmed(kernel: np.ndarray) -> np.ndarray:
 
 
 def likeness(one: np.ndarray, other: np.ndarray) -> float:
-    """Largest cross-correlation over shifts, each kernel at unit norm: 1 for the same blur."""
+    """Largest cross-correlation over all shifts of the kernels, each divided by its norm: 1 for the same blur."""
     size = [fft.next_fast_len(a + b) for a, b in zip(one.shape, other.shape, strict=True)]
     product = fft.rfft2(one, size) * np.conj(fft.rfft2(other, size))
     return float(fft.irfft2(product, s=size).max() / np.linalg.norm(one) / np.linalg.norm(other))

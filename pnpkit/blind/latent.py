@@ -1,7 +1,7 @@
-r"""The sharp picture behind a known blur, fast and rough: what the estimation of a kernel alternates with.
+r"""Fast, rough estimates of the sharp picture behind a known blur, for kernel estimation, which alternates the two.
 
-Everything is a handful of Fourier transforms on a periodic picture, which ``periodic`` makes of any. Arrays are
-(H, W), float32 or float64, on the 0..1 scale.
+Each takes a few Fourier transforms of a periodic picture; ``periodic`` makes any picture periodic. Arrays are (H, W),
+float32 or float64, on the 0..1 scale.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ import numpy as np
 from scipy import fft, sparse
 from scipy.sparse.linalg import spsolve
 
-GROWTH = 2.0  # of the weight that couples a picture to its auxiliary gradients, from pass to pass
+GROWTH = 2.0  # factor per pass on the weight that couples a picture to its auxiliary gradients
 
 
-LARGEST_COUPLING = 1e3  # thresholds have then fallen below what 8 bits resolve
+LARGEST_COUPLING = 1e3  # beyond it thresholds are below what 8 bits resolve
 
 
 EXPONENT = 0.8  # of gradients in photographs (Krishnan & Fergus 2009: between 0.5 and 0.8)
 
 
 def periodic(y: np.ndarray, margin: int) -> np.ndarray:
-    """y with at least ``margin`` rows and columns after its own, harmonic in between, so that opposite edges meet.
+    """y with at least ``margin`` further rows and columns, which continue it smoothly from edge to opposite edge.
 
-    A Fourier transform takes a picture for one period of an endless pattern; the jumps at its edges would look like
-    the strongest edges of all. Here the added pixels solve Laplace's equation, each the mean of its four neighbours.
+    For a Fourier transform a picture is one period of an endless pattern. Jumps from one edge to the opposite one would
+    be the strongest edges of all. The added pixels solve Laplace's equation: each is the mean of its four neighbours.
     """
     rows, columns = (fft.next_fast_len(size + margin, real=True) for size in y.shape)
     out = np.zeros((rows, columns))
@@ -46,7 +46,7 @@ def periodic(y: np.ndarray, margin: int) -> np.ndarray:
 
 
 def transfer(kernel: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """``rfft2`` of the kernel centred at the origin: blurring multiplies by it."""
+    """``rfft2`` of the kernel, centred at the origin: blurring multiplies the spectrum by it."""
     wide = np.zeros(shape)
     wide[: kernel.shape[0], : kernel.shape[1]] = kernel
     return fft.rfft2(np.roll(wide, (-(kernel.shape[0] // 2), -(kernel.shape[1] // 2)), (0, 1)))
@@ -62,7 +62,7 @@ def gradient_adjoint(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
 
 
 class Deconvolution:
-    """argmin_u 1/2 ||k * u - y||^2 + beta/2 ||grad u - g||^2 for changing beta and g: two transforms each."""
+    """argmin_u 1/2 ||k * u - y||^2 + beta/2 ||grad u - g||^2 for varying beta and g, at two transforms each."""
 
     def __init__(self, y: np.ndarray, kernel: np.ndarray):
         gain = transfer(kernel, y.shape).astype(np.result_type(y.dtype, np.complex64))
@@ -78,8 +78,8 @@ class Deconvolution:
 def few_edges(y: np.ndarray, kernel: np.ndarray, weight: float) -> np.ndarray:
     """min_u 1/2 ||k * u - y||^2 + weight/2 ||grad u||_0, by half-quadratic splitting (Xu, Lu, Xu & Jia 2011).
 
-    Keeps the few strongest edges of the picture and flattens the rest: not a good picture, but its edges are sharp,
-    and they show the blur. y is periodic; ``weight`` in squared intensities.
+    It keeps the few strongest edges and flattens the rest. The picture is poor, but its edges are sharp, and compared
+    with y they show the blur. y is periodic; ``weight`` is in squared intensities.
     """
     solve, u, beta = Deconvolution(y, kernel), y, 2 * weight
     while beta < LARGEST_COUPLING:
@@ -94,8 +94,8 @@ def few_edges(y: np.ndarray, kernel: np.ndarray, weight: float) -> np.ndarray:
 def sparse_gradients(y: np.ndarray, kernel: np.ndarray, weight: float) -> np.ndarray:
     """min_u 1/2 ||k * u - y||^2 + weight ||grad u||_p^p, p = 0.8, by half-quadratic splitting (Krishnan & Fergus 2009).
 
-    A usable picture within a fraction of a second: to judge a kernel by, and to start better methods from. The
-    shrinkage is the first-order one of the generalised soft threshold. y is periodic.
+    A usable picture within a fraction of a second, to judge a kernel by or to start a better method from. The shrinkage
+    is the first-order approximation of the generalised soft threshold. y is periodic.
     """
     solve, u, beta = Deconvolution(y, kernel), y, 4 * weight
     while beta < LARGEST_COUPLING / 20:

@@ -1,12 +1,12 @@
-r"""A Gaussian, a straight motion or a disk (lens out of focus), read off the spectrum of one picture.
+r"""A Gaussian, a straight motion or a disk (lens out of focus), estimated from the spectrum of one picture.
 
-Photographs have nearly the same spectrum, a power law; a blur multiplies it and white noise lifts it:
+Photographs have similar spectra, power laws. A blur multiplies the spectrum, and white noise adds to it:
 
     S(f) = |K(f)|^2 P(f) + nu^2,    log P(f) = b_0 + b_1 log(f / 0.1) + b_2 cos 2t + b_3 cos 4t + b_4 sin 2t
 
 with the frequency in polar coordinates (f cycles per pixel, t its angle). For each blur K of a grid, b is fitted to the
-measured spectrum; the blur that leaves the most usual photograph wins. It is an estimate, for uniform blurs of these
-three families only: a picture of a fence can look like a motion, and an unknown fourth kind of blur like any or none.
+measured spectrum. The blur that implies the most typical photograph wins. It is an estimate, for uniform blurs of these
+three families only: a picture of a fence can look like a motion, and a blur of another kind like any of them or none.
 
 Sources: Whittle 1953 (fitting spectra), Welch 1967 (measuring them), Field 1987 (the power law).
 """
@@ -35,26 +35,26 @@ LENGTHS = (3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 21, 23, 26, 29, 32, 35, 
 RADII = np.geomspace(1.25, 16, 24)
 
 
-HARDLY = 0.65  # pixels: sharp pictures with fine texture look like Gaussians below it, which count as none
+HARDLY = 0.65  # pixels: sharp pictures with fine texture look like narrower Gaussians, so these count as no blur
 
 
 BLOCK = 128  # pixels: the side of the blocks whose periodograms are averaged
 
 
-SMALLEST = 32  # pixels: below, a spectrum has too few frequencies to tell a blur
+SMALLEST = 32  # pixels: the spectrum of a smaller picture has too few frequencies to tell a blur
 
 
-LARGEST = 1024  # pixels: of a larger picture the middle is enough
+LARGEST = 1024  # pixels: of a larger picture the middle is used
 
 
-LOWEST_CYCLES = 3.5  # per block: the window smears what is lower
+LOWEST_CYCLES = 3.5  # per block: the window smears lower frequencies
 
 
 QUANTISATION = 0.001  # 8 bits round with a standard deviation of 1 / (255 sqrt(12))
 
 
-# Mean and spread of b over 100 sharp photographs (half of BSDS500 train), and the spread of what b leaves unexplained
-# in them. The brightness b_0 is practically free.
+# Mean and spread of b over 100 sharp photographs (half of BSDS500 train), and the spread of what b does not explain in
+# them. The brightness b_0 is practically free.
 TYPICAL = np.array([-3.01, -2.66, -0.06, 0.27, 0.0])
 
 
@@ -64,18 +64,18 @@ SPREAD = np.array([3.0, 0.47, 0.36, 0.23, 0.20])
 TEXTURE = 0.4
 
 
-# Neighbouring frequencies share their texture. Counted one by one, they outvote what is known of photographs and call
-# a third of the sharp training pictures blurred; counted by the fifty they do not.
+# Neighbouring frequencies share their texture. If each counts on its own, they outweigh the prior of photographs, and a
+# third of the sharp training pictures is called blurred. If fifty count as one, none of this happens.
 SHARED = 50
 
 
-# Texture left by a blur of the right family on training pictures; one of neither family leaves about 0.55.
+# Texture left by a blur of the right family on training pictures; a blur of no family leaves about 0.55.
 USUAL_TEXTURE = 0.35
 
 
 @dataclass(frozen=True, eq=False)
 class KernelEstimate:
-    """A blur, and how far to trust it.
+    """An estimated blur, and how far to trust it.
 
     Attributes:
         kernel: (h, w) float64 with odd sizes and sum 1, as made by ``pnpkit.kernels``.
@@ -83,7 +83,7 @@ class KernelEstimate:
             ``kernel``; ``free-form``; or ``sharp`` when no blur explains the picture better than none does (the kernel
             is then 1 x 1).
         confidence: 0..1. The posterior probability of all blurs like this one (same family, parameter within 25 %,
-            angle within 12 degrees), lowered when the model explains the spectrum badly: then it is another blur.
+            angle within 12 degrees). It is lowered if the model explains the spectrum badly, as for other blurs.
         candidates: the best of each family as (spec, log posterior minus that of the likeliest), best first.
     """
 
@@ -98,12 +98,12 @@ def estimate_parametric(image: np.ndarray, noise_level: float) -> KernelEstimate
 
     Tried: sigma 0.3 to 6, lengths 3 to 41 at any angle, radii 1.25 to 16.
 
-    Beforehand the four are equally probable, and so are the blurs of a family's grid; this is what keeps the richer
-    families from always winning. A local search then leaves the grid. Deterministic, a second or two at any size.
+    The four have equal prior probability, and so have the blurs of a family's grid; otherwise the larger families would
+    always win. A local search then refines the best blur of the grid. Deterministic; a second or two at any size.
 
     Args:
-        image: (H, W) or (H, W, C), finite floats on the 0..1 scale. With a side below 32 pixels, or constant, the
-            answer is ``sharp`` with confidence 0; with a side below 128 the longest blurs are not tried.
+        image: (H, W) or (H, W, C), finite floats on the 0..1 scale. If a side is below 32 pixels or the image is
+            constant, the answer is ``sharp`` with confidence 0. Below 128, the longest blurs are not tried.
         noise_level: standard deviation of the white noise in each channel, on the same scale.
 
     Raises:
@@ -132,7 +132,7 @@ def estimate_parametric(image: np.ndarray, noise_level: float) -> KernelEstimate
 
 
 def luminance_of(image: np.ndarray, noise_level: float) -> tuple[np.ndarray, float]:
-    """The mean of the channels, (H, W), at most 1024 x 1024 from the middle; and the noise that is left in it."""
+    """The mean of the channels, (H, W), of at most 1024 x 1024 pixels in the middle; and its noise level."""
     image = np.asarray(image, dtype=np.float64)
     if image.ndim not in (2, 3) or image.size == 0:
         raise InputError(f"expected an image (H, W) or (H, W, C), got shape {image.shape}")
@@ -142,18 +142,18 @@ def luminance_of(image: np.ndarray, noise_level: float) -> tuple[np.ndarray, flo
         raise InputError(f"a noise level is finite and at least 0, got {noise_level:g}")
     top, left = (max(0, size - LARGEST) // 2 for size in image.shape[:2])
     channels = np.atleast_3d(image)[top : top + LARGEST, left : left + LARGEST]
-    if (channels == channels[..., :1]).all():  # a grey picture: averaging equal channels removes no noise
+    if (channels == channels[..., :1]).all():  # grey: averaging equal channels removes no noise
         return channels[..., 0], noise_level
     return channels.mean(-1), noise_level / math.sqrt(channels.shape[-1])
 
 
 def grid(block: int) -> list[Blur]:
-    """The blurs to try: those shorter than a third of a block, the detail in frequency that its window resolves."""
+    """The blurs to try. They are shorter than a third of a block, as far as its window resolves frequencies."""
     blurs: list[Blur] = [("sharp", ())]
     blurs += [("gaussian", (float(sigma),)) for sigma in SIGMAS if 6 * sigma < block / 3]
     blurs += [("disk", (float(radius),)) for radius in RADII if 2 * radius < block / 3]
     for length in LENGTHS:
-        step = 5 * math.ceil(12 / length)  # degrees; the ends of a short segment move little
+        step = 5 * math.ceil(12 / length)  # degrees; the ends of a short segment hardly move
         if length < block / 3:
             blurs += [("motion", (float(length), float(angle))) for angle in range(0, 180, step)]
     return blurs
@@ -171,12 +171,12 @@ class Spectrum:
 
     Attributes:
         block: side of the blocks, pixels.
-        used: (block, block // 2 + 1) booleans, which frequencies of ``rfft2`` are meant.
+        used: (block, block // 2 + 1) booleans, the frequencies of ``rfft2`` that are used.
         log_power: (N,), log of the averaged periodogram; white noise has the power nu^2 at each frequency.
         chance: mean square of log_power about the logarithm of the true spectrum.
         design: (N, 5), the columns that b multiplies.
         noise_power: nu^2.
-        window_correlation: (block, block), of the window with itself: what the window does to a spectrum.
+        window_correlation: (block, block), of the window with itself; it describes how the window smooths a spectrum.
     """
 
     block: int
@@ -191,8 +191,8 @@ class Spectrum:
 def measure(luminance: np.ndarray, noise: float) -> Spectrum:
     """Mean of |rfft2(w u)|^2 over blocks u that overlap by half, w a Hann window with ||w|| = 1 (Welch).
 
-    A mean of m independent periodograms is S(f) times a Gamma(m) / m variable. Its logarithm has the mode 0, where a
-    robust fit looks, and the mean square trigamma(m) + (digamma(m) - log m)^2.
+    A mean of m independent periodograms is S(f) times a Gamma(m) / m variable. Its logarithm has mode 0, which a robust
+    fit finds, and mean square trigamma(m) + (digamma(m) - log m)^2.
     """
     block = min(BLOCK, *luminance.shape) // 2 * 2
     hann = np.hanning(block + 1)[:-1]
@@ -209,7 +209,7 @@ def measure(luminance: np.ndarray, noise: float) -> Spectrum:
     fy, fx = np.meshgrid(fft.fftfreq(block), fft.rfftfreq(block), indexing="ij")
     f, t = np.hypot(fy, fx), np.arctan2(fy, fx)
     used = (f > LOWEST_CYCLES / block) & (f <= 0.5) & ((fx > 0) | (fy > 0))
-    used &= np.indices(f.shape).sum(0) % 2 == 0  # every other one: the window makes neighbours say nearly the same
+    used &= np.indices(f.shape).sum(0) % 2 == 0  # every other one: the window makes neighbours nearly equal
     f, t = f[used], t[used]
     design = np.stack([np.ones_like(f), np.log(f / 0.1), np.cos(2 * t), np.cos(4 * t), np.sin(2 * t)], axis=1)
 
@@ -222,26 +222,26 @@ def measure(luminance: np.ndarray, noise: float) -> Spectrum:
 
 
 def below(spectrum: Spectrum, highest: float) -> Spectrum:
-    """What it says of frequencies up to ``highest``, in cycles per pixel (of the length of (fy, fx))."""
+    """The spectrum at frequencies up to ``highest``, in cycles per pixel (length of (fy, fx))."""
     f = np.hypot(fft.fftfreq(spectrum.block)[:, None], fft.rfftfreq(spectrum.block)[None, :])
     kept, used = (f <= highest)[spectrum.used], spectrum.used & (f <= highest)
     return replace(spectrum, used=used, log_power=spectrum.log_power[kept], design=spectrum.design[kept])
 
 
 def _starts(size: int, block: int) -> np.ndarray:
-    """Where blocks begin along an axis, so that they cover it and overlap by at least half."""
+    """The first pixels of blocks along an axis that cover it and overlap by at least half."""
     return np.linspace(0, size - block, math.ceil(2 * (size - block) / block) + 1).round().astype(int)
 
 
 def _independent(starts: np.ndarray, correlation: np.ndarray) -> float:
-    """How many independent blocks n overlapping ones are worth: n^2 / sum_ij c(s_i - s_j)^2."""
+    """n^2 / sum_ij c(s_i - s_j)^2: the number of independent blocks that n overlapping ones are worth."""
     shifts = np.abs(starts[:, None] - starts[None, :])
     overlap = shifts < len(correlation) // 2
     return len(starts) ** 2 / float(np.sum(correlation[shifts[overlap]] ** 2))
 
 
 def response(spectrum: Spectrum, kernel: np.ndarray) -> np.ndarray:
-    """|K(f)|^2 as the window shows it, (N,): the transform of (k * k)(lag) (w * w)(lag), * the correlation."""
+    """|K(f)|^2 smoothed by the window, (N,): the transform of (k * k)(lag) (w * w)(lag), * being correlation."""
     power = np.abs(fft.fft2(kernel, (spectrum.block, spectrum.block))) ** 2
     seen = fft.rfft2(fft.ifft2(power).real * spectrum.window_correlation).real
     return np.maximum(seen[spectrum.used], 1e-12)
@@ -250,16 +250,16 @@ def response(spectrum: Spectrum, kernel: np.ndarray) -> np.ndarray:
 def misfit(spectrum: Spectrum, kernel: np.ndarray) -> tuple[float, float]:
     r"""min_b sum_f rho(r_f / TEXTURE) / SHARED + 1/2 sum_i ((b_i - TYPICAL_i) / SPREAD_i)^2, r = log power - log S(b).
 
-    rho(q) = 5/2 log(1 + q^2 / 4) is the Student t with 4 degrees of freedom: straight edges put lines into a spectrum
-    that no b explains. Gauss-Newton with the weights of rho, from b = TYPICAL. Chance is not in the scale: among
-    SHARED frequencies it averages out, texture does not.
+    rho(q) = 5/2 log(1 + q^2 / 4) belongs to Student's t with 4 degrees of freedom: straight edges make lines in a
+    spectrum that no b explains. Solved by Gauss-Newton with the weights of rho, from b = TYPICAL. The scale is that of
+    texture only, since chance averages out over SHARED frequencies and texture does not.
 
     Returns:
-        The minimum (up to a constant the negative log posterior of the blur) and the texture there, the root mean
-        square of r without its part of chance.
+        The minimum, up to a constant the negative log posterior of the blur; and the texture there, the root mean
+        square of r without the share of chance.
     """
     X, gain = spectrum.design, response(spectrum, kernel)
-    low = X[:, 1] < X[:, 1].min() + math.log(2)  # the lowest octave, where blur and noise matter least: brightness
+    low = X[:, 1] < X[:, 1].min() + math.log(2)  # brightness from the lowest octave, where blur and noise matter least
     b = TYPICAL.copy()
     b[0] = np.median(spectrum.log_power[low] - X[low, 1:] @ b[1:])
     best = (math.inf, math.inf)
@@ -281,7 +281,7 @@ def misfit(spectrum: Spectrum, kernel: np.ndarray) -> tuple[float, float]:
 
 
 def _refine(spectrum: Spectrum, blur: Blur) -> Blur:
-    """The best blur near one of the grid, to the digits that a spec shows."""
+    """The best blur near one of the grid, rounded to the digits of a spec."""
     family, start = blur
     if family == "sharp":
         return blur
@@ -308,7 +308,7 @@ def _spec(blur: Blur) -> str:
 
 
 def _alike(blur: Blur, other: Blur) -> bool:
-    """Whether two blurs are the same for practical purposes: parameter within 25 %, angle within 12 degrees."""
+    """Whether two blurs are practically the same: parameter within 25 %, angle within 12 degrees."""
     if _is_sharp(blur) or _is_sharp(other):
         return _is_sharp(blur) and _is_sharp(other)
     if blur[0] != other[0] or abs(blur[1][0] - other[1][0]) > 0.25 * other[1][0]:

@@ -1,4 +1,4 @@
-"""One page that shows a restoration: before and after, residuals, kernel, proof, and how to do it again. And a GIF."""
+"""A page that shows a restoration: before and after, residuals, kernel, proof, command line. And a GIF."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from pnpkit.solvers.result import Step
 
 
-WIDTH, HEIGHT = 640, 300  # of the curve, in units of its drawing
+WIDTH, HEIGHT = 640, 300  # of the drawing of the curve
 
 
-LARGEST = 1600  # pixels: side of a picture in the page
+LARGEST = 1600  # pixels: largest side of a picture in the page
 
 
-FRAMES, FRAME = 60, 480  # most frames of a GIF, and their side in pixels
+FRAMES, FRAME = 60, 480  # largest number of frames of a GIF, and their largest side in pixels
 
 
 STYLE = """
@@ -68,12 +68,12 @@ def page(
     command: str,
     scores: dict[str, float],
 ) -> str:
-    """The page as text: self-contained, no network, for desktop and phone.
+    """The page as HTML: self-contained, without network access, for desktop and phone.
 
     Args:
         name: of the picture; before: its pixels, (H, W) or (H, W, 3) on the 0..1 scale.
-        run: what came of it. settings: the options in words. command: the line that repeats the run.
-        scores: psnr_input and psnr in dB, where a reference was given.
+        run: its restoration. settings: the options in words. command: the command line that repeats the run.
+        scores: psnr_input and psnr in dB, if a reference was given.
     """
     after = np.asarray(run.image)
     facts = {
@@ -149,17 +149,17 @@ def curve(run: Restoration) -> str:
 
 
 def drawable(values: Sequence[float], skipped: int = 0) -> list[tuple[int, float]]:
-    """What has a logarithm, with its number, counted from ``skipped`` on."""
+    """The values that have a logarithm, with their indices, counted from ``skipped``."""
     return [(skipped + i, v) for i, v in enumerate(values) if math.isfinite(v) and v > 0]
 
 
 def write(path: Path, text: str, overwrite: bool = True) -> None:
-    """The page, whole or not at all."""
+    """Write the page, completely or not at all."""
     write_whole(path, text.encode(errors="replace"), overwrite)  # a name need not be UTF-8
 
 
 class Frames:
-    """Collects the iterates of a run for a GIF: every step at first, then ever fewer."""
+    """Collects iterates of a run for a GIF: every step at first, later fewer."""
 
     def __init__(self, size: tuple[int, int], linear: bool = False):
         self.size, self.linear, self.every, self.frames = size, linear, 1, list[Image.Image]()
@@ -175,7 +175,7 @@ class Frames:
             self.frames, self.every = self.frames[::2], 2 * self.every
 
     def save(self, path: Path, overwrite: bool = True) -> None:
-        """The frames, the last one for two seconds."""
+        """Write the GIF; it shows the last frame for two seconds."""
         times = [100] * (len(self.frames) - 1) + [2000]
         with replacing(path, overwrite) as file:
             self.frames[0].save(file, "GIF", save_all=True, append_images=self.frames[1:], duration=times, loop=0)

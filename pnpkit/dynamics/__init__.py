@@ -1,1 +1,1 @@
-"""What the studies of networks as dynamical systems share."""
+"""Shared by the studies of networks as dynamical systems: training, plain networks, potentials, trajectories."""

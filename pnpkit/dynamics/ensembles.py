@@ -1,7 +1,7 @@
-r"""Fitting small networks: one loop for a whole ensemble of seeds, and Gauss-Newton for the last digits.
+r"""Training of small networks: one loop for an ensemble of seeds, and Gauss-Newton for the last digits.
 
-The members of an ensemble are stacked and evaluated by ``torch.func.vmap``: small networks cost mostly overhead, so
-ten seeds take little longer than one. Every member sees its own batches; none can disturb another.
+The members of an ensemble are stacked and evaluated by ``torch.func.vmap``. Small networks cost mostly overhead, so ten
+seeds take little longer than one. Each member has its own batches and is independent of the others.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.func import functional_call, jacrev, stack_module_state, vmap
 
 from pnpkit.errors import InputError
 
-CHUNK = 500  # samples whose Jacobian rows are made at once
+CHUNK = 500  # samples whose Jacobian rows are computed at once
 
 
 Model = Callable[..., Tensor]
@@ -34,7 +34,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 @dataclass(frozen=True)
 class EnsembleTraining:
-    """Adam with one cycle of rates: from ``rate / 25`` up to ``rate`` over the first 30 % and down to nothing.
+    """Adam with one cycle of learning rates: from ``rate / 25`` up to ``rate`` in the first 30 %, then down to zero.
 
     Attributes:
         steps: optimiser steps, at least 2.
@@ -52,12 +52,12 @@ class EnsembleTraining:
 
 
 def mean_square(model: Model, *batch: Tensor) -> Tensor:
-    """mean (model(inputs) - target)^2, the last of the batch being the target."""
+    """mean (model(inputs) - target)^2; the last tensor of the batch is the target."""
     return (model(*batch[:-1]) - batch[-1]).square().mean()
 
 
 def ensemble(count: int, seed: int, make: Callable[[], Network]) -> list[Network]:
-    """``count`` networks in float64, the parameters of the k-th drawn with seed 1000 ``seed`` + k."""
+    """``count`` networks in float64. The parameters of the k-th are drawn with seed 1000 ``seed`` + k."""
     made = []
     for member in range(count):
         with torch.random.fork_rng(devices=[]):
@@ -73,12 +73,12 @@ def train_ensemble(
     loss: Loss = mean_square,
     watch: Watch | None = None,
 ) -> Tensor:
-    """Train every model on ``data`` in place; (steps, models) losses of the batches come back.
+    """Train every model on ``data``, in place. Returns the losses of the batches, (steps, models).
 
     Args:
         models: of one architecture, with different parameters.
         data: tensors (N, ...), shared by all models.
-        loss: loss(model, *batch) -> scalar; model is called as the module would be.
+        loss: loss(model, *batch) -> scalar; ``model`` is called like the module.
         watch: called as watch(step, losses) after every step.
     """
     if config.steps < 2 or not models:
@@ -114,13 +114,12 @@ def train_ensemble(
 
 
 def levenberg_marquardt(model: nn.Module, data: Sequence[Tensor], steps: int, damping: float = 1e-3) -> float:
-    r"""Gauss-Newton with damping on r(theta) = model(inputs) - target, in place; the mean square comes back.
+    r"""Damped Gauss-Newton on r(theta) = model(inputs) - target, in place. Returns the mean square of r.
 
         theta+ = theta - (J^T J + lam diag(J^T J))^{-1} J^T r
 
-    lam falls after a step that lowers ||r|| and rises, without moving, after one that would not (Marquardt 1963).
-    The Jacobian is dense: for up to about a thousand parameters. ``data`` is used whole, sample by sample (N, n), its
-    last tensor being the target.
+    lam falls after a step that lowers ||r||. Other steps are rejected, and lam rises (Marquardt 1963). The Jacobian is
+    dense, for up to about a thousand parameters. All of ``data`` is used, tensors (N, n); the last one is the target.
     """
     names = [name for name, _ in model.named_parameters()]
     shapes = [p.shape for p in model.parameters()]

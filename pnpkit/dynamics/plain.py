@@ -1,4 +1,4 @@
-r"""Networks without structure: the baselines that the structured ones are compared with.
+r"""Networks without structure, the baselines of the structured ones.
 
 MLP:     x -> W_n tanh(... tanh(W_1 x + b_1) ...) + b_n
 ResNet:  x -> x + h B_j tanh(A_j x + b_j),  j = 1, ..., n: explicit Euler steps of x' = B(t) tanh(A(t) x + b(t))
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 class MLP(nn.Module):
-    """(..., sizes[0]) -> (..., sizes[-1]), an activation between linear maps, none after the last."""
+    """(..., sizes[0]) -> (..., sizes[-1]): linear maps with an activation between them, none after the last."""
 
     def __init__(self, *sizes: int, activation: Callable[[Tensor], Tensor] = torch.tanh):
         super().__init__()
@@ -40,7 +40,7 @@ class ResidualBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """``blocks`` residual blocks after one another; ``step`` scales each of them."""
+    """``blocks`` residual blocks in sequence; ``step`` is the h of each."""
 
     def __init__(self, dimension: int, hidden: int, blocks: int):
         super().__init__()
@@ -53,5 +53,5 @@ class ResNet(nn.Module):
 
 
 def parameter_count(model: nn.Module) -> int:
-    """How many numbers are learned."""
+    """The number of learned parameters."""
     return sum(p.numel() for p in model.parameters())

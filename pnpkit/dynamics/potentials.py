@@ -1,4 +1,4 @@
-r"""Learned potentials known by their gradients: a single layer, so the gradient needs no differentiation."""
+r"""Learned potentials of a single layer, whose gradients are known in closed form."""
 
 from __future__ import annotations
 

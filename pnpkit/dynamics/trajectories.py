@@ -1,4 +1,4 @@
-"""Trajectories: exact enough to compare with, and those of a map applied again and again."""
+"""Reference trajectories of differential equations, and trajectories of a map that is applied repeatedly."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def reference(field: Callable[[np.ndarray], np.ndarray], z: Tensor, times: Tenso
     """The solution of z' = field(z) by Dormand and Prince of order 8 (DOP853), relative tolerance 1e-12.
 
     Args:
-        field: of all points at once, an array of the shape of z to one like it.
+        field: the vector field at all points at once, from an array like z to one of the same shape.
         z: the state at time 0, any shape.
         times: (T,), increasing from 0 or later.
 
@@ -24,7 +24,7 @@ def reference(field: Callable[[np.ndarray], np.ndarray], z: Tensor, times: Tenso
         (T, *z.shape), float64.
 
     Raises:
-        InputError: the integrator gave up.
+        InputError: the integrator failed.
     """
     end = float(times[-1])
     if end == 0:

@@ -1,1 +1,1 @@
-"""Gradients through depth: do they vanish, do they explode, and what a Hamiltonian structure promises."""
+"""Gradients through depth: whether they vanish or explode, and what a Hamiltonian structure guarantees."""

@@ -1,4 +1,4 @@
-r"""Deep networks of one width, layer by layer, so that every Jacobian can be looked at.
+r"""Deep networks of constant width, layer by layer, so that every Jacobian is accessible.
 
     MLP      x+ = tanh(W x + b)
     ResNet   x+ = x + h tanh(W x + b)
@@ -6,9 +6,9 @@ r"""Deep networks of one width, layer by layer, so that every Jacobian can be lo
     H2       p+ = p - h K_p^T tanh(K_p q + b_p),  q+ = q + h K_q^T tanh(K_q p+ + b_q)     semi-implicit Euler
 
 H1 and H2 discretise y' = J grad H(y), H(y) = 1^T log cosh(K y + b). Each layer of H2 is a symplectic map S, so
-||dx_N / dx_j||_2 >= 1 whatever the weights: the gradient cannot vanish (Galimberti, Furieri, Xu, Ferrari-Trecate,
-IEEE TAC 68(5), 2023). An explicit Euler step is not symplectic: H1 has the bound in the limit of small h only. Nothing
-of this bounds the norm from above.
+||dx_N / dx_j||_2 >= 1 for all weights, and the gradient cannot vanish (Galimberti, Furieri, Xu, Ferrari-Trecate, IEEE
+TAC 68(5), 2023). An explicit Euler step is not symplectic: H1 has the bound only in the limit of small h. There is no
+upper bound on the norm.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ STARTS = ("normal", "orthogonal")
 
 @dataclass(frozen=True)
 class DeepConfig:
-    """``layers`` of the width ``features`` (even, at least 2 for the planar inputs); h = ``end`` / layers, or
-    ``step`` when it is given. Inputs are lifted by zeros. ``start``: weights are drawn from N(0, 1 / features), or as
-    orthogonal matrices, which keep a signal's size where tanh is near the identity."""
+    """``layers`` layers of width ``features`` (even, at least 2 for planar inputs); h = ``end`` / layers, or ``step``
+    where it is given. Inputs are lifted by zeros. ``start``: weights are drawn from N(0, 1 / features), or are
+    orthogonal matrices, which keep the size of a signal where tanh is near the identity."""
 
     kind: str = "H2"
     layers: int = 12
@@ -126,7 +126,7 @@ class DeepNetwork(nn.Module):
                     nn.init.orthogonal_(matrix)
 
     def lift(self, x: Tensor) -> Tensor:
-        """One coordinate in each half of the state, so that H2 sees both as position and momentum; then zeros."""
+        """One coordinate in each half of the state, which H2 takes as position and momentum; the rest is zero."""
         half = self.config.features // 2
         return torch.cat([F.pad(x[..., :1], (0, half - 1)), F.pad(x[..., 1:2], (0, half - 1))], dim=-1)
 

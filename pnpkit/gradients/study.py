@@ -1,8 +1,7 @@
-r"""Training deep networks on planar sets while their gradients are watched, and two ways in which gradients explode.
+r"""Deep networks trained on planar sets, with a record of their gradients, and two ways in which gradients explode.
 
-Every network is trained at each of several learning rates, and the rate is chosen for it by what it gives on a
-validation set: a network that fails at another's rate shows nothing about the network. All seeds at all rates are
-trained side by side, their weights stacked.
+Each network is trained at several learning rates, and its rate is chosen on a validation set: failing at the rate of
+another network would show nothing. All seeds at all rates are trained at once, with stacked weights.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ RATES = (1e-4, 3e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 1e-1)
 
 @dataclass(frozen=True)
 class DepthTraining:
-    """``points`` training points, as many for the choice of the rate and as many for the test; Adam with one cycle
-    up to each of ``rates``, ``seeds`` networks for each.
+    """``points`` training points, as many for validation, as many for the test. Adam with one cycle up to each of
+    ``rates``, with ``seeds`` networks for each.
 
-    ``penalty`` weighs the roughness (see ``DeepNetwork.roughness``); gradients are recorded ``recordings`` times, at
-    ``probes`` points. Everything is in float64: products over 256 layers leave the range of float32.
+    ``penalty`` weighs the roughness (see ``DeepNetwork.roughness``). Gradients are recorded ``recordings`` times, at
+    ``probes`` points. All is in float64, because products over 256 layers leave the range of float32.
     """
 
     data: str = "swiss-roll"
@@ -46,15 +45,14 @@ class DepthTraining:
 
 @dataclass(frozen=True)
 class Trained:
-    """One network at the rate that suits it, S seeds of it.
+    """One network at its best rate, with S seeds.
 
     Attributes:
-        rate: that of the highest median accuracy on the validation points; of equal ones, that of the lowest median
+        rate: the rate of the highest median accuracy on the validation points; among equal ones, of the lowest median
             loss there. ``validation``: the median accuracy by rate.
-        at: the steps of the recordings, K of them.
-        spectra: (S, K, N, 2), over the probes, the median of the largest and the median of the smallest singular value
-            of dx_N / dx_j.
-        lowest, highest: (S,), of all largest singular values at all recordings.
+        at: the K steps of the recordings.
+        spectra: (S, K, N, 2), medians over the probes of the largest and of the smallest singular value of dx_N / dx_j.
+        lowest, highest: (S,), extremes of all largest singular values at all recordings.
         weights: (S, K, N), ||dL / dtheta_j|| on one batch.
         accuracy: (S,), on the test points.
     """
@@ -80,7 +78,7 @@ def swiss_roll(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
 
 
 def double_moons(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Two half circles, one above the other and moved to the side."""
+    """Two half circles, one above the other and shifted sideways."""
     labels = torch.arange(count) % 2
     angle = math.pi * torch.rand(count, generator=generator, dtype=torch.float64)
     upper, side = 1 - 2 * labels, labels.double()
@@ -100,7 +98,7 @@ DATA = {"swiss-roll": swiss_roll, "double-moons": double_moons, "double-circles"
 
 
 def train(network: DeepConfig, config: DepthTraining) -> Trained:
-    """One network on one set: every rate, then the gradients of the seeds at the chosen one."""
+    """Train one network on one set at every rate; then record the gradients of the seeds at the best rate."""
     if config.data not in DATA:
         raise UnknownName("data set", config.data, DATA)
     if config.seeds < 1 or config.recordings < 2 or not config.rates:
@@ -141,9 +139,10 @@ def train(network: DeepConfig, config: DepthTraining) -> Trained:
 def _train_all(
     nets: list[DeepNetwork], x: Tensor, y: Tensor, config: DepthTraining, at: list[int], generator: torch.Generator
 ) -> tuple[list[list[Tensor]], Tensor]:
-    """All seeds at all rates at once: their parameters at the moments ``at``, by rate (S, P); the last batch (S, B).
+    """Train all seeds at all rates at once. Returns their parameters at the steps ``at``, by rate (S, P), and the last
+    batch (S, B).
 
-    The seeds of one rate are rows of one tensor, and the rates are groups of one optimiser. The k-th seed sees the same
+    The seeds of one rate are rows of one tensor, and the rates are groups of one optimiser. The k-th seed has the same
     batches at every rate.
     """
     skeleton = _Objective(copy.deepcopy(nets[0]), config.penalty).to("meta")
@@ -178,7 +177,7 @@ def _train_all(
 
 
 class _Objective(nn.Module):
-    """Points and labels -> cross-entropy + penalty * roughness, summed over the networks that are swapped in."""
+    """Points and labels -> cross-entropy + penalty * roughness, summed over the stacked networks."""
 
     def __init__(self, net: DeepNetwork, penalty: float):
         super().__init__()
@@ -205,8 +204,9 @@ def _score(net: DeepNetwork, x: Tensor, y: Tensor) -> tuple[float, float]:
 def constant_field(depths: list[int], step: float) -> Tensor:
     r"""||dx_N / dx_0|| of the semi-implicit Euler method for y' = J tanh(y) from (1, 0), N in ``depths``.
 
-    A nonlinear oscillator: nearby orbits turn at different speeds, so the norm grows like N h without end. The weights
-    do not depend on the layer, so the smoothness penalty is zero: it does not see this (Galimberti et al. 2023).
+    In this nonlinear oscillator neighbouring orbits turn at different speeds, so the norm grows like N h without bound.
+    The weights are the same in all layers, so the smoothness penalty is zero and does not prevent it (Galimberti et al.
+    2023).
     """
     p, q = torch.tensor(0.0, dtype=torch.float64), torch.tensor(1.0, dtype=torch.float64)
     slope, norms = torch.eye(2, dtype=torch.float64), {}
@@ -225,8 +225,9 @@ def random_weights(depths: list[int], step: float, rough: float, features: int =
 
         theta_{j+1} = c theta_j + s xi_j,    c^2 + s^2 = 1
 
-    ``rough`` = s in [0, 1]: 1 draws every layer anew, 0 keeps the first. The size of the weights is the same for all s;
-    a smoothness penalty lowers s. A product of independent symplectic matrices grows exponentially (Furstenberg 1963).
+    ``rough`` = s in [0, 1]: 1 draws each layer independently, 0 repeats the first. The size of the weights does not
+    depend on s, which a smoothness penalty lowers. A product of independent symplectic matrices grows exponentially
+    (Furstenberg 1963).
     """
     norms = []
     for depth in depths:

@@ -1,7 +1,7 @@
-r"""From the values that files hold to the light that fell on the sensor, and back: the curve of sRGB.
+r"""The sRGB curve: from stored values to linear light, and back.
 
-Blur and sensor noise happen in linear light; files hold about its 1/2.4th power, in which a bright point and its halo
-are no longer a convolution.
+Blur and sensor noise happen in linear light. Files store about its 1/2.4th power, and there the halo of a bright point
+is no longer a convolution.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor
 OFFSET, EXPONENT, SLOPE = 0.055, 2.4, 12.92
 
 
-KNEE = 0.04045  # stored value below which the curve is a straight line, 0.04045 / 12.92 of the light
+KNEE = 0.04045  # stored value below which the curve is a straight line; in light it is 0.04045 / 12.92
 
 
 def decode(stored: Tensor) -> Tensor:

@@ -1,1 +1,1 @@
-"""Laws that operators, maps and denoisers are checked by."""
+"""Checks of operators, maps and denoisers against what is claimed of them."""

@@ -13,10 +13,11 @@ from pnpkit.registry import load_denoiser
 
 
 def audit_denoiser(name: str, *, rounds: int = 12, seed: int = 0, size: int = 32) -> Iterator[tuple[float, Audit]]:
-    """Search for expansion of a denoiser at small, middle and large levels, in float64.
+    """Search for pairs that contradict the certificate of a denoiser, in float64, at a small, a middle and its largest
+    noise level.
 
-    Around two clean photographs, the same with noise, black, and uniform noise; ``size`` pixels a side. What needs a
-    guide gets what its first pass makes of these points, and them for its hint.
+    The search starts at two clean photographs, the same with noise, a black picture and uniform noise. Each has
+    ``size`` pixels a side. A guided denoiser gets the results of its first pass as guides, and these points as hints.
     """
     import skimage.data
 

@@ -1,4 +1,4 @@
-"""What can be measured of a map: a lower bound, which can falsify a claim and never prove one."""
+"""Measured lower bounds on the constants of a map. They can contradict a claim, and never prove one."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from pnpkit.numerics.conjugate_gradients import length
 Function = Callable[[Tensor], Tensor]
 
 
-LEAST = 1e-3  # a claimed averagedness below which (T - (1 - alpha) id) / alpha would be rounding
+LEAST = 1e-3  # for a smaller claimed averagedness, (T - (1 - alpha) id) / alpha would be rounding only
 
 
 @dataclass(frozen=True)
 class Audit:
-    """The worst that a search found, beside the claim.
+    """The worst constants that a search found, and the claim.
 
     Attributes:
-        lipschitz: largest ||Tx - Ty|| / ||x - y|| found: the constant is at least this.
-        averagedness: no averagedness below this is possible (above 1: none at all).
-        claim: the certificate that was put to the test.
-        tolerance: what the rounding of the evaluation explains.
+        lipschitz: largest ||Tx - Ty|| / ||x - y|| found. The constant is at least this.
+        averagedness: T is alpha-averaged for no alpha below this; above 1, for none at all.
+        claim: the certificate that is tested.
+        tolerance: relative excess that the rounding of the evaluation explains.
     """
 
     lipschitz: float
@@ -60,12 +60,12 @@ def audit(
 ) -> Audit:
     """Search for pairs around ``points`` (B, C, H, W) that the claim excludes.
 
-    T is alpha-averaged iff F = (T - (1 - alpha) id) / alpha is nonexpansive. So expansion is searched for in T and,
-    where an averagedness is claimed, in F: a T that is -0.9 in one direction and 0.95 elsewhere expands nothing, and F
-    for alpha = 1/2 is -2.8 there.
+    T is alpha-averaged if and only if F = (T - (1 - alpha) id) / alpha is nonexpansive. So the search is for expansion
+    of T and, where an averagedness is claimed, of F. For example, a T that is -0.9 in one direction and 0.95 in all
+    others expands nothing, but its F for alpha = 1/2 is -2.8 in that direction.
 
     Args:
-        function: T. claim: what is said of it. tolerance: None is 1e4 units of rounding.
+        function, claim: T, and the certificate to test. tolerance: None is 1e4 units of rounding.
         rounds: of each search; see ``search``.
     """
     tolerance = 1e4 * torch.finfo(points.dtype).eps if tolerance is None else tolerance
@@ -84,11 +84,11 @@ def audit(
 def search(
     followed: Function, function: Function, points: Tensor, rounds: int, seed: int, tolerance: float
 ) -> tuple[float, float]:
-    """The largest ||Tx - Ty|| / ||x - y|| and the least averagedness of T = ``function``, over the pairs that a power
-    iteration on the Jacobian of ``followed`` leaves.
+    """The largest ||Tx - Ty|| / ||x - y|| and the least possible averagedness of T = ``function``, over pairs that a
+    power iteration on the Jacobian of ``followed`` visits.
 
-    Each round takes one power step on J^T J at the current point and then moves the point along the direction that
-    expands most; the pairs it leaves, at distances from 1e-3 to 1 of the image's size, are tested as they are.
+    Each round makes one power step on J^T J at the current point, tests a pair at 1e-3 to 1 of the image's size along
+    the direction of most expansion, and moves the point along this direction.
     """
     generator = torch.Generator().manual_seed(seed)
     x = points.clone()
@@ -111,7 +111,7 @@ def search(
 
 
 def jacobian_steps(function: Function, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """T x, J v and J^T J v at x, by two reverse passes (the double-backward trick needs no forward mode)."""
+    """T x, J v and J^T J v at x, by reverse passes only (double backward, so no forward mode is needed)."""
     x = x.detach().requires_grad_()
     image = function(x)
     dual = torch.zeros_like(image).requires_grad_()
@@ -122,7 +122,7 @@ def jacobian_steps(function: Function, x: Tensor, v: Tensor) -> tuple[Tensor, Te
 
 
 def pair_constants(x: Tensor, y: Tensor, tx: Tensor, ty: Tensor, tolerance: float) -> tuple[float, float]:
-    """Over a batch of pairs: the largest ratio, and the largest averagedness that some pair still demands.
+    """Over a batch of pairs: the largest ||Tx-Ty|| / ||x-y||, and the largest lower bound on the averagedness.
 
     ||Tx-Ty||^2 <= ||x-y||^2 - (1-alpha)/alpha ||(x-Tx)-(y-Ty)||^2, solved for alpha.
     """

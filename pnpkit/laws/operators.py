@@ -1,6 +1,6 @@
-"""Laws that an operator of your own must obey, as functions to run on it; each raises with what it measured.
+"""Checks of a linear operator: linearity, adjoint and norm. Each raises an error with the measured value.
 
-The suite runs the same functions over its catalogue of operators.
+They are for operators of your own; pnpkit's tests run them over all of its operators.
 """
 
 from __future__ import annotations
@@ -34,8 +34,11 @@ def check_linear(operator: LinearPhysics, x: Tensor, *, tolerance: float | None 
     """||A(2u - 3v) - 2 A u + 3 A v|| / (||A u|| + ||A v||) for random images u and v like ``x``.
 
     Args:
-        x: (B, C, H, W), or what the domain is made of.
+        x: a point of the domain, usually (B, C, H, W).
         tolerance: default 1000 eps of the type of x.
+
+    Returns:
+        The ratio.
 
     Raises:
         LawBroken: the ratio is larger than the tolerance, or the values have different shapes.
@@ -51,9 +54,9 @@ def check_linear(operator: LinearPhysics, x: Tensor, *, tolerance: float | None 
 
 
 def check_adjoint(operator: LinearPhysics, x: Tensor, *, tolerance: float | None = None) -> float:
-    """|<A u, w> - <u, A^T w>| / (||A u|| ||w||) for random u like ``x`` and w; what a stack measures is summed.
+    """|<A u, w> - <u, A^T w>| / (||A u|| ||w||) for random u like ``x`` and random w, summed over the parts of a stack.
 
-    Args and errors are those of ``check_linear``.
+    Arguments and errors are those of ``check_linear``.
     """
     back = operator.A_adjoint(operator.A(x))
     if back.shape != x.shape:
@@ -64,12 +67,10 @@ def check_adjoint(operator: LinearPhysics, x: Tensor, *, tolerance: float | None
 def check_norm(
     operator: LinearPhysics, x: Tensor, bound: float | None = None, *, tolerance: float | None = None
 ) -> Bound:
-    """Power iteration must find nothing above ``bound``, or above the proven bound if none is given.
-
-    Returns what power iteration found: a lower bound on ||A||.
+    """||A|| by power iteration, a lower bound; checked against ``bound``, or against the proven bound if it is None.
 
     Raises:
-        LawBroken: the norm is larger than the bound.
+        LawBroken: the lower bound is larger than the bound.
     """
     found = measured_norm(operator, x, iterations=100)
     if bound is None:

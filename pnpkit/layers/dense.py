@@ -1,11 +1,11 @@
-r"""Explicit Euler steps of gradient flows with a matrix: on whole images, or on disjoint patches of them.
+r"""Explicit Euler steps of gradient flows with a matrix, on whole images or on disjoint patches.
 
     phi(x) = x - tau W^T relu(W x + b)
 
-is 1-Lipschitz for 0 <= tau <= 2 / ||W||^2 (Sherry et al., Physica D 463, 2024), averaged below the upper end. At the
-upper end, with orthonormal rows and tau = 2, it is more: where a set S of the units is active, its Jacobian
-id - 2 W_S^T W_S is a reflection, so the step preserves norms of differences between points of one linear region. No
-gradient fades with depth, which is what a classifier with a margin needs.
+is 1-Lipschitz for 0 <= tau <= 2 / ||W||^2 (Sherry et al., Physica D 463, 2024), and averaged below the upper end.
+With orthonormal rows and tau = 2, the upper end, more is true: where a set S of the units is active, the Jacobian
+id - 2 W_S^T W_S is a reflection. The step then preserves distances between points of one linear region, and gradients
+do not fade with depth. A classifier with a margin needs that.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pnpkit.numerics.norms import matrix_norm_bound
 class OrthonormalRows(nn.Module):
     """W = L^-1 V with V V^T = L L^T (Cholesky): W W^T = id. A torch parametrization, differentiable in V.
 
-    Orthonormal up to rounding: it steers training and never certifies.
+    Orthonormal up to rounding. For training only: no certificate relies on it.
     """
 
     def forward(self, matrix: Tensor) -> Tensor:
@@ -37,9 +37,9 @@ class OrthonormalRows(nn.Module):
 
 
 class UnitSpectralNorm(nn.Module):
-    """W = V / n(V), n(V) = u^T V v from warm-started power iteration: the largest singular value is 1, others are free.
+    """W = V / n(V), n(V) = u^T V v from warm-started power iteration: the largest singular value becomes about 1.
 
-    n is a lower bound of ||V||: it steers and never certifies.
+    n is a lower bound of ||V||. For training only: no certificate relies on it.
     """
 
     def __init__(self) -> None:
@@ -71,9 +71,9 @@ STEERINGS: dict[str, type[nn.Module]] = {"orthonormal": OrthonormalRows, "spectr
 class GradientFlowDense(nn.Module):
     """phi(x) = x - tau W^T relu(W x + b) on the last axis; W is ``hidden`` x ``features``, hidden <= features.
 
-    The initial W has orthonormal rows; ``steer`` keeps them so during training, ``release`` makes W a plain weight
-    again, ``secure`` lowers tau where the norm needs it. tau is stored with the weights and not learned. The
-    certificate trusts none of this: it takes the singular values of the W, and the tau, that are there.
+    The initial W has orthonormal rows. ``steer`` keeps them so during training, ``release`` makes W a plain weight
+    again, ``secure`` lowers tau where the norm requires it. tau is stored with the weights and not learned. The
+    certificate relies on none of this: it is derived from the singular values of the present W and from tau.
     """
 
     step: Tensor  # tau, float64, a scalar
@@ -93,11 +93,11 @@ class GradientFlowDense(nn.Module):
         return matrix_norm_bound(self.weight)
 
     def steer(self, how: str = "orthonormal") -> None:
-        """Keep the rows orthonormal while training, or only the largest singular value at 1; see ``STEERINGS``."""
+        """In training, keep the rows orthonormal, or only the largest singular value near 1; see ``STEERINGS``."""
         parametrize.register_parametrization(self, "weight", STEERINGS[how]())
 
     def release(self) -> None:
-        """End the steering: W is what it was last, as a plain weight."""
+        """End the steering: the last W becomes a plain weight."""
         parametrize.remove_parametrizations(self, "weight")
 
     @torch.no_grad()
@@ -116,7 +116,7 @@ class GradientFlowDense(nn.Module):
         if half == 0:
             return certificates.identity(name)
         method = f"gradient-flow step, tau = {tau:.6g}, ||W|| <= {bound:.9g} (SVD in float64)"
-        averagedness = half if half < 1 - 1e-5 else None  # closer to 1 it says nothing
+        averagedness = half if half < 1 - 1e-5 else None  # closer to 1 it is of no use
         return Certificate(name, max(1.0, 2 * half - 1), averagedness, Side.PROVEN, method)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -139,10 +139,10 @@ def from_patches(patches: Tensor, size: int) -> Tensor:
 
 
 class GradientFlowPatches(nn.Module):
-    """The same dense step on every s x s patch of a tiling that is moved, circularly, by ``shift`` pixels.
+    """The same dense step on every s x s patch of a tiling that is shifted, circularly, by ``shift`` pixels.
 
-    A convolution of stride s with disjoint windows; layers with different shifts let patches talk to each other. Its
-    norm is that of the small matrix: tilings and shifts are permutations.
+    It is a convolution of stride s with disjoint windows. Layers with different shifts exchange information between
+    patches. Its norm is that of the small matrix, since tilings and shifts are permutations.
     """
 
     def __init__(self, channels: int, size: int, hidden: int, shift: int = 0, step: float = 2.0):
@@ -151,7 +151,7 @@ class GradientFlowPatches(nn.Module):
         self.dense = GradientFlowDense(channels * size**2, hidden, step)
 
     def certify(self, name: str) -> Certificate:
-        """That of the dense step."""
+        """The certificate of the dense step."""
         return self.dense.certify(name)
 
     def forward(self, x: Tensor) -> Tensor:

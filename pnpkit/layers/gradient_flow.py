@@ -24,7 +24,7 @@ PADDINGS = ("zero", "circular")
 GRID = 64  # frequencies per axis for the proven norm
 
 
-START_GRID = 16  # frequencies per axis for the norm at the start: 4 % of slack, a few milliseconds
+START_GRID = 16  # frequencies per axis for the initial norm: within 4 %, in a few milliseconds
 
 
 LARGEST_STEP = 1.96  # in units of 1 / ||W||^2; 2 is where averagedness is lost
@@ -46,7 +46,7 @@ def convolve(x: Tensor, kernel: Tensor, padding: str) -> Tensor:
 
 
 def zero_mean_orthogonal(hidden: int, channels: int, size: int) -> Tensor:
-    """Filters without a mean whose rows are orthonormal (as far as there are enough dimensions)."""
+    """Filters with zero mean and orthonormal rows, as far as there are enough dimensions."""
     kernel = torch.randn(hidden, channels, size, size)
     if size > 1:
         kernel = kernel - kernel.mean(dim=(2, 3), keepdim=True)
@@ -58,14 +58,14 @@ def zero_mean_orthogonal(hidden: int, channels: int, size: int) -> Tensor:
 class GradientFlowConv2d(nn.Module):
     """phi(x) = x - tau W^T sigma(W x; level), W a convolution from ``channels`` to ``hidden``.
 
-    With ``scale`` s > 1, W looks at the image through a pixel-unshuffle, which is orthogonal: (C, H, W) becomes
-    (s^2 C, H/s, W/s), so that a 3 x 3 kernel spans 3s x 3s pixels at the cost of 3 x 3. H and W are multiples of s.
+    With ``scale`` s > 1, W acts after a pixel-unshuffle, which is orthogonal: (C, H, W) becomes (s^2 C, H/s, W/s), so
+    that a 3 x 3 kernel spans 3s x 3s pixels at the cost of 3 x 3. H and W are multiples of s.
 
-    ``kernel`` is kept near unit norm by the training (see ``networks.euler``) and tau is a sigmoid below
-    ``LARGEST_STEP``; the certificate uses neither belief but measures both: ``step * norm_bound()**2 / 2``.
-    Computes in the dtype of its input, or in the autocast dtype. ``activation`` is one of ``layers.activations``: where
-    no gradient is recorded it is told to overwrite, and so is the result of the second convolution; x never is. Where a
-    ``places``, fields (B, hidden, H, W), are given, the activation is told them, too: see ``Clip``.
+    Training keeps ``kernel`` near unit norm (see ``networks.euler``), and tau is a sigmoid below ``LARGEST_STEP``. The
+    certificate relies on neither: it is derived from ``step * norm_bound()**2 / 2`` of the present weights.
+    The layer computes in the dtype of its input, or in the autocast dtype. ``activation`` is one of
+    ``layers.activations``. Where no gradient is recorded, intermediate results are overwritten; x never is.
+    ``places``, fields (B, hidden, H, W), are passed on to the activation: see ``Clip``.
     """
 
     def __init__(
@@ -88,12 +88,12 @@ class GradientFlowConv2d(nn.Module):
         self.activation = activation
 
     def begin(self, kernel: Tensor) -> Tensor:
-        """What is learnt, made of orthonormal filters."""
+        """The initial parameter, from orthonormal filters."""
         return kernel
 
     @staticmethod
     def spread(kernel: Tensor) -> Tensor:
-        """The kernel of W, (hidden, channels, k, k), of what is learnt: here that itself."""
+        """The kernel of W, (hidden, channels, k, k), from the learned parameter: here the parameter itself."""
         return kernel
 
     @property
@@ -106,7 +106,7 @@ class GradientFlowConv2d(nn.Module):
         return convolve(x, kernel, self.padding)
 
     def suited(self, places: Places, odd: tuple[bool, bool]) -> Places:
-        """``places`` as the proof needs them: here as they are."""
+        """``places`` in the form that the proof needs: here unchanged."""
         return places
 
     @property
@@ -139,7 +139,7 @@ class GradientFlowConv2d(nn.Module):
     def forward(
         self, x: Tensor, level: Tensor, places: Places | None = None, odd: tuple[bool, bool] = (False, False)
     ) -> Tensor:
-        """phi(x) at the levels (B,). ``odd`` is for pictures that go on as their mirror images: ``layers.mirrored``."""
+        """phi(x) at the levels (B,). ``odd`` concerns pictures continued by mirror images: see ``layers.mirrored``."""
         kernel = self.filters
         back = (-self.step * adjoint_kernel(kernel)).to(x.dtype)
         seen = x if self.scale == 1 else F.pixel_unshuffle(x, self.scale)

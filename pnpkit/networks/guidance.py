@@ -1,12 +1,12 @@
 r"""Guidance networks: from a guide to the thresholds, centres and slopes of a guided network's clips.
 
-A guide g, a hint h and a level come in; features of them at half resolution are what all steps share; 1 x 1
-convolutions, the heads, make of these for each step
+The input is a guide g, a data-consistent guide h (the hint) and a noise level. From them come features at half
+resolution, which all steps share. For each step, 1 x 1 convolutions (the heads) turn the features into
 
     m = REACH tanh(head / REACH),   c = head (with ``centres``),   logit s = head (with ``masks``)
 
-as ``layers.activations.Places`` takes them. Nothing constrains these networks, and nothing need: the proof of the flow
-holds for every choice (``networks.guided``).
+as ``layers.activations.Places`` takes them. These networks are not constrained: the proof of the flow holds for every
+m, c and s (``networks.guided``).
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ REACH = 4.0  # thresholds are between exp(-4) and exp(4) times what they would b
 OFFSET = 2 / 255  # added to the level that h - g is divided by
 
 
-FAR = 4.0  # where h - g, so divided, is cut
+FAR = 4.0  # where this quotient is cut
 
 
-NEAR = (-0.5, 1.5)  # where a U-Net's guide and hint are cut
+NEAR = (-0.5, 1.5)  # the range that a U-Net's guide and hint are cut to
 
 
-OPEN = 4.0  # logit of s before training: s = 0.98
+OPEN = 4.0  # the initial logit of s: s = 0.98
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What is chosen: for ``blocks`` steps of ``hidden`` filters m, with ``centres`` also c, with ``masks`` also s."""
+    """The outputs: m for ``blocks`` steps of ``hidden`` filters, with ``centres`` also c, with ``masks`` also s."""
 
     blocks: int
     hidden: int
@@ -48,13 +48,13 @@ class Choices:
 
 
 class Guidance(nn.Module):
-    """Features of guide and hint, which a subclass computes, and the heads that all guidance networks share.
+    """Features of guide and hint, computed by a subclass, and the heads, which all guidance networks have.
 
     Attributes:
-        width: channels of its features.
-        largest: channels of its widest layer, per pixel of the picture.
+        width: channels of the features.
+        largest: channels of the widest layer, per pixel of the picture.
         unit: pixels that tiles must be aligned to.
-        reach: how far in pixels, in each direction, the features of a place depend on guide and hint.
+        reach: radius in pixels, in each direction, within which features depend on guide and hint.
     """
 
     width: int
@@ -63,7 +63,7 @@ class Guidance(nn.Module):
     reach: int
 
     def add_heads(self, width: int, choices: Choices) -> None:
-        """One head for each step and choice, all zero: m = c = 0."""
+        """One head for each step and output, all zero, so m = c = 0 at first."""
 
         def heads(wanted: bool) -> nn.ModuleList:
             count = choices.blocks if wanted else 0
@@ -82,7 +82,7 @@ class Guidance(nn.Module):
         """g and h (B, 3, H, W), levels (B,) -> (B, width, H/2, W/2), sides rounded up."""
 
     def places(self, features: Tensor) -> Iterator[Places]:
-        """For each step fields (B, hidden, H/2, W/2), one step at a time: all of them would be large."""
+        """The fields (B, hidden, H/2, W/2) of each step, one step at a time, because all together are large."""
         for number, head in enumerate(self.heads):
             choice = bounded(convolve(head, features))
             centre = convolve(self.centres[number], features) if self.centres else None
@@ -91,14 +91,14 @@ class Guidance(nn.Module):
 
 
 def bounded(x: Tensor) -> Tensor:
-    """REACH tanh(x / REACH); written over x where no gradient is recorded."""
+    """REACH tanh(x / REACH). Overwrites x where no gradient is recorded."""
     if torch.is_grad_enabled():
         return REACH * torch.tanh(x / REACH)
     return x.div_(REACH).tanh_().mul_(REACH)
 
 
 class Plain(Guidance):
-    """``depth`` convolutions with skips at half resolution; with ``coarse`` > 0 a branch at a quarter of it between."""
+    """``depth`` residual convolutions at half resolution; with ``coarse`` > 0 also a branch at a quarter of it."""
 
     def __init__(self, top: float, choices: Choices, width: int, depth: int, coarse: int, pairs: int):
         super().__init__()
@@ -126,7 +126,7 @@ class Plain(Guidance):
 
 
 class Coarse(nn.Module):
-    """Context branch: (B, width, H, W), sides even -> the same shape, by way of half of its resolution."""
+    """Context branch at half of its input's resolution: (B, width, H, W) with even sides -> the same shape."""
 
     def __init__(self, width: int, coarse: int, pairs: int):
         super().__init__()
@@ -148,8 +148,9 @@ class Coarse(nn.Module):
 class UNet(Guidance):
     """Features by a U-Net (Ronneberger et al. 2015) of residual blocks at 1/2, 1/4, 1/8 ... of the resolution.
 
-    ``widths`` are the channels of its stages, from fine to coarse; each has ``residuals`` blocks on the way down and,
-    but for the coarsest, on the way up. Between two stages stand a pixel-unshuffle or -shuffle and a 1 x 1 convolution.
+    ``widths`` are the channels of its stages, from fine to coarse. Each stage has ``residuals`` blocks on the way down
+    and, except the coarsest, on the way up. Between two stages there is a pixel-unshuffle or a pixel-shuffle, and a
+    1 x 1 convolution.
     """
 
     def __init__(self, top: float, choices: Choices, widths: tuple[int, ...], residuals: int):
@@ -158,7 +159,7 @@ class UNet(Guidance):
             raise ValueError(f"a U-Net has a stage or more and residuals >= 0, got {widths} and {residuals}")
         self.top, self.unit = top, 2 ** len(widths)
         self.largest = max(-(-width // 4**stage) for stage, width in enumerate(widths, start=1))
-        # a 3 x 3 convolution looks one cell of its stage farther, and finding the cells of the coarsest unit - 1 pixels
+        # a 3 x 3 convolution adds one cell of its stage, alignment to the coarsest cells at most unit - 1 pixels
         passes = [2 * residuals * (2 if stage < len(widths) else 1) for stage in range(1, len(widths) + 1)]
         self.reach = 2 + sum(count * 2**stage for stage, count in enumerate(passes, start=1)) + self.unit - 1
         self.first = nn.Conv2d(37, widths[0], 3, padding=1)
@@ -221,8 +222,8 @@ def difference(guide: Tensor, hint: Tensor, level: Tensor) -> Tensor:
 
 
 def squares(seen: Tensor, relative: Tensor, unit: int) -> Tensor:
-    """(B, C, H, W), made larger to multiples of ``unit`` by copies of its last pixels -> (B, 4 C + 1, H/2, W/2): a
-    pixel-unshuffle, and the noise level in units of the largest as a constant plane."""
+    """(B, C, H, W) -> (B, 4 C + 1, H/2, W/2): a pixel-unshuffle, and the noise level, relative to the largest, as a
+    constant plane. Before, the last pixels are repeated until the sides are multiples of ``unit``."""
     rows, columns = seen.shape[-2:]
     seen = F.pad(seen, (0, -columns % unit, 0, -rows % unit), mode="replicate")
     seen = F.pixel_unshuffle(seen, 2)

@@ -2,8 +2,8 @@ r"""The ridge denoiser: the proximal map of a learned convex potential, and that
 
     D(x, sigma) = argmin_z 1/2 ||z - x||^2 + R(z; sigma),    R(z; sigma) = mu(sigma) sum_c sum_pixels psi_c((W z)_c)
 
-W is a few small convolutions one after the other, psi_c a Huber function whose thresholds depend on sigma, never on x
-(Goujon et al., IEEE TCI 9, 2023, for grey pictures and splines). Whatever the weights are, R is convex.
+W is a few small convolutions, one after another. psi_c is a Huber function whose thresholds depend on sigma, never on
+x. R is convex for all weights. Goujon et al. (IEEE TCI 9, 2023) have it for grey pictures, with splines for psi_c.
 """
 
 from __future__ import annotations
@@ -31,15 +31,21 @@ from pnpkit.numerics.norms import conv_norm_bound, symbol
 GRID = 256  # frequencies per axis for the proven norm
 
 
-TRAINING_GRID = 32  # frequencies per axis for the norm that steers steps in training, where nothing is claimed
+TRAINING_GRID = 32  # frequencies per axis for the norm in training, an estimate that proves nothing
 
 
 @dataclass(frozen=True)
 class RidgeConfig:
-    """Channels after each convolution and their odd kernel sizes; ``top`` is the largest noise level (0..1 scale).
+    """What a ridge denoiser is made of.
 
-    mu(sigma) stays below ``largest``, so that the inner solver stays fast; thresholds begin at ``start`` * sigma.
-    ``tolerance`` is the error of the proximal map, root mean square, ``coarse`` the one in training: see ``Ridge``.
+    Attributes:
+        channels, kernel_sizes: of each convolution, the channels after it and its odd size in pixels.
+        knots: of the tables over the noise level.
+        largest: mu(sigma) stays below it, which keeps the inner solver fast.
+        start: the initial thresholds are start * sigma.
+        tolerance, coarse: root mean square error of the proximal map, and the one in training; see ``Ridge``.
+        max_steps: of the inner solver.
+        top: the largest noise level, 0..1 scale.
     """
 
     channels: tuple[int, ...] = (4, 8, 32)
@@ -63,7 +69,7 @@ class RidgeConfig:
 
 
 class Analysis:
-    """W: the picture, mirrored at its borders as far as the filters reach, through every kernel; keeps the size.
+    """W: mirrors the picture at its borders as far as the filters reach, then applies every kernel. Keeps the size.
 
     Mirroring repeats a pixel up to m times, so W^T W <= B^2 diag(m) with B the norm of the convolution on Z^2.
     """
@@ -92,13 +98,13 @@ class Analysis:
 
 
 def mirrored(size: int, reach: int, device: torch.device) -> Tensor:
-    """The pixel that stands at -reach ... size + reach - 1 when a row is mirrored at its ends, again and again."""
+    """The pixels at the positions -reach ... size + reach - 1 of a row that is mirrored at its ends, repeatedly."""
     index = torch.arange(-reach, size + reach, device=device) % (2 * size)
     return torch.where(index < size, index, 2 * size - 1 - index)
 
 
 def centred(after: int, before: int, size: int, width: float = 0.6) -> Tensor:
-    """Random filters near the centre tap, orthonormal as far as possible: their product is nearly flat in frequency."""
+    """Random filters near the centre tap, as orthonormal as possible: composed, they are nearly flat in frequency."""
     taps = torch.arange(size) - size // 2
     window = torch.exp(-0.5 * (taps / width) ** 2)
     kernel = torch.randn(after, before, size, size) * window[:, None] * window
@@ -107,7 +113,7 @@ def centred(after: int, before: int, size: int, width: float = 0.6) -> Tensor:
 
 
 def composed(kernels: Sequence[Tensor]) -> Tensor:
-    """The one kernel of all the convolutions."""
+    """The single kernel that equals the convolutions one after another."""
     whole = kernels[0]
     for kernel in kernels[1:]:
         edge = kernel.shape[-1] - 1
@@ -117,7 +123,7 @@ def composed(kernels: Sequence[Tensor]) -> Tensor:
 
 @dataclass(frozen=True)
 class Potential:
-    """R(.; sigma) on pictures of one size; a sigma, and so mu and the thresholds, per picture of the batch."""
+    """R(.; sigma) on pictures of one size. Each picture of the batch has its sigma, and so its mu and thresholds."""
 
     analysis: Analysis
     mu: Tensor  # (B, 1, 1, 1)
@@ -145,7 +151,7 @@ class Potential:
 
         Accelerated gradient descent in the metric 1 + s (Nesterov 2004, constant momentum). The objective is 1-strongly
         convex, so ||v - exact|| <= ||gradient at v||: it stops when that is at most tolerance * sqrt(number of values).
-        A tolerance that rounding does not allow (below about 1e-6 in float32) is raised to one that it does.
+        A tolerance that rounding does not allow (below about 1e-6 in float32) is raised to the least that it allows.
         """
         unit = math.sqrt(x[0].numel())
         goal = max(tolerance, 10 * torch.finfo(x.dtype).eps) * unit
@@ -194,9 +200,9 @@ class Resolvent(torch.autograd.Function):
 class Ridge(Network):
     """D(x, sigma) = argmin_z 1/2 ||z - x||^2 + R(z; sigma).
 
-    The exact map is firmly nonexpansive. It is evaluated to ``tolerance`` (root mean square), which is proven for every
-    picture by the gradient at the end; the gradient of a training loss comes from the fixed point, by
-    (I + Hess R)^-1, and not from the steps that led there.
+    The exact map is firmly nonexpansive. It is computed to a root mean square error of ``tolerance``; the gradient at
+    the last iterate proves that for every picture. A training loss is differentiated at the fixed point, by
+    (I + Hess R)^-1, not through the steps that led there.
     """
 
     paper = (
@@ -214,10 +220,10 @@ class Ridge(Network):
         self.activation = Clip(config.channels[-1], config.top, config.knots, start=config.start)
 
     def kernels(self) -> list[Tensor]:
-        """The convolutions of W, ||W|| <= 1: the first has no mean, so R does not see brightness."""
+        """The convolutions of W, ||W|| <= 1: the first has zero mean, so R does not depend on brightness."""
         first, *others = self.filters
         kernels = [first - first.mean((2, 3), keepdim=True), *others]
-        if self.training:  # an estimate, in the graph: it steers and claims nothing
+        if self.training:  # an estimate that gradients pass through; it proves nothing
             what = symbol(composed(kernels), TRAINING_GRID)
             norm = torch.linalg.eigvalsh(what.mH @ what).max().sqrt()
         else:
@@ -225,17 +231,17 @@ class Ridge(Network):
         return [*kernels[:-1], kernels[-1] / norm]
 
     def norm_bound(self) -> float:
-        """Proven bound on the norm of the convolutions together, before they are divided by it."""
+        """Proven bound on the norm of the composed convolutions, before they are divided by it."""
         first, *others = (kernel.double() for kernel in self.filters)
         return conv_norm_bound(composed([first - first.mean((2, 3), keepdim=True), *others]), GRID)
 
     @property
     def norm(self) -> float:
-        """``norm_bound`` of the weights as they are now."""
+        """``norm_bound`` of the present weights, computed once."""
         return self.derived("norm", self.norm_bound)
 
     def potential(self, level: Tensor, like: Tensor) -> Potential:
-        """R(.; level) for pictures of the size, type and place of ``like``."""
+        """R(.; level) for pictures with the size, type and device of ``like``."""
         analysis = Analysis([kernel.to(like) for kernel in self.kernels()], *like.shape[-2:])
         mu = self.config.largest * torch.sigmoid(self.raw_strength(level)).to(like)
         low, high = self.activation.thresholds(level)
@@ -262,13 +268,13 @@ class Ridge(Network):
     def regulariser(self, sigma: float, image_size: tuple[int, int], weight: float = 1.0) -> Smooth:
         """weight * R(.; sigma) for pictures of one size: the g of ``algorithms.regularised``, min f + g.
 
-        Convex and L-smooth, L = weight * mu(sigma) * m, where m is how often a corner is seen mirrored: 4, more in tiny
-        pictures. Of a grey picture x it is R(x, x, x) / 3. With the weights as they are now.
+        Convex and L-smooth, L = weight * mu(sigma) * m. m says how often mirroring repeats a corner pixel: 4 times,
+        more in tiny pictures. For a grey picture x it is R(x, x, x) / 3. It keeps the present weights.
         """
         if not (weight > 0 and math.isfinite(weight) and 0 <= sigma <= self.top):
             raise InputError(f"needs a weight > 0 and sigma in [0, {self.top:.4g}], got weight {weight}, sigma {sigma}")
 
-        still = copy.deepcopy(self).eval()  # what becomes of these weights later does not change R
+        still = copy.deepcopy(self).eval()  # later changes of these weights do not change R
 
         @functools.cache
         def potential(count: int, dtype: torch.dtype, device: torch.device) -> Potential:
@@ -293,7 +299,7 @@ class Ridge(Network):
         return Smooth(value, gradient, L, method=method, premises=(EXACT,))
 
     def certify(self) -> Certificate:
-        """A proximal map, whatever the weights are; the norms say how well it is conditioned."""
+        """A proximal map for all weights; the norms tell how well it is conditioned."""
         if self.training:
             return nothing(f"{self.name}(., sigma)", "in training its norm is an estimate: call eval()")
         bound = self.norm_bound()
@@ -315,7 +321,7 @@ EXACT = "exact arithmetic: float rounding of the evaluation is not covered"
 
 
 def premise(tolerance: float, max_steps: int) -> str:
-    """What a certificate must say about the inner solver."""
+    """The premise on the inner solver, for a certificate."""
     return (
         f"the inner solver of the ridge is exact: it stops when the gradient proves an error (root mean square) of "
         f"{tolerance:g}, or after {max_steps} steps; so two outputs may be farther apart than proven by twice that"

@@ -1,9 +1,9 @@
-r"""How strong the denoiser should be: a closed rule, or for those who can wait the unbiased risk of the picture.
+r"""The denoiser noise level sigma, also called strength: by a closed rule or, at more cost, by Stein's unbiased risk.
 
-The rule of half-quadratic splitting: prox_{tau f} of data with noise s stands before a prox_{tau s^2 R}, and a denoiser
-at sigma for a prox_{sigma^2 R}; so sigma = c sqrt(tau) s with c = ``coupling``, measured. Along this line the result
-hardly depends on tau, as long as sigma is one that the denoiser is good at: ``working``. Forward-backward splitting has
-no such choice, since tau < 2 / L.
+The closed rule of half-quadratic splitting: for data with noise s, prox_{tau f} is followed by prox_{tau s^2 R}. A
+denoiser at sigma stands for prox_{sigma^2 R}. So sigma = c sqrt(tau) s, with c = ``coupling`` measured. Along this line
+the result hardly depends on tau, as long as the denoiser works well at sigma (``working``). In forward-backward
+splitting tau < 2 / L leaves no such choice.
 
 SURE: with y = A x + s n, n white, and any estimate u(y) of x (Stein 1981; for A u as here Deledalle et al. 2014),
 
@@ -34,16 +34,15 @@ MapAt = Callable[[LeastSquares, float], Map]  # the map to iterate, for these da
 
 @dataclass(frozen=True)
 class Sure:
-    """How ``by_sure`` looks.
+    """Settings of the search in ``by_sure``.
 
     Args:
-        shrink: the strength is so much of the one with the least risk. The risk is that of A u: it does not see the
-            details that A suppresses, and they ask for less. Measured on training pictures by
-            ``scripts/strength_rules.py``.
-        spread: between the three strengths that are tried, a factor. reach: the least and the largest result, as
-            multiples of the closed rule.
-        first, further: evaluations for the first strength and, from there, for each other one.
-        tol: relative residual at which these runs stop earlier.
+        shrink: factor on the strength of least risk. The risk is that of A u: it does not see the details that A
+            suppresses, and these need less denoising. Measured on training pictures by ``scripts/strength_rules.py``.
+        spread: factor between neighbouring strengths of the three that are tried. reach: the least and the largest
+            result, as multiples of the closed rule.
+        first, further: evaluations of T for the first strength, and for each of the other two, which continue there.
+        tol: relative residual at which such a run stops earlier.
     """
 
     shrink: float = 0.75
@@ -54,7 +53,7 @@ class Sure:
     tol: float = 1e-3
 
 
-# How fast a splitting is decides how short its trials may be, and short ones find less strength.
+# Faster splittings allow shorter trial runs; short runs find smaller strengths.
 SURE = {
     CONTINUATION: Sure(shrink=0.85, first=3, further=2),
     HALF_QUADRATIC: Sure(),
@@ -64,7 +63,7 @@ SURE = {
 
 @dataclass(frozen=True)
 class Choice:
-    """A strength, a first iterate for it, the evaluations that it cost, and (strength, risk per measurement) tried."""
+    """A strength, a first iterate for it, the evaluations spent, and (strength, risk per measurement) of each trial."""
 
     strength: float
     start: Tensor
@@ -81,16 +80,16 @@ def by_sure(
     top: float,
     config: Sure | None = None,
 ) -> Choice:
-    """The strength with the least unbiased risk of A u over the batch, times ``shrink``; u is a few steps of the run.
+    """``shrink`` times the strength of least unbiased risk of A u over the batch; u comes from a few steps of the run.
 
-    Three strengths around the closed rule, each in two runs: on y and on y + s b. Later ones go on where the first
-    ended, each run from its own iterate, so that every u stays a function of its data. The least of the parabola
-    through the three risks, in log strength, is taken.
+    Three strengths around the closed rule are tried, each in two runs: on y and on y + s b. The later ones continue
+    where the first ended, each run from its own iterate, so that every u stays a function of its data. The result is
+    the minimum of the parabola through the three risks, over log strength.
 
     Args:
         fidelity: f of the data y. map_at: (fidelity, strength) -> T.
-        start: first iterate. noise_level: s > 0, 0..1 scale; without noise the closed rule is all there is.
-        closed, top: the strength of the closed rule, and the largest there is.
+        start: first iterate. noise_level: s, 0..1 scale; for s = 0 the closed rule is returned.
+        closed, top: the strength of the closed rule, and the largest of the denoiser.
     """
     config = Sure() if config is None else config
     if noise_level <= 0:

@@ -1,4 +1,4 @@
-r"""Classifiers that are proven 1-Lipschitz, their certified radii, and the attack that tries to break them.
+r"""Classifiers that are proven to be 1-Lipschitz, their certified radii, and an attack that tests them.
 
     config = ClassifierConfig(shape=(1, 28, 28), classes=10, blocks=(("dense", 256),) * 4)
     net = Classifier(config)
@@ -7,7 +7,7 @@ r"""Classifiers that are proven 1-Lipschitz, their certified radii, and the atta
     found = certify_samples(net, images, labels)                   # images in 0..1; found.radius needs no labels
     report = evaluate(net, images, labels, (0.5, 1.0), Attack())   # raises LawBroken if a certified sample breaks
 
-or ``load_classifier("mnist-certified")``; ``classifiers()`` lists what is shipped.
+``load_classifier("mnist-certified")`` loads a shipped classifier; ``classifiers()`` lists them.
 """
 
 import lazy_loader as _lazy

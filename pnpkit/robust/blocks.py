@@ -20,20 +20,20 @@ Shape = tuple[int, int, int]  # channels, rows, columns
 
 
 class Certifiable(Protocol):
-    """What every block can do beside being applied."""
+    """What every block has besides ``forward``."""
 
     def certify(self, name: str) -> Certificate: ...
 
 
 class Dense(nn.Module):
-    """A gradient-flow step on all entries of the image together."""
+    """A gradient-flow step on all entries of the image."""
 
     def __init__(self, shape: Shape, hidden: int):
         super().__init__()
         self.step = GradientFlowDense(math.prod(shape), hidden)
 
     def certify(self, name: str) -> Certificate:
-        """That of the step."""
+        """The certificate of the step."""
         return self.step.certify(name)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ class Convolution(nn.Module):
         self.step = GradientFlowConv2d(channels, hidden, size, Rectifier(hidden))
 
     def certify(self, name: str) -> Certificate:
-        """That of the step."""
+        """The certificate of the step."""
         return self.step.certify(name)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -120,7 +120,7 @@ BLOCKS: dict[str, Callable[..., tuple[nn.Module, Shape]]] = {
 
 
 def build(spec: tuple[Any, ...], shape: Shape) -> tuple[nn.Module, Shape]:
-    """The module of ("kind", numbers...) for images of a shape, and the shape of what comes out."""
+    """The module of ("kind", numbers...) for images of a shape, and the shape of its output."""
     kind, *numbers = spec
     if kind not in BLOCKS:
         raise UnknownName("block", str(kind), BLOCKS)

@@ -1,8 +1,8 @@
 r"""Classifiers N = pi ∘ phi_L ∘ ... ∘ phi_1 ∘ Q, 1-Lipschitz in the units of the pixels (0..1), and their proof.
 
-Q subtracts a mean, divides by a deviation (which multiplies distances, and is counted) and appends zero channels (an
-isometry). The phi are gradient-flow steps or isometries, pi is affine. During training the layers are *steered* to
-their norms; the proof is made afterwards, from float64 norms of the weights that are there, and does not rely on it.
+Q subtracts a mean, divides by a deviation (which scales distances; the proof accounts for it) and appends zero channels
+(an isometry). The phi are gradient-flow steps or isometries, pi is affine. In training the layers are *steered* to
+their norms. The proof does not rely on that: it is derived afterwards from float64 norms of the weights.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from pnpkit.layers.unit_norm import UnitNorm
 from pnpkit.numerics.norms import matrix_norm_bound
 from pnpkit.robust import blocks
 
-ROUNDING = 1 + 1e-12  # covers the float64 rounding of the norm of a vector and of a short product
+ROUNDING = 1 + 1e-12  # float64 rounding of the norm of a vector and of a short product
 
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """What a classifier is made of.
+    """The architecture of a classifier.
 
     Attributes:
         shape: channels, rows, columns of the images, whose intensities are 0..1.
-        classes: how many.
+        classes: their number.
         mean, deviation: of the input normalisation, one number each; Lip(Q) = 1 / deviation.
         channels: after the lift by zeros; 0 means no lift.
         blocks: (kind, numbers...) each, see ``blocks.BLOCKS``.
@@ -101,7 +101,7 @@ class Classifier(nn.Module):
         return self.head(self.features(x))
 
     def certify_features(self) -> Certificate:
-        """What is proven about phi_L ∘ ... ∘ phi_1 ∘ Q, distances measured in pixels of 0..1."""
+        """What is proven about phi_L ∘ ... ∘ phi_1 ∘ Q, with distances in the units of pixels (0..1)."""
         gain = 1.0 if self.config.deviation == 1 else ROUNDING / self.config.deviation
         lift = Certificate("Q", gain, None, Side.PROVEN, "affine: (x - mean) / deviation, zero channels appended")
         layers = cast(Iterable[blocks.Certifiable], self.layers)
@@ -140,7 +140,7 @@ class Classifier(nn.Module):
 
 
 def steer(classifier: Classifier, dense: str = "orthonormal") -> None:
-    """Hold rows of dense steps orthonormal, norms of convolutions and of the head's rows at 1, throughout training.
+    """In training, keep rows of dense steps orthonormal, and norms of convolutions and of the head's rows at 1.
 
     ``dense``: a name of ``layers.dense.STEERINGS``.
     """
@@ -166,7 +166,7 @@ def release(classifier: Classifier) -> None:
 
 @torch.no_grad()
 def round_to_half(classifier: Classifier) -> None:
-    """Round the matrices of dense steps to float16, to be stored in half the bytes; ``secure`` comes after."""
+    """Round the matrices of dense steps to float16, which halves their files. Call ``secure`` afterwards."""
     for module in classifier.modules():
         if isinstance(module, GradientFlowDense):
             module.weight.copy_(module.weight.half())
@@ -174,9 +174,9 @@ def round_to_half(classifier: Classifier) -> None:
 
 @torch.no_grad()
 def secure(classifier: Classifier) -> None:
-    """Shorten or shrink layers by rounding's worth until each is proven; then scale the logits until N is, too.
+    """Lower step sizes or norms by about rounding until each layer is proven; then scale the logits until N is proven.
 
-    Scaling all logits changes neither predictions nor radii. An unconstrained classifier stays as it is.
+    Scaling all logits changes neither predictions nor radii. An unconstrained classifier is not changed.
     """
     for module in classifier.modules():
         if isinstance(module, (GradientFlowDense, GradientFlowConv2d)):

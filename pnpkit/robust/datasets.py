@@ -1,4 +1,4 @@
-"""MNIST, Fashion-MNIST, CIFAR-10 from files that are already there, and a small synthetic set. Nothing is fetched."""
+"""MNIST, Fashion-MNIST and CIFAR-10 from local files, and a small synthetic set. Nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def mnist(path: Path) -> Splits:
 
 
 def fashion(path: Path) -> Splits:
-    """``path``: folder with the four idx files, gzipped (Xiao et al. 2017)."""
+    """``path``: folder with the four gzipped idx files (Xiao et al. 2017)."""
     train, test = (
         _split(read_idx(path / f"{part}-images-idx3-ubyte.gz"), read_idx(path / f"{part}-labels-idx1-ubyte.gz"))
         for part in ("train", "t10k")
@@ -97,7 +97,7 @@ def cifar10(path: Path) -> Splits:
 
 
 def synthetic(count: int = 600, shape: tuple[int, int, int] = (1, 8, 8), classes: int = 4, seed: int = 0) -> Splits:
-    """Noisy copies of one random pattern per class: for tests and quick runs. Half of ``count`` is test."""
+    """Noisy copies of one random pattern per class, for tests and quick runs. Half of ``count`` is the test set."""
     generator = torch.Generator().manual_seed(seed)
     patterns = torch.randint(0, 2, (classes, *shape), generator=generator) * 120 + 60
     labels = torch.randint(0, classes, (count,), generator=generator)
@@ -108,7 +108,7 @@ def synthetic(count: int = 600, shape: tuple[int, int, int] = (1, 8, 8), classes
 
 @dataclass(frozen=True)
 class Dataset:
-    """Where a set is usually found, how it is read, what its classes are called, and whom to cite."""
+    """The usual place of a set, its reader, the names of its classes, and its reference."""
 
     read: Callable[[Path], Splits]
     file: str
@@ -134,13 +134,13 @@ DATASETS: dict[str, Dataset] = {
 
 
 def load(name: str, path: Path) -> Splits:
-    """Train and test of ``name``.
+    """The training and the test set of ``name``.
 
     Args:
         path: the file or folder of the set itself, or a folder that holds it under its usual name.
 
     Raises:
-        InputError: unknown name, or nothing usable there.
+        InputError: the name is unknown, or the set cannot be read from there.
     """
     if name not in DATASETS:
         raise InputError(f"unknown data set '{name}': available: {', '.join(DATASETS)}")

@@ -1,4 +1,4 @@
-"""Clean, certified and attacked accuracy against eps, and the check that no certified sample was broken."""
+"""Clean, certified and attacked accuracy against eps, and the check that no certified sample is broken."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pnpkit.robust.radii import Certified, certify_samples, logits64
 class Point:
     """Accuracies (shares) at one eps. ``margin``: certified by the lecture's margin / (sqrt(2) Lip).
 
-    ``certified_attacked`` certified samples met the attack, and ``certified_and_broken`` of them fell to it: none.
+    ``certified_attacked`` certified samples were attacked, and ``certified_and_broken`` of them were broken: none.
     """
 
     eps: float
@@ -35,11 +35,11 @@ class Report:
     """One classifier on one test set.
 
     Attributes:
-        samples: how many; attacked: the first so many of them met the attack.
+        samples, attacked: their number; and how many of them, the first ones, were attacked.
         clean: accuracy without perturbation.
-        points: by eps, rising.
+        points: by increasing eps.
         certified: the radii of all samples.
-        examples: per eps, indices of broken samples that were right before, and their adversarial images.
+        examples: per eps, indices of broken samples that are classified correctly, and their adversarial images.
     """
 
     samples: int
@@ -62,16 +62,16 @@ def evaluate(
     batch: int = 1000,
     on_level: Callable[[Point], None] = lambda point: None,
 ) -> Report:
-    """Certify all samples, attack the first ``attacked`` (None: all), certified ones included.
+    """Certify all samples and attack the first ``attacked`` (None: all), including certified ones.
 
-    ``spare_after`` saves time: beyond the first so many, samples certified at eps are not attacked and count as
-    unbroken, which is what the proof says; the first ones still put the proof to the test.
+    ``spare_after`` saves time: after this many samples, those certified at eps are not attacked and count as unbroken,
+    as the proof says. The first ones still test the proof.
 
-    Accuracies of the attack are shares of the attacked samples, the others of all. A sample broken at one eps counts
-    as broken at every larger one; the attack runs in float32 and is judged in float64.
+    Accuracies under attack are shares of the attacked samples, the others are shares of all. A sample broken at one eps
+    counts as broken at every larger one. The attack runs in float32; its results are judged in float64.
 
     Raises:
-        LawBroken: a sample within its certified radius was broken. The certificate, or its code, is wrong.
+        LawBroken: a sample was broken within its certified radius, so the certificate or its code is wrong.
     """
     proven = classifier.certify().side is Side.PROVEN
     certified = certify_samples(classifier, images, labels)
@@ -111,7 +111,7 @@ def evaluate(
 
 
 def judged_wrong(classifier: Classifier, found: Tensor, clean: Tensor, labels: Tensor, eps: float) -> Tensor:
-    """Which of the found images are misclassified in float64 and lie within eps of the clean ones, inside [0, 1]."""
+    """Whether each found image is misclassified in float64, in [0, 1] and within eps of the clean one."""
     if not len(found):
         return torch.zeros(0, dtype=torch.bool)
     change = torch.linalg.vector_norm((found.double() - clean.double()).flatten(1), dim=1)

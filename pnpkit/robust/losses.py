@@ -1,7 +1,7 @@
-r"""Losses that ask for a margin, each a setting and a function of (logits, labels, gaps).
+r"""Losses with a margin. Each has settings and is a function of (logits, labels, gaps).
 
-``gaps`` are the Lipschitz constants of f_i - f_j (``Classifier.gaps``); in training those of the steered head, so that
-(f_y - f_j) / G_yj is, up to the error of steering, the certified radius.
+``gaps`` G are the Lipschitz constants of f_i - f_j (``Classifier.gaps``), in training those of the steered head. So
+(f_y - f_j) / G_yj is the certified radius, up to the error of steering.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class MultiMargin:
 
 @dataclass(frozen=True)
 class CrossEntropy:
-    """T CE((f - offset e_y) / T): the true class is handicapped, so that a margin must be earned.
+    """T CE((f - offset e_y) / T): the logit of the true class is lowered, so that it needs a margin.
 
-    Small T weighs the samples at the margin, large T all; the offset trades clean accuracy for certified accuracy
-    (Prach & Lampert, ECCV 2022).
+    A small T weighs samples near the margin, a large T all samples. The offset trades clean accuracy for certified
+    accuracy (Prach & Lampert, ECCV 2022).
     """
 
     temperature: float = 0.25
@@ -46,9 +46,9 @@ class CrossEntropy:
 class HKR:
     """-mean_k (E[f_k | y = k] - E[f_k | y != k]) + weight * mean_k max(0, margin / 2 - s_k f_k).
 
-    s_k is 1 for the true class and -1 for the others.
-    Hinge Kantorovich-Rubinstein (Serrurier et al., CVPR 2021), one against all: the first term is the dual of the
-    Wasserstein distance between a class and the rest, which spreads the logits; the second classifies.
+    s_k is 1 for the true class and -1 for the others. Hinge Kantorovich-Rubinstein (Serrurier et al., CVPR 2021), one
+    class against the others: the first term is the dual of the Wasserstein distance between a class and the rest and
+    spreads the logits; the second term classifies.
     """
 
     margin: float = 1.0
@@ -67,8 +67,8 @@ class HKR:
 class CertifiedRadius:
     """T log(1 + sum_{j != y} exp((target - r_j) / T)), r_j = (f_y - f_j) / G_yj: the certified radius itself.
 
-    A smooth max(0, target - min_j r_j). With equal G it is ``CrossEntropy``; with the true ones, classes whose rows of
-    the head are close are not asked for a margin that their difference cannot have.
+    A smooth max(0, target - min_j r_j). With equal G it is ``CrossEntropy``. With the true G, classes with similar rows
+    of the head need no margin that their difference cannot have.
     """
 
     target: float = 1.0

@@ -1,9 +1,9 @@
-r"""Projected gradient descent in l2: the attack that a certificate must survive.
+r"""Projected gradient descent in l2, an attack that tests certificates.
 
     x+ = clip_[0,1](P_B(x0, eps)(x + a g / ||g||)),  g the gradient of the loss at x,
 
 from x0 itself and then from random points of the ball (Madry et al., ICLR 2018). The clip is the projection onto a
-convex set that holds x0, so it never moves a point further from x0 than eps.
+convex set that contains x0, so it never moves a point farther from x0.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pnpkit.numerics.conjugate_gradients import length
 
-TINY = 1e-12  # guards the normalisation: a vanishing gradient gives no step, not NaN
+TINY = 1e-12  # in the normalisation: a zero gradient gives no step, and not NaN
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Attack:
     Attributes:
         steps: per start.
         step_size: a / eps. 0.025 with 100 steps is the lecture's.
-        restarts: starts; the first is the image itself, the others random points of the ball.
-        loss: "cross-entropy" of the label, or "margin" max_{j != y} f_j - f_y, which never saturates.
+        restarts: number of starts; the first is the image itself, the others are random points of the ball.
+        loss: "cross-entropy" of the label, or "margin" max_{j != y} f_j - f_y, which does not saturate.
         seed: of the random starts.
     """
 
@@ -46,7 +46,7 @@ class Attack:
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Summed over the samples: each has its own gradient."""
+    """The sum over the samples, so that each has its own gradient."""
     return F.cross_entropy(logits, labels, reduction="sum")
 
 
@@ -60,14 +60,14 @@ OBJECTIVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"cross-entropy": cr
 
 
 def project(x: Tensor, center: Tensor, eps: float) -> Tensor:
-    """Onto the ball around ``center``, then onto the box [0, 1], which holds the center."""
+    """Project onto the ball around ``center``, then onto the box [0, 1], which contains the center."""
     change = x - center
     change = change * (eps / length(change).clamp_min(TINY)).clamp_max(1)
     return (center + change).clamp(0, 1)
 
 
 def within(eps: float, images: Tensor) -> float:
-    """A radius smaller by the rounding of pixels in 0..1, so that no sample is broken from outside the ball."""
+    """eps minus the rounding of pixels in 0..1, so that no found image lies outside the ball."""
     rounding = torch.finfo(images.dtype).eps
     return max(0.0, eps * (1 - 8 * rounding) - rounding * images[0].numel() ** 0.5)
 
@@ -82,7 +82,7 @@ def random_start(center: Tensor, eps: float, generator: torch.Generator) -> Tens
 def attack(
     classifier: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, eps: float, settings: Attack
 ) -> tuple[Tensor, Tensor]:
-    """Looks for a misclassified image within eps of each.
+    """Search for a misclassified image within eps of each image.
 
     Args:
         classifier: (B, C, H, W) -> (B, K) logits, differentiable.
@@ -90,8 +90,8 @@ def attack(
         eps: l2 radius, in the same units.
 
     Returns:
-        The first misclassified image found for each sample (the last point where none was), and which were found.
-        An image that is misclassified from the start counts as found and is returned as it is.
+        For each sample the first misclassified image, or the last point where none was found; and which were found.
+        An image that is misclassified itself counts as found and is returned unchanged.
     """
     if not eps >= 0:
         raise ValueError(f"eps is at least 0, got {eps}")
@@ -114,7 +114,7 @@ def attack(
 def _ascend(
     classifier: Callable[[Tensor], Tensor], x: Tensor, center: Tensor, labels: Tensor, eps: float, settings: Attack
 ) -> tuple[Tensor, Tensor]:
-    """One start; samples leave the batch as soon as they are misclassified."""
+    """The attack from one start. Samples leave the batch as soon as they are misclassified."""
     objective = OBJECTIVES[settings.loss]
     result, broken = x.clone(), torch.zeros(len(x), dtype=torch.bool, device=x.device)
     active = torch.arange(len(x), device=x.device)

@@ -1,8 +1,8 @@
-r"""Radii within which a prediction cannot change, one per sample.
+r"""Certified radii: the distance, per sample, within which a prediction cannot change.
 
 If f_y - f_j is G_yj-Lipschitz and f_y(x) > f_j(x), then f_y > f_j on the ball of radius (f_y(x) - f_j(x)) / G_yj around
-x. The radius of x for the label y is the minimum over ALL j other than y. The runner-up alone is not enough: a class
-with a smaller logit but a larger G may be nearer. The radius is signed: negative when y is not predicted.
+x. The radius of x for the label y is the minimum over ALL j other than y. The second largest logit is not enough: a
+class with a smaller logit but a larger G may be nearer. The radius is negative if y is not predicted.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def radii(logits: Tensor, labels: Tensor, gaps: Tensor) -> Tensor:
 def margin_radii(logits: Tensor, labels: Tensor, lipschitz: float) -> Tensor:
     """(B,): (f_y - max_{j != y} f_j) / (sqrt(2) Lip), the lecture's certificate: f_y - f_j is sqrt(2) Lip(N)-Lipschitz.
 
-    Never above the pairwise one when Lip is Lip(features) ||W||, because ||w_i - w_j|| <= sqrt(2) ||W||.
+    Never above ``radii`` if Lip is Lip(features) ||W||, because ||w_i - w_j|| <= sqrt(2) ||W||.
     """
     others = logits.scatter(1, labels[:, None], -math.inf).amax(1)
     return (logits.gather(1, labels[:, None])[:, 0] - others) / (math.sqrt(2) * lipschitz)
@@ -40,12 +40,12 @@ def margin_radii(logits: Tensor, labels: Tensor, lipschitz: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Certified:
-    """Predictions and what holds for them; radii in pixel units (0..1), l2.
+    """Predictions and their certified radii, l2, in the units of pixels (0..1).
 
     Attributes:
-        predictions: (B,) the largest logit.
-        correct: (B,) whether that is the label.
-        radius: (B,) around each image in which the *prediction* is constant; needs no label.
+        predictions: (B,) the class of the largest logit.
+        correct: (B,) whether it is the label.
+        radius: (B,) within which the *prediction* is constant; needs no label.
         label_radius: (B,) for the true label, negative where the prediction is wrong.
         margin_radius: (B,) for the true label, by the lecture's margin / (sqrt(2) Lip).
     """
@@ -57,24 +57,24 @@ class Certified:
     margin_radius: Tensor
 
     def clean(self) -> float:
-        """The share of right predictions."""
+        """The share of correct predictions."""
         return float(self.correct.double().mean())
 
     def certified(self, eps: float) -> float:
-        """The share of samples that are right and that no perturbation of norm <= eps can turn wrong."""
+        """The share of samples that are classified correctly under every perturbation of norm <= eps."""
         return float((self.label_radius > eps).double().mean())
 
 
 @torch.no_grad()
 def logits64(classifier: Classifier, images: Tensor, batch: int = 500) -> Tensor:
-    """Logits by float64 arithmetic, on the classifier's device, given back on the CPU: what certificates speak of."""
+    """Logits in float64, as the certificates need; computed on the classifier's device, returned on the CPU."""
     exact = copy.deepcopy(classifier).double()
     device = exact.head.weight.device
     return torch.cat([exact(chunk.to(device, torch.float64)).cpu() for chunk in images.split(batch)])
 
 
 def check_samples(classifier: Classifier, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Images in 0..1, each with the number of a class."""
+    """Check that images lie in 0..1 and that each has the number of a class."""
     if images.ndim != 4 or not images.is_floating_point():
         raise InputError(f"images are floats (B, C, H, W) in 0..1, got {images.dtype} {tuple(images.shape)}")
     if not bool(((images >= 0) & (images <= 1)).all()):
@@ -92,7 +92,7 @@ def certify_samples(classifier: Classifier, images: Tensor, labels: Tensor, batc
     """Radii of images (B, C, H, W) in 0..1, labels (B,) of integers; logits, gaps and norms in float64.
 
     Raises:
-        InputError: other images, of which a radius in these units would say nothing, or labels that are no classes.
+        InputError: images outside 0..1, for which the radii would mean nothing, or labels that are not classes.
     """
     images, labels = check_samples(classifier, torch.as_tensor(images), torch.as_tensor(labels).cpu())
     logits = logits64(classifier, images, batch)

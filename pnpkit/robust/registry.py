@@ -1,4 +1,4 @@
-"""Trained classifiers: each a folder with weights and a card. Offline; every load checks the hash."""
+"""Trained classifiers. Each is a folder with weights and a card. Works offline; every load checks the hash."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SCHEMA = {
 
 @dataclass(frozen=True)
 class ClassifierCard:
-    """What a classifier is, where it comes from and what is proven about it.
+    """A classifier, its origin, and what is proven about it.
 
     Attributes:
         name: its name among the shipped ones.
@@ -91,8 +91,8 @@ def load_classifier(name: str, *, device: str = "cpu") -> Classifier:
     """The shipped classifier ``name``, or the one in the folder of that path.
 
     Raises:
-        UnknownName: with the nearest name and all there are.
-        CardError: the folder does not hold what its card says.
+        UnknownName: no such classifier; the message has the nearest name and all names.
+        CardError: the folder does not match its card.
     """
     return load_from(place_of(name)).to(device)
 
@@ -103,7 +103,7 @@ def card_of(name: str) -> ClassifierCard:
 
 
 def place_of(name: str) -> Path:
-    """Where the classifier is."""
+    """The folder of the classifier."""
     names = sorted(path.parent.name for path in FOLDER.glob(f"*/{CARD}"))
     if name not in names and not (isinstance(name, (str, Path)) and (Path(name) / CARD).is_file()):
         raise UnknownName("classifier", name, names)
@@ -111,12 +111,12 @@ def place_of(name: str) -> Path:
 
 
 def set_scores(name: str, scores: dict[str, Any]) -> None:
-    """Write measured scores onto a shipped card; weights and certificate stay as they are."""
+    """Write measured scores into a shipped card; weights and certificate do not change."""
     write_card(replace(card_of(name), scores=scores), place_of(name))
 
 
 def load_from(place: Path) -> Classifier:
-    """The classifier of a folder, ready to use, once its weights have the hash on the card."""
+    """The classifier of a folder, after a check that its weights have the hash of the card."""
     card = read_card(place)
     with cards.trouble_with(place):
         config = cards.arguments(ClassifierConfig, card.arguments)
@@ -128,7 +128,7 @@ def load_from(place: Path) -> Classifier:
 
 
 def export(classifier: Classifier, card: ClassifierCard, place: Path) -> ClassifierCard:
-    """Write weights and card into a folder; returns the card with the hash of what was written."""
+    """Write weights and card into a folder. Returns the card with the hash of the weights."""
     place.mkdir(parents=True, exist_ok=True)
     data = save({name: smallest(tensor.contiguous().cpu()) for name, tensor in classifier.state_dict().items()})
     written = replace(card, sha256=hashlib.sha256(data).hexdigest())
@@ -138,7 +138,7 @@ def export(classifier: Classifier, card: ClassifierCard, place: Path) -> Classif
 
 
 def smallest(tensor: Tensor) -> Tensor:
-    """The tensor as float16 when that holds every entry exactly, otherwise as it is: nothing is lost."""
+    """The tensor as float16 if that holds every entry exactly, otherwise unchanged."""
     half = tensor.half()
     return half if torch.equal(half.to(tensor.dtype), tensor) else tensor
 

@@ -1,4 +1,4 @@
-r"""Fewer pixels, no larger distances: orthogonal down-sampling, and maxima over disjoint windows."""
+r"""1-Lipschitz down-sampling: orthogonal transforms, and maxima over disjoint windows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pnpkit.certificates import Certificate, Side
 
 
 class Unshuffle(nn.Module):
-    """(B, C, H, W) -> (B, s^2 C, H/s, W/s): every s x s window becomes channels. A permutation, so an isometry."""
+    """(B, C, H, W) -> (B, s^2 C, H/s, W/s): a permutation of the entries, so an isometry."""
 
     def __init__(self, factor: int = 2):
         super().__init__()
@@ -27,7 +27,7 @@ class Unshuffle(nn.Module):
 class Haar(nn.Module):
     """(B, C, H, W) -> (B, 4 C, H/2, W/2): mean, horizontal, vertical and diagonal detail of every 2 x 2 window.
 
-    With a, b over c, d the four entries of a window: (a+b+c+d, a-b+c-d, a+b-c-d, a-b-c+d) / 2, an orthogonal matrix.
+    For a window with the rows (a, b) and (c, d): (a+b+c+d, a-b+c-d, a+b-c-d, a-b-c+d) / 2, an orthogonal matrix.
     """
 
     def certify(self, name: str) -> Certificate:
@@ -41,10 +41,10 @@ class Haar(nn.Module):
 
 
 class DisjointMaxPool(nn.Module):
-    """The largest entry of every s x s window, the windows disjoint: 1-Lipschitz.
+    """The largest entry of each s x s window, for disjoint windows: 1-Lipschitz.
 
-    |max u - max v| <= max |u - v| <= ||u - v|| in each window, and disjoint windows share no entry, so the squares add
-    up to at most the square of the distance. With overlapping windows an entry counts several times and this fails.
+    |max u - max v| <= max |u - v| <= ||u - v|| in each window. Disjoint windows share no entry, so the squares add up
+    to at most the squared distance. In overlapping windows an entry counts several times, and this fails.
     """
 
     def __init__(self, size: int = 2):

@@ -1,4 +1,4 @@
-"""What is told of a report: accuracies against eps in per cent, and the smallest attack that succeeded."""
+"""Summaries of a report: accuracies in per cent against eps, and the smallest successful perturbations."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pnpkit.robust.pgd import Attack
 
 
 def curve(reports: Mapping[str, Report], grid: Sequence[float]) -> list[dict[str, Any]]:
-    """Lines of a CSV: each classifier's certified accuracy at the eps of the grid, and what was attacked, in per cent.
+    """Rows of a CSV: certified accuracy of each classifier at the eps of the grid, and attacked accuracy, in per cent.
 
-    Radii are known for every sample, so the certified curve is as fine as the grid; attacks are points.
+    Radii are known for all samples, so the certified curve is as fine as the grid. Attacks give single points.
     """
     table = []
     for name, report in reports.items():
@@ -37,7 +37,7 @@ def curve(reports: Mapping[str, Report], grid: Sequence[float]) -> list[dict[str
 
 
 def weakest(report: Report) -> dict[int, tuple[float, Tensor]]:
-    """For every broken sample that was right: the smallest eps that broke it, and the image that did."""
+    """For each correctly classified sample that was broken: the smallest eps that did, and the adversarial image."""
     found: dict[int, tuple[float, Tensor]] = {}
     for eps, (indices, images) in sorted(report.examples.items()):
         for index, image in zip(indices.tolist(), images, strict=True):
@@ -46,7 +46,7 @@ def weakest(report: Report) -> dict[int, tuple[float, Tensor]]:
 
 
 def summary(report: Report, attack: Attack) -> dict[str, Any]:
-    """Accuracies in per cent, counts, and the attack: what goes onto a card and into JSON."""
+    """Accuracies in per cent, counts, and the settings of the attack, for cards and JSON."""
     return {
         "samples": report.samples,
         "attacked_samples": report.attacked,
@@ -69,7 +69,7 @@ def summary(report: Report, attack: Attack) -> dict[str, Any]:
 def attacked_shares(
     classifier: Classifier, test: Split, levels: Sequence[float], attack: Attack, samples: int
 ) -> dict[str, float]:
-    """Attacked accuracy (%) by eps, 0 included, on the first ``samples`` images."""
+    """Accuracy under attack (%) by eps, including 0, on the first ``samples`` images."""
     some = test.part(0, samples)
     report = evaluate(classifier, some.pixels(), some.labels, levels, attack)
     points = [(0.0, report.clean), *((point.eps, point.attacked) for point in report.points)]

@@ -1,4 +1,4 @@
-"""Training a classifier: Adam, a cosine schedule, layers steered to their norms, the proof made at the end."""
+"""Training of a classifier: Adam, a cosine schedule, layers steered to their norms, and the proof at the end."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class ClassifierTraining:
     Attributes:
         loss, arguments: a name of ``losses.LOSSES`` and its settings.
         epochs, batch, learning_rate, warmup: Adam; the rate rises over ``warmup`` steps, then falls as a cosine.
-        shift: images move by up to so many pixels each way, zeros coming in. flip: mirror half of them.
-        steering: of dense steps, a name of ``layers.dense.STEERINGS``.
+        shift: images are shifted by up to this many pixels, with zeros at the edges. flip: half of them are mirrored.
+        steering: of dense steps: a name of ``layers.dense.STEERINGS``.
         seed: of the weights' start, the order and the augmentation.
     """
 
@@ -43,7 +43,7 @@ class ClassifierTraining:
 
 
 def augment(images: Tensor, config: ClassifierTraining, generator: torch.Generator) -> Tensor:
-    """Move and mirror each image by itself: no norm is involved, the certificate does not care."""
+    """Shift and mirror each image on its own. The certificate does not depend on it."""
     if config.shift:
         reach, (count, _, rows, columns) = config.shift, images.shape
         padded = torch.nn.functional.pad(images, (reach,) * 4)
@@ -58,7 +58,7 @@ def augment(images: Tensor, config: ClassifierTraining, generator: torch.Generat
 
 
 def batches(split: Split, config: ClassifierTraining) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless (images as float32 in 0..1, labels), every epoch in a new order, without the incomplete last batch."""
+    """Endless batches (images as float32 in 0..1, labels), in a new order every epoch, without incomplete batches."""
     generator = torch.Generator().manual_seed(config.seed)
     while True:
         order = torch.randperm(len(split), generator=generator)
@@ -68,7 +68,7 @@ def batches(split: Split, config: ClassifierTraining) -> Iterator[tuple[Tensor, 
 
 
 def training_gaps(classifier: Classifier) -> Tensor:
-    """||w_i - w_j||, differentiable: the gaps if every layer before the head is 1-Lipschitz, which steering aims at."""
+    """||w_i - w_j||, differentiable: the gaps if all layers before the head are 1-Lipschitz, as steering makes them."""
     rows = classifier.head.weight
     differences = rows[:, None] - rows[None]
     eye = torch.eye(len(rows), device=rows.device)
@@ -83,13 +83,13 @@ def train_classifier(
     device: str = "cpu",
     on_step: Callable[[int, int, float], None] = lambda step, steps, loss: None,
 ) -> float:
-    """Train and secure the classifier; returns the seconds that it took.
+    """Train and secure the classifier. Returns the seconds that this took.
 
     Args:
-        on_step: called after every step with its number, the number of all steps and the loss.
+        on_step: called after each step with its number, the total number of steps and the loss.
 
     Raises:
-        InputError: a batch larger than the set, or the loss became NaN or infinite.
+        InputError: the batch is larger than the set, or the loss becomes NaN or infinite.
     """
     if not 0 < config.batch <= len(train):
         raise InputError(f"a batch of {config.batch} needs as many samples, there are {len(train)}")
@@ -107,7 +107,7 @@ def train_classifier(
         for group in optimizer.param_groups:
             group["lr"] = rate * (0.5 + 0.5 * math.cos(math.pi * step / steps))
         images, labels = next(stream)
-        with torch.nn.utils.parametrize.cached():  # each steered weight once per step
+        with torch.nn.utils.parametrize.cached():  # compute each steered weight once per step
             logits = classifier(images.to(device))
             loss = loss_of(logits, labels.to(device), training_gaps(classifier))
             optimizer.zero_grad(set_to_none=True)

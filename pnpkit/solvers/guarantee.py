@@ -1,4 +1,4 @@
-"""What is guaranteed of a run: the theorem that covers it, why a fixed point exists, and what was assumed."""
+"""What is guaranteed of a run: the theorem that covers it, why a fixed point exists, and what is assumed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pnpkit.certificates import Certificate, Premise, together
 
 @dataclass(frozen=True)
 class Theorem:
-    """A theorem that covers a run: its name, with its source where the name is none, and its hypotheses as checked."""
+    """A theorem that covers a run: its name or source, and its hypotheses as they were checked."""
 
     name: str
     hypothesis: str
@@ -22,7 +22,7 @@ class Theorem:
 
 
 class Existence(enum.Enum):
-    """Why there is a fixed point; the value is what a covered run does then."""
+    """Why a fixed point exists; the value says what a covered run then does."""
 
     UNIQUE = "converges to the unique fixed point from any start"  # a contraction: Banach 1922
     BOUNDED = "converges to a fixed point from any start"  # a bounded range: Browder 1965
@@ -30,7 +30,7 @@ class Existence(enum.Enum):
 
     @property
     def reason(self) -> str:
-        """The ground that it stands on, where the theorem does not say it already."""
+        """The reason in words; empty where the theorem says it already."""
         return {
             Existence.UNIQUE: "",
             Existence.BOUNDED: "fixed points exist: bounded range, Browder 1965",
@@ -52,7 +52,7 @@ class Before:
     """A stage before the one that the theorem covers; see ``stages.Stage``.
 
     Attributes:
-        steps: evaluations up to its end. role: what they were for. note: said of the steps after it.
+        steps: evaluations up to its end. role: the purpose of these steps. note: a remark on the steps after it.
     """
 
     steps: int
@@ -67,7 +67,7 @@ class Guarantee:
     Attributes:
         theorem: with its hypotheses, all checked; None where nothing is guaranteed.
         existence: why there is a fixed point; None without a theorem, or where nothing was iterated.
-        premises: what the proof of T assumes and nobody checked.
+        premises: what the proof of T assumes and was not checked.
         lack, reason: where nothing is guaranteed: why, as a value and in words.
         before: stages that the theorem does not cover, in their order.
     """
@@ -84,7 +84,7 @@ class Guarantee:
 
     @property
     def start(self) -> int:
-        """The first step that it speaks of, counted from 1."""
+        """The first step that the guarantee covers, counted from 1."""
         return self.before[-1].steps + 1 if self.before else 1
 
     def __str__(self) -> str:
@@ -129,7 +129,7 @@ def covered(certificate: Certificate, theorem: Theorem) -> Guarantee:
 
 
 def uncovered(certificate: Certificate, iteration: object) -> Guarantee:
-    """No theorem: nothing is proven about the map, or nothing that this iteration could use."""
+    """No guarantee: nothing is proven about the map, or no theorem covers this iteration of such a map."""
     if not certificate.proven:
         return withdrawn(Lack.CLAIM, certificate.method)
     alpha = "" if certificate.averagedness is None else f", {certificate.averagedness:.6g}-averaged"
@@ -138,7 +138,7 @@ def uncovered(certificate: Certificate, iteration: object) -> Guarantee:
 
 
 def assumed(certificate: Certificate) -> list[str]:
-    """What was assumed and not checked, one text each; the existence of a fixed point where it is needed."""
+    """The assumptions that were not checked, as texts; among them, if not proven, the existence of a fixed point."""
     existence: Sequence[str] = ()
     if certificate.averaged and not (certificate.bounded or certificate.contractive):
         existence = ("T has a fixed point",)

@@ -1,8 +1,8 @@
 r"""Iterations: rules that turn x_k and T x_k into x_{k+1}. The loop that runs them is ``solvers.loop.solve``.
 
 An iteration is a value with two pure functions: ``start`` makes its memory from x_0, ``next`` returns x_{k+1} and the
-new memory. Each says which theorem covers it, given the certificate of T, what that theorem bounds the residual
-||x_k - T x_k|| by, and how far the residual can rise under it.
+new memory. Given the certificate of T, an iteration says which theorem covers it, how the theorem bounds the residual
+||x_k - T x_k||, and how far the residual can rise.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from pnpkit.solvers.guarantee import Theorem
 ERRORS = 10.59  # zeta(1.1), rounded up: the sum of (n + 1)^-1.1
 
 
-ROUNDED = 1e-12  # of tau L, where tau is a rounded 1/L
+ROUNDED = 1e-12  # excess of tau L over 1 that rounding of tau = 1/L explains
 
 
-PART = 1 << 20  # values of a picture that Anderson's method works on at a time
+PART = 1 << 20  # values of a picture that Anderson's method handles at a time
 
 
-# The theorems by their names.
+# The names of the theorems.
 BANACH, KRASNOSELSKII_MANN, HALPERN = "Banach", "Krasnosel'skii-Mann", "Halpern"
 
 
@@ -43,12 +43,12 @@ class Iteration(ABC):
 
     @property
     def copies(self) -> int:
-        """How many copies of the picture the memory holds at most."""
+        """The largest number of copies of the picture in the memory."""
         return 1
 
     @property
     def tau_L(self) -> float:
-        """tau L of the gradient steps that suit it where no tau is given: 1.9, near the end of the legal interval."""
+        """The default tau L of gradient steps: 1.9, near the end of the legal interval."""
         return 1.9
 
     def start(self, x: Tensor) -> Any:
@@ -68,15 +68,15 @@ class Iteration(ABC):
         return math.inf
 
     def allowed(self, k: int, first: float, smallest: float) -> float:
-        """Where the theorem applies, what ||x_k - T x_k|| cannot exceed, from its first and its smallest value."""
+        """Under the theorem, a bound on ||x_k - T x_k|| from its first and its smallest value; inf if none."""
         return math.inf
 
     def resumed(self, ratio: float) -> Iteration:
-        """The iteration that goes on where another stage ended whose residual fell by the factor ``ratio``."""
+        """The iteration for the next stage, after one in which the residual fell by the factor ``ratio``."""
         return self
 
     def lighter(self) -> Iteration | None:
-        """The same iteration with a smaller memory; None where there is none."""
+        """The same iteration with a smaller memory; None if there is no smaller one."""
         return None
 
 
@@ -136,7 +136,7 @@ class KrasnoselskiiMann(Iteration):
         return residual_bound(self.relaxation * alpha, distance, k) / self.relaxation
 
     def allowed(self, k: int, first: float, smallest: float) -> float:
-        return smallest  # the relaxed map is averaged, its residuals are relaxed ones and never rise
+        return smallest  # the relaxed map is averaged, so its residuals never rise; they are ``relaxation`` times these
 
 
 @dataclass(frozen=True)
@@ -166,8 +166,8 @@ class Halpern(Iteration):
 class Fista(Iteration):
     """z_{k+1} = T z_k + (k - 1)/(k + a) (T z_k - T z_{k-1}), a > 2 (Chambolle & Dossal, JOTA 166, 2015).
 
-    The iterate of the loop is the extrapolated point z. The theorem bounds the objective, not the residual. It covers a
-    true proximal map after a gradient step with tau <= 1/L alone; with a denoiser the iteration runs, and nothing is
+    The iterate of the loop is the extrapolated point z. The theorem bounds the objective, not the residual. It covers
+    only a true proximal map after a gradient step with tau <= 1/L. With a denoiser the iteration runs, and nothing is
     guaranteed.
     """
 
@@ -175,7 +175,7 @@ class Fista(Iteration):
 
     @property
     def tau_L(self) -> float:
-        """1, the longest step of the theorem."""
+        """1, the largest that the theorem allows."""
         return 1.0
 
     def start(self, x: Tensor) -> Tensor:
@@ -196,19 +196,19 @@ class Fista(Iteration):
         return Theorem(FISTA, f"proximal map, tau L = {2 * half:.6g} <= 1, a = {self.a:g} > 2")
 
     def allowed(self, k: int, first: float, smallest: float) -> float:
-        r"""(9 + 12 s) first, s = t_1 + ... + t_k: far above the smallest value, which momentum may leave again.
+        r"""(9 + 12 s) first, s = t_1 + ... + t_k: far above the smallest value, since momentum may increase residuals.
 
-        With y = T x_0, x_j = T z_j and u_j = x_{j-1} + t_j (x_j - x_{j-1}) the energy of the theorem gives
-        ||u_k - y||^2 <= ||x_0 - y||^2 + 2 s first max_j ||x_j - y||, since tau F has a subgradient at y that is no
-        longer than first. Each x_j lies between x_{j-1} and u_j; so all u_j and x_j are within m = (2 s + 1) first of
-        y, all z_j within 3 m, and id - T is 2-Lipschitz.
+        Let y = T x_0, x_j = T z_j and u_j = x_{j-1} + t_j (x_j - x_{j-1}). tau F has a subgradient at y with norm at
+        most first, so the energy of the theorem gives ||u_k - y||^2 <= ||x_0 - y||^2 + 2 s first max_j ||x_j - y||.
+        Each x_j lies between x_{j-1} and u_j. So all u_j and x_j are within m = (2 s + 1) first of y, and all z_j
+        within 3 m. id - T is 2-Lipschitz.
         """
         return (9 + 12 * (k + k * (k - 1) / (2 * self.a))) * first
 
 
 @dataclass(frozen=True)
 class AndersonMemory:
-    """The last points x and values T x, how often an image of the batch was accelerated, and its first residual."""
+    """The last points x and values T x; per image, the number of accelerations and the first residual."""
 
     points: tuple[Tensor, ...] = ()
     values: tuple[Tensor, ...] = ()
@@ -220,13 +220,13 @@ class AndersonMemory:
 class Anderson(Iteration):
     r"""Anderson acceleration (type II) that keeps the convergence proof.
 
-    The candidate c_k extrapolates from the last ``depth`` pairs, making the residual least. It replaces T x_k only if
+    The candidate c_k extrapolates from the last ``depth`` pairs, with least residual. It replaces T x_k only if
 
-        ||c_k - T x_k|| <= D ||x_0 - T x_0|| (n + 1)^-1.1,   n = times accelerated so far.
+        ||c_k - T x_k|| <= D ||x_0 - T x_0|| (n + 1)^-1.1,   n the number of accelerations so far.
 
     So x_{k+1} = T x_k + e_k with sum ||e_k|| < inf, and Krasnosel'skii-Mann with summable errors converges for an
-    averaged T (Combettes, Optimization 53, 2004; the safeguard in the manner of Zhang, O'Donoghue & Boyd,
-    SIAM J. Optim. 30, 2020). Each image of the batch is accelerated by itself.
+    averaged T (Combettes, Optimization 53, 2004). The safeguard follows Zhang, O'Donoghue & Boyd, SIAM J. Optim. 30,
+    2020. Each image of the batch is accelerated by itself.
     """
 
     depth: int = 5
@@ -268,7 +268,7 @@ class Anderson(Iteration):
         return 2 * (self.depth + 1)
 
     def resumed(self, ratio: float) -> Anderson:
-        """D in units of the first residual of the stage before: the safeguard stays as wide as it was."""
+        """D times ``ratio``: relative to the first residual of the stage before, the safeguard stays the same."""
         return replace(self, D=self.D * ratio)
 
     def lighter(self) -> Anderson | None:
@@ -276,9 +276,9 @@ class Anderson(Iteration):
 
 
 def extrapolate(points: tuple[Tensor, ...], values: tuple[Tensor, ...]) -> Tensor:
-    """T x_k - sum_j g_j (T x_j - T x_{j-1}) with g least squares for the residuals x_j - T x_j, image by image.
+    """T x_k - sum_j g_j (T x_j - T x_{j-1}), g from least squares on the residuals x_j - T x_j, image by image.
 
-    Part by part: of a large picture the past is kept once, and not copied.
+    A large picture is handled part by part, so that its past is not copied.
     """
     flat = [(x.flatten(1), t.flatten(1)) for x, t in zip(points, values, strict=True)]
     parts = [slice(low, low + PART) for low in range(0, flat[0][0].shape[1], PART)]
@@ -289,8 +289,9 @@ def extrapolate(points: tuple[Tensor, ...], values: tuple[Tensor, ...]) -> Tenso
         grams.append((changes.mT @ changes).double())
         rights.append((changes.mT @ gap[..., -1:]).double())
     gram, right = torch.stack(grams).sum(0), torch.stack(rights).sum(0)
-    ridge = 1e-10 * gram.diagonal(dim1=-2, dim2=-1).sum(-1)[:, None, None] + 1e-300
-    weights = torch.linalg.solve(gram + ridge * torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device), right)
+    damping = 1e-10 * gram.diagonal(dim1=-2, dim2=-1).sum(-1)[:, None, None] + 1e-300
+    unit = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+    weights = torch.linalg.solve(gram + damping * unit, right)
     out = torch.empty_like(flat[-1][1])
     for part in parts:
         stacked = torch.stack([t[:, part] for _, t in flat], -1)

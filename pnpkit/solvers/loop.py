@@ -1,7 +1,7 @@
 r"""The one loop: runs a map with an iteration, watches the residual, and says what happened and what was proven.
 
-The residual is that of the unrelaxed map at full pace, per image: r_k = ||x_k - T x_k|| / (pace ||x_k||); see ``Map``,
-and ``watch`` for what each evaluation is asked.
+The residual is that of the unrelaxed map, per image, in units of a full step: r_k = ||x_k - T x_k|| / (pace ||x_k||),
+see ``Map``. ``watch`` says what is checked at each evaluation.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ def solve(
 ) -> Result:
     """Iterate until ||x - T x|| / ||x|| <= tol pace(T) for every image, or ``max_steps`` evaluations of T.
 
-    Each image of the batch stops by itself. The run ends at once for an image whose residual becomes NaN or infinite;
-    for one that contradicts the certificate of T or the theorem of the run beyond rounding (``watch``); and, where no
-    theorem applies, for one whose residual grows above its first value and ``GROWTH_LIMIT`` times its smallest.
+    Each image of the batch stops by itself. It stops at once if its residual is NaN or infinite; if it contradicts the
+    certificate of T or the theorem of the run by more than rounding (``watch``); and, where no theorem applies, if its
+    residual grows above its first value and above ``GROWTH_LIMIT`` times its smallest.
 
     Args:
         map: T, with its certificate.
@@ -44,11 +44,11 @@ def solve(
         tol: relative fixed-point residual, >= 0.
         max_steps: >= 1.
         callback: called with a ``Step`` after each evaluation.
-        patience: end, too, after so many evaluations in a row without a new smallest residual; None never does.
+        patience: also stop after so many evaluations in a row without a new smallest residual; None does not.
 
     Raises:
-        InputError: a first iterate that is not finite, or tol or max_steps outside their ranges; anything that is no
-            map, no iteration, no batch; a map that gives another shape than it takes.
+        InputError: the first iterate is not finite or not a batch; tol or max_steps is outside its range; ``map`` is
+            not a Map, or changes the shape; ``iteration`` is not an Iteration.
     """
     iteration = Picard() if iteration is None else iteration
     check_run(map, x0, iteration, tol, max_steps)
@@ -91,7 +91,7 @@ def solve(
 
 
 def stalled(history: list[tuple[float, ...]], patience: int | None) -> bool:
-    """Whether none of the last ``patience`` residuals, worst image each, is smaller than all before them."""
+    """Whether none of the last ``patience`` residuals (worst image of the batch) is smaller than all before them."""
     if patience is None or len(history) <= patience:
         return False
     seen = [worst(row) for row in history]
@@ -99,7 +99,7 @@ def stalled(history: list[tuple[float, ...]], patience: int | None) -> bool:
 
 
 def check_run(map: Map, x0: Tensor, iteration: Iteration, tol: float, max_steps: int) -> None:
-    """Refuse what cannot be run."""
+    """Raise unless the arguments of ``solve`` are valid."""
     checked(map)
     if isinstance(iteration, type) or not isinstance(iteration, Iteration):
         raise InputError(f"expected an iteration, Picard() or Anderson() for instance, got {iteration!r}")

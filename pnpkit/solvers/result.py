@@ -43,7 +43,7 @@ class Status(enum.Enum):
 
 @dataclass(frozen=True)
 class Step:
-    """What a callback sees after each evaluation of the map."""
+    """What a callback gets after each evaluation of the map."""
 
     number: int
     x: Tensor
@@ -125,8 +125,8 @@ def _sentence(text: str) -> str:
 def guarantee(
     certificate: Certificate, iteration: Iteration, statuses: Sequence[Status] = (), violation: str = ""
 ) -> Guarantee:
-    """The theorem whose hypotheses the certificate proves, or why there is none: also where the run itself contradicts
-    the certificate, which ``violation`` describes, or overflowed."""
+    """The theorem whose hypotheses the certificate proves, or why there is none. There is none, too, if the run
+    contradicts the certificate, as ``violation`` describes, or overflows."""
     theorem = iteration.theorem(certificate)
     if Status.FALSIFIED in statuses:
         return withdrawn(Lack.CONTRADICTED, f"{Lack.CONTRADICTED.value}: {violation}" if violation else "")

@@ -59,7 +59,7 @@ def penalised(fidelity: Fidelity, regulariser: Fidelity, limits: tuple[float, fl
 def half_quadratic(fidelity: LeastSquares, backward: Map, tau: float, limits: tuple[float, float] | None = None) -> Map:
     """T = [proj_box] ∘ backward ∘ prox_{tau f}: half-quadratic splitting with a fixed penalty 1/tau.
 
-    After Geman & Yang, IEEE TIP 4(7), 1995; the penalty stays the same all the time, so T is one map.
+    After Geman & Yang, IEEE TIP 4(7), 1995, with a constant penalty, so that T is one map.
 
     Args:
         fidelity: f; its proximal map is closed or solved to a proven error, see ``LeastSquares.prox``.
@@ -164,7 +164,7 @@ def davis_yin(fidelity: Fidelity, first: Map, second: Map, tau: float | None = N
     Prop. 2.1).
     """
     tau = fidelity.unit_step_size() if tau is None else tau
-    gradient_step = fidelity.gradient_step(tau)  # refuses an illegal tau
+    gradient_step = fidelity.gradient_step(tau)  # raises StepSizeError for an illegal tau
     one, two = firm(first), firm(second)
 
     def step(z: Tensor) -> Tensor:
@@ -183,9 +183,11 @@ def davis_yin(fidelity: Fidelity, first: Map, second: Map, tau: float | None = N
 
 
 def _total(value: Penalty, tau: float, *maps: Map) -> Penalty | None:
-    """f + g, where each map is a true proximal map and knows its tau g. At x or, where g is the indicator of a set, at
-    its point nearest to x: outside of the set the value would be infinite, or, without it, below the minimum. Of two
-    sets no such point is known."""
+    """f + g, if each map is a true proximal map that knows its tau g; otherwise None.
+
+    If g contains the indicator of a set, the value is that at the nearest point of the set: at x itself it would be
+    infinite or, without the indicator, below the minimum. None if there are two sets.
+    """
     penalties = [map.objective for map in maps if map.certificate.kind is Kind.PROX]
     sets = [map for map in maps if map.is_projection]
     if len(penalties) < len(maps) or None in penalties or len(sets) > 1:

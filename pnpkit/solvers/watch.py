@@ -1,14 +1,14 @@
-r"""Watch a run: the residual of each image of a batch, when its run ends, and whether it contradicts what is certified.
+r"""Checks during a run: the residual of each image, when its run ends, and whether it contradicts the certificate.
 
-What is certified of T, and what the theorem of the run promises, is asked of every evaluation, for every iteration:
+Every evaluation, of every iteration, is checked against the certificate of T and the theorem of the run:
 
 - a pair of consecutive points: for an alpha-averaged T
   ||T x - T y||^2 + (1 - alpha)/alpha ||(x - T x) - (y - T y)||^2 <= ||x - y||^2, for an L-Lipschitz one
   ||T x - T y|| <= L ||x - y||;
-- the box that the values of T lie in;
+- the box that contains the values of T;
 - the bound of the theorem on ||x_k - T x_k||, and how far it may rise (``Iteration.bound``, ``Iteration.allowed``).
 
-What rounding explains is allowed for. A computed T x is taken to be off by at most
+Rounding is allowed for. The error of a computed T x is taken to be at most
 
     r = ROUNDINGS eps max(||x||, ||T x||, magnitude(T), sqrt(N)) + sqrt(N) error(T),
 
@@ -27,31 +27,31 @@ from pnpkit.maps import Map
 from pnpkit.solvers.iterations import Iteration
 from pnpkit.solvers.result import RISE_LIMIT, Status
 
-GROWTH_LIMIT = 100.0  # a residual this much above the smallest seen, and above the first, is called divergence
+GROWTH_LIMIT = 100.0  # a residual this many times the smallest, and above the first, is called divergence
 
 
-ROUNDINGS = 100.0  # units of rounding that an evaluation of T may be off by
+ROUNDINGS = 100.0  # the error allowed for an evaluation of T, in units of rounding
 
 
-SLACK = 1e-6  # relative: how sure a constant is, which is derived in float64; and at least ROUNDINGS times 100 eps
+SLACK = 1e-6  # relative uncertainty of a constant, which is derived in float64; at least ROUNDINGS times 100 eps
 
 
-GROWN = 10.0  # times the first iterate or step: of a larger iterate no more than that counts, see ``Watch.unit``
+GROWN = 10.0  # largest unit of residuals, in units of the first iterate or step; see ``Watch.unit``
 
 
 TINY = 1e-300
 
 
 def norms(x: Tensor) -> list[float]:
-    """||x|| per image, added up in float64: the squares of float32 would underflow."""
+    """||x|| per image, summed in float64, because squares of float32 would underflow."""
     return [float(n) for n in torch.linalg.vector_norm(x.flatten(1), dim=1, dtype=torch.float64)]
 
 
 def farthest(map: Map, x0: Tensor, gaps: list[float]) -> list[float]:
     """Proven bounds on ||x_0 - x*|| per image, x* any fixed point of T, from the gaps ||x_0 - T x_0||; inf if unknown.
 
-    x* = T x* lies in the box of T's values: it is no farther than the farthest corner. For a contraction with factor
-    c, ||x_0 - x*|| <= ||x_0 - T x_0|| + c ||x_0 - x*||.
+    x* = T x* lies in the box of T's values, so its distance is at most that of the farthest corner. For a contraction
+    with factor c, ||x_0 - x*|| <= ||x_0 - T x_0|| + c ||x_0 - x*||.
     """
     found = [math.inf] * len(x0)
     if map.box is not None:
@@ -73,11 +73,11 @@ class Evaluation:
 
 
 class Watch:
-    """Follows the residual of each image and decides when its run is over.
+    """Records the residual of each image and decides when its run ends.
 
     Attributes:
         statuses: of each image, None while it runs.
-        violation: of each image, the sentence on how it contradicts the certificate; empty where it does not.
+        violation: of each image, how it contradicts the certificate, in words; empty where it does not.
     """
 
     def __init__(self, map: Map, x0: Tensor, iteration: Iteration, tol: float):
@@ -89,8 +89,8 @@ class Watch:
         self.statuses: list[Status | None] = [None] * count
         self.violation = [""] * count
         self.smallest = [math.inf] * count
-        self.evaluations = [0] * count  # evaluations until an image stopped
-        self.units: list[list[float]] = []  # what residuals are relative to, per step and image
+        self.evaluations = [0] * count  # per image, until it stopped
+        self.units: list[list[float]] = []  # the denominators of relative residuals, per step and image
         self.first: Evaluation | None = None
         self.last: Evaluation | None = None
         self.distances = [math.inf] * count  # proven bounds on ||x_0 - x*||
@@ -100,7 +100,7 @@ class Watch:
         return [status is None for status in self.statuses]
 
     def observe(self, x: Tensor, Tx: Tensor) -> tuple[float, ...]:
-        """Relative residuals of this evaluation; updates the statuses of the images still running."""
+        """Record x and T x, update the statuses of running images, and return the relative residuals."""
         now = self.evaluated(x, Tx)
         self.first = self.first or now
         if self.last is None:
@@ -109,7 +109,7 @@ class Watch:
         units = [self.unit(index, size) for index, size in enumerate(now.sizes)]
         self.units.append(units)
         relative = []
-        least = self.eps if self.map.pace < 1 else 0.0  # of a short step, rounding may have taken all that there was
+        least = self.eps if self.map.pace < 1 else 0.0  # a short step may be smaller than rounding
         for index, (gap, unit) in enumerate(zip(now.gaps, units, strict=True)):
             relative.append(max(gap / unit, least) / self.map.pace)
             if self.statuses[index] is None:
@@ -121,7 +121,7 @@ class Watch:
         return tuple(relative)
 
     def evaluated(self, x: Tensor, Tx: Tensor) -> Evaluation:
-        """x and T x with their sizes."""
+        """The evaluation with its norms."""
         gaps, sizes, ends = norms(x - Tx), norms(x), norms(Tx)
         unit = math.sqrt(x[0].numel())
         rounding = [
@@ -131,7 +131,7 @@ class Watch:
         return Evaluation(x, Tx, gaps, sizes, rounding)
 
     def unit(self, index: int, size: float) -> float:
-        """||x_k||, but at most GROWN times what the run began with: ||x_0|| or, where that is more, a first full step.
+        """||x_k||, but at most GROWN times the start: the larger of ||x_0|| and the first step at full length.
 
         T x = x + 1 has no fixed point, and its residual is small beside ||x_k|| after many steps.
         """
@@ -151,10 +151,10 @@ class Watch:
         return Status.DIVERGED if not self.covered and gap > least + rounding else None
 
     def risen(self, index: int, now: Evaluation) -> str:
-        """How the residual contradicts the theorem; empty where it does not, or none applies.
+        """How the residual contradicts the theorem; empty if it does not, or if no theorem applies.
 
-        What rounding adds to every step adds up: ||x_k - x*|| is larger than without by at most k r, the residual of a
-        contraction with factor c by 2 r (1 + c + c^2 + ...).
+        Rounding accumulates. It enlarges ||x_k - x*|| by at most k r, and the residual of a contraction with factor c
+        by at most 2 r (1 + c + c^2 + ...).
         """
         if not self.covered:
             return ""
@@ -173,7 +173,7 @@ class Watch:
         return ""
 
     def broken(self, now: Evaluation) -> list[str]:
-        """Per image: how this evaluation, with the one before, contradicts the certificate; empty where it does not."""
+        """Per image: how this evaluation and the one before contradict the certificate; empty where they do not."""
         outside = self.outside(now.Tx)
         if self.last is None or not self.map.certificate.proven:
             return outside
@@ -205,7 +205,7 @@ class Watch:
         return ""
 
     def outside(self, Tx: Tensor) -> list[str]:
-        """Per image: which value of T x lies outside of the box that all are said to lie in."""
+        """Per image: a value of T x outside of the box of all values of T, in words; empty if there is none."""
         if self.map.box is None:
             return [""] * len(Tx)
         low, high = self.map.box
@@ -221,9 +221,9 @@ class Watch:
         ]
 
     def bounds(self) -> tuple[float, ...]:
-        """The proven bound on the relative residual at every step, worst image of the batch; empty where there is none.
+        """Proven bounds on the relative residual at each step, worst image of the batch; empty if there are none.
 
-        An image that stopped stays where it was, and so does its bound.
+        The bound of an image that stopped stays constant.
         """
         certificate, iteration = self.map.certificate, self.iteration
         known = math.isfinite(iteration.bound(certificate, 1.0, 0)) and all(map(math.isfinite, self.distances))

@@ -1,1 +1,1 @@
-"""Structure worth preserving: small studies of networks that keep a norm, a mass, a constraint or an energy."""
+"""Small studies of networks that preserve structure: a norm, a mass, a constraint or an energy."""

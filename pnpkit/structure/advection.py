@@ -2,8 +2,9 @@ r"""Norm preserved: linear advection u_t + c . grad u = 0 on a periodic square, 
 
     layer:  v = F(u) - <F(u), u> u / ||u||^2,   u+ = ||u|| (u + h v) / ||u + h v||
 
-The field is projected onto the tangent space of the sphere of radius ||u|| and the step is brought back to the sphere.
-F is two 5 x 5 convolutions with tanh between. Plain: u + h F(u). The exact solution is a shift, by Fourier.
+The field is projected onto the tangent space of the sphere of radius ||u||, and the step back onto the sphere. F is two
+5 x 5 convolutions with tanh between them. The plain layer is u + h F(u). The exact solution is a shift, computed by
+Fourier transforms.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ KINDS = ("structured", "plain")
 
 @dataclass(frozen=True)
 class AdvectionConfig:
-    """A grid of ``size``^2 on the unit torus; one application moves by ``shift`` pixels in x and y.
+    """A grid of ``size``^2 on the unit torus. One application shifts by ``shift`` pixels in x and y.
 
     The training targets carry noise N(0, ``noise``^2).
     """
@@ -44,8 +45,8 @@ class AdvectionConfig:
 
 @dataclass(frozen=True)
 class AdvectionRun:
-    """Per application 0 .. long: relative error and relative change of the norm, (seeds, long + 1), mean over test
-    functions; ``pictures``: the first test function after ``rollout`` steps, per seed."""
+    """Relative error and relative change of the norm after each of the applications 0 .. long, (seeds, long + 1), means
+    over test functions. ``pictures``: the first test function after ``rollout`` applications, per seed."""
 
     kind: str
     error: Tensor
@@ -54,7 +55,7 @@ class AdvectionRun:
 
 
 class Layer(nn.Module):
-    """One step as above, for u of size (..., H, W)."""
+    """One layer as above, for u of size (..., H, W)."""
 
     def __init__(self, channels: int, structured: bool):
         super().__init__()
@@ -78,7 +79,7 @@ class Layer(nn.Module):
 
 
 class Network(nn.Module):
-    """``layers`` of them, each with the step 1 / layers: (B, H, W) -> (B, H, W)."""
+    """``layers`` layers with h = 1 / layers: (B, H, W) -> (B, H, W)."""
 
     def __init__(self, kind: str, layers: int, channels: int):
         super().__init__()
@@ -91,7 +92,7 @@ class Network(nn.Module):
 
 
 def functions(count: int, size: int, generator: torch.Generator) -> Tensor:
-    """Smooth random functions (N, size, size): three wave numbers each way, mean square 1/2 or so."""
+    """Smooth random functions (N, size, size): three wave numbers per axis, mean square about 1/2."""
     axis = 2 * math.pi * torch.arange(size, dtype=torch.float64) / size
     waves = torch.cartesian_prod(torch.arange(-2, 3), torch.arange(-2, 3)).double()
     angles = waves[:, 0, None, None] * axis[:, None] + waves[:, 1, None, None] * axis
@@ -101,7 +102,7 @@ def functions(count: int, size: int, generator: torch.Generator) -> Tensor:
 
 
 def shifted(u: Tensor, shift: tuple[float, float], times: int = 1) -> Tensor:
-    """u moved by ``times`` shifts, exactly for band-limited u: (..., H, W) -> (..., H, W)."""
+    """u after ``times`` shifts, exact for band-limited u: (..., H, W) -> (..., H, W)."""
     rows, columns = u.shape[-2:]
     down = torch.fft.fftfreq(rows, dtype=torch.float64)[:, None] * shift[0]
     across = torch.fft.rfftfreq(columns, dtype=torch.float64) * shift[1]
@@ -110,7 +111,7 @@ def shifted(u: Tensor, shift: tuple[float, float], times: int = 1) -> Tensor:
 
 
 def run(config: AdvectionConfig) -> list[AdvectionRun]:
-    """Train both on the same noisy pairs and apply them ``long`` times to functions they have not seen."""
+    """Train both networks on the same noisy pairs, then apply them ``long`` times to other functions."""
     generator = torch.Generator().manual_seed(config.seed)
     u = functions(config.train + config.test, config.size, generator)
     target = shifted(u, config.shift)

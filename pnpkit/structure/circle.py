@@ -2,8 +2,8 @@ r"""A curve on the unit circle learned in three ways: plain, penalised, normalis
 
     z(t) = (cos phi(t), sin phi(t)),  phi(t) = t + 0.6 sin 2t - 0.15 cos 3t
 
-The plain network N(t) may leave the circle; a penalty lambda (||N(t)|| - 1)^2 only asks it to stay, and only near the
-training points; N(t) / ||N(t)|| cannot leave it.
+The plain network N(t) may leave the circle. A penalty lambda (||N(t)|| - 1)^2 keeps it near the circle, and only near
+the training points. N(t) / ||N(t)|| cannot leave it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def curve(t: Tensor) -> Tensor:
 
 
 class Planar(nn.Module):
-    """t -> R^2 through cos t, sin t and an MLP; divided by its norm when ``normalised``."""
+    """t -> R^2 by an MLP of (cos t, sin t), divided by its norm if ``normalised``."""
 
     def __init__(self, width: int, normalised: bool):
         super().__init__()
@@ -64,7 +64,7 @@ class Planar(nn.Module):
 
 
 def penalised(weight: float) -> Callable[[Model, Tensor, Tensor], Tensor]:
-    """Mean square plus lambda (||N(t)|| - 1)^2."""
+    """The loss: mean square error plus lambda (||N(t)|| - 1)^2."""
 
     def loss(model: Model, t: Tensor, target: Tensor) -> Tensor:
         z = model(t)
@@ -74,7 +74,7 @@ def penalised(weight: float) -> Callable[[Model, Tensor, Tensor], Tensor]:
 
 
 def run(config: CircleConfig) -> list[CircleRun]:
-    """Train the three on the same points, float64."""
+    """Train the three networks on the same points, in float64."""
     generator = torch.Generator().manual_seed(config.seed)
     t = 2 * math.pi * torch.rand(config.points, generator=generator, dtype=torch.float64)
     target = curve(t) + config.noise * torch.randn(config.points, 2, generator=generator, dtype=torch.float64)

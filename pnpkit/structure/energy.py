@@ -2,9 +2,9 @@ r"""An unknown Hamiltonian learned from short, noisy trajectories: H(q, p) = T(p
 
     truth: H = p^2 / 2 + q^4 / 4 - q^2 / 2
 
-T and V are single-layer potentials; the trajectories are fitted through Stoermer and Verlet's leapfrog, which is
-symplectic, so what is learned is a Hamiltonian and a rollout keeps it. Plain: a field N(z) with the classical
-Runge-Kutta method, of higher order and without structure.
+T and V are single-layer potentials. They are trained through the leapfrog method of Stoermer and Verlet, which is
+symplectic, so a Hamiltonian is learned and rollouts preserve it. The plain network is a field N(z) with the classical
+Runge-Kutta method, which has a higher order and no structure.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class EnergyConfig:
 
 @dataclass(frozen=True)
 class EnergyRun:
-    """Per seed: a rollout from (1.2, 0), (seeds, steps + 1, 2); its true energy error; its distance from the
-    reference; for the structured kind V on ``GRID`` with V(1) = -1/4 and nothing for the other."""
+    """Per seed: a rollout from (1.2, 0), (seeds, steps + 1, 2), the error of its true energy, and its distance from the
+    reference. For the structured network also V on ``GRID``, with V(1) = -1/4."""
 
     kind: str
     states: Tensor
@@ -71,7 +71,7 @@ def reference(z: Tensor, times: Tensor) -> Tensor:
 
 
 class Leapfrog(nn.Module):
-    """(z, any trajectory of n steps) -> the n states that follow z, by leapfrog with learned T and V."""
+    """(z, a trajectory of n steps) -> the n states after z, by leapfrog with learned T and V."""
 
     def __init__(self, width: int, step: float):
         super().__init__()
@@ -88,7 +88,7 @@ class Leapfrog(nn.Module):
 
 
 class RungeKutta(nn.Module):
-    """The same by the classical method of order 4, with a learned field."""
+    """The same with a learned field and the classical Runge-Kutta method of order 4."""
 
     def __init__(self, width: int, step: float):
         super().__init__()
@@ -114,7 +114,7 @@ def _follow(model: Leapfrog | RungeKutta, z: Tensor, count: int) -> Tensor:
 
 
 def run(config: EnergyConfig) -> list[EnergyRun]:
-    """Train both on the same noisy trajectories; the first observation is the start, noise included."""
+    """Train both networks on the same noisy trajectories, each from its first, noisy observation."""
     generator = torch.Generator().manual_seed(config.seed)
     low, high = torch.tensor([-1.5, -1.0]).double(), torch.tensor([1.5, 1.0]).double()
     starts = low + (high - low) * torch.rand(config.trajectories, 2, generator=generator, dtype=torch.float64)

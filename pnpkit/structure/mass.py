@@ -1,4 +1,4 @@
-r"""Mass preserved: the flow of the SIR epidemic model, learned by a network whose every layer conserves the total.
+r"""Mass preserved: the flow of the SIR epidemic model, learned by a network whose layers conserve the total.
 
     S' = -beta S I,  I' = beta S I - gamma I,  R' = gamma I,     S + I + R = 1
 
@@ -26,7 +26,7 @@ KINDS = ("structured", "plain")
 class MassConfig:
     """1,000 points on the simplex as in the lecture; ``time`` is the length of the learned flow.
 
-    Adam first, ``steps`` of it, then ``polish`` steps of Levenberg and Marquardt, for both kinds alike.
+    Both networks are trained by ``steps`` steps of Adam, then ``polish`` steps of Levenberg-Marquardt.
     """
 
     points: int = 1000
@@ -45,8 +45,8 @@ class MassConfig:
 
 @dataclass(frozen=True)
 class MassRun:
-    """``error``: test mean square per seed. Of a rollout from (0.99, 0.01, 0): the states (seeds, steps + 1, 3),
-    the largest distance from the reference and the largest change of mass, per seed."""
+    """``error``: mean square error on the test set, per seed. Of a rollout from (0.99, 0.01, 0): the states (seeds,
+    steps + 1, 3), and per seed the largest distance from the reference and the largest change of mass."""
 
     kind: str
     error: Tensor
@@ -56,7 +56,7 @@ class MassRun:
 
 
 class Exchange(nn.Module):
-    """x + h (A(x) - A(x)^T) 1, A from a network of one hidden layer."""
+    """x + h (A(x) - A(x)^T) 1, A a network with one hidden layer."""
 
     def __init__(self, compartments: int, width: int):
         super().__init__()
@@ -68,7 +68,7 @@ class Exchange(nn.Module):
 
 
 class Free(nn.Module):
-    """x + h N(x), N of one hidden layer."""
+    """x + h N(x), N with one hidden layer."""
 
     def __init__(self, compartments: int, width: int):
         super().__init__()
@@ -79,7 +79,7 @@ class Free(nn.Module):
 
 
 class Flow(nn.Module):
-    """Layers of one kind after one another, each with the step 1 / layers."""
+    """Layers of one kind in sequence, each with h = 1 / layers."""
 
     def __init__(self, kind: str, layers: int, width: int, compartments: int = 3):
         super().__init__()
@@ -110,7 +110,7 @@ def reference(x: Tensor, times: Tensor, config: MassConfig) -> Tensor:
 
 
 def run(config: MassConfig) -> list[MassRun]:
-    """Train both kinds on the same pairs, float64, and apply them again and again."""
+    """Train both networks on the same pairs, in float64, then apply them repeatedly."""
     generator = torch.Generator().manual_seed(config.seed)
     x = simplex(config.points + config.test, generator)
     after = reference(x, torch.tensor([config.time], dtype=torch.float64), config)[0]

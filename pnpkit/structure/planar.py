@@ -1,7 +1,7 @@
 r"""Planar points separated by a ResNet that is the flow of x' = B(t) tanh(A(t) x + b(t)) in R^3.
 
-The points are lifted by a zero coordinate, moved by explicit Euler steps of size T / layers, and a linear function of
-the end separates the disc from the ring: impossible for a flow in the plane, which cannot open a ring, easy in R^3.
+The points get a third coordinate, 0, and are moved by explicit Euler steps of size T / layers. A linear function of the
+result separates the disc from the ring. A flow in the plane cannot do that, because it cannot open a ring.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pnpkit.dynamics.plain import ResidualBlock
 
 @dataclass(frozen=True)
 class PlanarConfig:
-    """The lecture's setting: 3,000 points of which 2,000 train, 15 layers, T = 1."""
+    """The setting of the lecture: 3,000 points, 2,000 of them for training, 15 layers, T = 1."""
 
     points: int = 3000
     train: int = 2000
@@ -35,8 +35,8 @@ class PlanarConfig:
 
 @dataclass(frozen=True)
 class PlanarRun:
-    """States of the test points before the first and after every layer (layers + 1, N, 3), for the seed that is best on
-    the training points; ``accuracy`` on the test points per seed; the plane w . x + c = 0 of the best."""
+    """States of the test points before the first layer and after each layer, (layers + 1, N, 3), for the seed that is
+    best on the training points, and its plane w . x + c = 0. ``accuracy`` on the test points, per seed."""
 
     states: Tensor
     labels: Tensor
@@ -63,7 +63,7 @@ class FlowClassifier(nn.Module):
         self.head, self.step = nn.Linear(3, 1), end / layers
 
     def states(self, x: Tensor) -> list[Tensor]:
-        """The points before the first and after every layer."""
+        """The points before the first layer and after each layer."""
         states = [F.pad(x, (0, 1))]
         for block in self.blocks:
             states.append(block(states[-1], self.step))
@@ -74,12 +74,12 @@ class FlowClassifier(nn.Module):
 
 
 def cross_entropy(model: Model, x: Tensor, label: Tensor) -> Tensor:
-    """Binary, from logits."""
+    """Binary cross-entropy from logits."""
     return F.binary_cross_entropy_with_logits(model(x), label)
 
 
 def run(config: PlanarConfig) -> PlanarRun:
-    """Train ``seeds`` classifiers and follow the test points of the best through its layers."""
+    """Train ``seeds`` classifiers and record the test points in the layers of the best one."""
     x, labels = disc_and_ring(config.points, torch.Generator().manual_seed(config.seed))
     make = partial(FlowClassifier, config.layers, config.end, config.hidden)
     models = ensemble(config.seeds, config.seed, make)

@@ -1,8 +1,8 @@
-r"""The gradient flow x' = -W^T relu(W x) and its explicit Euler map, and how far each may expand distances.
+r"""The gradient flow x' = -W^T relu(W x), its explicit Euler map, and the Lipschitz constants of both.
 
 With W = 1/2 [[sqrt 2, -sqrt 2], [sqrt 2, sqrt 2]], a rotation, u = W x obeys u' = -relu(u): positive coordinates decay,
-negative ones rest. The flow is 1-Lipschitz for every t >= 0, the Euler map exactly max(1, |1 - tau|): for
-tau in [0, 2] = [0, 2 / ||W||^2] and no further.
+negative ones stay. The flow is 1-Lipschitz for every t >= 0. The Euler map has the constant max(1, |1 - tau|), so it
+is 1-Lipschitz exactly for tau in [0, 2] = [0, 2 / ||W||^2].
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def flow(x: Tensor, time: float) -> Tensor:
 
 
 def largest_ratio(map: Callable[[Tensor], Tensor], pairs: int = 2000, seed: int = 0) -> float:
-    """max ||map(x) - map(y)|| / ||x - y|| over random pairs, far ones and close ones: a lower bound of the constant."""
+    """max ||map(x) - map(y)|| / ||x - y|| over random pairs, distant and close: a lower bound on the constant."""
     generator = torch.Generator().manual_seed(seed)
     x = 2 * torch.randn(pairs, 2, generator=generator, dtype=torch.float64)
     reach = torch.logspace(-3, 1, pairs, dtype=torch.float64)[:, None]

@@ -1,4 +1,4 @@
-r"""A constraint preserved: the spherical pendulum, whose position stays on the unit sphere and velocity tangent to it.
+r"""A constraint preserved: the spherical pendulum, with positions on the unit sphere and velocities tangent to it.
 
     q'' = -g e_3 + (g q_3 - ||q'||^2) q,    ||q|| = 1,  q . q' = 0,  g = 1
 
@@ -6,8 +6,8 @@ The structured network rotates: with (xi, a) = N(q, v),
 
     q+ = exp(h [xi]_x) q,    v+ = P (exp(h [xi]_x) v + h a),    P = I - q+ q+^T
 
-so both constraints hold to rounding (a Lie group method, Iserles et al. 2000). Plain: (q, v) + h N(q, v). Half way:
-the plain step followed by the nearest point of the constraint set.
+so both constraints hold up to rounding (a Lie group method, Iserles et al. 2000). The plain network is
+(q, v) + h N(q, v). A third one projects the plain step onto the constraint set.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ KINDS = ("structured", "projected afterwards", "plain")
 
 @dataclass(frozen=True)
 class SphereConfig:
-    """``points`` pairs ``step`` apart, speeds to ``speed``; ``steps`` of Adam, ``polish`` of Levenberg-Marquardt."""
+    """``points`` pairs ``step`` apart, speeds up to ``speed``; ``steps`` of Adam, ``polish`` of Levenberg-Marquardt."""
 
     points: int = 1000
     step: float = 0.1
@@ -43,8 +43,8 @@ class SphereConfig:
 
 @dataclass(frozen=True)
 class SphereRun:
-    """Per seed: a rollout (seeds, steps + 1, 6), its distance from the reference, the violation
-    max(| ||q|| - 1 |, |q . v|) and the energy error, each (seeds, steps + 1)."""
+    """A rollout, (seeds, steps + 1, 6), and its distance from the reference, violation max(| ||q|| - 1 |, |q . v|) and
+    energy error, each (seeds, steps + 1)."""
 
     kind: str
     states: Tensor
@@ -97,7 +97,7 @@ def rotate(turn: Tensor, x: Tensor) -> Tensor:
 
 
 class Step(nn.Module):
-    """One step of size h of a kind: (..., 6) -> (..., 6)."""
+    """One step of size h of one of the three networks: (..., 6) -> (..., 6)."""
 
     def __init__(self, kind: str, width: int, step: float):
         super().__init__()
@@ -114,13 +114,13 @@ class Step(nn.Module):
 
 
 def onto(q: Tensor, v: Tensor) -> Tensor:
-    """q / ||q|| and the part of v tangent there."""
+    """q / ||q||, and the part of v that is tangent there."""
     q = q / torch.linalg.vector_norm(q, dim=-1, keepdim=True)
     return torch.cat([q, v - (v * q).sum(-1, keepdim=True) * q], dim=-1)
 
 
 def run(config: SphereConfig) -> list[SphereRun]:
-    """Train the three on the same pairs, float64, and follow one start."""
+    """Train the three networks on the same pairs, in float64, and roll them out from one start."""
     z = sample(config.points, config.speed, torch.Generator().manual_seed(config.seed))
     after = reference(z, torch.tensor([config.step], dtype=torch.float64))[0]
     start = torch.tensor([0.6, 0.0, -0.8, 0.0, 0.7, 0.0], dtype=torch.float64)

@@ -3,8 +3,8 @@ r"""Wasserstein-1 by Kantorovich-Rubinstein duality, with a critic that is prove
     W1(P, Q) = sup { E_P f - E_Q f : f 1-Lipschitz }
 
 The critic f = w . phi_L(... phi_1(Q x)), Q an isometric lift (zeros appended), phi a gradient-flow step, ||w|| = 1, is
-1-Lipschitz by its certificate, so E_P f - E_Q f is a lower bound of W1, whatever the training did: for two empirical
-measures exactly, for what they were drawn from up to sampling error. Clipped or penalised critics have no such side.
+1-Lipschitz by its certificate, so E_P f - E_Q f is a lower bound on W1 for any training: exactly between two empirical
+measures, and up to sampling error between the distributions that they are drawn from. Penalised critics give no bound.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Sets = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class CriticConfig:
-    """Size of the critic and of its training: full batches."""
+    """Sizes of the critic and of its training, which uses full batches."""
 
     features: int = 16
     layers: int = 6
@@ -72,12 +72,12 @@ class Critic(nn.Module):
 
 
 def gap(model: Model, p: Tensor, q: Tensor) -> Tensor:
-    """-(mean f(p) - mean f(q)), to be minimised."""
+    """The loss -(mean f(p) - mean f(q))."""
     return model(q).mean() - model(p).mean()
 
 
 def estimate(p: Tensor, q: Tensor, config: CriticConfig) -> tuple[list[float], list[Critic]]:
-    """Lower bounds of W1 between the two sets (N, d) by critics from several seeds, and the critics."""
+    """Lower bounds on W1 between the two sets (N, d) by critics from several seeds, and these critics."""
     critics = ensemble(config.seeds, config.seed, partial(Critic, p.shape[-1], config))
     for critic in critics:
         for step in critic.flows():
@@ -94,7 +94,7 @@ def estimate(p: Tensor, q: Tensor, config: CriticConfig) -> tuple[list[float], l
 
 
 def exact(p: Tensor, q: Tensor) -> float:
-    """W1 between two sets of equal size: by sorting in one dimension, otherwise by the best assignment."""
+    """W1 between two sets of equal size: by sorting in one dimension, otherwise by an optimal assignment."""
     if p.shape != q.shape:
         raise InputError(f"expected two sets of one size, got {tuple(p.shape)} and {tuple(q.shape)}")
     if p.shape[-1] == 1:

@@ -1,6 +1,6 @@
-r"""What separates a symplectic map from one that only looks like it: defects, drift and the error at a horizon.
+r"""Measures that tell symplectic maps from others: defects of the Jacobian, energy drift, the error at a horizon.
 
-A bounded energy alone does not: a plain network can keep it for a while. So each is measured by itself.
+A bounded energy is not enough, since a plain network can keep it for a while. So each is measured separately.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def volume_defect(map: Function, points: Tensor) -> float:
 
 
 def defects(slopes: Tensor) -> tuple[float, float]:
-    """Both of the above from Jacobians (N, 2d, 2d)."""
+    """Symplecticity and volume defect from Jacobians (N, 2d, 2d)."""
     structure = structure_matrix(slopes.shape[-1] // 2).to(slopes)
     shape = torch.linalg.matrix_norm(slopes.mT @ structure @ slopes - structure, 2).max()
     return float(shape), float((torch.linalg.det(slopes) - 1).abs().max())
@@ -59,7 +59,7 @@ def reversibility_defect(map: Function, points: Tensor) -> float:
 
 
 def rollout(map: Function, start: Tensor, steps: int) -> Tensor:
-    """start, F(start), F(F(start)), ...: (steps + 1, *start.shape). A map that blows up fills the rest with NaN."""
+    """start, F(start), F(F(start)), ...: (steps + 1, *start.shape). NaN after a value above 1e6 or not finite."""
     states = [start]
     with torch.no_grad():
         for _ in range(steps):
@@ -75,7 +75,7 @@ class EnergySplit:
 
     Attributes:
         largest: max |H(t) - H(0)|.
-        oscillation: half the range of what is left when the fitted line is taken away.
+        oscillation: half the range of the energy minus the fitted line.
         drift: slope of the line, energy per unit of time.
         uncertainty: standard error of the slope, from the scatter of block means.
     """
@@ -87,12 +87,12 @@ class EnergySplit:
 
     @property
     def drifts(self) -> bool:
-        """The slope is beyond three standard errors (and beyond rounding), or the run blew up."""
+        """Whether the slope exceeds three standard errors and rounding, or the run is not finite."""
         return not math.isfinite(self.largest) or abs(self.drift) > 3 * self.uncertainty + 1e-14
 
 
 def split_energy(times: Tensor, energy: Tensor, blocks: int = 20) -> EnergySplit:
-    """Fit a line to the means of ``blocks`` equal pieces of (T,) energies: oscillation averages out, drift does not."""
+    """Fit a line to the means of ``blocks`` equal pieces of the energies (T,): this averages oscillation, not drift."""
     size = len(times) // blocks
     if size < 2:
         raise InputError(f"expected at least {2 * blocks} times, got {len(times)}")
@@ -110,7 +110,7 @@ def split_energy(times: Tensor, energy: Tensor, blocks: int = 20) -> EnergySplit
 
 
 def horizon(times: Tensor, error: Tensor, tolerance: float) -> float:
-    """The first time at which the error (T,) is not within ``tolerance``; inf when it stays there."""
+    """The first time at which the error (T,) exceeds ``tolerance`` or is not finite; inf if there is none."""
     outside = ~(error <= tolerance)
     return float(times[int(outside.int().argmax())]) if bool(outside.any()) else math.inf
 

@@ -1,10 +1,11 @@
-r"""A Hamiltonian network with a symplectic integrator: the comparison that SympNets have to stand.
+r"""A Hamiltonian network with a symplectic integrator, for comparison with SympNets.
 
     H(z) = sum_i u_i log cosh(k_i . z + a_i),    (z+ - z) / h = J grad H((z + z+) / 2),    J = [0 I; -I 0]
 
-The implicit midpoint rule is symplectic for every H, separable or not (Hairer, Lubich, Wanner 2006, VI.4). Trained on
-the residual of the rule at pairs (z, z+), which needs no solving: the network learns the Hamiltonian whose midpoint map
-is the flow, the modified one, not H itself (Greydanus et al. 2019 for Hamiltonian networks; Zhu et al. 2020 for this).
+The implicit midpoint rule is symplectic for every H, separable or not (Hairer, Lubich, Wanner 2006, VI.4). The network
+is trained on the residual of the rule at pairs (z, z+), so no equation has to be solved. It learns the modified
+Hamiltonian, whose midpoint map is the flow, and not H itself. Hamiltonian networks: Greydanus et al. 2019; this
+training: Zhu et al. 2020.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class HamiltonianNetwork(nn.Module):
 
 
 class MidpointResidual(nn.Module):
-    """What the Hamiltonian network is trained on: (z, z+) -> z + h J grad H((z + z+) / 2), to be equal to z+."""
+    """(z, z+) -> z + h J grad H((z + z+) / 2), which training makes equal to z+."""
 
     def __init__(self, network: HamiltonianNetwork, step: float):
         super().__init__()

@@ -2,11 +2,11 @@ r"""SympNets: compositions of shears, each the exact flow of a Hamiltonian of p 
 
     up:   (q, p) -> (q + h grad T(p), p)          low:  (q, p) -> (q, p - h grad V(q))
 
-Every shear is symplectic whatever its potential, F'^T J F' = J with J = [0 I; -I 0], and its inverse is the shear with
+Every shear is symplectic for any potential, F'^T J F' = J with J = [0 I; -I 0], and its inverse is the shear with
 -h. The potentials of Jin, Zhang, Zhu, Tang and Karniadakis (Neural Networks 132, 2020):
 
     gradient module   grad V(x) = K^T diag(u) sigma(K x + a)
-    linear module     grad V(x) = S x + b, S symmetric; several in turn make any linear symplectic map
+    linear module     grad V(x) = S x + b, S symmetric; products of them give every linear symplectic map
     activation module grad V(x) = diag(u) sigma(x)
 
 Phase space points are tensors (..., 2d), z = (q, p).
@@ -43,11 +43,12 @@ class SympNetConfig:
         layers: at least 1.
         width: neurons of a gradient module (G only).
         sublayers: triangular factors of a linear module (LA only); the last two carry a bias.
-        symmetric: follow the network by its adjoint, each at half the step. Then F_{-h} = F_h^{-1}, the order in h
-            is even, and without biases in the shears of p the network is reversible: R F R = F^{-1}, R(q, p) = (q, -p).
-        start: "scaled" draws weights at the size at which they act, which trains; "paper" draws N(0, 0.01^2).
+        symmetric: the network is followed by its adjoint, each with half the step. Then F_{-h} = F_h^{-1}, the order in
+            h is even, and without biases in the shears of p the network is reversible: R F R = F^{-1},
+            R(q, p) = (q, -p).
+        start: "scaled" draws weights at a size with which training works; "paper" draws N(0, 0.01^2).
 
-    The LA network with d = 1, layers 3 and sublayers 2 is the one with 14 parameters of Jin et al.
+    The LA network with d = 1, 3 layers and 2 sublayers is the one of Jin et al. with 14 parameters.
     """
 
     dimension: int = 1
@@ -107,7 +108,7 @@ class Shear(nn.Module):
 
 
 class SympNet(nn.Module):
-    """F_h = S_n ∘ ... ∘ S_1 with every shear at the step h (at h / 2, there and back, when symmetric); F_0 = id."""
+    """F_h = S_n ∘ ... ∘ S_1, each shear with the step h; if symmetric, forth and back with h / 2. F_0 = id."""
 
     def __init__(self, config: SympNetConfig):
         super().__init__()
@@ -126,7 +127,7 @@ class SympNet(nn.Module):
         return z
 
     def inverse(self, z: Tensor, step: float | Tensor) -> Tensor:
-        """The exact inverse of ``forward`` at the same step: the shears backwards with the opposite sign."""
+        """The exact inverse of ``forward`` for the same step: the inverse shears in reverse order."""
         shears, step = self._sequence(step)
         for shear in reversed(shears):
             z = shear(z, -step)

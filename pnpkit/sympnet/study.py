@@ -1,7 +1,7 @@
-r"""Learned flow maps against each other: one system, several networks, several seeds, one rollout.
+r"""Comparison of learned flow maps: one system, several networks, several seeds, one rollout.
 
-Every network learns z(t) -> z(t + h) from the same noise-free pairs, with the same optimisers. Then it is applied again
-and again from one start, and measured: energy, drift, the error at the horizon, and the defects of its Jacobian.
+Every network learns z(t) -> z(t + h) from the same noise-free pairs with the same optimisers. It is then applied
+repeatedly from one start. Measured are energy, drift, the error at the horizon, and the defects of its Jacobian.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from pnpkit.sympnet.systems import System
 
 @dataclass(frozen=True)
 class StudyConfig:
-    """What is run.
+    """Settings of a study.
 
     Attributes:
         pairs: training pairs.
         seeds: networks of each kind; seed s draws the weights of the s-th.
-        adam: steps of Adam, as in the lecture.
-        polish: steps of Levenberg and Marquardt after it, for every kind alike.
-        horizon: length of the rollout; None takes the system's.
+        adam: steps of Adam.
+        polish: steps of Levenberg-Marquardt after it, the same for all kinds.
+        horizon: length of the rollout in time; None is that of the system.
         probes: points at which Jacobians are taken.
     """
 
@@ -48,8 +48,8 @@ class StudyConfig:
 class Run:
     """One trained network: errors are Euclidean, times in the system's unit.
 
-    ``before`` and ``early`` are the largest energy error and the states of the rollout after Adam alone; everything
-    else is after the polish.
+    ``before`` and ``early`` are the largest energy error and the states of the rollout after Adam only. All else is
+    after the polish.
     """
 
     kind: str
@@ -71,7 +71,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Study:
-    """All runs on one system, beside the reference rollout."""
+    """All runs on one system, and the reference rollout."""
 
     system: System
     times: Tensor
@@ -97,7 +97,7 @@ class FixedStep(nn.Module):
 
 
 class Increment(nn.Module):
-    """z -> z + h MLP(z): no structure beyond being near the identity."""
+    """z -> z + h MLP(z): near the identity, otherwise without structure."""
 
     def __init__(self, dimension: int, hidden: int):
         super().__init__()
@@ -108,7 +108,7 @@ class Increment(nn.Module):
 
 
 def networks(dimension: int) -> dict[str, Callable[[], nn.Module]]:
-    """The candidates, by name, at a size that fits the dimension. ``LA-SympNet`` has 14 parameters when d = 1."""
+    """The networks by name, at a size that suits the dimension. ``LA-SympNet`` has 14 parameters if d = 1."""
     layers, width = (6, 4) if dimension == 1 else (8, 16)
     d = dimension
     return {
@@ -155,7 +155,7 @@ def run(system: System, kinds: tuple[str, ...], config: StudyConfig) -> Study:
 
 
 def _task(network: nn.Module, step: float) -> nn.Module:
-    """What is fitted: the map itself, or for a Hamiltonian network the residual of its rule."""
+    """The module to train: the map itself or, for a Hamiltonian network, the residual of its rule."""
     return MidpointResidual(network, step) if isinstance(network, HamiltonianNetwork) else FixedStep(network, step)
 
 
@@ -168,7 +168,7 @@ def _together(trained: list[nn.Module], step: float) -> Callable[[Tensor], Tenso
 
 
 def _largest(values: Tensor) -> float:
-    """max |x(t) - x(0)|; inf when the run blew up."""
+    """max |x(t) - x(0)|; inf if a value is not finite."""
     return float((values - values[0]).abs().max()) if bool(torch.isfinite(values).all()) else float("inf")
 
 
@@ -190,7 +190,7 @@ def _measure(
     error = torch.linalg.vector_norm(states - reference, dim=-1)
     with torch.no_grad():
         train = float((step(data[0]) - data[1]).square().mean())
-    if isinstance(network, HamiltonianNetwork):  # its stopping rule cannot be differentiated, its formula can
+    if isinstance(network, HamiltonianNetwork):  # a closed formula, since its iterative solver cannot be differentiated
         slopes = network.jacobians(probes, system.step)
     else:
         slopes = diagnostics.jacobians(step, probes)

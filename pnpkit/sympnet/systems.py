@@ -1,6 +1,6 @@
-r"""Hamiltonian systems q' = dH/dp, p' = -dH/dq with reference solutions and the quantities that they conserve.
+r"""Hamiltonian systems q' = dH/dp, p' = -dH/dq with reference solutions and conserved quantities.
 
-Points are (..., 2d) in float64, z = (q, p). Units are natural: masses, lengths, gravity and its constant are 1.
+Points are (..., 2d) in float64, z = (q, p). Masses, lengths and the gravitational constants are 1.
 Reference: the closed form where there is one (oscillator, Kepler), otherwise Dormand and Prince of order 8 (DOP853,
 Hairer, Norsett, Wanner 1993) at relative tolerance 1e-12.
 """
@@ -29,7 +29,7 @@ Sampler = Callable[[int, torch.Generator], Tensor]
 
 @dataclass(frozen=True)
 class System:
-    """One Hamiltonian system and the experiment that is made with it.
+    """One Hamiltonian system, with the settings of its experiment.
 
     Attributes:
         energy: H, (..., 2d) -> (...).
@@ -37,7 +37,7 @@ class System:
         start: (2d,), the first point of the rollout.
         step: time between the points of a training pair, and of a rollout.
         horizon: length of the rollout in time.
-        exact: closed-form flow (z (2d,), times (T,)) -> (T, 2d), where there is one.
+        exact: closed-form flow (z (2d,), times (T,)) -> (T, 2d), if there is one.
         invariants: further conserved quantities by name.
         even: H(q, -p) = H(q, p), so the flow is reversible.
     """
@@ -118,7 +118,7 @@ def _henon_heiles_energy(z: Tensor) -> Tensor:
 
 
 def _henon_heiles_sample(count: int, generator: torch.Generator) -> Tensor:
-    """Uniform in the part of a box that lies in the well at energies below 1/7 (points escape above 1/6)."""
+    """Uniform in the part of a box inside the well with energies below 1/7 (above 1/6 points escape)."""
     box, kept = _box((-0.8, -0.5, -0.5, -0.5), (0.8, 0.9, 0.5, 0.5)), torch.zeros(0, 4, dtype=torch.float64)
     while len(kept) < count:
         z = box(4 * count, generator)
@@ -190,7 +190,7 @@ def _three_bodies_spin(z: Tensor) -> Tensor:
 
 
 def _three_bodies_sample(count: int, generator: torch.Generator) -> Tensor:
-    """Points near the figure eight: at a uniform time, moved by N(0, 0.03^2)."""
+    """Points of the figure eight at uniform times, plus N(0, 0.03^2)."""
     starts = torch.tensor([FIGURE_EIGHT], dtype=torch.float64)
     times = torch.rand(count, generator=generator, dtype=torch.float64) * FIGURE_EIGHT_PERIOD
     order = times.argsort()
@@ -265,7 +265,7 @@ SYSTEMS: dict[str, System] = {
 
 
 def system(name: str) -> System:
-    """The system of that name; an unknown one answers with all there are."""
+    """The system with this name; for an unknown name, UnknownName lists all names."""
     if name not in SYSTEMS:
         raise UnknownName("system", name, SYSTEMS)
     return SYSTEMS[name]

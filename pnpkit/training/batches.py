@@ -13,7 +13,7 @@ from pnpkit.training.config import TrainingConfig
 
 
 class Batches:
-    """Random crops, flips and transposes of pictures held in memory as bytes, with noise on top."""
+    """Random crops, flips and transposes of pictures, held in memory as bytes, with Gaussian noise."""
 
     def __init__(self, pictures: list[np.ndarray], config: TrainingConfig, generator: torch.Generator):
         small = [p.shape for p in pictures if min(p.shape[:2]) < config.patch]

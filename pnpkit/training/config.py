@@ -9,10 +9,10 @@ from dataclasses import dataclass
 class TrainingConfig:
     """The protocol; the same for every network.
 
-    ``hours`` of running time (or ``steps``, when positive) set the length of the cosine schedule; the time of
-    interrupted runs counts. Levels are top * u^``level_skew``, u uniform in [0, 1]: below 1, strong noise comes more
-    often. The loss is the mean squared error of each sample divided by (sigma + 1/255)^``level_power``; 1.2 makes a
-    decibel weigh about the same at every level.
+    ``hours`` of running time, or ``steps`` where positive, set the length of the cosine schedule; the time of
+    interrupted runs counts. Noise levels are top * u^``level_skew``, u uniform in [0, 1]: an exponent below 1 makes
+    strong noise more frequent. The loss is the mean squared error of each sample divided by
+    (sigma + 1/255)^``level_power``; with 1.2 a decibel weighs about the same at every level.
     """
 
     hours: float = 1.0
@@ -20,8 +20,8 @@ class TrainingConfig:
     batch: int = 16
     patch: int = 64
     learning_rate: float = 5e-4
-    table_rate: float = 20.0  # thresholds and steps learn this much faster
-    kernel_rate: float = 0.0  # where positive: kernels from features to features learn by Muon, this much faster
+    table_rate: float = 20.0  # factor on the learning rate of thresholds and step sizes
+    kernel_rate: float = 0.0  # where positive: the same factor for kernels between features, which then learn by Muon
     warmup: int = 200
     gradient_limit: float = 0.1
     ema: float = 0.999

@@ -18,7 +18,7 @@ VALIDATION_LEVELS = (5, 15, 25, 50)  # out of 255
 
 
 def psnr_on(network: nn.Module, pictures: list[np.ndarray], level: float, size: int = 192) -> float:
-    """Mean PSNR (dB) on centre crops with seeded noise, clipped to 0..1: the curve, not the final table."""
+    """Mean PSNR (dB) on centre crops with seeded noise, clipped to 0..1. For the curve, not for the final table."""
     scores = []
     for index, picture in enumerate(pictures):
         rows, columns = ((n - min(n, size)) // 2 for n in picture.shape[:2])
@@ -35,10 +35,10 @@ def psnr_on(network: nn.Module, pictures: list[np.ndarray], level: float, size: 
 def record(
     run: Run, losses: list[float], validation: list[np.ndarray], folder: Path, since: float, limit: float = 0.0
 ) -> None:
-    """One line of the curve: the averaged weights, measured in float32 by rank 0."""
+    """Append one line to the curve: the averaged weights, measured in float32 by rank 0."""
     if distributed.rank() > 0:
         return
-    with averaged(run):  # which leaves the run as it was, bit by bit
+    with averaged(run):  # leaves the run as it was, bit by bit
         scores = {f"psnr_{s}": round(psnr_on(run.network, validation, s / 255), 3) for s in VALIDATION_LEVELS}
     row = {
         "step": run.step,
@@ -52,7 +52,7 @@ def record(
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "training.csv"
     columns = list(row)
-    if path.exists():  # a curve that was begun keeps its columns
+    if path.exists():  # an existing curve keeps its columns
         with path.open(newline="") as file:
             columns = next(csv.reader(file))
     with path.open("a", newline="") as file:

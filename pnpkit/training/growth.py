@@ -1,4 +1,4 @@
-"""Networks made from trained ones: deeper, wider, or without the steps that change next to nothing."""
+"""Networks made from trained ones: deeper, wider, or without the layers that change almost nothing."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from pnpkit.networks.base import Network
 from pnpkit.networks.euler import Euler
 from pnpkit.networks.guided import GuidedEuler
 
-# Parts of a guidance that its source may lack: they begin with no effect.
+# Parts of a guidance that the source may lack: they start without effect.
 ADDED = ("guidance.coarse.", "guidance.centres.", "guidance.masks.")
 
-NEW_STEP = 0.01  # thresholds, in units of sigma, at which a new step is near the identity
+NEW_STEP = 0.01  # thresholds, in units of sigma, at which a new layer is near the identity
 
 
-NEW_FILTERS = (0.1, 0.04)  # their norm and their thresholds, where a trained filter has 0.5 and 0.02 to 0.6
+NEW_FILTERS = (0.1, 0.04)  # initial norm and thresholds of new filters; trained ones have 0.5 and 0.02 to 0.6
 
 
 @torch.no_grad()
 def warm_start(network: Network, source: Network, small: float = NEW_STEP) -> None:
-    """Begin with the weights of ``source``; with one Euler network in both passes of a guided network.
+    """Initialise ``network`` with the weights of ``source``; an Euler network initialises both passes of a guided one.
 
-    The steps of an Euler network are taken over in order, spread out evenly, by steps of the same kind with as many
-    filters or more. Steps that ``source`` does not have begin near the identity, by thresholds of ``small`` sigma; with
-    a small tau instead, tau only fell during training. Filters that it does not have begin small.
+    The layers of an Euler network are copied in order, spread evenly, to layers of the same kind with at least as many
+    filters. New layers start near the identity, with thresholds of ``small`` sigma (started with a small tau instead,
+    their tau only fell in training). New filters start small.
 
-    A guided network takes over one without ``coarse``, ``centres`` or ``masks`` whole; these begin with no effect.
+    A guided network also copies from one without ``coarse``, ``centres`` or ``masks``; these start without effect.
 
     Raises:
-        InputError: the source has steps that find no place, another lift, or another shape.
+        InputError: a layer of the source has no place, or the source has another lift or another shape.
     """
     if isinstance(network, GuidedEuler) and isinstance(source, Euler):
         warm_start(network.first, source, small)
@@ -75,7 +75,7 @@ def _can_become(old: GradientFlowConv2d, block: GradientFlowConv2d) -> bool:
 
 
 def _take(block: GradientFlowConv2d, old: GradientFlowConv2d) -> None:
-    """The filters, thresholds and tau of ``old``; filters beyond them keep their directions and become small."""
+    """Copy filters, thresholds and tau of ``old``; further filters keep their directions and become small."""
     count = len(old.kernel)
     norm, threshold = NEW_FILTERS
     if count < len(block.kernel):
@@ -94,10 +94,10 @@ def _tables(block: GradientFlowConv2d) -> list[LevelTable]:
 
 @torch.no_grad()
 def along(first: Network, second: Network, times: float) -> Euler:
-    """first + times (second - first), weight by weight, then secured: for a run that continued another.
+    """first + times (second - first) of the weights, then secured: extrapolates a run that continued another.
 
     Raises:
-        InputError: they are no Euler networks of one shape.
+        InputError: the two are not Euler networks of one shape.
     """
     if not (isinstance(first, Euler) and isinstance(second, Euler)):
         raise InputError("the line between two networks is for Euler networks")
@@ -111,11 +111,11 @@ def along(first: Network, second: Network, times: float) -> Euler:
 
 @torch.no_grad()
 def without_small_steps(network: Network, least: float) -> Euler:
-    """The Euler network with the steps of ``network`` whose tau is at least ``least``: the others change next to
-    nothing and cost as much.
+    """The Euler network without the layers of ``network`` whose tau is below ``least``: they change almost nothing and
+    cost as much as the others.
 
     Raises:
-        InputError: it is no Euler network, or its steps look at several scales.
+        InputError: not an Euler network, or one with several scales.
     """
     if not isinstance(network, Euler):
         raise InputError("steps can be left out of an Euler network")

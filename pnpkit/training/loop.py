@@ -37,16 +37,16 @@ def train(
 ) -> None:
     """Train until the schedule ends; ``checkpoint.safetensors`` and ``training.csv`` are written to ``folder``.
 
-    Inside ``distributed.together`` every process draws the same batch and computes its share of it, so the run equals
-    that of one process up to rounding. Rank 0 keeps the time and writes.
+    Inside ``distributed.together`` every process draws the same batch and computes its share of it. The run equals that
+    of one process up to rounding. Rank 0 keeps the time and writes the files.
 
     Args:
         half: multiply in bfloat16 (autocast); the running image stays in float32.
         compiled: compile the whole network (needs a C++ compiler, or Triton on a GPU).
-        limit: patches a second that the convolutions alone would allow, for the curve; see ``hardware``.
+        limit: patches a second that the convolutions alone would allow, for the curve; see ``machine.probes``.
         on_step: called after every step with the run and the loss, for progress bars.
-        objective: the loss of (network, (clean, noisy, levels), source of randomness); None is that of denoising. Any
-            other gets the network itself, never compiled.
+        objective: the loss of (network, (clean, noisy, levels), generator); None is that of denoising. An objective
+            that is given gets the network itself, which is never compiled.
     """
     network, config = run.network, run.config
     model = prepare(network, compiled) if objective is None else network
@@ -68,7 +68,7 @@ def train(
         run.optimizer.step()
         run.update_average()
         run.randomness = run.generator.get_state()
-        batch = to_device(next(batches), device)  # while a GPU is still busy with this one
+        batch = to_device(next(batches), device)  # prepared while a GPU still computes this step
         elapsed, clock = time.perf_counter() - clock, time.perf_counter()
         mean, size, seconds = agreed(loss, norm, elapsed)
         if not math.isfinite(size):
@@ -85,10 +85,10 @@ def train(
 
 
 def prepare(network: nn.Module, compiled: bool) -> nn.Module:
-    """The callable that training uses for the network: compiled if asked for, and a replica if processes share it."""
+    """The network as training calls it: compiled where asked for, a replica where several processes train it."""
     model = network
     if compiled:
         for steering in steerings(network):
-            steering.forward = torch.compiler.disable(steering.forward)  # type: ignore[method-assign]  # complex, small
+            steering.forward = torch.compiler.disable(steering.forward)  # type: ignore[method-assign]  # complex numbers, little time
         model = torch.compile(network)  # type: ignore[assignment]
     return DistributedDataParallel(model) if distributed.world() > 1 else model

@@ -1,4 +1,4 @@
-"""Muon: kernels move along all their singular directions alike (Jordan et al. 2024, github.com/KellerJordan/Muon)."""
+"""Muon: kernels move equally along all singular directions (Jordan et al. 2024, github.com/KellerJordan/Muon)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import Tensor
 class Muon(torch.optim.Adam):
     """Muon for the groups marked ``orthogonal``, Adam for all others (Jordan et al. 2024).
 
-    A kernel, as a matrix with a row for each output channel, moves by lr times its momentum with all singular values
-    brought near 1 (0.7 to 1.2, by five steps of a quintic Newton-Schulz iteration): directions with small gradients
+    A kernel is a matrix with a row for each output channel. It moves by lr times its momentum with all singular values
+    brought near 1 (0.7 to 1.2, by five steps of a quintic Newton-Schulz iteration), so directions with small gradients
     learn as fast as those with large ones. (torch.optim.Muon, of torch 2.9 and later, takes matrices only.)
-    A group's ``spread`` makes of what is learnt the kernel that is meant, of whose rows that is every n-th one.
+    A group's ``spread`` expands a parameter to the whole kernel; the parameter is every n-th row of it.
     """
 
     MOMENTUM = 0.95
@@ -35,10 +35,10 @@ class Muon(torch.optim.Adam):
 
 
 def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:
-    """U V^T, about, of a matrix U S V^T: its singular values brought to 0.7 to 1.2, but for those near 0.
+    """About U V^T for a matrix U S V^T: singular values become 0.7 to 1.2, except those near 0.
 
     Odd polynomials of the matrix act on its singular values alone; a x + b x^3 + c x^5 with these coefficients (Jordan
-    et al. 2024) drives all of (0, 1] towards 1, fast and not further than needed.
+    et al. 2024) drive all of (0, 1] quickly towards 1.
     """
     if matrix.shape[0] > matrix.shape[1]:
         return orthogonalised(matrix.mT, steps).mT

@@ -1,9 +1,9 @@
 r"""Training a guided denoiser through the map that it deblurs with.
 
-x_1 is where deblurring with the first pass ends, x_2 where some evaluations of T_g lead from there, with the guide
-g = x_1 and the hint prox_{tau f}(x_1). The loss is that of one more, T_g(x_2), with x_2 held: the gradient of a fixed
-point without the factor (id - J)^-1, Jacobian-free backpropagation (Fung et al., AAAI 36, 2022; with it Gilton, Ongie &
-Willett, IEEE TCI 7, 2021).
+Some evaluations with the first pass give x_1. From there some evaluations of T_g give x_2, with the guide g = x_1 and
+the hint prox_{tau f}(x_1). The loss is that of T_g(x_2), with x_2 held constant. This is Jacobian-free backpropagation
+(Fung et al., AAAI 36, 2022): the gradient of a fixed point without the factor (id - J)^-1, which Gilton, Ongie &
+Willett (IEEE TCI 7, 2021) keep.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ from pnpkit.training.random_kernels import ESTIMATED, MEASURED, mistaken, random
 LIMITS = (0.0, 1.0)
 
 
-FLOOR = 1e-6  # added to a mean squared error: smaller errors gain no further decibels
+FLOOR = 1e-6  # added to a mean squared error, so that smaller errors gain no decibels
 
 
-LOW_NOISE = (0.3 / 255, 4 / 255)  # noise levels where the kernel is wrong: more noise would hide the error
+LOW_NOISE = (0.3 / 255, 4 / 255)  # noise levels for batches with a wrong kernel: more noise would hide the error
 
 
 @dataclass(frozen=True)
 class ThroughDeblurring:
-    """The loss in dB: that of deblurring plus ``share`` times that of denoising, so that it still denoises.
+    """Loss in dB: that of deblurring plus ``share`` times that of denoising, so that the network still denoises.
 
-    Every batch has a blur and a noise level of its own: shakes, Gaussians, boxes, straight motions and disks; noise
-    uniform in ``noise`` (0..1 scale); periodic. In a share of the batches the map is given a wrong kernel, as measured
-    or estimated ones are, so that the second pass learns what such a kernel leaves in its guide.
+    Each batch has its own periodic blur (a shake, Gaussian, box, straight motion or disk) and its own noise level,
+    uniform in ``noise`` (0..1 scale). In some batches the map gets a wrong kernel, with errors as of measurements or
+    estimates, so that the second pass learns what such a kernel leaves in its guide.
 
     Attributes:
-        estimated, measured: shares of the batches whose kernel is as wrong as estimates or as measurements are.
-        denoised: pixels a side of what is denoised, the corner of each patch.
-        first, second: evaluations of the map with the first pass, and with the second before the one that learns.
+        estimated, measured: shares of the batches whose kernel has errors as of estimates or of measurements.
+        denoised: pixels a side of the corner of each patch that is denoised.
+        first, second: evaluations of the map with the first pass; and with the second, before the one that learns.
         half: multiply in bfloat16.
     """
 
@@ -67,7 +67,7 @@ class ThroughDeblurring:
         """
         Args:
             batch: clean (B, 3, H, W), H, W >= SIZE + 4, noisy, and the noise levels (B,) of ``noisy``.
-            generator: of the blur and of the noise on top of it.
+            generator: draws the blur and its noise.
         """
         assert isinstance(network, Network)
         opening, second = network.looks(certified=False)

@@ -9,7 +9,7 @@ from pnpkit.machine import distributed
 
 
 def share_gradients(network: nn.Module) -> None:
-    """Every process gets the mean over the processes; for a replica torch does that itself."""
+    """Average the gradients over the processes. For a replica torch does that itself."""
     if distributed.world() > 1:
         for parameter in network.parameters():
             if parameter.grad is not None:
@@ -17,7 +17,7 @@ def share_gradients(network: nn.Module) -> None:
 
 
 def to_device(batch: tuple[Tensor, Tensor, Tensor], device: str) -> list[Tensor]:
-    """This process's share of the batch; on its way to a GPU it holds nothing up."""
+    """This process's share of the batch, on the device; a copy to a GPU does not block."""
     shares = [distributed.share(t) for t in batch]
     if torch.device(device).type != "cuda":
         return shares
@@ -25,9 +25,9 @@ def to_device(batch: tuple[Tensor, Tensor, Tensor], device: str) -> list[Tensor]
 
 
 def agreed(loss: Tensor, norm: Tensor, elapsed: float) -> list[float]:
-    """Loss and gradient norm, means over the processes, and the seconds by the clock of rank 0.
+    """Loss and gradient norm, averaged over the processes, and the seconds by the clock of rank 0.
 
-    The one place in a step where the device is waited for.
+    The only place in a step that waits for the device.
     """
     first, count = distributed.rank() == 0, distributed.world()
     numbers = torch.stack([loss.detach() / count, norm.detach() / count, loss.new_tensor(elapsed * first)])

@@ -1,4 +1,4 @@
-"""Random blur kernels for training, and kernels as wrong as estimates are."""
+"""Random blur kernels for training, and kernels with the errors of estimates."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pnpkit import kernels
 SIZE = 29  # pixels a side of the largest shake
 
 
-ESTIMATED, MEASURED = 1.0, 0.3  # how wrong kernels are, see ``mistaken``
+ESTIMATED, MEASURED = 1.0, 0.3  # sizes of the error of a kernel, see ``mistaken``
 
 
 def random_kernel(generator: torch.Generator) -> np.ndarray:
-    """A shake in every second case, else a Gaussian, a box, a straight motion or a disk."""
+    """A shake with probability 1/2, else a Gaussian, a box, a straight motion or a disk."""
     kind, size, angle, soft = torch.rand(4, generator=generator).tolist()
     if kind < 0.5:
         shakes = MotionBlurGenerator((SIZE, SIZE), rng=generator)
@@ -32,11 +32,11 @@ def random_kernel(generator: torch.Generator) -> np.ndarray:
 
 
 def mistaken(kernel: np.ndarray, error: float, generator: torch.Generator) -> np.ndarray:
-    """``kernel`` as an estimate of it could be: unevenly weighted, smeared, its weak parts lost, and moved back to the
-    centre that it had.
+    """``kernel`` with random errors like those of an estimate: uneven weights, smearing, weak parts lost. The centre of
+    mass is kept.
 
-    ``error`` 1 differs by 0.09 to 1.04 of the norm (of 250 draws 5 and 95 %; median 0.41; estimates of sixteen real
-    shakes: 0.3 to 0.8); 0.3 by 0.02 to 0.38 (median 0.09).
+    With ``error`` 1 the difference is 0.09 to 1.04 of the norm (5 and 95 % of 250 draws; median 0.41; estimates of
+    sixteen real shakes: 0.3 to 0.8). With 0.3 it is 0.02 to 0.38 (median 0.09).
     """
     uneven, smear, weak = (error * torch.rand(3, generator=generator)).tolist()
     field = ndimage.gaussian_filter(torch.randn(kernel.shape, generator=generator).numpy(), 1.5, mode="wrap")

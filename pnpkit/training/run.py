@@ -21,7 +21,7 @@ CHECKPOINT = "checkpoint.safetensors"  # in the folder of a run
 
 
 class Run:
-    """The whole state of a training run: weights, their average, the optimiser's moments, randomness, time."""
+    """The whole state of a training run: weights, their average, the optimiser's moments, the generator, the time."""
 
     def __init__(self, network: Network, config: TrainingConfig, start: str = ""):
         self.network, self.config, self.start = network, config, start
@@ -49,7 +49,7 @@ class Run:
             self.average[name].lerp_(parameter, 1 - decay)
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint; the file is replaced whole or not at all."""
+        """Write a checkpoint; an existing file is replaced completely or not at all."""
         tensors = {"generator": self.randomness}
         for name, parameter in self.network.named_parameters():
             tensors[f"network.{name}"] = parameter.detach()
@@ -89,15 +89,15 @@ class Run:
 
 
 def finish(run: Run) -> None:
-    """End a run: the network keeps the averaged weights, its kernels become plain, its steps are secured."""
+    """End a run: the network keeps the averaged weights, its kernels become plain weights, its layers are secured."""
     averaged(run).__enter__()
     release_norms(run.network)
     run.network.secure()
 
 
 class averaged:
-    """Inside the block the network has its averaged weights, in evaluation mode. Afterwards weights, averages and the
-    estimates of the norms are what they were, bit by bit."""
+    """Inside the block the network has its averaged weights and is in evaluation mode. Afterwards weights, averages and
+    estimates of the norms are as before, bit by bit."""
 
     def __init__(self, run: Run):
         self.run = run

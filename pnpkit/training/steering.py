@@ -13,12 +13,12 @@ from pnpkit.layers.unit_norm import UnitNorm
 from pnpkit.layers.windows import Windows
 from pnpkit.training.config import TrainingConfig
 
-FEATURES = 16  # channels in and out from which a kernel maps features to features
+FEATURES = 16  # least channels in and out of a kernel that maps features to features
 
 
 def parameter_groups(network: nn.Module, config: TrainingConfig) -> list[dict]:
-    """One group for tables, step sizes and windows, which learn faster; one for other weights; with ``kernel_rate``,
-    groups of kernels that learn by Muon."""
+    """The groups of the optimiser: tables, step sizes and windows, which learn faster; other weights; and, with
+    ``kernel_rate``, kernels that learn by Muon."""
     fast: list[Tensor] = []
     for module in network.modules():
         if isinstance(module, LevelTable):
@@ -44,7 +44,7 @@ def parameter_groups(network: nn.Module, config: TrainingConfig) -> list[dict]:
 
 
 def steer_norms(network: nn.Module) -> None:
-    """Hold every gradient-flow kernel at unit norm during training, by an estimate; the proof is made at export."""
+    """Hold every gradient-flow kernel near unit norm in training, by an estimate; the proof is made at export."""
     for module in network.modules():
         if isinstance(module, GradientFlowConv2d) and module.kernel.requires_grad:
             parametrize.register_parametrization(module, "kernel", UnitNorm(filters=module.spread))
@@ -71,7 +71,7 @@ def steerings(network: nn.Module) -> list[UnitNorm]:
 
 
 def compile_activations(network: nn.Module) -> None:
-    """One fused kernel for clip and its gradient: about twice the training speed on a CPU."""
+    """Compile clip with its gradient into one kernel: about twice the training speed on a CPU."""
     fused, fused_at = torch.compile(clip, dynamic=False), torch.compile(clip_at, dynamic=False)
     for module in network.modules():
         if isinstance(module, Clip):
