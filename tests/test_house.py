@@ -162,3 +162,15 @@ def test_no_room_asks_which_network_it_holds() -> None:
                 asked = {n.id for n in ast.walk(node.args[1]) if isinstance(n, ast.Name)}
                 asked |= {n.attr for n in ast.walk(node.args[1]) if isinstance(n, ast.Attribute)}
                 assert not asked & classes, f"{path.name}, line {node.lineno}"
+
+
+def test_no_test_looks_for_words_in_a_guarantee() -> None:
+    """It is a value: `bool`, `lack`, `existence`, `start`, `before`. Its text is the business of test_guarantee."""
+    for path in Path(__file__).parent.glob("test_*.py"):
+        if path.stem.endswith("guarantee"):
+            continue
+        for claim in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Assert)):
+            for node in ast.walk(claim.test):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "str":
+                    asked = {part.attr for part in ast.walk(node) if isinstance(part, ast.Attribute)}
+                    assert "guarantee" not in asked, f"{path.name}, line {node.lineno}"

@@ -51,7 +51,7 @@ def test_both_stages_end_at_the_fixed_point_of_the_exact_map(network: object) ->
     assert rough.certificate == exact.certificate and rough.certificate.averaged
     first = 1 + next(n for n, r in enumerate(rough.residuals, 1) if r <= pipeline.ROUGH_TOL)
     assert rough.guarantee.start == first and rough.guarantee.existence is Existence.BOUNDED
-    assert str(rough.guarantee).startswith(f"from step {first} on, in float32: converges to a fixed point from any")
+    assert [(stage.steps, stage.note) for stage in rough.guarantee.before] == [(first - 1, ", in float32")]
     assert 10 * np.abs(rough.image - exact.image).max() < np.abs(photograph() - exact.image).max()
 
 

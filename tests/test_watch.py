@@ -142,7 +142,7 @@ def test_a_value_outside_of_the_box_is_told() -> None:
     claim = Certificate("T", 1.0, 0.5, Side.PROVEN, "given", bounded=True)
     run = solve(Map(lambda x: 0.5 * x + 1, claim, box=(0.0, 1.0)), torch.ones(1, 1, 2, 2))
     assert run.status is Status.FALSIFIED and run.guarantee.lack is Lack.CONTRADICTED
-    assert "1.5 lies outside of the box [0, 1]" in str(run.guarantee)
+    assert "1.5 lies outside of the box [0, 1]" in run.guarantee.reason
 
 
 def test_small_numbers_do_not_underflow_to_convergence() -> None:
