@@ -97,13 +97,13 @@ def search(
     lipschitz = alpha = 0.0
     for round in range(rounds):
         v = v / length(v).clamp_min(1e-30)
-        image, pushed, pulled = jacobian_steps(followed, x, v)
+        Tx, pushed, pulled = jacobian_steps(followed, x, v)
         if followed is function:
             lipschitz = max(lipschitz, float(length(pushed).max()))
         reach = size * 10.0 ** -(round % 4)
         y = x + reach * v
         with torch.no_grad():
-            start = image if followed is function else function(x)
+            start = Tx if followed is function else function(x)
             found = pair_constants(x, y, start, function(y), tolerance)
         lipschitz, alpha = max(lipschitz, found[0]), max(alpha, found[1])
         x, v = (x + 0.1 * reach * v).clamp(-0.5, 1.5), pulled
@@ -113,12 +113,12 @@ def search(
 def jacobian_steps(function: Function, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """T x, J v and J^T J v at x, by reverse passes only (double backward, so no forward mode is needed)."""
     x = x.detach().requires_grad_()
-    image = function(x)
-    dual = torch.zeros_like(image).requires_grad_()
-    (pulled,) = torch.autograd.grad(image, x, dual, create_graph=True)
+    Tx = function(x)
+    dual = torch.zeros_like(Tx).requires_grad_()
+    (pulled,) = torch.autograd.grad(Tx, x, dual, create_graph=True)
     (pushed,) = torch.autograd.grad(pulled, dual, v, retain_graph=True)
-    (back,) = torch.autograd.grad(image, x, pushed.detach())
-    return image.detach(), pushed.detach(), back.detach()
+    (back,) = torch.autograd.grad(Tx, x, pushed.detach())
+    return Tx.detach(), pushed.detach(), back.detach()
 
 
 def pair_constants(x: Tensor, y: Tensor, tx: Tensor, ty: Tensor, tolerance: float) -> tuple[float, float]:
