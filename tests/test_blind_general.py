@@ -54,7 +54,7 @@ def test_the_choice_is_free_form_for_a_shake(monkeypatch: pytest.MonkeyPatch) ->
     assert estimate.spec == "free-form" and estimate.confidence > 0.7
     assert general.likeness(estimate.kernel, shake()) > 0.85
     assert estimate.candidates[0] == ("free-form", 0.0) and all(score < 0 for _, score in estimate.candidates[1:])
-    kernel = blur_kernel.estimated(estimate)
+    kernel = blur_kernel.kernel_of(estimate)
     assert "free form" in str(kernel) and "ESTIMATED" in str(kernel)
 
 

@@ -23,6 +23,7 @@ from pnpkit.laws import maps
 from pnpkit.networks.architectures import build
 from pnpkit.networks.ridge import Analysis, Potential, composed, mirrored
 from pnpkit.solvers.iterations import FISTA
+from pnpkit.solvers.result import Step
 from pnpkit.training import loop
 from pnpkit.training.config import TrainingConfig
 from pnpkit.training.run import Run, finish
@@ -177,7 +178,7 @@ def test_fista_finds_the_global_minimum_of_f_plus_r() -> None:
     R = catalogue.ridge().regulariser(0.1, (8, 9), 0.05)
     total = fidelity.LeastSquares(A, y) + R
 
-    def record(step: pk.solver.Step) -> None:
+    def record(step: Step) -> None:
         values.append(float(total.value(step.x)))
 
     fast = algorithms.regularised(A, y, R, tol=1e-7)

@@ -54,7 +54,7 @@ def test_the_structured_step_stays_on_the_sphere_and_the_plain_one_leaves_it() -
     z = sphere.sample(40, 1.0, generator())
     assert float(sphere.violation(z).max()) < 1e-14
     for kind in sphere.KINDS:
-        gap = float(sphere.violation(wild(sphere.Step(kind, 8, 0.1))(z)).max())
+        gap = float(sphere.violation(wild(sphere.Integrator(kind, 8, 0.1))(z)).max())
         assert gap > 1e-2 if kind == "plain" else gap < 1e-13
 
 

@@ -150,7 +150,7 @@ def estimate_kernel(image: str, noise_level: float | None, linear: bool, white: 
     estimate = blur_kernel.estimate_kernel(
         picture.pixels, noise_level, compression=picture.compression, limits=limits_of(picture), linear=linear
     )
-    kernel = blur_kernel.estimated(estimate)
+    kernel = blur_kernel.kernel_of(estimate)
     kernels.save(target, estimate.kernel, (estimate.spec, estimate.confidence), options.overwrite)
     if not options.quiet:
         say(f"{image} -> {target}: {kernel}")

@@ -25,7 +25,7 @@ from pnpkit.networks.dncnn import convolve
 REACH = 4.0  # thresholds are between exp(-4) and exp(4) times what they would be without a guide
 
 
-OFFSET = 2 / 255  # added to the level that h - g is divided by
+LEVEL_OFFSET = 2 / 255  # added to the level that h - g is divided by
 
 
 FAR = 4.0  # where this quotient is cut
@@ -216,8 +216,8 @@ def begin(layer: nn.Module, gain: float) -> None:
 
 
 def difference(guide: Tensor, hint: Tensor, level: Tensor) -> Tensor:
-    """(h - g) / (sigma + OFFSET), cut at +-FAR."""
-    far = (level.to(guide.dtype) + OFFSET)[:, None, None, None]
+    """(h - g) / (sigma + LEVEL_OFFSET), cut at +-FAR."""
+    far = (level.to(guide.dtype) + LEVEL_OFFSET)[:, None, None, None]
     return ((hint - guide) / far).clamp(-FAR, FAR)
 
 

@@ -24,12 +24,12 @@ def open_kernel(kernel: str | os.PathLike[str] | np.ndarray | Tensor, y: Tensor,
     """The kernel that ``kernel`` names or holds; ``auto`` is estimated from y (1, C, H, W) with that noise level."""
     kernel = os.fspath(kernel) if isinstance(kernel, os.PathLike) else kernel
     if isinstance(kernel, str) and kernel == "auto":
-        return estimated(choose.likeliest_kernel(pixels.from_tensor(y[:1].cpu().double()), noise))
+        return kernel_of(choose.likeliest_kernel(pixels.from_tensor(y[:1].cpu().double()), noise))
     if isinstance(kernel, str):
         weights, made = kernels.parse(kernel), kernels.estimated(kernel)
         if made is None:
             return given(kernel, weights)
-        again = estimated(KernelEstimate(weights, *made, candidates=()), "a picture")
+        again = kernel_of(KernelEstimate(weights, *made, candidates=()), "a picture")
         return replace(again, origin=f"{kernel}: {again.origin}")
     array = kernel.detach().cpu().double().numpy() if isinstance(kernel, Tensor) else np.asarray(kernel)
     return given(f"{'x'.join(map(str, array.shape))} array", kernels.normalise(array))
@@ -60,7 +60,7 @@ def trustworthy(kernel: Kernel) -> bool:
     return kernel.confidence is None or (kernel.form != FREE_FORM and kernel.confidence >= DOUBTFUL)
 
 
-def estimated(estimate: KernelEstimate, source: str = "the picture") -> Kernel:
+def kernel_of(estimate: KernelEstimate, source: str = "the picture") -> Kernel:
     """A kernel that was estimated from ``source``: its form, the confidence, and any doubt."""
     size = "x".join(map(str, estimate.kernel.shape))
     form = f"a free form ({size})" if estimate.spec == FREE_FORM else estimate.spec

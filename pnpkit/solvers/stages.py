@@ -26,14 +26,14 @@ class Stage:
     """One map of a run in stages, and when the next one takes over.
 
     Attributes:
-        map: from the result of the last stage before that has converged, None where there is none, to T.
+        map: makes T from the result of the last converged stage before; None if there is none.
         tol: relative residual at which the stage has converged.
         iteration: runs T.
-        role: what the steps of this stage were for, said when another stage followed.
-        patience: None: the next stage begins only when this one has converged. A number: nothing is proven of this
-            stage, so the next one begins however it ends; it ends, too, after so many steps without a new smallest
-            residual, and leaves at least one step to the next.
-        note: said of the steps after this stage, "in float32" for instance.
+        role: the purpose of these steps, for the guarantee of a run that goes on after them.
+        patience: None means that the next stage begins only if this one has converged. With a number, the next stage
+            begins in any case, since nothing is proven of this one. It then also ends after so many steps without a new
+            smallest residual, and leaves at least one step to the next.
+        note: a remark on the steps after this stage, for instance "in float32".
     """
 
     map: Callable[[Result | None], Map]
@@ -47,14 +47,14 @@ class Stage:
 def solve_in_stages(
     stages: Sequence[Stage], x0: Tensor, *, max_steps: int, callback: Callable[[Step], None] | None = None
 ) -> Result:
-    """``solve`` with each stage in turn, from the image x of the stage before; ``max_steps`` is for all together.
+    """``solve`` for each stage in turn, from the x of the stage before; ``max_steps`` is the limit for all together.
 
-    Steps, residuals and seconds of the result are those of all stages; certificate, guarantee, bounds and status are
-    those of the last one that began. Converged stages end the run all the same where no step is left for the next one:
-    its status is then STEP_LIMIT.
+    Steps, residuals and seconds of the result are those of all stages. Certificate, guarantee, bounds and status are
+    those of the last stage that began. If no step is left for the next stage, the run ends with STEP_LIMIT, even if the
+    stage has converged.
 
     Raises:
-        InputError: no stage, or a last one with patience, of which nothing would be proven; and what ``solve`` refuses.
+        InputError: no stage, or a last stage with patience, of which nothing would be proven; and as for ``solve``.
     """
     if not stages or stages[-1].patience is not None:
         raise InputError("a run in stages needs a last stage without patience: its theorem is that of the run")
@@ -67,7 +67,7 @@ def solve_in_stages(
         done = sum(run.steps for run in runs)
         limit = max_steps - done if stage.patience is None else max_steps - done - 1
         if stage.patience is not None and limit < 1:
-            continue  # the last step belongs to a stage that can end the run
+            continue  # the last step is for a stage that can end the run
         run = solve(
             stage.map(settled),
             x,
@@ -79,7 +79,7 @@ def solve_in_stages(
         )
         runs.append(run)
         x, done = run.x, done + run.steps
-        if stage.patience is not None:  # the units of a safeguard are first residuals, and the next one is smaller
+        if stage.patience is not None:  # safeguards are relative to the first residual, which is smaller next
             ratio = max(run.residuals_per_image[0]) / max(max(run.residuals_per_image[-1]), 1e-30)
             before = (*before, Before(done, stage.role, stage.note))
             continue
@@ -89,12 +89,12 @@ def solve_in_stages(
             runs[-1] = replace(run, status=Status.STEP_LIMIT)
             break
         settled, ratio = run, 1.0
-        before = (Before(done, stage.role, stage.note),)  # what came before this stage matters no more
+        before = (Before(done, stage.role, stage.note),)  # earlier stages no longer matter
     return joined(runs, before, time.perf_counter() - started)
 
 
 def joined(runs: Sequence[Result], before: tuple[Before, ...], seconds: float) -> Result:
-    """The last of ``runs`` as the end of all of them."""
+    """The last of ``runs``, with the steps and residuals of all."""
     end, past = runs[-1], [row for run in runs[:-1] for row in run.residuals_per_image]
     return replace(
         end,
@@ -108,7 +108,7 @@ def joined(runs: Sequence[Result], before: tuple[Before, ...], seconds: float) -
 
 
 def numbered_from(done: int, callback: Callable[[Step], None] | None) -> Callable[[Step], None] | None:
-    """The callback of a stage that begins after ``done`` steps."""
+    """The callback for a stage that begins after ``done`` steps."""
     if callback is None or done == 0:
         return callback
     return lambda step: callback(replace(step, number=done + step.number))

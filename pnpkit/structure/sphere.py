@@ -96,7 +96,7 @@ def rotate(turn: Tensor, x: Tensor) -> Tensor:
     return x + first * once + second * torch.linalg.cross(turn, once)
 
 
-class Step(nn.Module):
+class Integrator(nn.Module):
     """One step of size h of one of the three networks: (..., 6) -> (..., 6)."""
 
     def __init__(self, kind: str, width: int, step: float):
@@ -127,7 +127,7 @@ def run(config: SphereConfig) -> list[SphereRun]:
     truth = reference(start[None], torch.arange(config.rollout + 1, dtype=torch.float64) * config.step)[:, 0]
     runs = []
     for kind in KINDS:
-        models = ensemble(config.seeds, config.seed, partial(Step, kind, config.width, config.step))
+        models = ensemble(config.seeds, config.seed, partial(Integrator, kind, config.width, config.step))
         train_ensemble(models, (z, after), EnsembleTraining(config.steps, 128, 1e-2, seed=config.seed))
         for model in models:
             levenberg_marquardt(model, (z, after), config.polish)
