@@ -126,5 +126,5 @@ def test_unknown_names_answer_with_what_there_is() -> None:
         DeepNetwork(DeepConfig(start="zeros"))
     with pytest.raises(UnknownName, match="swiss-roll"):
         train(DeepConfig(), DepthTraining("moons"))
-    with pytest.raises(InputError, match="two looks"):
+    with pytest.raises(InputError, match="two recordings"):
         train(DeepConfig(), replace(TINY, recordings=1))
