@@ -15,7 +15,11 @@ from .certificates import Side as Side
 from .certificates import nothing as nothing
 from .errors import InputError as InputError
 from .errors import PnpError as PnpError
-from .fidelity import LeastSquares as LeastSquares
+from .fidelities.huber import Huber as Huber
+from .fidelities.kullback_leibler import KullbackLeibler as KullbackLeibler
+from .fidelities.least_squares import LeastSquares as LeastSquares
+from .fidelities.one_sided import ClippedLeastSquares as ClippedLeastSquares
+from .fidelities.weighted import WeightedLeastSquares as WeightedLeastSquares
 from .maps import Map as Map
 from .operators.blur import blur as blur
 from .operators.norms import norm_bound as norm_bound

@@ -21,7 +21,9 @@ from torch import Tensor
 
 from pnpkit import proximal
 from pnpkit.errors import InputError
-from pnpkit.fidelity import Fidelity, LeastSquares
+from pnpkit.fidelities.base import Fidelity
+from pnpkit.fidelities.data import DataTerm
+from pnpkit.fidelities.least_squares import LeastSquares
 from pnpkit.interop import as_map, from_prior
 from pnpkit.maps import Map
 from pnpkit.networks.base import Network
@@ -196,7 +198,7 @@ def open_problem(
     return physics, data[None] if vector else data, back
 
 
-def first_iterate(fidelity: LeastSquares, x0: np.ndarray | Tensor | None) -> Tensor:
+def first_iterate(fidelity: DataTerm, x0: np.ndarray | Tensor | None) -> Tensor:
     """x0 as a batch; A^T y if it is None."""
     usual = fidelity.start()
     if x0 is None:

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from pnpkit.certificates import Certificate, Kind, Side, nothing
 from pnpkit.errors import InputError
-from pnpkit.fidelity import Fidelity, LeastSquares, Smooth
+from pnpkit.fidelities.base import Fidelity, Smooth
+from pnpkit.fidelities.least_squares import LeastSquares
 from pnpkit.maps import Map
 from pnpkit.networks.base import Network
 from pnpkit.proximal import EXACT

@@ -34,7 +34,7 @@ from results import RESULTS
 from torch import Tensor
 
 from pnpkit import kernels, registry
-from pnpkit.fidelity import LeastSquares
+from pnpkit.fidelities.least_squares import LeastSquares
 from pnpkit.images import pixels
 from pnpkit.images.metrics import psnr
 from pnpkit.operators.blur import blur

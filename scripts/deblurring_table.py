@@ -37,7 +37,7 @@ from process import put_back
 from tqdm import tqdm
 
 from pnpkit import kernels, registry
-from pnpkit.fidelity import LeastSquares
+from pnpkit.fidelities.least_squares import LeastSquares
 from pnpkit.images import pixels
 from pnpkit.images.metrics import psnr
 from pnpkit.networks.base import Network

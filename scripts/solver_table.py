@@ -22,7 +22,7 @@ from results import today, write_results
 from tqdm import tqdm
 
 from pnpkit import kernels, proximal, registry
-from pnpkit.fidelity import LeastSquares
+from pnpkit.fidelities.least_squares import LeastSquares
 from pnpkit.images import pixels
 from pnpkit.images.metrics import psnr
 from pnpkit.maps import Map

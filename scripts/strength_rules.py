@@ -29,7 +29,8 @@ from results import RESULTS, stamp, write_results
 from tqdm import tqdm
 
 from pnpkit import kernels, registry
-from pnpkit.fidelity import LeastSquares
+from pnpkit.fidelities.data import DataTerm
+from pnpkit.fidelities.least_squares import LeastSquares
 from pnpkit.images import pixels
 from pnpkit.images.metrics import psnr
 from pnpkit.maps import Map
@@ -53,7 +54,7 @@ def case(network: Network, clean: np.ndarray, kernel: np.ndarray, noise: float) 
     fidelity = LeastSquares(blur(kernel, "circular", clean.shape[:2]), y)
     tau = plan.penalty_for(level, network)
 
-    def map_at(data: LeastSquares, sigma: float) -> Map:
+    def map_at(data: DataTerm, sigma: float) -> Map:
         return continuation(data, plan.inside(network), tau, sigma, (0.0, 1.0))
 
     def run(sigma: float, start: torch.Tensor) -> Result:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from tune_strength import NOISES, four_blurs
 
 from pnpkit import registry
-from pnpkit.fidelity import LeastSquares
+from pnpkit.fidelities.least_squares import LeastSquares
 from pnpkit.images import pixels
 from pnpkit.images.metrics import psnr
 from pnpkit.networks.base import Network

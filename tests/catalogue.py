@@ -10,7 +10,7 @@ from deepinv.physics import Decolorize, Denoising, Inpainting, LinearPhysics
 from torch import Tensor
 
 from pnpkit import kernels, proximal
-from pnpkit.fidelity import LeastSquares
+from pnpkit.fidelities.least_squares import LeastSquares
 from pnpkit.maps import Map, identity
 from pnpkit.networks.architectures import build
 from pnpkit.networks.base import Network

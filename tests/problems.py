@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pnpkit import kernels, proximal
 from pnpkit.certificates import Certificate, Side
-from pnpkit.fidelity import LeastSquares
+from pnpkit.fidelities.least_squares import LeastSquares
 from pnpkit.maps import Map
 from pnpkit.operators.blur import blur
 

@@ -10,7 +10,7 @@ import skimage.restoration
 import torch
 
 from pnpkit import kernels
-from pnpkit.fidelity import LeastSquares
+from pnpkit.fidelities.least_squares import LeastSquares
 from pnpkit.images import pixels
 from pnpkit.operators.blur import blur
 from pnpkit.restoration import baselines, plan

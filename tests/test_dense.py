@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pnpkit.certificates import Side
 from pnpkit.errors import InputError
-from pnpkit.fidelity import LeastSquares
+from pnpkit.fidelities.least_squares import LeastSquares
 from pnpkit.operators.adjoint import has_adjoint
 from pnpkit.operators.norms import norm_bound, smallest_singular_value
 

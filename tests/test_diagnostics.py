@@ -14,7 +14,7 @@ import pnpkit
 from pnpkit import proximal
 from pnpkit.certificates import Bound, Certificate, Side
 from pnpkit.errors import LawBroken
-from pnpkit.fidelity import LeastSquares
+from pnpkit.fidelities.least_squares import LeastSquares
 from pnpkit.laws.maps import audit
 from pnpkit.laws.operators import check_adjoint, check_linear, check_norm
 from pnpkit.solvers.iterations import residual_bound

@@ -18,7 +18,7 @@ import pnpkit as pk
 from pnpkit import kernels, proximal
 from pnpkit.certificates import Bound, Side
 from pnpkit.errors import InputError, StepSizeError
-from pnpkit.fidelity import LeastSquares
+from pnpkit.fidelities.least_squares import LeastSquares
 from pnpkit.operators import normal_equations
 from pnpkit.operators.blur import blur
 from pnpkit.operators.matrix import from_matrix

@@ -18,7 +18,7 @@ from pnpkit.blind import choose
 from pnpkit.blind.parametric import KernelEstimate
 from pnpkit.certificates import Side
 from pnpkit.errors import InputError
-from pnpkit.fidelity import LeastSquares
+from pnpkit.fidelities.least_squares import LeastSquares
 from pnpkit.laws.maps import audit
 from pnpkit.networks.base import Network
 from pnpkit.networks.guided import Given, GuidedEuler

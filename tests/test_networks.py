@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pnpkit.certificates import Certificate, Side, nothing
 from pnpkit.errors import InputError, UnknownName
-from pnpkit.fidelity import LeastSquares
+from pnpkit.fidelities.least_squares import LeastSquares
 from pnpkit.laws.maps import audit
 from pnpkit.layers.activations import Clip
 from pnpkit.layers.windows import Windows

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pnpkit import kernels
 from pnpkit.errors import InexactWarning
-from pnpkit.fidelity import LeastSquares
+from pnpkit.fidelities.least_squares import LeastSquares
 from pnpkit.numerics.conjugate_gradients import conjugate_gradients, length
 from pnpkit.operators import normal_equations
 from pnpkit.operators.blur import blur

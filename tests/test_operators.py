@@ -31,7 +31,7 @@ from torch import Tensor
 from pnpkit import kernels
 from pnpkit.certificates import Bound, Premise, Side
 from pnpkit.errors import InputError, LawBroken, UnknownName
-from pnpkit.fidelity import LeastSquares
+from pnpkit.fidelities.least_squares import LeastSquares
 from pnpkit.laws.operators import check_adjoint, check_linear, check_norm
 from pnpkit.operators.blur import blur
 from pnpkit.operators.norms import norm_bound, smallest_singular_value

@@ -11,7 +11,7 @@ import torch
 import pnpkit
 from pnpkit import kernels
 from pnpkit.errors import InputError, UnknownName
-from pnpkit.fidelity import LeastSquares
+from pnpkit.fidelities.least_squares import LeastSquares
 from pnpkit.machine import probes
 from pnpkit.maps import Map
 from pnpkit.networks import half_precision

@@ -20,7 +20,7 @@ from torch import Tensor
 from pnpkit import proximal
 from pnpkit.certificates import Kind
 from pnpkit.errors import InputError
-from pnpkit.fidelity import LeastSquares
+from pnpkit.fidelities.least_squares import LeastSquares
 from pnpkit.maps import Map
 from pnpkit.numerics.wavelets import Basis
 from pnpkit.operators.matrix import from_matrix

@@ -16,9 +16,11 @@ from test_training import pictures
 from torch import Tensor
 
 import pnpkit as pk
-from pnpkit import algorithms, fidelity
+from pnpkit import algorithms
 from pnpkit.certificates import Kind, Side
 from pnpkit.errors import InputError
+from pnpkit.fidelities.base import Smooth
+from pnpkit.fidelities.least_squares import LeastSquares
 from pnpkit.laws import maps
 from pnpkit.networks.architectures import build
 from pnpkit.networks.ridge import Analysis, Potential, composed, mirrored
@@ -176,7 +178,7 @@ def test_fista_finds_the_global_minimum_of_f_plus_r() -> None:
     A = pk.blur(mild, "circular", (8, 9), dtype=torch.float64)
     y, values = A.A(catalogue.image(1, 3, 8, 9)), []
     R = catalogue.ridge().regulariser(0.1, (8, 9), 0.05)
-    total = fidelity.LeastSquares(A, y) + R
+    total = LeastSquares(A, y) + R
 
     def record(step: Step) -> None:
         values.append(float(total.value(step.x)))
@@ -194,7 +196,7 @@ def test_plug_and_play_and_fista_end_at_one_picture() -> None:
     """D = prox_R, so the fixed point of D ∘ (id - tau grad f) minimises f + R / tau."""
     A = pk.blur(np.array([[0.2, 0.6, 0.2]]), "circular", (8, 9), dtype=torch.float64)
     y, network = A.A(catalogue.image(1, 3, 8, 9)), catalogue.ridge()
-    tau = 1.9 / fidelity.LeastSquares(A, y).L
+    tau = 1.9 / LeastSquares(A, y).L
     options = {"tol": 1e-7, "limits": (-math.inf, math.inf)}
     fixed = pk.plug_and_play(A, y, network, strength=0.1, tau=tau, iteration=pk.Anderson(), **options)
     least = algorithms.regularised(A, y, network.regulariser(0.1, (8, 9), 1 / tau), **options)
@@ -214,13 +216,13 @@ def test_deblur_by_fista_shows_its_objective() -> None:
 
 def test_sums_add_what_is_known() -> None:
     A = pk.blur(catalogue.signed_kernel(), "circular", catalogue.SIZE, dtype=torch.float64)
-    f, x = fidelity.LeastSquares(A, catalogue.image()), catalogue.image(seed=4)
-    g = fidelity.Smooth(lambda x: x.square().flatten(1).sum(1) / 2, lambda x: x, 1.0, mu=1.0, premises=("p",))
+    f, x = LeastSquares(A, catalogue.image()), catalogue.image(seed=4)
+    g = Smooth(lambda x: x.square().flatten(1).sum(1) / 2, lambda x: x, 1.0, mu=1.0, premises=("p",))
     both = f + g
     assert (both.L, both.mu, both.side, both.premises) == (f.L + 1, f.mu + 1, Side.PROVEN, ("p",))
     torch.testing.assert_close(both.gradient(x), f.gradient(x) + x)
     torch.testing.assert_close(both.value(x), f.value(x) + g.value(x))
-    measured = fidelity.Smooth(g.value, g.gradient, 1.0, side=Side.MEASURED)
+    measured = Smooth(g.value, g.gradient, 1.0, side=Side.MEASURED)
     assert (f + measured).side is Side.MEASURED and not (f + measured).gradient_step(0.1).certificate.averaged
 
 

@@ -14,7 +14,7 @@ from deepinv.physics import Denoising
 from pnpkit import fista, ista, proximal
 from pnpkit.certificates import Bound, Certificate, Side
 from pnpkit.errors import InputError
-from pnpkit.fidelity import LeastSquares
+from pnpkit.fidelities.least_squares import LeastSquares
 from pnpkit.maps import Map
 from pnpkit.operators.matrix import from_matrix
 from pnpkit.solvers import splittings
@@ -80,7 +80,7 @@ def test_krasnoselskii_mann_converges_for_a_nonexpansive_map() -> None:
 
 def test_residual_of_plug_and_play_never_rises_and_obeys_the_summed_bound() -> None:
     physics, x, y = catalogue.operator("motion circular")
-    from pnpkit.fidelity import LeastSquares
+    from pnpkit.fidelities.least_squares import LeastSquares
 
     map = forward_backward(LeastSquares(physics, y), catalogue.euler().at(0.1), limits=(0, 1))
     x0 = y

@@ -17,7 +17,7 @@ from test_algorithms import MATRIX, Y, lasso
 
 from pnpkit import proximal
 from pnpkit.errors import InputError, StepSizeError
-from pnpkit.fidelity import LeastSquares
+from pnpkit.fidelities.least_squares import LeastSquares
 from pnpkit.maps import Map
 from pnpkit.operators.matrix import from_matrix
 from pnpkit.solvers.iterations import KRASNOSELSKII_MANN, Fista

@@ -11,7 +11,7 @@ import torch
 
 import pnpkit
 from pnpkit.errors import InputError, PnpError
-from pnpkit.fidelity import LeastSquares
+from pnpkit.fidelities.least_squares import LeastSquares
 from pnpkit.images import pixels
 from pnpkit.images.metrics import psnr
 from pnpkit.maps import Map

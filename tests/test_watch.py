@@ -17,7 +17,7 @@ from results import RESULTS
 import pnpkit
 from pnpkit import proximal
 from pnpkit.certificates import Certificate, Side
-from pnpkit.fidelity import LeastSquares
+from pnpkit.fidelities.least_squares import LeastSquares
 from pnpkit.laws.maps import audit
 from pnpkit.maps import Map
 from pnpkit.solvers import splittings

@@ -28,7 +28,7 @@ from pnpkit import proximal
 from pnpkit.blind import latent
 from pnpkit.certificates import Bound, Side
 from pnpkit.errors import InputError
-from pnpkit.fidelity import LeastSquares
+from pnpkit.fidelities.least_squares import LeastSquares
 from pnpkit.operators.matrix import from_matrix
 from pnpkit.solvers.iterations import Fista
 from pnpkit.solvers.loop import solve

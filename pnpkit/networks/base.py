@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from pnpkit import certificates
 from pnpkit.certificates import Certificate
 from pnpkit.errors import InputError
-from pnpkit.fidelity import Smooth
+from pnpkit.fidelities.base import Smooth
 from pnpkit.maps import Map
 
 T = TypeVar("T")

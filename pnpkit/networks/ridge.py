@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from pnpkit.certificates import Certificate, Kind, Side, nothing
 from pnpkit.errors import InexactWarning, InputError
-from pnpkit.fidelity import Smooth
+from pnpkit.fidelities.base import Smooth
 from pnpkit.layers.activations import Clip, LevelTable, clip
 from pnpkit.layers.gradient_flow import adjoint_kernel
 from pnpkit.networks.base import TOPS, Network, Strengths, Traits, ranged

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import scipy.fft
 import torch
-from deepinv.physics import Blur, LinearPhysics
+from deepinv.physics import Blur, BlurFFT, LinearPhysics
 from deepinv.utils import TensorList
 from torch import Tensor
 
@@ -107,35 +107,93 @@ def normal_solver(operator: LinearPhysics, example: Tensor, tau: float, square: 
 
 
 def structure(operator: LinearPhysics, example: Tensor, tau: float) -> Structure:
-    """The structure of A^T A on pictures like ``example``; of what is no planar blur, A^T A by the operator itself.
-
-    A blur is A = M C E: E puts zeros around the picture, C is a periodic convolution whose period is wide enough, M
-    keeps a frame. So A^T A = E^T C^T M C E with C diagonal in frequency. Without M the inverse is diagonal, too, and is
-    the preconditioner.
-    """
+    """The structure of A^T A on pictures like ``example``; of what is no planar blur, A^T A by the operator itself."""
 
     def whole(u: Tensor) -> Tensor:
         image: Tensor = operator.A_adjoint(operator.A(u))
         return image
 
-    sides, frame = example.shape[-2:], frame_of(operator, example)
-    if frame is None:
-        return Structure(whole)
-    reach = zip(sides, operator.filter.shape[-2:], strict=True)
-    period = tuple(scipy.fft.next_fast_len(side + taps - 1, real=True) for side, taps in reach)
-    gains = torch.fft.rfft2(operator.filter.to(example), s=period)
-    damped = 1 / (1 + tau * gains.abs().square())
+    short = framed(operator, example)
+    return Structure(whole) if short is None else Structure(short.gram, short.inverse(tau), planes=True)
 
-    def gram(u: Tensor) -> Tensor:
-        blurred = torch.fft.irfft2(gains * torch.fft.rfft2(u, s=period), s=period)
+
+@dataclass(frozen=True)
+class Framed:
+    """A = M C E on planes (H, W): E puts zeros around the picture, C is a periodic convolution, M keeps a frame.
+
+    The period is wide enough for the blur, so A^T A = E^T C^T M C E with C diagonal in frequency. Without M the inverse
+    of id + tau A^T A is diagonal, too, and is the preconditioner.
+
+    Attributes:
+        gains: what C multiplies each frequency by.
+        period, sides, frame: the period; the sides of the picture; the rows and columns that M keeps.
+    """
+
+    gains: Tensor
+    period: tuple[int, int]
+    sides: tuple[int, int]
+    frame: tuple[slice, ...]
+
+    def whole(self, u: Tensor) -> Tensor:
+        """C E u, before M."""
+        return torch.fft.irfft2(self.gains * torch.fft.rfft2(u, s=self.period), s=self.period)
+
+    def back(self, framed: Tensor) -> Tensor:
+        """E^T C^T of what lies on the period."""
+        rows, columns = self.sides
+        return torch.fft.irfft2(self.gains.conj() * torch.fft.rfft2(framed), s=self.period)[..., :rows, :columns]
+
+    def A(self, u: Tensor) -> Tensor:
+        """A u."""
+        return self.whole(u)[..., self.frame[0], self.frame[1]]
+
+    def A_adjoint(self, v: Tensor) -> Tensor:
+        """A^T v."""
+        framed = v.new_zeros(*v.shape[:-2], *self.period)
+        framed[..., self.frame[0], self.frame[1]] = v
+        return self.back(framed)
+
+    def gram(self, u: Tensor) -> Tensor:
+        """A^T A u."""
+        blurred = self.whole(u)
         framed = torch.zeros_like(blurred)
-        framed[..., frame[0], frame[1]] = blurred[..., frame[0], frame[1]]
-        return torch.fft.irfft2(gains.conj() * torch.fft.rfft2(framed), s=period)[..., : sides[0], : sides[1]]
+        framed[..., self.frame[0], self.frame[1]] = blurred[..., self.frame[0], self.frame[1]]
+        return self.back(framed)
 
-    def inverse(u: Tensor) -> Tensor:
-        return torch.fft.irfft2(damped * torch.fft.rfft2(u, s=period), s=period)[..., : sides[0], : sides[1]]
+    def spread(self, values: Tensor) -> Tensor:
+        """Values at the readings -> at the pixels of the picture: means over the taps of the kernel."""
+        raise NotImplementedError
 
-    return Structure(gram, inverse, planes=True) if agrees(gram, operator, example) else Structure(whole)
+    def inverse(self, tau: float) -> Linear:
+        """E^T (id + tau C^T C)^-1 E."""
+        damped, (rows, columns) = 1 / (1 + tau * self.gains.abs().square()), self.sides
+        return lambda u: torch.fft.irfft2(damped * torch.fft.rfft2(u, s=self.period), s=self.period)[
+            ..., :rows, :columns
+        ]
+
+
+def framed(operator: LinearPhysics, example: Tensor) -> Framed | None:
+    """A planar blur as a periodic convolution in a frame; None where the operator computes something else."""
+    frame, (rows, columns) = frame_of(operator, example), example.shape[-2:]
+    if frame is None:
+        return None
+    height, width = (
+        scipy.fft.next_fast_len(side + taps - 1, real=True)
+        for side, taps in zip((rows, columns), operator.filter.shape[-2:], strict=True)
+    )
+    gains = torch.fft.rfft2(operator.filter.to(example), s=(height, width))
+    short = Framed(gains, (height, width), (rows, columns), frame)
+    return short if agrees(short.gram, operator, example) else None
+
+
+def periodic(operator: LinearPhysics, example: Tensor) -> Framed | None:
+    """A planar circular blur, its frame the whole period; None where the operator computes something else."""
+    if not is_kind(operator, BlurFFT) or example.ndim != 4 or operator.filter.shape[:2] != (1, 1):
+        return None
+    rows, columns = example.shape[-2:]
+    gains = (operator.mask[..., 0] * operator.angle).to(torch.complex128 if example.dtype == torch.float64 else None)
+    whole = Framed(gains, (rows, columns), (rows, columns), (slice(0, rows), slice(0, columns)))
+    return whole if agrees(whole.gram, operator, example) else None
 
 
 def agrees(gram: Linear, operator: LinearPhysics, example: Tensor) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pnpkit import certificates
 from pnpkit.blind import latent
-from pnpkit.fidelity import LeastSquares
+from pnpkit.fidelities.data import DataTerm
 from pnpkit.images import pixels
 from pnpkit.maps import Map
 from pnpkit.networks.base import Network
@@ -89,7 +89,7 @@ def _by_channel(filter: Callable[[np.ndarray], np.ndarray], y: np.ndarray) -> np
     return np.stack([filter(y[..., c]) for c in range(y.shape[-1])], -1)
 
 
-def chambolle_steps(fidelity: LeastSquares, weight: float) -> Map:
+def chambolle_steps(fidelity: DataTerm, weight: float) -> Map:
     """scikit-image's ``denoise_tv_chambolle`` after gradient steps of length 1: an inexact proximal gradient method."""
 
     def denoise(x: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ def chambolle_steps(fidelity: LeastSquares, weight: float) -> Map:
 def stages_by_rule(
     network: Network,
     splitting: str,
-    fidelity: LeastSquares,
+    fidelity: DataTerm,
     level: float,
     *,
     iteration: Iteration | None = None,

@@ -9,7 +9,8 @@ from functools import cache
 
 from torch import Tensor
 
-from pnpkit.fidelity import LeastSquares
+from pnpkit.fidelities.data import DataTerm
+from pnpkit.fidelities.least_squares import LeastSquares
 from pnpkit.machine.memory import allowed
 from pnpkit.maps import Map
 from pnpkit.networks.base import Network
@@ -82,7 +83,7 @@ def box(settings: Settings) -> tuple[float, float]:
 Networks = Callable[[Result | None], Network]  # from the last result that converged to the denoiser of a stage
 
 
-def guided_by(second: Network, first: Network, fidelity: LeastSquares, level: float) -> Networks:
+def guided_by(second: Network, first: Network, fidelity: DataTerm, level: float) -> Networks:
     """From the result of the first pass to the denoiser that it guides, made once."""
 
     @cache
@@ -97,7 +98,7 @@ def guided_by(second: Network, first: Network, fidelity: LeastSquares, level: fl
 class Halves:
     """What T is made of beside the denoiser: the data, the plan, and the settings of method and box."""
 
-    fidelity: LeastSquares
+    fidelity: DataTerm
     plan: Plan
     settings: Settings
 
@@ -134,7 +135,7 @@ def is_rough(network: Network, settings: Settings, start: Tensor) -> bool:
     return settings.method != "fista" and decide(settings.precision, network, start) == "bfloat16"
 
 
-def plan_for(problem: Problem, settings: Settings, network: Network, fidelity: LeastSquares) -> Plan:
+def plan_for(problem: Problem, settings: Settings, network: Network, fidelity: DataTerm) -> Plan:
     """The plan: what the settings give, and by the rules what they leave open."""
     splitting = settings.splitting
     if splitting == "auto":  # fista has no other than forward-backward
@@ -157,7 +158,7 @@ def plan_for(problem: Problem, settings: Settings, network: Network, fidelity: L
 
 
 def with_strength(
-    plan: Plan, problem: Problem, settings: Settings, fidelity: LeastSquares, network: Network, top: float
+    plan: Plan, problem: Problem, settings: Settings, fidelity: DataTerm, network: Network, top: float
 ) -> tuple[Plan, Tensor]:
     """The plan with the strength that is given or searched for, and where the run starts."""
     given, start = settings.strength, problem.guess.clamp(*box(settings))
@@ -166,7 +167,7 @@ def with_strength(
     if given != "sure":
         return plan, start
 
-    def map_at(data: LeastSquares, sigma: float) -> Map:
+    def map_at(data: DataTerm, sigma: float) -> Map:
         return Halves(data, replace(plan, strength=sigma), settings).exact(network)
 
     how = SURE[plan.splitting]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pnpkit.errors import InputError
-from pnpkit.fidelity import LeastSquares
+from pnpkit.fidelities.data import DataTerm
 from pnpkit.maps import Map
 from pnpkit.networks.base import Network
 from pnpkit.networks.tiles import within_memory
@@ -51,7 +51,7 @@ class Plan:
 
 
 def penalised_by(
-    fidelity: LeastSquares, network: Network, sigma: float, tau: float, limits: tuple[float, float]
+    fidelity: DataTerm, network: Network, sigma: float, tau: float, limits: tuple[float, float]
 ) -> Map | None:
     """Minimises f + R / tau over the box: without the box that is the fixed point of forward-backward splitting with
     D_sigma = prox_R. None where the network has no such R.
@@ -90,7 +90,7 @@ def penalty_for(level: float, denoiser: Network) -> float:
     return min(max((denoiser.rule.working / (denoiser.rule.coupling * max(level, 1e-9))) ** 2, 1.0), 1000.0)
 
 
-def step_for(splitting: str, level: float, denoiser: Network, fidelity: LeastSquares) -> float:
+def step_for(splitting: str, level: float, denoiser: Network, fidelity: DataTerm) -> float:
     """The rule for tau: 1.9 / L in forward-backward splitting, ``penalty_for`` in the others."""
     return fidelity.default_step_size() if splitting == FORWARD_BACKWARD else penalty_for(level, denoiser)
 
@@ -109,13 +109,13 @@ def wanted(level: float, tau: float, denoiser: Network, splitting: str) -> float
 
 
 @torch.no_grad()
-def hint_for(guide: Tensor, noise_level: float, network: Network, fidelity: LeastSquares) -> Tensor:
+def hint_for(guide: Tensor, noise_level: float, network: Network, fidelity: DataTerm) -> Tensor:
     """The data-consistent guide prox_{tau f}(guide). tau is that of continuation for every splitting, since the guided
     networks were trained so."""
     return fidelity.prox(step_for(CONTINUATION, noise_level, network, fidelity))(guide)
 
 
-def by_rule(splitting: str, level: float, denoiser: Network, fidelity: LeastSquares) -> tuple[float, float]:
+def by_rule(splitting: str, level: float, denoiser: Network, fidelity: DataTerm) -> tuple[float, float]:
     """tau and sigma by the rules, for noise of standard deviation ``level``."""
     tau = step_for(splitting, level, denoiser, fidelity)
     return tau, strength_for(level, tau, denoiser, splitting)

@@ -23,13 +23,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pnpkit.fidelity import LeastSquares
+from pnpkit.fidelities.data import DataTerm
 from pnpkit.maps import Map
 from pnpkit.solvers.iterations import Anderson
 from pnpkit.solvers.loop import solve
 from pnpkit.solvers.splittings import CONTINUATION, FORWARD_BACKWARD, HALF_QUADRATIC
 
-MapAt = Callable[[LeastSquares, float], Map]  # the map to iterate, for these data and this strength
+MapAt = Callable[[DataTerm, float], Map]  # the map to iterate, for these data and this strength
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Choice:
 
 
 def by_sure(
-    fidelity: LeastSquares,
+    fidelity: DataTerm,
     map_at: MapAt,
     start: Tensor,
     noise_level: float,

@@ -19,7 +19,8 @@ from torch import Tensor
 from pnpkit import certificates, proximal
 from pnpkit.certificates import Certificate, Kind, Side
 from pnpkit.errors import InputError
-from pnpkit.fidelity import Fidelity, LeastSquares
+from pnpkit.fidelities.base import Fidelity
+from pnpkit.fidelities.data import DataTerm
 from pnpkit.maps import Map, checked
 
 Penalty = Callable[[Tensor], Tensor]
@@ -56,7 +57,7 @@ def penalised(fidelity: Fidelity, regulariser: Fidelity, limits: tuple[float, fl
     return forward_backward(both, proximal.box(*limits), both.unit_step_size())
 
 
-def half_quadratic(fidelity: LeastSquares, backward: Map, tau: float, limits: tuple[float, float] | None = None) -> Map:
+def half_quadratic(fidelity: DataTerm, backward: Map, tau: float, limits: tuple[float, float] | None = None) -> Map:
     """T = [proj_box] ∘ backward ∘ prox_{tau f}: half-quadratic splitting with a fixed penalty 1/tau.
 
     After Geman & Yang, IEEE TIP 4(7), 1995, with a constant penalty, so that T is one map.
@@ -75,7 +76,7 @@ def half_quadratic(fidelity: LeastSquares, backward: Map, tau: float, limits: tu
 
 
 def continuation(
-    fidelity: LeastSquares,
+    fidelity: DataTerm,
     denoiser: At,
     tau: float,
     sigma: float,
@@ -125,7 +126,7 @@ def firm(map: Map) -> Map:
     return map.relax(0.5 / alpha * (1 - 4 * math.ulp(1.0)))
 
 
-def douglas_rachford(fidelity: LeastSquares, backward: Map, tau: float) -> Map:
+def douglas_rachford(fidelity: DataTerm, backward: Map, tau: float) -> Map:
     """T z = z + B(2 P z - z) - P z with P = prox_{tau f} and B firm(backward); the image is P z (Lions & Mercier 1979).
 
     Firmly nonexpansive when P and B are. Any tau > 0; InputError for others.
@@ -134,7 +135,7 @@ def douglas_rachford(fidelity: LeastSquares, backward: Map, tau: float) -> Map:
     return replace(map, objective=_total(fidelity.value, tau, backward), pace=fidelity.pace(tau))
 
 
-def admm(fidelity: LeastSquares, backward: Map, tau: float) -> Map:
+def admm(fidelity: DataTerm, backward: Map, tau: float) -> Map:
     """ADMM in the variable z = x + u: Douglas-Rachford with the two maps exchanged; the image is B z (Gabay 1983).
 
     Any tau > 0; InputError for others.
@@ -209,7 +210,7 @@ CONTINUATION, HALF_QUADRATIC, FORWARD_BACKWARD = "continuation", "half-quadratic
 
 
 # The splittings that a restoration can choose from: (f, the denoiser, tau, sigma, the box) -> T.
-SPLITTINGS: dict[str, Callable[[LeastSquares, At, float, float, tuple[float, float]], Map]] = {
+SPLITTINGS: dict[str, Callable[[DataTerm, At, float, float, tuple[float, float]], Map]] = {
     CONTINUATION: continuation,
     HALF_QUADRATIC: lambda f, denoiser, tau, sigma, limits: half_quadratic(f, denoiser(sigma), tau, limits),
     FORWARD_BACKWARD: lambda f, denoiser, tau, sigma, limits: forward_backward(f, denoiser(sigma), tau, limits),

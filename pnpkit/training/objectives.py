@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pnpkit.errors import InputError
-from pnpkit.fidelity import LeastSquares
+from pnpkit.fidelities.least_squares import LeastSquares
 from pnpkit.machine import distributed
 from pnpkit.maps import Map
 from pnpkit.networks.base import Network
