@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from deepinv.physics import LinearPhysics
+from deepinv.physics import Denoising, Inpainting, LinearPhysics
 from torch import Tensor
 
 from pnpkit.errors import InexactWarning, InputError
 from pnpkit.fidelities.pointwise import Pointwise
 from pnpkit.numerics.conjugate_gradients import conjugate_gradients, inner, length
 from pnpkit.operators import normal_equations
-from pnpkit.operators.integrity import is_decomposed
+from pnpkit.operators.integrity import is_decomposed, is_kind
 from pnpkit.operators.normal_equations import LARGEST_ERROR, MAX_STEPS, ROUNDING, TOLERANCE, Linear
 
 OUTER = 60  # steps of Newton's method
@@ -55,8 +55,9 @@ class Model:
     Attributes:
         ahead, back: A and A^T.
         inverse: scale -> a positive definite map near (id + scale A^T A)^-1.
-        spread: the curvature at the readings -> that at the pixels of the picture, each a mean over readings that see
-            it; None where no such way is known.
+        spread: the curvature at the readings -> that at the pixels, each a mean over the readings that see it, 0 for
+            those that do not exist; None where no such way is known.
+        diagonal: the curvature c at the readings -> A^T diag(c) A, where that is diagonal.
         planes: A works on each plane (H, W) by itself, and the maps above on (B, 1, H, W).
     """
 
@@ -64,6 +65,7 @@ class Model:
     back: Linear
     inverse: Callable[[float], Linear]
     spread: Linear | None = None
+    diagonal: Linear | None = None
     planes: bool = False
 
 
@@ -72,6 +74,9 @@ def model_of(operator: LinearPhysics, example: Tensor) -> Model:
     short = normal_equations.framed(operator, example) or normal_equations.periodic(operator, example)
     if short is not None:
         return Model(short.A, short.A_adjoint, short.inverse, short.spread, planes=True)
+    if is_kind(operator, Denoising) or is_kind(operator, Inpainting):
+        square = operator.A_adjoint(operator.A(torch.ones_like(example[:1])))
+        return Model(operator.A, operator.A_adjoint, lambda scale: lambda r: r, diagonal=lambda c: c * square)
     if is_decomposed(operator, example):
         return Model(operator.A, operator.A_adjoint, lambda scale: _damped(operator, scale))
     return Model(operator.A, operator.A_adjoint, lambda scale: lambda r: r)
@@ -137,14 +142,32 @@ class Solver:
             step = conjugate_gradients(self.system(curvature), right, near, MAX_STEPS, inverse)
             image = self.model.ahead(step)
             t = self.along(eased, z, u, v, step, image)
-            u = u + t * step
-            v = self.model.ahead(u)
+            u, v = u + t * step, v + t * image
+        v = self.model.ahead(u)  # again: what proves the error stands on no recurrence
         gradient, goal = self.gradient(phi, z, u, v), self.goal(phi, z, v)
         return u, v, bool((length(gradient) <= goal).all())
 
     def inverse(self, curvature: Tensor) -> Linear:
-        """The preconditioner for that curvature."""
-        return self.model.inverse(self.tau * float(curvature.mean()))
+        """The preconditioner for that curvature, c: the inverse for a c that is the same everywhere, or a mixture of two.
+
+        sum_k sqrt(m_k) (id + tau c_k A^T A)^-1 sqrt(m_k), m_k >= 0 with sum_k m_k = 1 and sum_k m_k / c_k = 1 / c: near
+        the inverse where c changes slowly.
+        """
+        if self.model.diagonal is not None:
+            damped = 1 / (1 + self.tau * self.model.diagonal(curvature))
+            return lambda r: damped * r
+        if self.model.spread is None:
+            return self.model.inverse(self.tau * float(curvature.mean()))
+        local = self.model.spread(curvature)
+        high = float(local.max())
+        size = self.tau * high * self.norm * self.norm
+        if size <= 1:
+            return self.model.inverse(self.tau * float(local.mean()))
+        low = high / max(3 * math.sqrt(size), 4.0)
+        share = ((1 / local.clamp_min(low) - 1 / high) / (1 / low - 1 / high)).clamp(0, 1)
+        masks = (share.sqrt(), (1 - share).sqrt())
+        inverses = (self.model.inverse(self.tau * low), self.model.inverse(self.tau * high))
+        return lambda r: masks[0] * inverses[0](masks[0] * r) + masks[1] * inverses[1](masks[1] * r)
 
     def along(self, phi: Pointwise, z: Tensor, u: Tensor, v: Tensor, step: Tensor, image: Tensor) -> Tensor:
         """t in (0, 1], per item, where the derivative of h(u + t s) has all but vanished, or still is negative at 1."""
@@ -230,7 +253,7 @@ def proximal_point(
         shape = torch.broadcast_shapes((*a.shape[:2], 1, 1), phi.y.shape)
         planes = phi.each(lambda values: values.expand(shape).flatten(0, 1))
         pairs = enumerate(zip(a.flatten(0, 1), b.flatten(0, 1), strict=True))
-        return torch.cat([function(one(planes, i), p[None, None], q[None, None]) for i, (p, q) in pairs]).view_as(a)
+        return torch.cat([function(plane(planes, i), p[None, None], q[None, None]) for i, (p, q) in pairs]).view_as(a)
 
     def find(z: Tensor) -> Tensor:
         return each(lambda phi, z, _: solver(phi, z), z, z)
@@ -243,6 +266,6 @@ def proximal_point(
     return lambda z: Implicit.apply(z, find, lambda g, u: each(push, g, u))
 
 
-def one(phi: Pointwise, i: int) -> Pointwise:
+def plane(phi: Pointwise, i: int) -> Pointwise:
     """phi on the plane i, (1, 1, H, W), of planes (N, H, W)."""
     return phi.each(lambda values: values[i][None, None])

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import scipy.fft
 import torch
@@ -126,7 +127,8 @@ class Framed:
 
     Attributes:
         gains: what C multiplies each frequency by.
-        period, sides, frame: the period; the sides of the picture; the rows and columns that M keeps.
+        period, sides: the period, and the sides of the picture.
+        frame: the rows and columns that M keeps.
     """
 
     gains: Tensor
@@ -160,9 +162,15 @@ class Framed:
         framed[..., self.frame[0], self.frame[1]] = blurred[..., self.frame[0], self.frame[1]]
         return self.back(framed)
 
+    @cached_property
+    def _magnitude(self) -> Framed:
+        """The same with the magnitude of the kernel, of sum 1."""
+        taps = torch.fft.irfft2(self.gains, s=self.period).abs()
+        return replace(self, gains=torch.fft.rfft2(taps / taps.sum().clamp_min(1e-30)))
+
     def spread(self, values: Tensor) -> Tensor:
-        """Values at the readings -> at the pixels of the picture: means over the taps of the kernel."""
-        raise NotImplementedError
+        """Values at the readings -> at the pixels: of each its sum over the readings that see it, by the kernel."""
+        return self._magnitude.A_adjoint(values)
 
     def inverse(self, tau: float) -> Linear:
         """E^T (id + tau C^T C)^-1 E."""
