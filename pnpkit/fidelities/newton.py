@@ -148,7 +148,7 @@ class Solver:
         return u, v, bool((length(gradient) <= goal).all())
 
     def inverse(self, curvature: Tensor) -> Linear:
-        """The preconditioner for that curvature, c: the inverse for a c that is the same everywhere, or a mixture of two.
+        """The preconditioner for that curvature c: the inverse for one c everywhere, or a mixture of two.
 
         sum_k sqrt(m_k) (id + tau c_k A^T A)^-1 sqrt(m_k), m_k >= 0 with sum_k m_k = 1 and sum_k m_k / c_k = 1 / c: near
         the inverse where c changes slowly.
