@@ -19,7 +19,7 @@ RANKS = [  # a room imports rooms of lower ranks and its own modules, never a ne
     {"errors"},
     {"certificates", "numerics", "machine"},
     {"images"},
-    {"maps", "cards", "kernels", "operators", "layers"},
+    {"maps", "cards", "kernels", "operators", "layers", "noise"},
     {"fidelities", "proximal", "dynamics", "robust", "sympnet", "gradients", "structure"},
     {"networks", "solvers"},
     {"interop", "registry", "blind"},

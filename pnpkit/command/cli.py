@@ -40,6 +40,11 @@ BAD_INPUT = 2
 KERNELS = "FILE | gaussian:SIGMA | motion:LENGTH,ANGLE | disk:RADIUS | box:SIZE"
 
 
+MASK = flag(
+    "--mask", group="input", metavar="MASK", help="An image of the same size, not black where a pixel is unknown."
+)
+
+
 INPUTS = click.argument("inputs", nargs=-1, required=True, metavar="IMAGE...")
 
 
@@ -61,18 +66,20 @@ def program() -> None:
 @flag("--kernel", group="blur", default="auto", show_default=True, metavar="SPEC",
       help=f"{KERNELS} | auto (an estimate).")  # fmt: skip
 @flag("--boundary", group="blur", default="unknown", show_default=True, help="unknown, circular or zero.")
+@MASK
 @restoring("deblur")
-def deblur(inputs: tuple[str, ...], kernel: str, boundary: str, **given: Any) -> int:
+def deblur(inputs: tuple[str, ...], kernel: str, boundary: str, mask: str | None, **given: Any) -> int:
     """Remove blur and noise from photographs. IMAGE is a file, or a folder of them."""
-    return restore(tasks.Deblur(kernel, boundary), inputs, given)
+    return restore(tasks.Deblur(kernel, boundary, mask), inputs, given)
 
 
 @program.command(cls=Grouped, example="pnpkit denoise folder/ -o clean/ --skip-existing")
 @INPUTS
+@MASK
 @restoring("denoise")
-def denoise(inputs: tuple[str, ...], **given: Any) -> int:
+def denoise(inputs: tuple[str, ...], mask: str | None, **given: Any) -> int:
     """Remove noise: one application of the denoiser."""
-    return restore(tasks.Denoise(), inputs, given)
+    return restore(tasks.Denoise(mask), inputs, given)
 
 
 @program.command(cls=Grouped, example="pnpkit inpaint photo.png --mask scratches.png -o whole.png")
@@ -89,10 +96,11 @@ def inpaint(inputs: tuple[str, ...], mask: str, **given: Any) -> int:
 @INPUTS
 @flag("--factor", group="quality", type=click.IntRange(2, 8), default=2, show_default=True,
       help="Pixels per pixel and side.")  # fmt: skip
+@MASK
 @restoring("upscale")
-def upscale(inputs: tuple[str, ...], factor: int, **given: Any) -> int:
+def upscale(inputs: tuple[str, ...], factor: int, mask: str | None, **given: Any) -> int:
     """Enlarge a picture whose pixels are means over squares, as those of a sensor are."""
-    return restore(tasks.Upscale(factor), inputs, given)
+    return restore(tasks.Upscale(factor, mask), inputs, given)
 
 
 @program.command(cls=Grouped, example="pnpkit blur photo.png --kernel disk:3 --noise-level 0.01 -o blurred.png")

@@ -184,8 +184,8 @@ class Job:
         places = Places.of(name, task.word, options)
         check_places(places, options, self.guarded)
         holes = None if task.mask is None else read_mask(task.mask)
-        picture = files.read(name, holes, options.white)
-        picture = seen(picture) if holes is None else picture  # inpaint keeps all that is outside of the mask
+        picture = files.read(name, holes, options.white, options.black, unknown=True)
+        picture = picture if task.keeps else seen(picture)
         files.check_storable(places.output, picture)
         return Work(places, picture, sharp(options.reference, picture, task.factor) if options.reference else None)
 
@@ -236,7 +236,12 @@ class Job:
         files.write(places.output, with_pixels(work.picture, np.asarray(run.image), self.task.factor), over)
         if places.json is not None:
             again = record.repeat(command_line(), self.options.seed, self.settings, (places.source, *self.reads()))
-            text = json.dumps(summary.fields(run, scores) | again, indent=1, allow_nan=False) + "\n"
+            text = (
+                json.dumps(
+                    summary.fields(run, scores, work.picture.low, work.picture.high) | again, indent=1, allow_nan=False
+                )
+                + "\n"
+            )
             write_whole(places.json, text.encode(), over)
         if places.gif is not None:
             frames.save(places.gif, over)

@@ -90,7 +90,7 @@ class Options:
         out: file or folder for the results; None: beside the input. overwrite: replace what exists. skip_existing:
             pass over inputs whose result exists.
         quiet: print nothing but errors. seed: of torch's generator.
-        white: what counts as 1, in the units of the file; None: the largest value.
+        white, black: what counts as 1 and as 0, in the units of the file; None: the largest value, and 0 or the least.
         reference: the sharp picture. report: folder for a page. json_file, gif: files to write.
     """
 
@@ -100,6 +100,7 @@ class Options:
     quiet: bool = False
     seed: int = 0
     white: float | None = None
+    black: float | None = None
     reference: str | None = None
     report: str | None = None
     json_file: str | None = None
@@ -113,6 +114,14 @@ WHITE = flag(
     default="auto",
     metavar="VALUE",
     help="What counts as 1, in the units of the file; brighter pixels stay. auto: the largest.",
+)
+BLACK = flag(
+    "--black",
+    group="input",
+    type=Level(scale=" in the units of the file", signed=True),
+    default="auto",
+    metavar="VALUE",
+    help="What counts as 0, in the units of the file; darker pixels stay. auto: 0 of integers, else the least.",
 )
 OUT = flag("-o", "--output", "out", group="output", metavar="OUT", help="Output file, or a folder, which is made.")
 OVERWRITE = flag("--overwrite", group="output", is_flag=True, help="Replace an existing output.")
@@ -148,7 +157,7 @@ def restoring(task: str) -> Callable[[Command], Command]:
     """All options of a command that restores: those of the files, and a flag for each setting of the task."""
     derived = [setting_flag(entry, task) for entry in settings_of(task) if option_of(entry).kind != "none"]
     shown = (GIF,) if task in ITERATING else ()
-    return together(*derived, WHITE, REFERENCE, OUT, OVERWRITE, SKIP, QUIET, REPORT, JSON, *shown, SEED)
+    return together(*derived, WHITE, BLACK, REFERENCE, OUT, OVERWRITE, SKIP, QUIET, REPORT, JSON, *shown, SEED)
 
 
 def setting_flags(task: str, *names: str) -> Callable[[Command], Command]:
@@ -167,8 +176,9 @@ def setting_flag(entry: Field[Any], task: str) -> Callable[[Any], Any]:
     if about.kind == "switch":
         more["is_flag"] = True
     elif about.kind == "number":
-        scale = f" on the {about.unit}" if "scale" in about.unit else f" of {about.unit}" if about.unit else ""
-        more["type"] = Level(auto, about.words if iterates else (), scale)
+        words = about.words + (about.iterating_words if iterates else ())
+        scale = f" on the {about.unit}" if "scale" in about.unit else f" in {about.unit}" if about.unit else ""
+        more["type"] = Level(auto, words, scale, about.signed)
     elif about.kind == "count":
         more["type"] = click.IntRange(min=1)
     if about.kind != "switch":

@@ -30,14 +30,15 @@ def describe(name: str, target: Path, picture: Picture, run: Restoration, scores
     if run.objective and run.tau is not None:
         line += f", objective f + R / {run.tau:.4g} = " + ", ".join(f"{value:.8g}" for value in run.objective)
     lines.append(line)
+    lines += [] if run.data is None else run.data.within(picture.low, picture.high).sentences()
     lines += [f"note: {note}" for note in picture.notes]
     lines.append(f"guarantee: {run.guarantee}")
     lines.append(run.certificate.describe(depth=1))
     return "\n".join(lines)
 
 
-def fields(run: Restoration, scores: dict[str, float]) -> dict[str, Any]:
-    """The fields of --json that tell what came of the run."""
+def fields(run: Restoration, scores: dict[str, float], low: float = 0.0, high: float = 1.0) -> dict[str, Any]:
+    """The fields of --json that tell what came of the run; ``low`` and ``high`` are what 0 and 1 are in the file."""
     return {
         "status": run.status.name.lower(),
         "message": run.status.value,
@@ -58,6 +59,7 @@ def fields(run: Restoration, scores: dict[str, float]) -> dict[str, Any]:
         "proof": run.guarantee.to_json(),
         "certificate": run.certificate.to_json(),
         **dict(zip(scores, finite(scores.values()), strict=True)),
+        "data": None if run.data is None else run.data.within(low, high).to_json(),
         "seconds": run.seconds,
     }
 

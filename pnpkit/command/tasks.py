@@ -11,6 +11,8 @@ from pnpkit.restoration.defaults import limits_of
 from pnpkit.restoration.settings import ITERATING, Settings, settings_of
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from pnpkit.images.picture import Picture
     from pnpkit.restoration.result import Restoration
     from pnpkit.solvers.result import Step
@@ -21,12 +23,13 @@ class Task(Protocol):
 
     Attributes:
         name: of the command and of its function. word: what is added to the name of an input for that of its result.
-        factor: the result is so many times as large as the input. mask: the picture of what is missing, where there is
-            one.
+        factor: the result is so many times as large as the input. mask: the picture of what is unknown, where there is
+            one. keeps: whether all that is outside of the mask comes back as it was.
     """
 
     name: ClassVar[str]
     word: ClassVar[str]
+    keeps: ClassVar[bool]
 
     @property
     def factor(self) -> int: ...
@@ -51,46 +54,54 @@ class Deblur:
 
     kernel: str
     boundary: str
+    mask: str | None = None
     name: ClassVar[str] = "deblur"
     word: ClassVar[str] = "deblurred"
+    keeps: ClassVar[bool] = False
     factor: ClassVar[int] = 1
-    mask: ClassVar[str | None] = None
 
     @property
     def reads(self) -> tuple[str, ...]:
-        return (self.kernel,)
+        return (self.kernel, *filter(None, (self.mask,)))
 
     def check(self, settings: Settings) -> None:
         from pnpkit.restoration import deblur
 
         deblur.check_blur(self.kernel, self.boundary)
+        check_mask(self.mask)
 
     def restore(self, picture: Picture, settings: Settings, callback: Callable[[Step], None]) -> Restoration:
         from pnpkit.restoration import deblur
 
         more = keywords(self.name, picture, settings, callback)
-        return deblur.deblur(picture.pixels, self.kernel, boundary=self.boundary, **more)
+        return deblur.deblur(picture.pixels, self.kernel, boundary=self.boundary, mask=unknown(picture), **more)
 
 
 @dataclass(frozen=True)
 class Denoise:
     """Apply the denoiser once."""
 
+    mask: str | None = None
     name: ClassVar[str] = "denoise"
     word: ClassVar[str] = "denoised"
+    keeps: ClassVar[bool] = False
     factor: ClassVar[int] = 1
-    mask: ClassVar[str | None] = None
-    reads: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return tuple(filter(None, (self.mask,)))
 
     def check(self, settings: Settings) -> None:
         from pnpkit.restoration import denoise
 
         denoise.check_denoising(settings)
+        check_mask(self.mask)
 
     def restore(self, picture: Picture, settings: Settings, callback: Callable[[Step], None]) -> Restoration:
         from pnpkit.restoration import denoise
 
-        return denoise.denoise(picture.pixels, **keywords(self.name, picture, settings, callback))
+        more = keywords(self.name, picture, settings, callback)
+        return denoise.denoise(picture.pixels, mask=unknown(picture), **more)
 
 
 @dataclass(frozen=True)
@@ -100,6 +111,7 @@ class Inpaint:
     mask: str
     name: ClassVar[str] = "inpaint"
     word: ClassVar[str] = "inpainted"
+    keeps: ClassVar[bool] = True
     factor: ClassVar[int] = 1
 
     @property
@@ -107,9 +119,7 @@ class Inpaint:
         return (self.mask,)
 
     def check(self, settings: Settings) -> None:
-        from pnpkit.command.masks import read_mask
-
-        read_mask(self.mask)
+        check_mask(self.mask)
 
     def restore(self, picture: Picture, settings: Settings, callback: Callable[[Step], None]) -> Restoration:
         from pnpkit.restoration import inpaint
@@ -124,26 +134,48 @@ class Upscale:
     """Enlarge by a factor."""
 
     factor: int
+    mask: str | None = None
     name: ClassVar[str] = "upscale"
     word: ClassVar[str] = "upscaled"
-    mask: ClassVar[str | None] = None
-    reads: ClassVar[tuple[str, ...]] = ()
+    keeps: ClassVar[bool] = False
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return tuple(filter(None, (self.mask,)))
 
     def check(self, settings: Settings) -> None:
         """The command line has checked the factor."""
+        check_mask(self.mask)
 
     def restore(self, picture: Picture, settings: Settings, callback: Callable[[Step], None]) -> Restoration:
         from pnpkit.restoration import upscale
 
         more = keywords(self.name, picture, settings, callback)
-        return upscale.upscale(picture.pixels, self.factor, **more)
+        return upscale.upscale(picture.pixels, self.factor, mask=unknown(picture), **more)
+
+
+def check_mask(mask: str | None) -> None:
+    """Refuse a mask that cannot be used, whatever the picture."""
+    from pnpkit.command.masks import read_mask
+
+    if mask is not None:
+        read_mask(mask)
+
+
+def unknown(picture: Picture) -> np.ndarray | None:
+    """What a file says nothing of: its mask, NaN, and what alpha hides, unless that is everything."""
+    if picture.alpha is None or not picture.alpha.any():
+        return picture.holes
+    hidden = picture.alpha == 0
+    found = hidden if picture.holes is None else hidden | picture.holes
+    return found if found.any() else None
 
 
 def keywords(task: str, picture: Picture, settings: Settings, callback: Callable[[Step], None]) -> dict[str, Any]:
     """The keywords of a task's function: the settings, and what the file tells of itself."""
     check_light(picture, settings.linear)
     chosen = {entry.name: getattr(settings, entry.name) for entry in settings_of(task)}
-    chosen |= {"compression": picture.compression, "limits": limits_of(picture)}
+    chosen |= {"compression": picture.compression, "limits": limits_of(picture), **in_pixels(picture, settings)}
     return chosen | {"callback": callback} if task in ITERATING else chosen
 
 
@@ -152,3 +184,15 @@ def check_light(picture: Picture, linear: bool) -> None:
     if linear and (picture.low, picture.high) not in ((0.0, 1.0), (0.0, 255.0), (0.0, 65535.0)):
         came = f"values from {picture.low:.6g} to {picture.high:.6g}"
         raise InputError(f"--linear undoes the sRGB curve of values on the 0..1 scale, got {came}: leave it out")
+
+
+def in_pixels(picture: Picture, settings: Settings) -> dict[str, Any]:
+    """What is given in the units of the file, in those of ``picture.pixels``."""
+    span, found = (picture.high - picture.low) or 1.0, {}
+    for name in ("gain", "read_noise"):
+        value = getattr(settings, name)
+        found[name] = None if value is None else value / span
+    found["offset"] = None if settings.offset is None else (settings.offset - picture.low) / span
+    if not isinstance(settings.saturation, str):
+        found["saturation"] = (settings.saturation - picture.low) / span
+    return found

@@ -40,20 +40,28 @@ def extensions() -> dict[str, Codec]:
     return {extension: codec for codec in FORMATS.values() for extension in codec.extensions}
 
 
-def read(path: str | os.PathLike[str], holes: np.ndarray | None = None, white: float | None = None) -> Picture:
+def read(
+    path: str | os.PathLike[str],
+    holes: np.ndarray | None = None,
+    white: float | None = None,
+    black: float | None = None,
+    *,
+    unknown: bool = False,
+) -> Picture:
     """Read a PNG, TIFF, JPEG, WebP, BMP or still GIF file; its content decides, not its extension.
 
     8 and 16 bit integers and floats, grey or RGB, with or without alpha. Palettes and CMYK become RGB, 1 bit becomes
     8 bit grey, EXIF orientation is applied; each leaves a note. Floats stay as they are when all lie in 0..1, else
     their minimum and maximum become 0 and 1 in float64 (written back exactly up to rounding). ``white``, a value in
-    the units of the file, is what becomes 1 where it is given: what is brighter goes beyond. What ``holes`` marks,
-    (H, W) booleans, is not looked at: floats there, NaN for instance, become the mean of the others.
+    the units of the file, is what becomes 1 where it is given: what is brighter goes beyond; so ``black``, what becomes
+    0. What ``holes`` marks, (H, W) booleans, is not looked at: floats there, NaN for instance, become the mean of the
+    others. With ``unknown`` pixels that are NaN are holes, too.
 
     Raises:
         InputError: with the path, for a file that is missing, a folder, empty, no image, truncated, of several frames,
             of no pixels or more than MAX_PIXELS, with NaN or inf, or of another layout.
     """
-    return developed(f"{path}: ", decode(path)[0], holes, white)
+    return developed(f"{path}: ", decode(path)[0], holes, white, black, unknown)
 
 
 def decode(path: str | os.PathLike[str], most: int | None = None) -> tuple[Stored, Codec]:

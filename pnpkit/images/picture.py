@@ -145,10 +145,17 @@ class Stored:
     planar: bool = False
 
 
-def developed(where: str, stored: Stored, holes: np.ndarray | None = None, white: float | None = None) -> Picture:
+def developed(
+    where: str,
+    stored: Stored,
+    holes: np.ndarray | None = None,
+    white: float | None = None,
+    black: float | None = None,
+    unknown: bool = False,
+) -> Picture:
     """The picture of what a file holds: upright, alpha split off, values mapped to 0..1.
 
-    ``where`` begins every message. ``holes`` and ``white`` as in ``images.files.read``.
+    ``where`` begins every message; the others as in ``images.files.read``.
     """
     samples, notes = stored.samples, stored.notes
     if stored.orientation in _TURNED:
@@ -165,9 +172,16 @@ def developed(where: str, stored: Stored, holes: np.ndarray | None = None, white
     alpha = samples[..., -1].copy() if channels in (2, 4) else None
     if holes is not None:
         check_holes(where, holes, colours.shape[:2])
+    if unknown and dtype.kind == "f" and np.isnan(colours).any():
+        nowhere = np.isnan(np.atleast_3d(colours)).any(-1)
+        marked = nowhere if holes is None else holes | nowhere
+        added = int(np.count_nonzero(marked)) - (0 if holes is None else int(np.count_nonzero(holes)))
+        notes += (f"{added} pixels are NaN, and so unknown",) if added else ()
+        holes = marked
+    if holes is not None:
         colours = covered(colours, holes)
     check_pixels(where, colours)
-    low, high, note = scale_of(where, colours, white)
+    low, high, note = scale_of(where, colours, white, black)
     single = dtype.kind == "u" or (dtype != np.float64 and (low, high) == (0, 1))
     top = float(np.iinfo(dtype).max) if dtype.kind == "u" else 1.0
     return Picture(

@@ -74,16 +74,23 @@ def as_float(image: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.n
     return pixels, lambda restored: quantised(restored, dtype, 0.0, high)
 
 
-def scale_of(where: str, values: np.ndarray, white: float | None) -> tuple[float, float, str]:
+def scale_of(
+    where: str, values: np.ndarray, white: float | None, black: float | None = None
+) -> tuple[float, float, str]:
     """Which values of a file become 0 and 1, and what there is to say of it: a sentence, or nothing.
 
     0 and the largest of the type for integers; for floats 0 and 1 where all lie between, else the least and the
-    largest. ``white``, where it is given, becomes 1 instead of the upper one.
+    largest. ``white`` and ``black``, where they are given, become 1 and 0 instead.
     """
     dtype, least, most = values.dtype, float(values.min()), float(values.max())
     low, high = (0.0, float(np.iinfo(dtype).max)) if dtype.kind == "u" else (least, most)
     if dtype.kind == "f" and low >= 0 and high <= 1:
         low, high = 0.0, 1.0
+    if black is not None:
+        if not black < (high if white is None else white):
+            top = high if white is None else white
+            raise InputError(f"{where}expected a black below {top:.6g}, which becomes 1, got {black:.6g}")
+        low = black
     if white is not None:
         if not white > low:
             raise InputError(f"{where}expected a white above {low:.6g}, which becomes 0, got {white:.6g}")
@@ -92,7 +99,7 @@ def scale_of(where: str, values: np.ndarray, white: float | None) -> tuple[float
             raise InputError(f"{where}the largest value is {most:.6g}, {ratio:.3g} times what {white:.6g} would make 1")
         high = white
     sentences, span = [], high - low or 1.0
-    if white is not None or (dtype.kind == "f" and (low, high) != (0, 1)):
+    if white is not None or black is not None or (dtype.kind == "f" and (low, high) != (0, 1)):
         beyond = f" and the brightest, {most:.6g}, as {(most - low) / span:.3g}" if most > high else ""
         taken = f"values from {low:.6g} to {high:.6g} are taken as 0 to 1{beyond}"
         sentences.append(f"{taken}: noise and strength are in these units")

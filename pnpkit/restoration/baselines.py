@@ -135,5 +135,5 @@ def stages_by_rule(
         cheap = {"role": CHEAP, "patience": PATIENCE, "note": ", in float32"}
         stages.insert(0, stage(lambda _: first, max(tol, ROUGH_TOL), True, **cheap))
     if second is not None:
-        stages.append(stage(guided_by(second, first, fidelity, level), tol))
+        stages.append(stage(guided_by(second, first, lambda _: fidelity, level), tol))
     return stages

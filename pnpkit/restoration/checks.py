@@ -11,7 +11,7 @@ from pnpkit.errors import InputError, UnknownName
 from pnpkit.machine.memory import allowed, choose_device
 from pnpkit.networks.base import Network
 from pnpkit.registry import open_denoiser
-from pnpkit.restoration.settings import PRECISIONS, RULES, Settings, check_level
+from pnpkit.restoration.settings import GAUSSIAN, NOISES, POISSON, PRECISIONS, RULES, Settings, check_level
 from pnpkit.solvers.iterations import ITERATIONS, Iteration
 from pnpkit.solvers.splittings import FORWARD_BACKWARD, SPLITTINGS
 
@@ -34,6 +34,7 @@ def open_tools(settings: Settings) -> tuple[Iteration, Network]:
         check_level("strength", settings.strength, math.inf)
     if settings.noise_level is not None:
         check_level("noise level", settings.noise_level, math.inf)
+    check_noise(settings)
     allowed(settings.max_memory)
     check_run(settings)
     return iteration, network
@@ -58,6 +59,41 @@ def check_splitting(settings: Settings) -> None:
         raise InputError("fista accelerates forward-backward splitting: choose that one, or another method")
     if settings.tau is not None and not (isinstance(settings.tau, Real) and 0 < settings.tau < math.inf):
         raise InputError(f"tau must be a positive number, got {settings.tau!r}")
+
+
+def check_noise(settings: Settings) -> None:
+    """Raise unless ``noise`` is one of NOISES and goes with what is given of it, and ``saturation`` is auto, off or a
+    number."""
+    if not isinstance(settings.noise, str) or settings.noise not in NOISES:
+        raise UnknownName("noise model", settings.noise, NOISES)
+    given = {name: getattr(settings, name) for name in ("gain", "offset", "read_noise")}
+    named = [name for name, value in given.items() if value is not None]
+    for name in named:
+        value = given[name]
+        if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+            raise InputError(f"{name} must be a finite number, got {value!r}")
+    if given["gain"] is not None and not given["gain"] > 0:
+        raise InputError(f"gain, the units of the data per count, must be > 0, got {given['gain']!r}")
+    if given["read_noise"] is not None and given["read_noise"] < 0:
+        raise InputError(f"read_noise must be >= 0, got {given['read_noise']!r}")
+    if settings.noise == GAUSSIAN and named:
+        raise InputError(f"gaussian noise has no {named[0]}: leave it out, or take noise 'poisson-gaussian'")
+    if settings.noise == POISSON and given["read_noise"]:
+        raise InputError("poisson noise has no read_noise: leave it out, or take noise 'poisson-gaussian'")
+    counted = bool(named) or settings.noise not in ("auto", GAUSSIAN)
+    if counted and settings.noise_level is not None:
+        raise InputError("noise_level is that of gaussian noise: of counts give gain, offset and read_noise instead")
+    if counted and settings.linear:
+        raise InputError("counts are linear already: noise 'poisson' and linear light do not go together")
+    if counted and settings.strength == "sure":
+        raise InputError("strength 'sure' needs white noise: take 'auto' or a number with counts")
+    value = settings.saturation
+    if isinstance(value, str) and value not in ("auto", "off"):
+        raise InputError(f"saturation is 'auto', 'off' or the reading at which pixels saturate, got '{value}'")
+    if not isinstance(value, str) and (
+        isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value)
+    ):
+        raise InputError(f"saturation is 'auto', 'off' or a finite number, got {value!r}")
 
 
 def check_run(settings: Settings) -> None:

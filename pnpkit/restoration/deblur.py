@@ -18,11 +18,12 @@ from pnpkit.operators.blur import BOUNDARIES, blur
 from pnpkit.restoration.batches import one_by_one
 from pnpkit.restoration.blur_kernel import FREE_FORM, open_kernel, trustworthy
 from pnpkit.restoration.defaults import FREE_FORM_ERROR, FREE_FORM_STRENGTH, KERNEL_ERROR
-from pnpkit.restoration.picture import opened
+from pnpkit.restoration.picture import nearest_known, opened
 from pnpkit.restoration.pipeline import restore
 from pnpkit.restoration.problem import Problem
 from pnpkit.restoration.result import Restoration
 from pnpkit.restoration.settings import SettingsKeywords, collect
+from pnpkit.restoration.unknown import without_unknown
 from pnpkit.solvers.splittings import CONTINUATION, FORWARD_BACKWARD
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def deblur(
     kernel: str | os.PathLike[str] | np.ndarray | Tensor = "auto",
     *,
     boundary: str = "unknown",
+    mask: np.ndarray | Tensor | None = None,
     **settings: Unpack[SettingsKeywords],
 ) -> Restoration:
     """Remove a blur: a fixed point of T = proj ∘ D_s ∘ prox_{t f} ∘ D_s' ∘ prox_{t' f}, f = 1/2 ||K x - y||^2.
@@ -48,6 +50,7 @@ def deblur(
         image: ndarray (H, W) or (H, W, 3), uint8, uint16 or floats; a float tensor (B, C, H, W); or a Pillow image.
         kernel: a word or a file (see ``kernels.parse``), an array (h, w), or ``auto``: none, a Gaussian, a motion, a
             disk or a free form is estimated; the certificate is then that of the estimated kernel.
+        mask: (H, W), true or not 0 where a pixel is unknown: it has weight 0 in f. So has NaN.
         boundary: what is known of the scene around the frame: ``unknown`` (photographs), ``circular`` or ``zero``.
         settings: see ``Settings``.
 
@@ -56,14 +59,19 @@ def deblur(
         TypeError: a keyword that is no setting.
     """
     chosen = collect(deblur, settings)
-    work = opened(image, chosen)
+    image, holes = without_unknown(image, mask)
     check_boundary(boundary)
+    work = opened(image, chosen, holes, blurred=True)
     y = work.y
     noise = work.noise
     blurring = open_kernel(kernel, y, noise)
     weights, free = blurring.weights, blurring.form == FREE_FORM
     operator = blur(weights, boundary, (y.shape[-2], y.shape[-1]), dtype=y.dtype, device=y.device)
-    guess = first_guess(y, weights, noise) if boundary == "unknown" else extend(y, operator)
+    above = work.readings.above
+    if above is not None:  # from below, light gathers where the readings ask for it, and lamps do not begin too wide
+        guess = extend(nearest_known(y, above.any(1)[0]), operator)
+    else:
+        guess = first_guess(y, weights, noise) if boundary == "unknown" else extend(y, operator)
 
     def picture(x: Tensor) -> np.ndarray | Tensor:
         return work.back(crop(x, y))

@@ -21,7 +21,8 @@ def limits_of(picture: Picture) -> tuple[float, float]:
     import numpy as np
 
     if picture.dtype.kind == "u":
-        return (0.0, float(np.iinfo(picture.dtype).max) / picture.high)
+        span = picture.high - picture.low
+        return (-picture.low / span, (float(np.iinfo(picture.dtype).max) - picture.low) / span)
     brightest = float(picture.pixels.max())
     darkest = 0.0 if picture.low >= 0 else -1.0  # no dark rings where the data are not negative
     return (darkest, 2.0 if brightest <= 1 else STAR * brightest)
@@ -52,3 +53,13 @@ SMALLEST_STRENGTH = 0.1 / 255  # of any run: without noise, too, something must 
 # Level of the noise that an inexact kernel acts like, measured on real blurs (docs/lab-book.md): of a kernel that was
 # given or has a known form, and of an estimated free form.
 KERNEL_ERROR, FREE_FORM_ERROR = 2 / 255, 4.5 / 255
+
+
+# Of the variances of readings: the local means they are taken of first, in pixels.
+SMOOTHING = 2.0
+
+
+# Of saturated pixels: noise above this share of the range makes equal readings a ceiling; pixels around them of which
+# nothing is known; the box reaches so many times the ceiling's height; readings so many noise levels below the ceiling
+# belong to it; the share of a channel that must be left for the others to be taken for saturated.
+NOISY, MARGIN, LAMP, SLACK, LEFT = 0.5 / 255, 1, 4.0, 3.0, 0.1

@@ -14,9 +14,11 @@ from pnpkit.errors import InputError
 from pnpkit.machine.memory import allowed
 from pnpkit.networks.tiles import within_memory
 from pnpkit.restoration.batches import one_by_one
+from pnpkit.restoration.data import told_of
 from pnpkit.restoration.picture import opened
 from pnpkit.restoration.result import Application, Restoration
 from pnpkit.restoration.settings import DenoisingKeywords, Settings, collect
+from pnpkit.restoration.unknown import without_unknown
 from pnpkit.solvers.guarantee import Guarantee, Lack, Theorem, withdrawn
 from pnpkit.solvers.result import Status
 
@@ -35,6 +37,8 @@ CHOSEN = "at this strength, which was chosen by the picture, "
 def denoise(
     image: np.ndarray | Tensor,
     noise_level: float | None = None,
+    *,
+    mask: np.ndarray | Tensor | None = None,
     **settings: Unpack[DenoisingKeywords],
 ) -> Restoration:
     """Remove noise: one application of D(., strength).
@@ -43,6 +47,7 @@ def denoise(
         image: as that of ``deblur``.
         noise_level: standard deviation of the noise, in the units of the array, of integers in fractions of the type's
             largest; None estimates it.
+        mask: (H, W), true or not 0 where a pixel is unknown, as NaN is: it begins as its nearest known one.
         settings: see ``Settings``; ``strength`` None is the noise level, ``precision`` is auto, float32 or float64: no
             later step would make good what bfloat16 rounds.
 
@@ -52,8 +57,9 @@ def denoise(
     """
     chosen = collect(denoise, {"noise_level": noise_level, **settings})
     check_denoising(chosen)
-    work = opened(image, chosen)
-    y, network, noise = work.y, work.network, work.noise
+    image, holes = without_unknown(image, mask)
+    work = opened(image, chosen, holes)
+    y, network, noise = work.y, work.network, work.readings.mean_level(work.y)
     strength, linear, span = work.settings.strength, chosen.linear, work.scale.span
     given = strength is not None and not isinstance(strength, str)
     sigma = float(strength or 0) if given else min(noise, network.top)
@@ -67,14 +73,16 @@ def denoise(
     certificate = network.certificate
     status = Status.APPLIED if finite else Status.NOT_FINITE
     held = guarantee(certificate, linear, chosen=not given and noise_level is None)
+    restored = work.back(out if finite else y)
     return Restoration(
-        image=work.back(out if finite else y),
+        image=restored,
         run=Application(status, certificate, held, sigma, note),
         plan=None,
         noise_level=noise * span,
         seconds=time.perf_counter() - work.started,
         linear=linear,
         span=span,
+        data=told_of(work, restored),
     )
 
 
@@ -94,5 +102,7 @@ def check_denoising(settings: Settings) -> None:
     """Raise where the settings need further steps, which one application of a denoiser does not have."""
     if settings.precision == "bfloat16":
         raise InputError("denoising is one step, and no later one makes good what bfloat16 rounds: use float32")
+    if not isinstance(settings.saturation, str):
+        raise InputError("denoising takes every reading as it is: saturation is 'auto' or 'off' here")
     if isinstance(settings.strength, str) and settings.strength != "auto":
         raise InputError(f"strength must be a number here, got '{settings.strength}': only auto may stand for one")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,8 +10,7 @@ import torch
 from deepinv.physics import Inpainting
 from torch import Tensor
 
-from pnpkit.errors import InputError
-from pnpkit.images.pixels import as_array, check_holes, check_shape, covered
+from pnpkit.images.pixels import as_array, check_shape
 from pnpkit.restoration.batches import one_by_one
 from pnpkit.restoration.defaults import FILLING
 from pnpkit.restoration.picture import opened
@@ -19,6 +18,7 @@ from pnpkit.restoration.pipeline import restore
 from pnpkit.restoration.problem import Problem
 from pnpkit.restoration.result import Restoration
 from pnpkit.restoration.settings import SettingsKeywords, collect
+from pnpkit.restoration.unknown import open_mask, without_unknown
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -44,12 +44,15 @@ def inpaint(
         TypeError: a keyword that is no setting.
     """
     chosen = collect(inpaint, settings)
-    if not isinstance(image, Tensor):
-        image = as_array(image)
-        check_shape("", image)
-    holes = open_mask(mask, image.shape[-2:] if isinstance(image, Tensor) else image.shape[:2])
-    image = filled(image, holes)
+    given = as_array(image) if not isinstance(image, Tensor) else image
+    if not isinstance(given, Tensor):
+        check_shape("", given)
+    marked = open_mask(mask, given.shape[-2:] if isinstance(given, Tensor) else given.shape[:2])
+    image, found = without_unknown(given, marked)
+    holes = marked if found is None else found
     work = opened(image, chosen, holes)
+    if work.readings.above is None:  # the operator leaves out what is missing
+        work = replace(work, readings=replace(work.readings, known=None))
     y = guess = work.y
     missing = torch.from_numpy(holes).to(y.device)
     known = (~missing).to(y.dtype)
@@ -69,27 +72,3 @@ def inpaint(
 
     problem = Problem(operator, guess * known, guess, picture, work.noise, note, least=FILLING)
     return restore(problem, work)
-
-
-def open_mask(mask: np.ndarray | Tensor, size: Sequence[int]) -> np.ndarray:
-    """(H, W) booleans, true where a pixel is missing."""
-    array = mask.detach().cpu().numpy() if isinstance(mask, Tensor) else as_array(mask)
-    if array.ndim not in (2, 3) or array.dtype.kind not in "biuf":
-        raise InputError(f"a mask is an array (H, W), not 0 where a pixel is missing, got {array.dtype} {array.shape}")
-    if array.ndim == 3 and array.shape[-1] == 3:
-        array = array.max(-1)
-    check_holes("", array, size)
-    missing = array != 0
-    if missing.all():
-        raise InputError("the mask marks every pixel as missing (not 0 means missing): nothing is known")
-    return np.asarray(missing)
-
-
-def filled(image: np.ndarray | Tensor, holes: np.ndarray) -> np.ndarray | Tensor:
-    """What is in the holes replaced by something that does no harm; see ``images.pixels.covered``."""
-    if not isinstance(image, Tensor):
-        return covered(np.asarray(image), holes)
-    if not image.is_floating_point():
-        return image
-    here = torch.from_numpy(holes).to(image.device).expand(image.shape)
-    return image.masked_fill(here, float(image[~here].double().mean()))

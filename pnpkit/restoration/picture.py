@@ -16,10 +16,12 @@ from pnpkit.images.noise import estimate_noise
 from pnpkit.images.pixels import as_array, as_float, from_tensor, nearest, to_tensor
 from pnpkit.machine.memory import choose_device
 from pnpkit.networks.base import Network
+from pnpkit.noise.models import PoissonGaussian, effective_level
 from pnpkit.restoration.checks import open_tools
 from pnpkit.restoration.defaults import COMPRESSED
 from pnpkit.restoration.problem import Back
-from pnpkit.restoration.scale import Scale, all_equal, scale_of
+from pnpkit.restoration.readings import Readings, masks, model_for, saturated_in, smoothed
+from pnpkit.restoration.scale import Scale, all_equal, raised, scale_of
 from pnpkit.restoration.settings import PRECISIONS, Settings, check_level
 from pnpkit.solvers.iterations import Iteration
 from pnpkit.solvers.result import Step
@@ -34,27 +36,38 @@ class Opened:
     Attributes:
         y: the picture, (B, C, H, W), on the device and on the scale that it is restored on.
         back: from such a tensor to the type, light and scale that came.
-        noise: the level of its noise, given or estimated, on that scale.
+        readings: what its readings are worth: the model of its noise, what is unknown and what saturates, on that
+            scale.
         settings: those of the task, levels and limits on that scale.
         scale: from the values that came (integers: fractions of the type's largest) to that scale.
+        unit: how many units of the data one of these values is.
         iteration, network: that run on it. started: when the work began (``time.perf_counter``).
     """
 
     y: Tensor
     back: Back
-    noise: float
+    readings: Readings
     settings: Settings
     scale: Scale
+    unit: float
     iteration: Iteration
     network: Network
     started: float
 
+    @property
+    def noise(self) -> float:
+        """The level of the noise, given or estimated, on the scale of y: that of white noise which tells as much."""
+        return self.readings.level
 
-def opened(image: np.ndarray | Tensor, settings: Settings, holes: np.ndarray | None = None) -> Opened:
+
+def opened(
+    image: np.ndarray | Tensor, settings: Settings, holes: np.ndarray | None = None, blurred: bool = False
+) -> Opened:
     """The picture in the type that the run computes in and on its own scale, with the tools of the settings.
 
     Args:
-        holes: (H, W), true where a pixel is missing; it becomes its nearest known one.
+        holes: (H, W), true where a pixel is unknown; it becomes its nearest known one.
+        blurred: whether the picture is taken to be blurred: then plateaus saturate.
 
     Raises:
         InputError: anything that no picture could be restored with, before the picture is looked at.
@@ -66,20 +79,35 @@ def opened(image: np.ndarray | Tensor, settings: Settings, holes: np.ndarray | N
         stored = nearest_known(stored, torch.from_numpy(holes).to(stored.device))
     grey = all_equal(stored)
     stored = stored[:, :1] if grey else stored
-    noise, scale = scaled(stored, settings, _is_integer(image), None if holes is None else ~holes)
+    integers, unit = _is_integer(image), unit_of(image)
+    whole = None if holes is None else ~holes
+
+    def white(known: np.ndarray | None) -> float:
+        return noise_level_of(stored, settings.noise_level, settings.compression, settings.linear, known)
+
+    level = white(whole)
+    span = scale_of(stored, level, settings.limits, integers).span
+    above = saturated_in(stored, settings, level, span, unit, holes, blurred)
+    known, ceiling = masks(holes, above, stored)
+    fair = None if known is None else from_tensor(known & ~ceiling if ceiling is not None else known)
+    if ceiling is not None and fair is not None:  # equal readings hide the noise
+        level = white(np.atleast_3d(fair).all(-1))
+    model, note = model_for(stored, settings, level, span, unit, fair, blurred)
+    if isinstance(model, PoissonGaussian):
+        level = effective_level(model.variance(smoothed(stored, known)), known)
+    scale = scale_of(stored, level, settings.limits, integers)
+    cut = scale.box if ceiling is not None else None
+    if ceiling is not None:
+        scale = replace(scale, box=raised(scale.box, float(stored.max())))
+    readings = Readings(model, level, note, known, ceiling).scaled(scale.offset, scale.span)
     y = scale.inward(stored).to(working)
 
     def back(z: Tensor) -> np.ndarray | Tensor:
         x = scale.outward(z)
+        x = x if cut is None else x.clamp(*cut)
         return outward(x.expand(-1, 3, -1, -1) if grey else x)
 
-    return Opened(y, back, noise / scale.span, on_scale(settings, scale, network), scale, iteration, network, started)
-
-
-def scaled(y: Tensor, settings: Settings, integers: bool, known: np.ndarray | None = None) -> tuple[float, Scale]:
-    """The level of the noise, in the units of y, and the picture's scale."""
-    noise = noise_level_of(y, settings.noise_level, settings.compression, settings.linear, known)
-    return noise, scale_of(y, noise, settings.limits, integers)
+    return Opened(y, back, readings, on_scale(settings, scale, network), scale, unit, iteration, network, started)
 
 
 def on_scale(settings: Settings, scale: Scale, network: Network) -> Settings:
@@ -109,6 +137,11 @@ def on_scale(settings: Settings, scale: Scale, network: Network) -> Settings:
 
 def _is_integer(image: np.ndarray | Tensor) -> bool:
     return not isinstance(image, Tensor) and as_array(image).dtype.kind in "iu"
+
+
+def unit_of(image: np.ndarray | Tensor) -> float:
+    """How many units of the data 1 is in the tensor of ``open_image``: the type's largest for integers."""
+    return float(np.iinfo(as_array(image).dtype).max) if _is_integer(image) else 1.0
 
 
 def nearest_known(y: Tensor, missing: Tensor) -> Tensor:

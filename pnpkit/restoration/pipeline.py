@@ -10,16 +10,17 @@ from functools import cache
 from torch import Tensor
 
 from pnpkit.fidelities.data import DataTerm
-from pnpkit.fidelities.least_squares import LeastSquares
 from pnpkit.machine.memory import allowed
 from pnpkit.maps import Map
 from pnpkit.networks.base import Network
 from pnpkit.networks.guided import Given
 from pnpkit.networks.half_precision import decide, rough_denoisers
+from pnpkit.restoration.data import told_of
 from pnpkit.restoration.defaults import GUIDE, SMALLEST_STRENGTH
 from pnpkit.restoration.picture import Opened
 from pnpkit.restoration.plan import GUIDING, SHORT, Plan, affordable, hint_for, inside, penalised_by, step_for, wanted
 from pnpkit.restoration.problem import Problem
+from pnpkit.restoration.readings import Readings, smoothed
 from pnpkit.restoration.result import Restoration
 from pnpkit.restoration.settings import Settings, check_level
 from pnpkit.restoration.sure import SURE, by_sure
@@ -43,8 +44,9 @@ def restore(problem: Problem, opened: Opened) -> Restoration:
     A guided denoiser makes two maps: its first pass runs to the residual ``GUIDE``, or tol where that is larger, and
     what it gives is the guide of the second.
     """
-    settings, span = opened.settings, opened.scale.span
-    fidelity, memory = LeastSquares(problem.operator, problem.y), allowed(settings.max_memory)
+    settings, span, readings = opened.settings, opened.scale.span, opened.readings
+    fidelity = readings.fidelity(problem.operator, problem.y, smoothed(problem.y, readings.known))
+    memory = allowed(settings.max_memory)
 
     def afforded(network: Network) -> tuple[Iteration, Network]:
         return affordable(opened.iteration, network, problem.guess.shape, memory, problem.y.element_size())
@@ -53,16 +55,27 @@ def restore(problem: Problem, opened: Opened) -> Restoration:
     iteration, first = afforded(first)
     later, second = (iteration, None) if second is None or problem.passes == 1 else afforded(second)
     plan = plan_for(problem, settings, first, fidelity)
-    plan, start = with_strength(plan, problem, settings, fidelity, first, opened.network.top)
+    plan, start = with_strength(plan, problem, settings, fidelity, first, opened.network.top, readings)
     tol = settings.tol if second is None else max(settings.tol, GUIDE)
-    halves = Halves(fidelity, plan, settings)
+
+    @cache
+    def refined(run: Result | None) -> DataTerm:
+        """f with the variances at the result of the first pass, where tau may be any number."""
+        if run is None or not readings.weighted or plan.splitting == FORWARD_BACKWARD:
+            return fidelity
+        return readings.fidelity(problem.operator, problem.y, problem.operator.A(run.x))
+
+    def halves(run: Result | None) -> Halves:
+        return Halves(refined(run), plan, settings, readings)
+
     stages = stages_of(lambda _: first, halves, is_rough(first, settings, start), iteration, tol, GUIDING)
     if second is not None:
-        guided = guided_by(second, first, fidelity, max(plan.level, problem.kernel_error))
+        guided = guided_by(second, first, refined, max(plan.level, problem.kernel_error))
         stages += stages_of(guided, halves, is_rough(second, settings, start), later, settings.tol)
     run = solve_in_stages(stages, start, max_steps=settings.max_steps, callback=settings.callback)
+    image = problem.picture(run.x)
     return Restoration(
-        image=problem.picture(run.x),
+        image=image,
         run=run,
         plan=plan,
         noise_level=problem.noise_level * span,
@@ -71,6 +84,7 @@ def restore(problem: Problem, opened: Opened) -> Restoration:
         notes=(problem.note, "" if later == opened.iteration else SHORT.format(later)),
         linear=settings.linear,
         span=span,
+        data=told_of(opened, image),
     )
 
 
@@ -83,48 +97,58 @@ def box(settings: Settings) -> tuple[float, float]:
 Networks = Callable[[Result | None], Network]  # from the last result that converged to the denoiser of a stage
 
 
-def guided_by(second: Network, first: Network, fidelity: DataTerm, level: float) -> Networks:
+Fidelities = Callable[[Result | None], DataTerm]  # likewise to the data term of a stage
+
+
+def guided_by(second: Network, first: Network, fidelity: Fidelities, level: float) -> Networks:
     """From the result of the first pass to the denoiser that it guides, made once."""
 
     @cache
     def guided(run: Result | None) -> Network:
         assert run is not None, "the first pass comes first"
-        return Given(second, run.x, hint_for(run.x, level, first, fidelity))
+        return Given(second, run.x, hint_for(run.x, level, first, fidelity(run)))
 
     return guided
 
 
 @dataclass(frozen=True)
 class Halves:
-    """What T is made of beside the denoiser: the data, the plan, and the settings of method and box."""
+    """What T is made of beside the denoiser: the data, the plan, the settings of method and box, the readings."""
 
     fidelity: DataTerm
     plan: Plan
     settings: Settings
+    readings: Readings
 
     def with_denoiser(self, at: At) -> Map:
         """T with the denoiser sigma -> D(., sigma)."""
-        return SPLITTINGS[self.plan.splitting](self.fidelity, at, self.plan.tau, self.plan.strength, box(self.settings))
+        splitting, plan = SPLITTINGS[self.plan.splitting], self.plan
+        return self.readings.told(splitting(self.fidelity, at, plan.tau, plan.strength, box(self.settings)))
 
     def exact(self, network: Network) -> Map:
         """T with this network; for ``fista`` with ``ridge`` gradient steps on the ridge's own penalty."""
         if self.settings.method == "fista":
             map = penalised_by(self.fidelity, network, self.plan.strength, self.plan.tau, box(self.settings))
             if map is not None:
-                return map
+                return self.readings.told(map)
         return self.with_denoiser(inside(network))
 
 
 def stages_of(
-    network: Networks, halves: Halves, rough: bool, iteration: Iteration, tol: float, role: str = ""
+    network: Networks,
+    halves: Callable[[Result | None], Halves],
+    rough: bool,
+    iteration: Iteration,
+    tol: float,
+    role: str = "",
 ) -> list[Stage]:
     """T with the network, and before it, where ``rough``, T with the network rounded to bfloat16."""
-    last = Stage(lambda run: halves.exact(network(run)), tol, iteration, role)
+    last = Stage(lambda run: halves(run).exact(network(run)), tol, iteration, role)
     if not rough:
         return [last]
 
     def rounded(run: Result | None) -> Map:
-        return halves.with_denoiser(rough_denoisers(network(run)))
+        return halves(run).with_denoiser(rough_denoisers(network(run)))
 
     return [Stage(rounded, max(tol, ROUGH_TOL), iteration, CHEAP, PATIENCE, ", in float32"), last]
 
@@ -158,7 +182,13 @@ def plan_for(problem: Problem, settings: Settings, network: Network, fidelity: D
 
 
 def with_strength(
-    plan: Plan, problem: Problem, settings: Settings, fidelity: DataTerm, network: Network, top: float
+    plan: Plan,
+    problem: Problem,
+    settings: Settings,
+    fidelity: DataTerm,
+    network: Network,
+    top: float,
+    readings: Readings,
 ) -> tuple[Plan, Tensor]:
     """The plan with the strength that is given or searched for, and where the run starts."""
     given, start = settings.strength, problem.guess.clamp(*box(settings))
@@ -168,7 +198,7 @@ def with_strength(
         return plan, start
 
     def map_at(data: DataTerm, sigma: float) -> Map:
-        return Halves(data, replace(plan, strength=sigma), settings).exact(network)
+        return Halves(data, replace(plan, strength=sigma), settings, readings).exact(network)
 
     how = SURE[plan.splitting]
     found = by_sure(fidelity, map_at, start, problem.noise_level, plan.strength, top, how)

@@ -17,6 +17,7 @@ from pnpkit.images import files
 from pnpkit.images.picture import Picture
 from pnpkit.images.pixels import as_float, from_tensor
 from pnpkit.kernels import Kernel
+from pnpkit.restoration.data import Data
 from pnpkit.restoration.plan import GUIDING, Plan
 from pnpkit.solvers.guarantee import Guarantee
 from pnpkit.solvers.result import Result, Status
@@ -55,6 +56,7 @@ class Restoration:
         linear: whether noise level and strength are of linear light, or of the picture as stored.
         span: how many units of the array, or fractions, the scale 0..1 of the run is; ``plan`` and ``run`` are in units
             of it.
+        data: what was taken of the data: noise model, scale, box, unknown and saturated pixels, flux.
         each: of a batch, the results of its pictures; all else is then that of the one that fared worst.
     """
 
@@ -67,6 +69,7 @@ class Restoration:
     notes: tuple[str, ...] = ()
     linear: bool = False
     span: float = 1.0
+    data: Data | None = None
     each: tuple[Restoration, ...] = ()
 
     @property

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pnpkit.restoration.defaults import NOISIEST, STAR
+from pnpkit.restoration.defaults import LAMP, NOISIEST, STAR
 
 TAIL = 0.001  # share of the values below the offset, and above offset + span
 BRIGHT, FAR = 0.02, 3.0  # share of lamps and stars, and how many times as high as the rest they reach
@@ -81,6 +81,12 @@ def box_of(low: float, high: float, least: float, most: float) -> tuple[float, f
         return 0.0, 1.0
     height = max(most - least, math.ulp(abs(most)))
     return (least if least >= 0 else least - height), least + STAR * height
+
+
+def raised(box: tuple[float, float], ceiling: float) -> tuple[float, float]:
+    """The box where pixels saturate at ``ceiling``: what is there may be ``LAMP`` times as high above the bottom."""
+    low, high = box
+    return low, max(high, low + LAMP * (ceiling - low))
 
 
 def all_equal(y: Tensor) -> bool:

@@ -26,6 +26,10 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float64")
 RULES = ("auto", "sure")
 
 
+GAUSSIAN, POISSON, POISSON_GAUSSIAN = "gaussian", "poisson", "poisson-gaussian"
+NOISES = ("auto", GAUSSIAN, POISSON, POISSON_GAUSSIAN)
+
+
 ITERATING = ("deblur", "inpaint", "upscale")  # tasks that look for a fixed point; denoise applies the denoiser once
 
 
@@ -38,8 +42,8 @@ class Option:
             of ``ITERATING``. detail: what is added to it in the docstring of ``Settings``.
         kind: how a word of the command line is read: a number of at least 0, a whole number of at least 1, a word, or
             a switch. none: the command line has no such flag.
-        unit: of numbers, in words. words: what may stand for a number in the tasks of ``ITERATING``, beside auto, which
-            stands for None.
+        unit: of numbers, in words. words: what may stand for a number, beside auto, which stands for None.
+        iterating_words: words of the tasks of ``ITERATING`` alone. signed: numbers below 0 are taken, too.
         group: the heading in the help of the command line.
         iterating: for the tasks of ``ITERATING`` alone.
     """
@@ -50,6 +54,8 @@ class Option:
     kind: Literal["number", "count", "word", "switch", "none"] = "none"
     unit: str = ""
     words: tuple[str, ...] = ()
+    iterating_words: tuple[str, ...] = ()
+    signed: bool = False
     group: str = "expert"
     iterating: bool = False
 
@@ -100,8 +106,54 @@ class Settings:
         "two to four times as long.",
         kind="number",
         unit="0..1 scale",
-        words=("sure",),
+        iterating_words=("sure",),
         group="quality",
+    )
+    noise: str = declared(
+        "auto",
+        "gaussian, poisson or poisson-gaussian; auto: gaussian, unless the noise grows with brightness beyond doubt.",
+        detail="Poisson: y = gain * counts + offset, and its variance follows what is read: bright pixels count less, "
+        "by the variance at a smoothed picture first and at the first restoration then. poisson-gaussian adds read "
+        "noise. A gain, offset or read noise that is given asks for it; what is not given is estimated from the "
+        "picture, offset and read noise beside a given gain are 0. See ``pnpkit.noise``.",
+        kind="word",
+        group="input",
+    )
+    gain: float | None = declared(
+        None,
+        "Units of the data per count, > 0; auto: estimated where the noise is of counts.",
+        detail="Like ``offset``, ``read_noise`` and ``saturation`` in the units of the data: of integers and of files "
+        "the numbers that they hold, while noise level and strength of integers are fractions of the type's largest.",
+        kind="number",
+        unit="units of the data",
+        group="input",
+    )
+    offset: float | None = declared(
+        None,
+        "What no light reads.",
+        kind="number",
+        unit="units of the data",
+        signed=True,
+        group="input",
+    )
+    read_noise: float | None = declared(
+        None,
+        "Standard deviation of the noise that is there without light.",
+        kind="number",
+        unit="units of the data",
+        group="input",
+    )
+    saturation: float | str = declared(
+        "auto",
+        "The reading at which pixels saturate: they say 'at least so bright'; off: they are taken as they are; auto: a "
+        "plateau at the top of a blurred picture.",
+        detail="``deblur`` looks for a plateau; ``inpaint`` and ``upscale`` use a value that is given, ``denoise`` "
+        "takes no value. Pixels beside them are unknown, and the estimate may be brighter than the ceiling; the "
+        "result is cut back to what the type, or ``limits``, can hold.",
+        kind="number",
+        unit="units of the data",
+        words=("auto", "off"),
+        group="input",
     )
     splitting: str = declared(
         "auto",
@@ -196,6 +248,11 @@ class DenoisingKeywords(TypedDict, total=False):
     limits: tuple[float, float] | None
     linear: bool
     compression: float
+    noise: str
+    gain: float | None
+    offset: float | None
+    read_noise: float | None
+    saturation: float | str
 
 
 class SettingsKeywords(DenoisingKeywords, total=False):

@@ -17,6 +17,7 @@ from pnpkit.restoration.pipeline import restore
 from pnpkit.restoration.problem import Problem
 from pnpkit.restoration.result import Restoration
 from pnpkit.restoration.settings import SettingsKeywords, collect
+from pnpkit.restoration.unknown import without_unknown
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -28,6 +29,8 @@ LARGEST_FACTOR = 8
 def upscale(
     image: np.ndarray | Tensor,
     factor: int = 2,
+    *,
+    mask: np.ndarray | Tensor | None = None,
     **settings: Unpack[SettingsKeywords],
 ) -> Restoration:
     """Enlarge: a fixed point of T = proj ∘ D_strength ∘ (id - tau grad 1/2 ||S x - y||^2), S the mean over squares.
@@ -37,6 +40,7 @@ def upscale(
     Args:
         image: as that of ``deblur``.
         factor: a whole number from 2 to 8; the result is (factor H, factor W).
+        mask: as that of ``deblur``.
         settings: see ``Settings``; ``strength`` None is 2/255, or more when the noise asks for it.
 
     Raises:
@@ -47,7 +51,8 @@ def upscale(
         raise InputError(f"a factor is a whole number from 2 to {LARGEST_FACTOR}, got {factor!r}")
     factor = int(factor)
     chosen = collect(upscale, settings)
-    work = opened(image, chosen)
+    image, holes = without_unknown(image, mask)
+    work = opened(image, chosen, holes)
     y = work.y
     guess = F.interpolate(y, scale_factor=factor, mode="bicubic")
     note = f"enlarged {factor} times, from {y.shape[-1]}x{y.shape[-2]} pixels"

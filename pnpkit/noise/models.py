@@ -1,0 +1,86 @@
+r"""How the variance of a reading depends on what is read.
+
+    y = gain * Poisson(counts) + offset + read_noise * N(0, 1),    var y = gain max(v - offset, 0) + read_noise^2,
+
+v the mean of y. All three are in the units of the data; gain is what one count is worth.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pnpkit.errors import InputError
+
+FEWEST = 0.5  # counts: the variance is taken to be at least that of so many, since a mean of 0 counts is never known
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """var y = level^2 everywhere."""
+
+    level: float
+
+    def variance(self, v: Tensor) -> Tensor:
+        """level^2, of the shape of v."""
+        return torch.full_like(v, self.level**2)
+
+    def scaled(self, offset: float, span: float) -> Gaussian:
+        """The model of (y - offset) / span."""
+        return Gaussian(self.level / span)
+
+    def __str__(self) -> str:
+        return f"gaussian, level {self.level:.4g}"
+
+
+@dataclass(frozen=True)
+class PoissonGaussian:
+    """var y = gain max(v - offset, 0) + read_noise^2.
+
+    Args:
+        gain: > 0, units of the data per count. offset: what no light reads. read_noise: >= 0, of no light.
+
+    Raises:
+        InputError: a gain that is not > 0, a read noise that is < 0, or a number that is not finite.
+    """
+
+    gain: float
+    offset: float = 0.0
+    read_noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.gain < math.inf:
+            raise InputError(f"a gain is a finite number > 0, the units of the data per count, got {self.gain!r}")
+        if not math.isfinite(self.offset):
+            raise InputError(f"an offset is a finite number, what no light reads, got {self.offset!r}")
+        if not 0 <= self.read_noise < math.inf:
+            raise InputError(f"a read noise is a finite number >= 0, got {self.read_noise!r}")
+
+    def variance(self, v: Tensor) -> Tensor:
+        """gain max(v - offset, gain FEWEST) + read_noise^2, of the shape of v: the mean of few counts is never known
+        to be 0."""
+        return self.gain * (v - self.offset).clamp_min(FEWEST * self.gain) + self.read_noise**2
+
+    def scaled(self, offset: float, span: float) -> PoissonGaussian:
+        """The model of (y - offset) / span."""
+        return PoissonGaussian(self.gain / span, (self.offset - offset) / span, self.read_noise / span)
+
+    def __str__(self) -> str:
+        read = f", read noise {self.read_noise:.4g}" if self.read_noise else ""
+        return f"poisson{'-gaussian' if self.read_noise else ''}, gain {self.gain:.4g}, offset {self.offset:.4g}{read}"
+
+
+Noise = Gaussian | PoissonGaussian
+
+
+def effective_level(variance: Tensor, known: Tensor | None = None) -> float:
+    r"""sigma with 1 / sigma^2 = mean 1 / var y: white noise of this level tells as much of a constant.
+
+    Args:
+        variance: > 0. known: of the same shape, false where a reading does not count.
+    """
+    chosen = variance if known is None else variance[known.expand_as(variance)]
+    return float((1 / chosen.double()).mean() ** -0.5)
