@@ -17,7 +17,7 @@ from pnpkit import kernels
 from pnpkit.errors import InputError
 from pnpkit.images import files
 from pnpkit.images.picture import Picture
-from pnpkit.noise.estimate import fit, groups_of, is_counted, model_of
+from pnpkit.noise.estimate import groups_of, is_counted, line_through, model_of
 from pnpkit.noise.models import Gaussian, PoissonGaussian, effective_level
 from pnpkit.restoration.readings import GIVEN, smoothed
 
@@ -59,7 +59,7 @@ def test_white_noise_of_the_effective_level_tells_as_much() -> None:
 
 @pytest.mark.parametrize("gain, offset, read", [(0.01, 0.0, 0.0), (0.05, 0.0, 0.08), (0.02, 0.5, 0.0)])
 def test_gain_and_what_one_picture_tells_of_the_rest_are_found(gain: float, offset: float, read: float) -> None:
-    line = fit(*groups_of(counts(scene(288), gain, offset, read)))
+    line = line_through(*groups_of(counts(scene(288), gain, offset, read)))
     assert line is not None and (read or is_counted(line, 1.0, blurred=True))
     assert abs(line.gain - gain) < 4 * line.error and line.error < 0.2 * gain
     model, v = model_of(line), torch.linspace(0.2, 0.9, 5) + offset
@@ -74,10 +74,10 @@ def test_white_noise_is_no_noise_of_counts(seed: int) -> None:
     x = scene(160, seed)
     for level in (0.01, 0.1):
         y = x + level * np.random.default_rng(seed).standard_normal(x.shape)
-        assert not is_counted(fit(*groups_of(y)), 1.0, blurred=True)
+        assert not is_counted(line_through(*groups_of(y)), 1.0, blurred=True)
         clipped = np.clip(y, 0.1, 1)  # dark windows have less noise there, by the cut
-        assert not is_counted(fit(*groups_of(clipped)), 1.0, blurred=True)
-    assert fit(*groups_of(np.ones((64, 64)))) is None and fit(*groups_of(x[:9, :9])) is None
+        assert not is_counted(line_through(*groups_of(clipped)), 1.0, blurred=True)
+    assert line_through(*groups_of(np.ones((64, 64)))) is None and line_through(*groups_of(x[:9, :9])) is None
 
 
 def test_auto_is_gaussian_for_white_noise_bit_for_bit_and_counts_for_counts() -> None:

@@ -101,7 +101,7 @@ def bands(shape: tuple[int, ...]) -> list[slice]:
     return [slice(start, start + BAND) for start in starts]
 
 
-def fit(means: np.ndarray, variances: np.ndarray, error: float) -> Line | None:
+def line_through(means: np.ndarray, variances: np.ndarray, error: float) -> Line | None:
     """The line through the groups; None where there are too few of them, or no noise."""
     if len(means) < 4 or not variances.max() > 0:
         return None

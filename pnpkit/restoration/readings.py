@@ -21,7 +21,7 @@ from pnpkit.fidelities.weighted import WeightedLeastSquares
 from pnpkit.images.pixels import from_tensor
 from pnpkit.maps import Map
 from pnpkit.noise import clipped
-from pnpkit.noise.estimate import Line, fit, groups_of, is_counted, model_of
+from pnpkit.noise.estimate import Line, groups_of, is_counted, line_through, model_of
 from pnpkit.noise.models import Gaussian, Noise, PoissonGaussian
 from pnpkit.restoration.defaults import LEFT, MARGIN, NOISY, SLACK, SMOOTHING
 from pnpkit.restoration.settings import GAUSSIAN, POISSON, POISSON_GAUSSIAN, Settings
@@ -124,7 +124,7 @@ def model_for(
         return Gaussian(level), "given" if settings.noise_level is not None else "estimated from the picture"
     if gain is not None:
         return PoissonGaussian(gain, offset or 0.0, read or 0.0), "given"
-    line = fit(*groups_of(from_tensor(y[:1].double()), known))
+    line = line_through(*groups_of(from_tensor(y[:1].double()), known))
     if not asked and not is_counted(line, span, blurred):
         return Gaussian(level), "estimated from the picture"
     if line is None:
