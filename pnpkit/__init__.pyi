@@ -28,6 +28,8 @@ from .registry import certify as certify
 from .registry import denoisers as denoisers
 from .registry import load_denoiser as load_denoiser
 from .restoration.blur_kernel import estimate_kernel as estimate_kernel
+from .restoration.compare import Comparison as Comparison
+from .restoration.compare import compare as compare
 from .restoration.deblur import deblur as deblur
 from .restoration.denoise import denoise as denoise
 from .restoration.inpaint import inpaint as inpaint

@@ -121,9 +121,9 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     files.write(tmp_path / "in.png", picture.Picture(photograph(24)[::2, ::2]))
     few = ("--max-steps", 2)
     text = run("inpaint", tmp_path / "sharp.png", "--mask", tmp_path / "mask.png", "-o", tmp_path / "a.png", *few)
-    assert "of 576 pixels were missing" in text and "guarantee: converges" in text
+    assert "of 576 pixels were missing" in text and "convergence proven" in text
     text = run("upscale", tmp_path / "in.png", "--reference", tmp_path / "sharp.png", "-o", tmp_path / "b.png", *few)
-    assert "enlarged 2 times" in text and "PSNR" in text
+    assert "12 x 12 pixels and has 24 x 24 now" in text and "PSNR" in text
     assert files.read(tmp_path / "b.png").pixels.shape == (24, 24, 3)
     with pytest.raises(InputError, match="not the same"):
         run("inpaint", tmp_path / "in.png", "--mask", tmp_path / "mask.png", "-o", tmp_path / "c.png")

@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from pnpkit.command import frames as command_frames
 from pnpkit.command import page as command_page
 from pnpkit.command.cli import program
 from pnpkit.errors import InputError
@@ -61,15 +62,16 @@ def ended(run: result.Restoration, **otherwise: object) -> result.Restoration:
 @pytest.mark.parametrize("name", ["cat.png", '<script>alert(1)</script> & "quotes".png'])
 def test_the_page_is_whole_and_self_contained(run: result.Restoration, name: str) -> None:
     settings = {"method": "picard", "kernel": "motion:5,20", "reference": None}
-    text = command_page.page(name, np.zeros((24, 30, 3)), run, settings, f"pnpkit deblur {name}", {"psnr": 30.0})
+    text = command_page.page(name, np.zeros((24, 30, 3)), run, ["It was <removed>."], settings, "again", {"psnr": 30.0})
     page = Balanced()
     page.feed(text)
-    assert page.open == [] and "<script" not in text
-    assert len(page.sources) == 4 and all(source.startswith("data:") for source in page.sources)
-    assert not re.search(r"https?://|url\(", text)
+    assert page.open == [] and text.count("<script") == 1 and "It was &lt;removed&gt;." in text
+    assert all(source.startswith(("data:", "#")) for source in page.sources)
+    assert not re.search(r"https?://|url\(", text) and "default-src 'none'" in text
     for expected in ("30.00 dB", "Krasnosel", "averaged", "motion:5,20", "dashed: the proven bound", "0.0200 of 1"):
         assert expected in text
-    after = Image.open(BytesIO(base64.b64decode(page.sources[1].split(",")[1])))
+    pictures = [source for source in page.sources if source.startswith("data:image")]
+    after = Image.open(BytesIO(base64.b64decode(pictures[1].split(",")[1])))
     np.testing.assert_array_equal(np.asarray(after), np.round(255 * run.image).astype(np.uint8))
 
 
@@ -92,12 +94,12 @@ def test_the_bound_lies_above_the_residuals_and_only_where_it_is_proven(run: res
 
 
 def test_frames_are_thinned_cropped_and_saved(tmp_path: Path) -> None:
-    frames = command_page.Frames((20, 31))
+    frames = command_frames.Frames((20, 31))
     for number in range(1, 201):
         frames(Step(number, torch.full((1, 3, 24, 35), number / 200), (0.1,)))
     frames.save(tmp_path / "a.gif")
     with Image.open(tmp_path / "a.gif") as gif:
-        assert gif.size == (31, 20) and command_page.FRAMES / 2 <= gif.n_frames <= command_page.FRAMES  # type: ignore[attr-defined]
+        assert gif.size == (31, 20) and command_frames.FRAMES / 2 <= gif.n_frames <= command_frames.FRAMES  # type: ignore[attr-defined]
 
 
 def test_the_command_writes_page_and_gif(tmp_path: Path) -> None:

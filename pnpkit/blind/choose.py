@@ -21,6 +21,7 @@ from pnpkit.blind.parametric import (
     measure,
     misfit,
 )
+from pnpkit.machine.phases import Listener, Phase, nobody
 
 MARGIN = 1.0  # less misfit than a named blur, in units of log likelihood
 
@@ -37,12 +38,13 @@ TOLD = 0.35  # cycles per pixel: a JPEG removes what is higher, and a shake is v
 TRUSTED = 0.5  # confidence in a named blur above which no free form is searched: it would be a worse estimate
 
 
-def likeliest_kernel(image: np.ndarray, noise_level: float) -> KernelEstimate:
+def likeliest_kernel(image: np.ndarray, noise_level: float, told: Listener = nobody) -> KernelEstimate:
     """The likeliest blur of a picture: none, a named one, or a free form. Deterministic.
 
     Args:
         image: (H, W) or (H, W, C), finite floats on the 0..1 scale.
         noise_level: standard deviation of the white noise in each channel.
+        told: hears of the phases: blur, for named ones, then for each size of a free form.
 
     Returns:
         ``spec`` is ``sharp`` (kernel 1 x 1), a named blur, or ``free-form``, whose confidence is the agreement of
@@ -52,6 +54,7 @@ def likeliest_kernel(image: np.ndarray, noise_level: float) -> KernelEstimate:
     Raises:
         InputError: the image has another shape or is not finite; the noise level is negative or not finite.
     """
+    told(Phase("blur"))
     named = estimate_parametric(image, noise_level)
     luminance, noise = luminance_of(image, noise_level)
     if min(luminance.shape) < SMALLEST or np.ptp(luminance) == 0:
@@ -65,7 +68,7 @@ def likeliest_kernel(image: np.ndarray, noise_level: float) -> KernelEstimate:
         named, trusted = _as_sharp(named, 1 - named.confidence), False
     if trusted:
         return named
-    free = estimate_general(luminance)
+    free = estimate_general(luminance, told=told)
     left = misfit(spectrum, free.kernel)[0]
     over_named, over_none = (misfit(spectrum, kernel)[0] - left for kernel in (named.kernel, np.ones((1, 1))))
     gain = min(over_named - MARGIN, over_none - EVIDENCE)

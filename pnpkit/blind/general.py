@@ -29,6 +29,7 @@ from pnpkit.blind import latent
 from pnpkit.certificates import Bound, Side
 from pnpkit.errors import InputError
 from pnpkit.fidelities.least_squares import LeastSquares
+from pnpkit.machine.phases import Listener, Phase, nobody
 from pnpkit.operators.matrix import from_matrix
 from pnpkit.solvers.iterations import Fista
 from pnpkit.solvers.loop import solve
@@ -83,7 +84,7 @@ class FreeForm:
     agreement: float
 
 
-def estimate_general(image: np.ndarray, sizes: tuple[int, ...] = SIZES) -> FreeForm:
+def estimate_general(image: np.ndarray, sizes: tuple[int, ...] = SIZES, told: Listener = nobody) -> FreeForm:
     """The best kernel of searches with these supports. Deterministic; about 3 s a support at 255 x 255.
 
     The agreement is the largest likeness of the winner to the result of another support. Searches with different
@@ -92,6 +93,7 @@ def estimate_general(image: np.ndarray, sizes: tuple[int, ...] = SIZES) -> FreeF
     Args:
         image: (H, W) finite floats on the 0..1 scale; of a larger one the middle 512 x 512 is used.
         sizes: odd sides of the supports; those larger than a third of the picture are left out.
+        told: hears of each size before it is tried.
 
     Raises:
         InputError: a picture with a side below 32 pixels.
@@ -101,7 +103,10 @@ def estimate_general(image: np.ndarray, sizes: tuple[int, ...] = SIZES) -> FreeF
     top, left = (max(0, size - LARGEST) // 2 for size in image.shape)
     y = image[top : top + LARGEST, left : left + LARGEST]
     usable = [size for size in sizes if size <= min(y.shape) / 3] or [min(sizes)]
-    found = [descend(y, Search(size)) for size in sorted(usable)]
+    found = []
+    for number, size in enumerate(sorted(usable)):
+        told(Phase("blur", number + 1, len(usable)))
+        found.append(descend(y, Search(size)))
     judged = [sparsity(y, kernel) for kernel in found]
     winner = next(index for index, value in enumerate(judged) if value <= (1 + EQUAL) * min(judged))
     others = found[:winner] + found[winner + 1 :]

@@ -15,9 +15,13 @@ import click
 
 from pnpkit import __version__
 from pnpkit.command import tasks
-from pnpkit.command.jobs import SOME_FAILED, Job
+from pnpkit.command.jobs import SOME_FAILED, Job, check_options
 from pnpkit.command.messages import say, sentence
 from pnpkit.command.options import (
+    BLACK,
+    JSON,
+    REFERENCE,
+    REPORT,
     WHITE,
     WRITING,
     Grouped,
@@ -101,6 +105,38 @@ def inpaint(inputs: tuple[str, ...], mask: str, **given: Any) -> int:
 def upscale(inputs: tuple[str, ...], factor: int, mask: str | None, **given: Any) -> int:
     """Enlarge a picture whose pixels are means over squares, as those of a sensor are."""
     return restore(tasks.Upscale(factor, mask), inputs, given)
+
+
+@program.command(
+    cls=Grouped,
+    example="pnpkit compare photo.png --kernel disk:3 --with euler-guided,wavelet,richardson-lucy --report page",
+)
+@click.argument("image")
+@flag("--with", "names", group="quality", default="euler-guided,wavelet,richardson-lucy", show_default=True,
+      metavar="NAMES", help="Denoisers, and richardson-lucy or wiener, with commas between them.")  # fmt: skip
+@flag("--kernel", group="blur", default="auto", show_default=True, metavar="SPEC",
+      help=f"{KERNELS} | auto (an estimate).")  # fmt: skip
+@flag("--boundary", group="blur", default="unknown", show_default=True, help="unknown, circular or zero.")
+@setting_flags("deblur", "noise_level", "linear", "tol", "device", "max_memory")
+@flag("--max-steps", group="quality", type=click.IntRange(min=1), default=100, show_default=True,
+      help="Evaluations after which a method is stopped.")  # fmt: skip
+@together(WHITE, BLACK, REFERENCE, REPORT, JSON, *WRITING)
+def compare(image: str, names: str, kernel: str, boundary: str, **given: Any) -> int:
+    """Deblur one photograph by several methods: a table, and a picture beside it, NAME-compared.png."""
+    from pnpkit.command import comparison
+    from pnpkit.machine import startup
+
+    options, settings = options_from(given), settings_from("deblur", given)
+    check_options(options)
+    startup.begin()
+    asked = comparison.Asked(tuple(name.strip() for name in names.split(",") if name.strip()), kernel, boundary)
+    with gone_if_empty(options.out, options.report):
+        make_folder(options.out, several=False)
+        places = comparison.places_of(image, options)
+        table = comparison.compare(image, asked, settings, options, places)
+    if not options.quiet:
+        say(f"{table}\n{image} -> {places.output}")
+    return 0
 
 
 @program.command(cls=Grouped, example="pnpkit blur photo.png --kernel disk:3 --noise-level 0.01 -o blurred.png")

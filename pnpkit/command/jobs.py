@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pnpkit.command import record, summary
+from pnpkit.command.forecast import forecast
 from pnpkit.command.masks import read_mask
 from pnpkit.command.messages import say, sentence
 from pnpkit.command.options import Options
+from pnpkit.command.part import Part, eight_bits, part_of, part_words, quick
 from pnpkit.command.places import (
     Places,
     check_apart,
@@ -25,17 +27,20 @@ from pnpkit.command.places import (
     gone_if_empty,
     make_folder,
 )
+from pnpkit.command.progress import Progress, rounded
 from pnpkit.command.reference import sharp
-from pnpkit.command.tasks import Task
+from pnpkit.command.tasks import Deblur, Task
+from pnpkit.command.verdict import Verdict, duration, verdict
 from pnpkit.errors import InputError
 from pnpkit.machine import distributed, startup
+from pnpkit.machine.phases import Phase
 from pnpkit.restoration.defaults import NOISIEST
 from pnpkit.restoration.settings import Settings, check_level
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from pnpkit.command.page import Frames
+    from pnpkit.command.frames import Frames
     from pnpkit.images.picture import Picture
     from pnpkit.networks.base import Network
     from pnpkit.restoration.result import Restoration
@@ -52,11 +57,14 @@ class Work:
     Attributes:
         places: where everything goes. picture: the input.
         reference: the pixels of --reference and the way of the picture's to their scale, where one was given.
+        part: of the whole, where --region or --preview ask for one; ``picture`` is then cut, and ``whole`` is not.
     """
 
     places: Places
     picture: Picture
     reference: tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]] | None = None
+    part: Part | None = None
+    whole: Picture | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +87,7 @@ class Job:
         """Restore every file; with several, one that fails does not stop the rest. Returns the exit code."""
         options = self.options
         check_options(options)
-        files = expand(inputs, "" if options.out else self.task.word, options.quiet)
+        files = expand(inputs, "" if options.out else self.word, options.quiet, ".png" if options.preview else "")
         if len(files) > 1 and (options.json_file or options.reference or options.gif):
             raise InputError("--json, --reference and --gif take one image")
         folder = len(files) > 1 or any(Path(name).is_dir() for name in inputs)
@@ -88,10 +96,17 @@ class Job:
         with gone_if_empty(options.out, options.report):
             return self.all_of(files, folder)
 
+    @property
+    def word(self) -> str:
+        """What is added to the name of an input for that of its result."""
+        if self.options.preview:
+            return "preview"
+        return self.task.word + ("-region" if self.options.region else "")
+
     def all_of(self, files: list[str], folder: bool) -> int:
         """Restore the files, each to its place; ``folder`` if they go into one."""
         make_folder(self.options.out, folder)
-        where = [Places.of(name, self.task.word, self.options) for name in files]
+        where = [Places.of(name, self.word, self.options) for name in files]
         if len(files) > 1:
             check_apart(files, [places.output for places in where])
             if self.options.report:
@@ -103,7 +118,7 @@ class Job:
             return job.over_processes(files)
         if len(files) == len(where) == 1:
             return job.one(files[0])
-        return verdict(files, job.in_turn(files))
+        return tally(files, job.in_turn(files))
 
     def reads(self) -> tuple[str, ...]:
         """The files that are read beside the inputs."""
@@ -145,7 +160,7 @@ class Job:
                 shared = Shared(open_denoiser(self.settings.denoiser, device=str(device)))
                 return max(distributed.gather(replace(job, shared=shared).one(files[0], distributed.rank() == 0)))
             shares = distributed.gather(job.in_turn(files[distributed.rank() :: distributed.world()]))
-        return verdict(files, [name for share in shares for name in share])
+        return tally(files, [name for share in shares for name in share])
 
     def in_turn(self, files: list[str]) -> list[str]:
         """Restore one file after the other; returns those that failed, of whatever kind the failure was."""
@@ -167,12 +182,16 @@ class Job:
 
         A process that does not write only helps the one that does. Returns the exit code.
         """
-        work = self.read(name)
-        run, frames = self.restore(work, shown=writes and not self.options.quiet)
+        with Progress(writes and not self.options.quiet, name) as progress:
+            work = self.read(name)
+            run, frames = self.restore(work, progress)
+            if writes:
+                progress.enter(Phase("writing"))
+                work, run = self.kept(work, run)
+                told, scores = self.verdict(work, run), self.score(work, run)
+                self.write(work, run, told, scores, frames)
         if writes:
-            scores = self.score(work, run)
-            self.write(work, run, scores, frames)
-            self.tell(work, run, scores)
+            self.tell(work, run, told, scores)
         return DIVERGED if run.status.failed else 0
 
     def read(self, name: str) -> Work:
@@ -181,33 +200,69 @@ class Job:
         from pnpkit.images.picture import seen
 
         options, task = self.options, self.task
-        places = Places.of(name, task.word, options)
+        places = Places.of(name, self.word, options)
         check_places(places, options, self.guarded)
         holes = None if task.mask is None else read_mask(task.mask)
         picture = files.read(name, holes, options.white, options.black, unknown=True)
         picture = picture if task.keeps else seen(picture)
-        files.check_storable(places.output, picture)
-        return Work(places, picture, sharp(options.reference, picture, task.factor) if options.reference else None)
+        reference = sharp(options.reference, picture, task.factor) if options.reference else None
+        if options.region is None and not options.preview:
+            files.check_storable(places.output, picture)
+            return Work(places, picture, reference)
+        blind = isinstance(task, Deblur) and task.kernel == "auto"
+        part = part_of((picture.pixels.shape[0], picture.pixels.shape[1]), options.region, options.preview, blind)
+        if reference is not None:
+            reference = part.sharp(reference[0], task.factor), reference[1]
+        cut = part.of(picture)
+        files.check_storable(places.output, eight_bits(cut) if options.preview else cut)
+        return Work(places, cut, reference, part, picture)
 
-    def restore(self, work: Work, shown: bool) -> tuple[Restoration, Frames]:
-        """Restore the picture, with a bar if ``shown``; the iterates are collected where --gif asks for them."""
+    def kept(self, work: Work, run: Restoration) -> tuple[Work, Restoration]:
+        """Without what surrounds the region."""
+        import numpy as np
+
+        if work.part is None:
+            return work, run
+        image = work.part.kept(np.asarray(run.image), self.task.factor)
+        return replace(work, picture=work.part.picture(work.picture)), replace(run, image=image)
+
+    def verdict(self, work: Work, run: Restoration) -> Verdict:
+        """The verdict, with what the output is where it is a part."""
+        told = verdict(self.task, self.settings, work.picture, run)
+        if work.part is None or work.whole is None:
+            return told
+        words = part_words(work.part, self.options.region, self.options.preview)
+        if self.options.preview and not self.options.quiet and self.shared is None:
+            usual = forecast(self.task, self.settings, work.whole)
+            words += f" All of it takes about {duration(rounded(usual.total))}." if usual else ""
+        return replace(told, part=words)
+
+    def restore(self, work: Work, progress: Progress) -> tuple[Restoration, Frames]:
+        """Restore the picture, with its progress shown; the iterates are collected where --gif asks for them."""
         startup.begin()
         import torch
 
-        from pnpkit.command.page import Frames
+        from pnpkit.command.frames import Frames
+        from pnpkit.machine.memory import choose_device
+        from pnpkit.registry import open_denoiser
 
         torch.manual_seed(self.options.seed)
-        settings = self.settings if self.shared is None else replace(self.settings, denoiser=self.shared)
+        task, settings = self.task, self.settings
+        if self.options.preview and work.part is not None:
+            task, settings = quick(task, settings, work.part.factor)
+        network = self.shared or open_denoiser(settings.denoiser, device=str(choose_device(settings.device)))
+        settings = replace(settings, denoiser=network, progress=progress.enter)
+        if self.shared is None and progress.shown:
+            progress.foresee(forecast(task, replace(settings, progress=None), work.picture))
         rows, columns = work.picture.pixels.shape[:2]
         frames = Frames((self.task.factor * rows, self.task.factor * columns), settings.linear)
-        with Progress(shown) as progress:
 
-            def show(step: Step) -> None:
-                progress(step)
-                if work.places.gif is not None:
-                    frames(step)
+        def show(step: Step) -> None:
+            progress.step(step)
+            if work.places.gif is not None:
+                frames(step)
 
-            return self.task.restore(work.picture, settings, show), frames
+        return task.restore(work.picture, settings, show), frames
 
     def score(self, work: Work, run: Restoration) -> dict[str, float]:
         """PSNR in dB of the result and, where it has the same size, of the input, if there is a reference."""
@@ -223,37 +278,39 @@ class Job:
             scores["psnr_input"] = psnr(onto(work.picture.pixels), reference)
         return scores
 
-    def write(self, work: Work, run: Restoration, scores: dict[str, float], frames: Frames) -> None:
+    def write(self, work: Work, run: Restoration, told: Verdict, scores: dict[str, float], frames: Frames) -> None:
         """The result, and what --json, --gif and --report ask for."""
         import numpy as np
 
-        from pnpkit.command import page
+        from pnpkit.command import document, page
         from pnpkit.images import files
         from pnpkit.images.picture import with_pixels
         from pnpkit.machine.files import write_whole
 
         places, over = work.places, self.options.overwrite
-        files.write(places.output, with_pixels(work.picture, np.asarray(run.image), self.task.factor), over)
+        result = with_pixels(work.picture, np.asarray(run.image), self.task.factor)
+        files.write(places.output, eight_bits(result) if self.options.preview else result, over)
         if places.json is not None:
             again = record.repeat(command_line(), self.options.seed, self.settings, (places.source, *self.reads()))
-            text = (
-                json.dumps(
-                    summary.fields(run, scores, work.picture.low, work.picture.high) | again, indent=1, allow_nan=False
-                )
-                + "\n"
-            )
+            found = summary.fields(run, told, scores, work.picture.low, work.picture.high)
+            text = json.dumps(found | again, indent=1, allow_nan=False) + "\n"
             write_whole(places.json, text.encode(), over)
         if places.gif is not None:
             frames.save(places.gif, over)
         if places.page is not None:
-            shown = page.page(places.source, work.picture.pixels, run, self.facts(), command_line(), scores)
-            page.write(places.page, shown, over)
+            words, facts = told.sentences, self.facts()
+            shown = page.page(places.source, work.picture.pixels, run, words, facts, command_line(), scores)
+            document.write(places.page, shown, over)
 
-    def tell(self, work: Work, run: Restoration, scores: dict[str, float]) -> None:
-        """What a person wants to know on the terminal."""
-        places = work.places
-        if not self.options.quiet:
-            say(summary.describe(places.source, places.output, work.picture, run, scores))
+    def tell(self, work: Work, run: Restoration, told: Verdict, scores: dict[str, float]) -> None:
+        """What a person wants to know on the terminal: the verdict, then what --explain and --proof ask for."""
+        places, options = work.places, self.options
+        if not options.quiet:
+            say(summary.describe(places, work.picture, run, told, scores))
+            if options.explain:
+                say(f"\n{run.explain()}")
+            if options.proof:
+                say(f"\n{summary.proof(run)}")
         if run.status.failed:
             say(f"pnpkit: {places.source}: {run.status.value}", error=True)
 
@@ -262,7 +319,11 @@ class Job:
         found: dict[str, Any] = {}
         for part in (self.task, self.settings, self.options):
             found |= {entry.name: getattr(part, entry.name) for entry in fields(part)}  # type: ignore[arg-type]
-        return {name: value for name, value in found.items() if name not in ("callback", "limits", "compression")}
+        return {
+            name: value
+            for name, value in found.items()
+            if name not in ("callback", "progress", "limits", "compression")
+        }
 
 
 def check_options(options: Options) -> None:
@@ -282,28 +343,8 @@ def command_line() -> str:
     return shlex.join(["pnpkit", *sys.argv[1:]])
 
 
-def verdict(files: list[str], failed: list[str]) -> int:
+def tally(files: list[str], failed: list[str]) -> int:
     """The exit code for several files; what failed is said once."""
     if failed and distributed.rank() == 0:
         say(f"pnpkit: {len(failed)} of {len(files)} failed: {', '.join(failed)}", error=True)
     return SOME_FAILED if failed else 0
-
-
-class Progress:
-    """A bar on a terminal, nothing elsewhere."""
-
-    def __init__(self, shown: bool):
-        self.shown = shown and sys.stderr.isatty()
-
-    def __enter__(self) -> Progress:
-        from tqdm import tqdm
-
-        self.bar = tqdm(desc="restoring", unit="step", disable=not self.shown, leave=False)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.close()
-
-    def __call__(self, step: Step) -> None:
-        self.bar.set_postfix(residual=f"{max(step.residual):.1e}", refresh=False)
-        self.bar.update()

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from pnpkit.command.part import Region, RegionType
 from pnpkit.restoration.defaults import DENOISERS
 from pnpkit.restoration.settings import ITERATING, Settings, option_of, settings_of
 
@@ -91,6 +92,8 @@ class Options:
             pass over inputs whose result exists.
         quiet: print nothing but errors. seed: of torch's generator.
         white, black: what counts as 1 and as 0, in the units of the file; None: the largest value, and 0 or the least.
+        preview: restore roughly, a smaller picture. region: restore that alone.
+        proof, explain: say the derivation, and half a page in plain words, too.
         reference: the sharp picture. report: folder for a page. json_file, gif: files to write.
     """
 
@@ -98,6 +101,10 @@ class Options:
     overwrite: bool = False
     skip_existing: bool = False
     quiet: bool = False
+    preview: bool = False
+    region: Region | None = None
+    proof: bool = False
+    explain: bool = False
     seed: int = 0
     white: float | None = None
     black: float | None = None
@@ -127,6 +134,12 @@ OUT = flag("-o", "--output", "out", group="output", metavar="OUT", help="Output 
 OVERWRITE = flag("--overwrite", group="output", is_flag=True, help="Replace an existing output.")
 SKIP = flag("--skip-existing", group="output", is_flag=True, help="Pass over inputs whose output exists.")
 QUIET = flag("--quiet", group="output", is_flag=True, help="Print nothing but errors.")
+PREVIEW = flag("--preview", group="quality", is_flag=True,
+               help="In seconds: the picture made smaller, or the region, roughly; as NAME-preview.png.")  # fmt: skip
+REGION = flag("--region", group="input", type=RegionType(), metavar="X,Y,W,H",
+              help="Restore and write these pixels alone; X to the right, Y down.")  # fmt: skip
+PROOF = flag("--proof", group="output", is_flag=True, help="Print the derivation of the guarantee, too.")
+EXPLAIN = flag("--explain", group="output", is_flag=True, help="Print half a page in plain words, too.")
 REFERENCE = flag("--reference", group="input", metavar="IMAGE", help="The sharp picture, to report PSNR.")
 REPORT = flag("--report", group="output", metavar="DIR", help="Write a page: before, after, residuals, proof.")
 JSON = flag("--json", "json_file", group="output", metavar="FILE", help="Write all figures, and what repeats the run.")
@@ -157,7 +170,8 @@ def restoring(task: str) -> Callable[[Command], Command]:
     """All options of a command that restores: those of the files, and a flag for each setting of the task."""
     derived = [setting_flag(entry, task) for entry in settings_of(task) if option_of(entry).kind != "none"]
     shown = (GIF,) if task in ITERATING else ()
-    return together(*derived, WHITE, BLACK, REFERENCE, OUT, OVERWRITE, SKIP, QUIET, REPORT, JSON, *shown, SEED)
+    around = (PREVIEW, REGION, WHITE, BLACK, REFERENCE, OUT, OVERWRITE, SKIP, QUIET, EXPLAIN, PROOF, REPORT, JSON)
+    return together(*derived, *around, *shown, SEED)
 
 
 def setting_flags(task: str, *names: str) -> Callable[[Command], Command]:

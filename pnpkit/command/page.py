@@ -1,62 +1,46 @@
-"""A page that shows a restoration: before and after, residuals, kernel, proof, command line. And a GIF."""
+"""The page of --report: the verdict and the picture at 1:1 on top; blur, residuals and, folded away, the proof."""
 
 from __future__ import annotations
 
-import base64
 import html
-import math
 from collections.abc import Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from pnpkit import __version__
+from pnpkit.command.curve import curve
+from pnpkit.command.document import LARGEST, document, folded, listed, uri
 from pnpkit.command.messages import in_flags
-from pnpkit.images import srgb
-from pnpkit.machine.files import replacing, write_whole
 
 if TYPE_CHECKING:
     from pnpkit.restoration.result import Restoration
-    from pnpkit.solvers.result import Step
 
 
-WIDTH, HEIGHT = 640, 300  # of the drawing of the curve
+CROP = 1000  # pixels: side of the part that is shown at 1:1 of a picture larger than ``LARGEST``
 
 
-LARGEST = 1600  # pixels: largest side of a picture in the page
+KERNEL = 160  # pixels: about the side of the drawn kernel
 
 
-FRAMES, FRAME = 60, 480  # largest number of frames of a GIF, and their largest side in pixels
+MASS = 0.95  # share of a kernel's weight within its extent
 
 
-STYLE = """
-:root{color-scheme:light dark;--ink:#1c1f24;--soft:#667;--paper:#fff;--line:#d9dde3;--mark:#0b6bcb}
-@media(prefers-color-scheme:dark){:root{--ink:#e8eaee;--soft:#9aa3b0;--paper:#15181c;--line:#343a43;--mark:#6cb4ff}}
-*{box-sizing:border-box}
-body{margin:0 auto;max-width:960px;padding:1.2rem;font:16px/1.5 system-ui,sans-serif;color:var(--ink);
-background:var(--paper)}
-h1{font-size:1.4rem;margin:0 0 .2rem;overflow-wrap:anywhere}h2{font-size:1.05rem;margin:2rem 0 .6rem}
-p{margin:.3rem 0}.soft{color:var(--soft)}
-.pair{position:relative;line-height:0;border-radius:6px;overflow:hidden;touch-action:pan-y;width:fit-content}
-.pair img{display:block;width:100%;height:auto;image-rendering:auto}
-.pair .before{position:absolute;inset:0;clip-path:inset(0 calc(100% - var(--at,50%)) 0 0)}
-.pair .before img{width:100%;height:100%}
-.pair i{position:absolute;top:0;bottom:0;left:var(--at,50%);width:2px;margin-left:-1px;background:#fff;
-box-shadow:0 0 3px #000}
-.pair b{position:absolute;top:.6rem;line-height:1.2;font-size:.8rem;padding:.15rem .5rem;border-radius:4px;
-background:#000a;color:#fff}
-.pair input{position:absolute;inset:0;width:100%;height:100%;margin:0;opacity:0;cursor:ew-resize}
-.pair input:focus-visible~i{background:var(--mark)}
-.one{width:100%}svg{width:100%;height:auto;display:block}svg text{font:12px system-ui,sans-serif;fill:var(--soft)}
-dl{display:grid;grid-template-columns:max-content 1fr;gap:.25rem 1.2rem;margin:0}
-dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
-pre{margin:0;padding:.8rem;border:1px solid var(--line);border-radius:6px;overflow-x:auto;white-space:pre-wrap;
-overflow-wrap:anywhere;font:13px/1.45 ui-monospace,monospace}
-.kernel{image-rendering:pixelated;width:132px;border:1px solid var(--line)}
-@media(max-width:520px){svg text{font-size:19px}dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:.5rem}}
+SCRIPT = """
+const lenses=[...document.querySelectorAll('.lens')];
+for(const lens of lenses)lens.addEventListener('scroll',()=>{for(const other of lenses){
+if(Math.abs(other.scrollTop-lens.scrollTop)>1)other.scrollTop=lens.scrollTop;
+if(Math.abs(other.scrollLeft-lens.scrollLeft)>1)other.scrollLeft=lens.scrollLeft}});
+function zoom(button){const factor=+button.dataset.zoom;
+for(const lens of lenses){const image=lens.firstElementChild,old=image.width/image.naturalWidth,
+x=(lens.scrollLeft+lens.clientWidth/2)/old,y=(lens.scrollTop+lens.clientHeight/2)/old;
+image.style.width=image.naturalWidth*factor+'px';image.style.imageRendering=factor>1?'pixelated':'auto';
+lens.scrollLeft=x*factor-lens.clientWidth/2;lens.scrollTop=y*factor-lens.clientHeight/2}
+for(const other of button.parentNode.querySelectorAll('button'))other.ariaPressed=other===button}
+for(const copy of document.querySelectorAll('[data-from]'))copy.src=document.getElementById(copy.dataset.from).src;
+addEventListener('load',()=>{for(const lens of lenses){lens.scrollLeft=(lens.scrollWidth-lens.clientWidth)/2;
+lens.scrollTop=(lens.scrollHeight-lens.clientHeight)/2}});
 """
 
 
@@ -64,19 +48,40 @@ def page(
     name: str,
     before: np.ndarray,
     run: Restoration,
+    sentences: Sequence[str],
     settings: dict[str, Any],
     command: str,
     scores: dict[str, float],
 ) -> str:
-    """The page as HTML: self-contained, without network access, for desktop and phone.
+    """The page as text: self-contained, no network, for desktop and phone.
 
     Args:
         name: of the picture; before: its pixels, (H, W) or (H, W, 3) on the 0..1 scale.
-        run: its restoration. settings: the options in words. command: the command line that repeats the run.
-        scores: psnr_input and psnr in dB, if a reference was given.
+        run: what came of it. sentences: the verdict. settings: the options in words.
+        command: the line that repeats the run. scores: psnr_input and psnr in dB, where a reference was given.
     """
-    after = np.asarray(run.image)
-    facts = {
+    after, title = np.asarray(run.image), html.escape(name)
+    options = {key.replace("_", " "): value for key, value in settings.items() if value is not None}
+    verdict = "".join(f"<p class=verdict>{html.escape(in_flags(sentence))}</p>" for sentence in sentences)
+    explained = "".join(f"<p>{html.escape(in_flags(part))}</p>" for part in run.explain().split("\n\n"))
+    proof = f"<p>{html.escape(str(run.guarantee))}</p><pre>{html.escape(str(run.certificate))}</pre>"
+    body = f"""<h1>{title}</h1>{verdict}
+{pictures(before, after, Path(name).stem)}
+{blur(run)}
+<h2>What happened</h2>{listed(facts(run, scores))}
+<h2>Fixed-point residual</h2>{curve(run, settings.get("tol"))}
+<h2>More</h2>
+{folded("In plain words: what was solved, and why it can be trusted", explained)}
+{folded("What is guaranteed, with its derivation", proof)}
+{folded("Settings", listed(options))}
+{folded("Again", f"<pre>{html.escape(command)}</pre>")}
+<p class="soft">pnpkit {__version__}</p><script>{SCRIPT}</script>"""
+    return document(title, body)
+
+
+def facts(run: Restoration, scores: dict[str, float]) -> dict[str, str]:
+    """What there is to know in numbers."""
+    found = {
         "ended": run.status.value,
         "steps": f"{run.steps} in {run.seconds:.1f} s",
         "PSNR": " → ".join(f"{scores[key]:.2f}" for key in ("psnr_input", "psnr") if key in scores) + " dB",
@@ -86,119 +91,83 @@ def page(
         "splitting": run.step_note,
     }
     if not scores:
-        del facts["PSNR"]
-    facts = {key: value for key, value in facts.items() if value}
-    picture = ""
-    if run.kernel is not None and run.kernel.size > 1:
-        picture = f'<img class="kernel" alt="kernel" src="{_uri(run.kernel / run.kernel.max())}">'
-    about = f"<h2>Blur</h2><p>{html.escape(in_flags(run.kernel_note))}</p>{picture}" if run.kernel_note else ""
-    options = {key.replace("_", " "): value for key, value in settings.items() if value is not None}
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
-<title>{html.escape(name)}: pnpkit</title><link rel="icon" href="data:,"><style>{STYLE}</style></head><body>
-<h1>{html.escape(name)}</h1><p class="soft">restored by pnpkit {__version__}</p>
-<div class="pair" style="width:min(100%,{max(after.shape[1], 320)}px)"><img alt="restored" src="{_uri(after)}">
-<div class="before"><img alt="as it came" src="{_uri(before)}"></div>
+        del found["PSNR"]
+    return {key: value for key, value in found.items() if value}
+
+
+def pictures(before: np.ndarray, after: np.ndarray, stem: str) -> str:
+    """Side by side at 1:1, then one over the other; a large picture is shown whole and, at 1:1, its richest part."""
+    large = max(after.shape[:2]) > LARGEST
+    part = richest(after) if large else (slice(None), slice(None))
+    same = before.shape == after.shape
+    shown = [("as it came", "came", before[part] if same else before), ("restored", "result", after[part])]
+    lenses = buttons = ""
+    for words, key, pixels in shown:
+        image = f'<img id="{key}" alt="{words}" src="{uri(pixels)}">'
+        label = f'role="group" aria-label="{words}, at 1:1; arrow keys move both"'
+        lenses += (
+            f'<figure><figcaption>{words}</figcaption><div class="lens" tabindex="0" {label}>{image}</div></figure>'
+        )
+    for factor in (1, 2, 4):
+        pressed = str(factor == 1).lower()
+        buttons += f'<button data-zoom="{factor}" aria-pressed="{pressed}" onclick="zoom(this)">{factor}:1</button> '
+    note = "the most detailed part" if large else "scroll or drag, both move together"
+    save = "".join(
+        f'<a download="{html.escape(stem)}-{word}.png" href="#{key}" onclick="this.href={key}.src">{words}</a>'
+        for words, key, word in (
+            ("save this part" if large else "save the result", "result", "restored"),
+            ("save what came", "came", "before"),
+        )
+    )
+    images = [("result", "restored", after), ("came", "as it came", before)]
+    whole = [
+        f'<img alt="{words}" src="{uri(pixels)}">' if large else f'<img alt="{words}" data-from="{key}">'
+        for key, words, pixels in images
+    ]
+    return f"""<div class="bar"><span class="soft">{note}</span><span>{buttons}</span>{save}</div>
+<div class="side">{lenses}</div>
+<h2>One over the other</h2>
+<div class="pair" style="width:min(100%,{max(after.shape[1], 320)}px)">{whole[0]}<div class="before">{whole[1]}</div>
 <input type="range" min="0" max="100" step=".1" value="50" aria-label="how much of the picture is shown as it came"
  oninput="this.parentNode.style.setProperty('--at',this.value+'%')"><i></i>
-<b style="left:.6rem">before</b><b style="right:.6rem">after</b></div>
-<h2>What happened</h2>{_list(facts)}
-<h2>Fixed-point residual</h2>{curve(run)}
-{about}
-<h2>What is guaranteed</h2><p>{html.escape(str(run.guarantee))}</p><pre>{html.escape(str(run.certificate))}</pre>
-<h2>Settings</h2>{_list(options)}<h2>Again</h2><pre>{html.escape(command)}</pre></body></html>
-"""
+<b style="left:.6rem">before</b><b style="right:.6rem">after</b></div>"""
 
 
-def curve(run: Restoration) -> str:
-    """The relative residual against the step, logarithmic, as SVG; with the proven bound where there is one."""
-    steps = len(run.residuals)
-    if not steps:
-        return '<p class="soft">one application of the denoiser: nothing was iterated</p>'
-    values = drawable(run.residuals)
-    if not values:
-        return '<p class="soft">no residual is to be seen on a logarithmic scale: they are 0, or not finite</p>'
-    bound = drawable(run.bounds[:steps], max(0, steps - len(run.bounds)))  # of the last steps, that the proof is for
-    across = (WIDTH - 60) / max(1, steps - 1)
-    heights = [v for _, v in values + bound]
-    top = math.ceil(math.log10(max(heights)) + 1e-9)
-    low = min(math.floor(math.log10(min(v for _, v in values))), top - 1)
-
-    def line(points: list[tuple[int, float]], style: str) -> str:
-        place = [
-            f"{50 + i * across:.1f},{15 + (top - math.log10(v)) / (top - low) * (HEIGHT - 50):.1f}" for i, v in points
-        ]
-        return f'<polyline fill="none" stroke-width="2" {style} points="{" ".join(place)}"/>'
-
-    grid = ""
-    for power in range(low, top + 1):
-        y = 15 + (top - power) / (top - low) * (HEIGHT - 50)
-        grid += f'<path d="M50 {y:.1f}H{WIDTH - 10}" stroke="var(--line)"/><text x="4" y="{y + 4:.1f}">1e{power}</text>'
-    words = f'<text x="50" y="{HEIGHT - 12}">1</text><text x="{WIDTH - 10}" y="{HEIGHT - 12}" text-anchor="end">'
-    words += f"step {steps}</text>"
-    if run.guide_steps:
-        x = 50 + (run.guide_steps - 0.5) * across
-        grid += f'<path d="M{x:.1f} 15V{HEIGHT - 35}" stroke="var(--soft)" stroke-dasharray="2 4"/>'
-        side, anchor = (6, "start") if x < WIDTH / 2 else (-6, "end")
-        words += f'<text x="{x + side:.1f}" y="26" text-anchor="{anchor}">second pass, guided by the first</text>'
-    note = "dashed: the proven bound" if bound else "no bound on single residuals is proven for this iteration"
-    drawing = grid + line(values, 'stroke="var(--mark)"')
-    drawing += line(bound, 'stroke="var(--soft)" stroke-dasharray="6 5"') if bound else ""
-    box = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="residual against step">{drawing}{words}</svg>'
-    return f'{box}<p class="soft">||x − T x|| / ||x||, in units of a full step; {note}</p>'
+def richest(pixels: np.ndarray) -> tuple[slice, slice]:
+    """The rows and columns of the square with the largest differences between neighbours."""
+    grey = pixels.astype(np.float32).reshape(*pixels.shape[:2], -1).mean(-1)
+    strength = np.abs(np.diff(grey, axis=0))[:, :-1] + np.abs(np.diff(grey, axis=1))[:-1]
+    sums = np.pad(strength.cumsum(0, dtype=np.float64).cumsum(1), ((1, 0), (1, 0)))
+    rows, columns = (min(CROP, size) for size in strength.shape)
+    squares = sums[rows:, columns:] - sums[:-rows, columns:] - sums[rows:, :-columns] + sums[:-rows, :-columns]
+    row, column = (int(at) for at in np.unravel_index(squares.argmax(), squares.shape))
+    return slice(row, row + rows), slice(column, column + columns)
 
 
-def drawable(values: Sequence[float], skipped: int = 0) -> list[tuple[int, float]]:
-    """The values that have a logarithm, with their indices, counted from ``skipped``."""
-    return [(skipped + i, v) for i, v in enumerate(values) if math.isfinite(v) and v > 0]
+def blur(run: Restoration) -> str:
+    """The kernel, drawn with a scale, and in words; nothing where there is none."""
+    if not run.kernel_note:
+        return ""
+    words = f"<p>{html.escape(in_flags(run.kernel_note))}</p>"
+    if run.kernel is None or run.kernel.size == 1:
+        return f"<h2>Blur</h2>{words}"
+    rows, columns = run.kernel.shape
+    zoom = max(1, KERNEL // max(rows, columns))
+    unit = next(n for n in (50, 20, 10, 5, 2, 1) if n <= max(columns, rows) / 2 or n == 1)
+    drawing = (
+        f'<div><img alt="the kernel, {columns} x {rows} pixels" style="width:{zoom * columns}px" '
+        f'src="{uri(run.kernel / run.kernel.max())}"><div class="scale" style="width:{unit * zoom}px"></div>'
+        f'<span class="soft">{unit} pixel{"s" * (unit > 1)}</span></div>'
+    )
+    across, down = (extent(run.kernel.sum(axis)) for axis in (0, 1))
+    size = f"<p>A point becomes a spot of {columns} x {rows} pixels; {MASS:.0%} of its light lies within "
+    size += f"{across} x {down}.</p>"
+    return f'<h2>Blur</h2><div class="kernel">{drawing}<div>{size}{words}</div></div>'
 
 
-def write(path: Path, text: str, overwrite: bool = True) -> None:
-    """Write the page, completely or not at all."""
-    write_whole(path, text.encode(errors="replace"), overwrite)  # a name need not be UTF-8
-
-
-class Frames:
-    """Collects iterates of a run for a GIF: every step at first, later fewer."""
-
-    def __init__(self, size: tuple[int, int], linear: bool = False):
-        self.size, self.linear, self.every, self.frames = size, linear, 1, list[Image.Image]()
-
-    def __call__(self, step: Step) -> None:
-        if (step.number - 1) % self.every:
-            return
-        x = (srgb.encode(step.x) if self.linear else step.x)[0].detach().cpu().numpy()
-        top, left = (max(0, (x.shape[axis + 1] - self.size[axis]) // 2) for axis in (0, 1))
-        x = np.moveaxis(x[:, top : top + self.size[0], left : left + self.size[1]], 0, -1)
-        self.frames.append(_image(x[..., 0] if x.shape[-1] == 1 else x, FRAME))
-        if len(self.frames) == FRAMES:
-            self.frames, self.every = self.frames[::2], 2 * self.every
-
-    def save(self, path: Path, overwrite: bool = True) -> None:
-        """Write the GIF; it shows the last frame for two seconds."""
-        times = [100] * (len(self.frames) - 1) + [2000]
-        with replacing(path, overwrite) as file:
-            self.frames[0].save(file, "GIF", save_all=True, append_images=self.frames[1:], duration=times, loop=0)
-
-
-def _eight(pixels: np.ndarray) -> np.ndarray:
-    """Floats on the 0..1 scale, or integers of any depth, as 8 bits."""
-    scale = np.iinfo(pixels.dtype).max if pixels.dtype.kind in "ui" else 1.0
-    return np.round(255 * np.clip(pixels / scale, 0, 1)).astype(np.uint8)
-
-
-def _image(pixels: np.ndarray, side: int) -> Image.Image:
-    image = Image.fromarray(_eight(pixels))
-    image.thumbnail((side, side))
-    return image
-
-
-def _uri(pixels: np.ndarray) -> str:
-    buffer = BytesIO()
-    _image(pixels, LARGEST).save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _list(facts: dict[str, Any]) -> str:
-    rows = (f"<dt>{html.escape(str(k))}</dt><dd>{html.escape(str(v))}</dd>" for k, v in facts.items())
-    return f"<dl>{''.join(rows)}</dl>"
+def extent(weights: np.ndarray) -> int:
+    """The fewest neighbouring entries that hold ``MASS`` of the sum."""
+    sums = np.concatenate([[0.0], weights.cumsum()])
+    goal = MASS * sums[-1] * (1 - 1e-12)
+    spans = [int(np.searchsorted(sums, low + goal)) - start for start, low in enumerate(sums) if low + goal <= sums[-1]]
+    return min(spans)

@@ -33,7 +33,7 @@ class Places:
         """The places of the input ``name`` whose result's name has ``word`` in it."""
         return cls(
             source=name,
-            output=destination(name, options.out, word),
+            output=destination(name, options.out, word, ".png" if options.preview else ""),
             json=Path(options.json_file) if options.json_file else None,
             page=page_of(name, options.report) if options.report else None,
             gif=Path(options.gif) if options.gif else None,
@@ -45,12 +45,14 @@ class Places:
         return {what: path for what, path in named.items() if path is not None}
 
 
-def destination(name: str, out: str | None, word: str) -> Path:
-    """Where the result goes: to ``out``, into it if it is a folder, or beside the input as NAME-word."""
+def destination(name: str, out: str | None, word: str, suffix: str = "") -> Path:
+    """Where the result goes: to ``out``, into it if it is a folder, or beside the input as NAME-word; with the suffix
+    of the input, unless another is given."""
     source = Path(name)
+    suffix = suffix or source.suffix
     if out is None:
-        return source.with_name(f"{source.stem}-{word}{source.suffix}")
-    return Path(out) / source.name if Path(out).is_dir() else Path(out)
+        return source.with_name(f"{source.stem}-{word}{suffix}")
+    return Path(out) / f"{source.stem}{suffix}" if Path(out).is_dir() else Path(out)
 
 
 def page_of(name: str, folder: str) -> Path:
@@ -58,7 +60,7 @@ def page_of(name: str, folder: str) -> Path:
     return Path(folder) / f"{Path(name).stem}.html"
 
 
-def expand(inputs: Sequence[str], word: str = "", quiet: bool = True) -> list[str]:
+def expand(inputs: Sequence[str], word: str = "", quiet: bool = True, suffix: str = "") -> list[str]:
     """Files as they are; a folder stands for the images in it, but, where there is a ``word``, not for those that an
     earlier run left: NAME-word beside NAME."""
     from pnpkit.images.files import extensions
@@ -70,7 +72,7 @@ def expand(inputs: Sequence[str], word: str = "", quiet: bool = True) -> list[st
             found = sorted(p for p in Path(name).iterdir() if p.suffix.lower() in extensions() and seen(p))
             if not found:
                 raise InputError(f"folder {name} holds no image")
-            results = {destination(str(p), None, word) for p in found} if word else set()
+            results = {destination(str(p), None, word, suffix) for p in found} if word else set()
             found_files += [str(p) for p in found if p not in results]
             left = len(results & set(found))
             if left and not quiet:

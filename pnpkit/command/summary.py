@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pnpkit.command.messages import in_flags
+from pnpkit.command.places import Places
+from pnpkit.command.verdict import Verdict, assurance, duration
 
 if TYPE_CHECKING:
     from pnpkit.images.picture import Picture
     from pnpkit.restoration.result import Restoration
 
 
-def describe(name: str, target: Path, picture: Picture, run: Restoration, scores: dict[str, float]) -> str:
-    """What a person wants to know, most important first."""
-    lines = []
+def describe(places: Places, picture: Picture, run: Restoration, told: Verdict, scores: dict[str, float]) -> str:
+    """The verdict, what reading had to change, and where the result is: at most six lines."""
     before = f"{scores['psnr_input']:.2f} -> " if "psnr_input" in scores else ""
     gain = f", PSNR {before}{scores['psnr']:.2f} dB" if scores else ""
-    done = "denoised"
-    if run.residuals:
-        done = f"{run.status.value.split(':')[0]}, {run.steps} steps, residual {run.residuals[-1]:.2e}"
-    lines.append(f"{name} -> {target}: {done}{gain}, {run.seconds:.1f} s")
+    remarks = [*picture.notes, *([] if run.data is None else run.data.within(picture.low, picture.high).sentences())]
+    notes = [f"note: {'; '.join(remarks)}"] if remarks else []
+    line = f"{places.source} -> {places.output}: {duration(run.seconds)}{gain}; {assurance(run)}"
+    return "\n".join((*told.sentences, *notes, line))
+
+
+def proof(run: Restoration) -> str:
+    """The derivation, each premise once: kernel, levels and step, how the run ended, the theorem, the certificate."""
+    lines = []
     if run.kernel_note:
         lines.append(f"kernel: {run.kernel_note}" if run.kernel is not None else run.kernel_note)
     line = f"noise level {run.noise_level:.4f}, strength {run.strength:.4f}{' in linear light' if run.linear else ''}"
@@ -30,16 +35,20 @@ def describe(name: str, target: Path, picture: Picture, run: Restoration, scores
     if run.objective and run.tau is not None:
         line += f", objective f + R / {run.tau:.4g} = " + ", ".join(f"{value:.8g}" for value in run.objective)
     lines.append(line)
-    lines += [] if run.data is None else run.data.within(picture.low, picture.high).sentences()
-    lines += [f"note: {note}" for note in picture.notes]
+    if run.residuals:
+        lines.append(f"{run.status.value.split(':')[0]}, {run.steps} steps, residual {run.residuals[-1]:.2e}")
     lines.append(f"guarantee: {run.guarantee}")
     lines.append(run.certificate.describe(depth=1))
     return "\n".join(lines)
 
 
-def fields(run: Restoration, scores: dict[str, float], low: float = 0.0, high: float = 1.0) -> dict[str, Any]:
+def fields(
+    run: Restoration, told: Verdict, scores: dict[str, float], low: float = 0.0, high: float = 1.0
+) -> dict[str, Any]:
     """The fields of --json that tell what came of the run; ``low`` and ``high`` are what 0 and 1 are in the file."""
     return {
+        "verdict": " ".join(told.sentences),
+        "explanation": in_flags(run.explain()),
         "status": run.status.name.lower(),
         "message": run.status.value,
         "steps": run.steps,
@@ -55,6 +64,7 @@ def fields(run: Restoration, scores: dict[str, float], low: float = 0.0, high: f
         "strength_rule": in_flags(run.strength_note),
         "linear": run.linear,
         "kernel": in_flags(run.kernel_note) or None,
+        "blur": None if run.blur is None else {"form": run.blur.form or None, "confidence": run.blur.confidence},
         "guarantee": str(run.guarantee),
         "proof": run.guarantee.to_json(),
         "certificate": run.certificate.to_json(),

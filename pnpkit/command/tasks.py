@@ -50,11 +50,12 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Deblur:
-    """Remove the blur of this kernel."""
+    """Remove the blur of this kernel, which is made smaller where the picture was made so, by ``reduction``."""
 
     kernel: str
     boundary: str
     mask: str | None = None
+    reduction: int = 1
     name: ClassVar[str] = "deblur"
     word: ClassVar[str] = "deblurred"
     keeps: ClassVar[bool] = False
@@ -74,7 +75,13 @@ class Deblur:
         from pnpkit.restoration import deblur
 
         more = keywords(self.name, picture, settings, callback)
-        return deblur.deblur(picture.pixels, self.kernel, boundary=self.boundary, mask=unknown(picture), **more)
+        holes = unknown(picture)
+        if self.reduction == 1:
+            return deblur.deblur(picture.pixels, self.kernel, boundary=self.boundary, mask=holes, **more)
+        from pnpkit import kernels
+
+        kernel = kernels.reduced(kernels.parse(self.kernel), self.reduction)
+        return deblur.deblur(picture.pixels, kernel, boundary=self.boundary, mask=holes, **more)
 
 
 @dataclass(frozen=True)

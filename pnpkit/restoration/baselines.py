@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from skimage.restoration import denoise_tv_chambolle, unsupervised_wiener, wiener
+from skimage.restoration import denoise_tv_chambolle, richardson_lucy, unsupervised_wiener, wiener
 from torch import Tensor
 
 from pnpkit import certificates
@@ -28,6 +28,9 @@ from pnpkit.solvers.splittings import SPLITTINGS, forward_backward
 from pnpkit.solvers.stages import Stage
 
 PENALTY = 5.0  # of ADMM, in units of the weight: its thresholds are the inverse, 0.2
+
+
+MARGIN = 16  # pixels around the picture in Richardson-Lucy, whose sweeps carry the dark beyond the frame inwards
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,22 @@ def wiener_filter(y: np.ndarray, kernel: np.ndarray, balance: float) -> np.ndarr
 def unsupervised_wiener_filter(y: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     """scikit-image's Wiener filter that estimates its own parameters, channel by channel, with seed 0."""
     return _by_channel(lambda channel: np.asarray(unsupervised_wiener(channel, kernel, clip=False, rng=0)[0]), y)
+
+
+def richardson_lucy_sweeps(y: np.ndarray, kernel: np.ndarray, sweeps: int) -> np.ndarray:
+    """scikit-image's Richardson-Lucy deconvolution, channel by channel, in the scene around the frame.
+
+    It multiplies, so values below 0 are taken for 0. The picture is continued by its mirror image, else the frame
+    would ring.
+    """
+    reach = tuple(2 * (size // 2) + MARGIN for size in kernel.shape)
+
+    def sharpened(channel: np.ndarray) -> np.ndarray:
+        wide = np.pad(np.maximum(channel, 0), [(r, r) for r in reach], mode="symmetric")
+        found = richardson_lucy(wide, kernel, num_iter=sweeps, clip=False)
+        return np.asarray(found[reach[0] : len(found) - reach[0], reach[1] : found.shape[1] - reach[1]])
+
+    return _by_channel(sharpened, y)
 
 
 def _by_channel(filter: Callable[[np.ndarray], np.ndarray], y: np.ndarray) -> np.ndarray:

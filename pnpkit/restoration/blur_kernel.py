@@ -13,6 +13,7 @@ from pnpkit.blind import choose
 from pnpkit.blind.parametric import KernelEstimate
 from pnpkit.images import pixels
 from pnpkit.kernels import Kernel
+from pnpkit.machine.phases import Listener, nobody
 from pnpkit.restoration.defaults import DOUBTFUL
 from pnpkit.restoration.picture import opened
 from pnpkit.restoration.settings import Settings
@@ -20,11 +21,19 @@ from pnpkit.restoration.settings import Settings
 FREE_FORM = "free-form"  # the form of an estimate that is none of the families
 
 
-def open_kernel(kernel: str | os.PathLike[str] | np.ndarray | Tensor, y: Tensor, noise: float) -> Kernel:
-    """The kernel that ``kernel`` names or holds; ``auto`` is estimated from y (1, C, H, W) with that noise level."""
+Given = str | os.PathLike[str] | np.ndarray | Tensor | Kernel | KernelEstimate  # what stands for a kernel
+
+
+def open_kernel(kernel: Given, y: Tensor, noise: float, told: Listener = nobody) -> Kernel:
+    """The kernel that ``kernel`` names or holds; ``auto`` is estimated from y (1, C, H, W) with that noise level.
+    ``told`` hears of the phases."""
     kernel = os.fspath(kernel) if isinstance(kernel, os.PathLike) else kernel
+    if isinstance(kernel, KernelEstimate):
+        return kernel_of(kernel)
+    if isinstance(kernel, Kernel):
+        return kernel
     if isinstance(kernel, str) and kernel == "auto":
-        return kernel_of(choose.likeliest_kernel(pixels.from_tensor(y[:1].cpu().double()), noise))
+        return kernel_of(choose.likeliest_kernel(pixels.from_tensor(y[:1].cpu().double()), noise, told))
     if isinstance(kernel, str):
         weights, made = kernels.parse(kernel), kernels.estimated(kernel)
         if made is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +15,7 @@ from pnpkit.blind import latent
 from pnpkit.errors import UnknownName
 from pnpkit.operators.blur import BOUNDARIES, blur
 from pnpkit.restoration.batches import one_by_one
-from pnpkit.restoration.blur_kernel import FREE_FORM, open_kernel, trustworthy
+from pnpkit.restoration.blur_kernel import FREE_FORM, Given, open_kernel, trustworthy
 from pnpkit.restoration.defaults import FREE_FORM_ERROR, FREE_FORM_STRENGTH, KERNEL_ERROR
 from pnpkit.restoration.picture import nearest_known, opened
 from pnpkit.restoration.pipeline import restore
@@ -38,7 +37,7 @@ LARGEST_GUESS = 4_000_000  # pixels: above, the first guess would take longer th
 @one_by_one
 def deblur(
     image: np.ndarray | Tensor,
-    kernel: str | os.PathLike[str] | np.ndarray | Tensor = "auto",
+    kernel: Given = "auto",
     *,
     boundary: str = "unknown",
     mask: np.ndarray | Tensor | None = None,
@@ -48,8 +47,9 @@ def deblur(
 
     Args:
         image: ndarray (H, W) or (H, W, 3), uint8, uint16 or floats; a float tensor (B, C, H, W); or a Pillow image.
-        kernel: a word or a file (see ``kernels.parse``), an array (h, w), or ``auto``: none, a Gaussian, a motion, a
-            disk or a free form is estimated; the certificate is then that of the estimated kernel.
+        kernel: a word or a file (see ``kernels.parse``), an array (h, w), what ``estimate_kernel`` found, or ``auto``:
+            none, a Gaussian, a motion, a disk or a free form is estimated; the certificate is then that of the
+            estimated kernel.
         mask: (H, W), true or not 0 where a pixel is unknown: it has weight 0 in f. So has NaN.
         boundary: what is known of the scene around the frame: ``unknown`` (photographs), ``circular`` or ``zero``.
         settings: see ``Settings``.
@@ -64,7 +64,7 @@ def deblur(
     work = opened(image, chosen, holes, blurred=True)
     y = work.y
     noise = work.noise
-    blurring = open_kernel(kernel, y, noise)
+    blurring = open_kernel(kernel, y, noise, work.told)
     weights, free = blurring.weights, blurring.form == FREE_FORM
     operator = blur(weights, boundary, (y.shape[-2], y.shape[-1]), dtype=y.dtype, device=y.device)
     above = work.readings.above

@@ -12,6 +12,7 @@ from torch import Tensor
 from pnpkit.certificates import Certificate
 from pnpkit.errors import InputError
 from pnpkit.machine.memory import allowed
+from pnpkit.machine.phases import Phase
 from pnpkit.networks.tiles import within_memory
 from pnpkit.restoration.batches import one_by_one
 from pnpkit.restoration.data import told_of
@@ -67,6 +68,7 @@ def denoise(
     if not given and noise > network.top:
         note = f"the most that {network.name} has: noise will be left"
     network = within_memory(network, y.shape, allowed(chosen.max_memory), 0, y.element_size())
+    work.told(Phase("denoising"))
     with torch.no_grad():
         out = network(y, sigma)
     finite = bool(torch.isfinite(out).all())

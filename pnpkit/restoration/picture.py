@@ -15,6 +15,7 @@ from pnpkit.images import srgb
 from pnpkit.images.noise import estimate_noise
 from pnpkit.images.pixels import as_array, as_float, from_tensor, nearest, to_tensor
 from pnpkit.machine.memory import choose_device
+from pnpkit.machine.phases import Listener, Phase, nobody
 from pnpkit.networks.base import Network
 from pnpkit.noise.models import PoissonGaussian, effective_level
 from pnpkit.restoration.checks import open_tools
@@ -42,6 +43,7 @@ class Opened:
         scale: from the values that came (integers: fractions of the type's largest) to that scale.
         unit: how many units of the data one of these values is.
         iteration, network: that run on it. started: when the work began (``time.perf_counter``).
+        told: hears of the phases.
     """
 
     y: Tensor
@@ -53,6 +55,7 @@ class Opened:
     iteration: Iteration
     network: Network
     started: float
+    told: Listener = nobody
 
     @property
     def noise(self) -> float:
@@ -81,6 +84,9 @@ def opened(
     stored = stored[:, :1] if grey else stored
     integers, unit = _is_integer(image), unit_of(image)
     whole = None if holes is None else ~holes
+    told = settings.progress or nobody
+    if settings.noise_level is None:
+        told(Phase("noise"))
 
     def white(known: np.ndarray | None) -> float:
         return noise_level_of(stored, settings.noise_level, settings.compression, settings.linear, known)
@@ -107,7 +113,8 @@ def opened(
         x = x if cut is None else x.clamp(*cut)
         return outward(x.expand(-1, 3, -1, -1) if grey else x)
 
-    return Opened(y, back, readings, on_scale(settings, scale, network), scale, unit, iteration, network, started)
+    inner = on_scale(settings, scale, network)
+    return Opened(y, back, readings, inner, scale, unit, iteration, network, started, told)
 
 
 def on_scale(settings: Settings, scale: Scale, network: Network) -> Settings:

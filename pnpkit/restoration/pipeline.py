@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pnpkit.fidelities.data import DataTerm
 from pnpkit.machine.memory import allowed
+from pnpkit.machine.phases import Phase
 from pnpkit.maps import Map
 from pnpkit.networks.base import Network
 from pnpkit.networks.guided import Given
@@ -71,7 +72,14 @@ def restore(problem: Problem, opened: Opened) -> Restoration:
     stages = stages_of(lambda _: first, halves, is_rough(first, settings, start), iteration, tol, GUIDING)
     if second is not None:
         guided = guided_by(second, first, refined, max(plan.level, problem.kernel_error))
-        stages += stages_of(guided, halves, is_rough(second, settings, start), later, settings.tol)
+
+        def announced(run: Result | None) -> Network:
+            opened.told(SECOND)
+            return guided(run)
+
+        again = stages_of(announced, halves, is_rough(second, settings, start), later, settings.tol)
+        stages += [replace(stage, phase=SECOND.name) for stage in again]
+    opened.told(FIRST if second is None else replace(FIRST, parts=2))
     run = solve_in_stages(stages, start, max_steps=settings.max_steps, callback=settings.callback)
     image = problem.picture(run.x)
     return Restoration(
@@ -86,6 +94,9 @@ def restore(problem: Problem, opened: Opened) -> Restoration:
         span=span,
         data=told_of(opened, image),
     )
+
+
+FIRST, SECOND = Phase("restoring"), Phase("second pass")
 
 
 def box(settings: Settings) -> tuple[float, float]:
@@ -143,14 +154,14 @@ def stages_of(
     role: str = "",
 ) -> list[Stage]:
     """T with the network, and before it, where ``rough``, T with the network rounded to bfloat16."""
-    last = Stage(lambda run: halves(run).exact(network(run)), tol, iteration, role)
+    last = Stage(lambda run: halves(run).exact(network(run)), tol, iteration, role, phase=FIRST.name)
     if not rough:
         return [last]
 
     def rounded(run: Result | None) -> Map:
         return halves(run).with_denoiser(rough_denoisers(network(run)))
 
-    return [Stage(rounded, max(tol, ROUGH_TOL), iteration, CHEAP, PATIENCE, ", in float32"), last]
+    return [Stage(rounded, max(tol, ROUGH_TOL), iteration, CHEAP, PATIENCE, ", in float32", FIRST.name), last]
 
 
 def is_rough(network: Network, settings: Settings, start: Tensor) -> bool:

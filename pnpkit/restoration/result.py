@@ -17,6 +17,7 @@ from pnpkit.images import files
 from pnpkit.images.picture import Picture
 from pnpkit.images.pixels import as_float, from_tensor
 from pnpkit.kernels import Kernel
+from pnpkit.restoration import explain
 from pnpkit.restoration.data import Data
 from pnpkit.restoration.plan import GUIDING, Plan
 from pnpkit.solvers.guarantee import Guarantee
@@ -159,6 +160,10 @@ class Restoration:
     def step_note(self) -> str:
         """The splitting, tau, and where tau must lie, in words; nothing for denoising."""
         return "" if self.plan is None else self.plan.step_note
+
+    def explain(self) -> str:
+        """Half a page in plain words: what was solved, why it can be trusted, what was assumed, how it ended."""
+        return explain.in_words(self)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the picture; the ending of ``path`` is the format. Integers keep their depth, floats become 8 bits.

@@ -13,6 +13,7 @@ from dataclasses import Field, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from pnpkit.errors import InputError
+from pnpkit.machine.phases import Phase
 from pnpkit.restoration.defaults import DENOISERS
 
 if TYPE_CHECKING:
@@ -218,6 +219,9 @@ class Settings:
     callback: Callable[[Step], None] | None = declared(
         None, "Called with a ``Step`` after every evaluation.", iterating=True
     )
+    progress: Callable[[Phase], None] | None = declared(
+        None, "Called with a ``Phase`` as each begins: noise, blur, restoring, second pass, denoising."
+    )
     linear: bool = declared(
         False,
         "Work in linear light (sRGB curve); levels are then of light.",
@@ -253,6 +257,7 @@ class DenoisingKeywords(TypedDict, total=False):
     offset: float | None
     read_noise: float | None
     saturation: float | str
+    progress: Callable[[Phase], None] | None
 
 
 class SettingsKeywords(DenoisingKeywords, total=False):

@@ -66,7 +66,7 @@ def solve(
             accepted = [r and not (s and s.failed) for r, s in zip(running, watch.statuses, strict=True)]
             out = _where(accepted, Tx, out)
             if callback is not None:
-                callback(Step(k + 1, out, history[-1]))
+                callback(Step(k + 1, out, history[-1], tol))
             if not any(watch.running) or stalled(history, patience):
                 break
             following, memory = iteration.next(k, x, Tx, memory)

@@ -43,11 +43,19 @@ class Status(enum.Enum):
 
 @dataclass(frozen=True)
 class Step:
-    """What a callback gets after each evaluation of the map."""
+    """What a callback gets after each evaluation of the map.
+
+    Attributes:
+        number: of the evaluation, from 1. x: the iterate. residual: per image.
+        tol: the residual that the present stage ends at. phase: what the stage is, in a word or two; empty outside of
+            stages.
+    """
 
     number: int
     x: Tensor
     residual: tuple[float, ...]
+    tol: float = 0.0
+    phase: str = ""
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ class Stage:
         patience: None means that the next stage begins only if this one has converged. With a number, the next stage
             begins in any case, since nothing is proven of this one. It then also ends after so many steps without a new
             smallest residual, and leaves at least one step to the next.
-        note: a remark on the steps after this stage, for instance "in float32".
+        note: a remark on the steps after this stage, for instance "in float32". phase: of its ``Step``s, in a word.
     """
 
     map: Callable[[Result | None], Map]
@@ -42,6 +42,7 @@ class Stage:
     role: str = ""
     patience: int | None = None
     note: str = ""
+    phase: str = ""
 
 
 def solve_in_stages(
@@ -74,7 +75,7 @@ def solve_in_stages(
             iteration=stage.iteration.resumed(ratio),
             tol=stage.tol,
             max_steps=limit,
-            callback=numbered_from(done, callback),
+            callback=numbered_from(done, stage.phase, callback),
             patience=stage.patience,
         )
         runs.append(run)
@@ -107,8 +108,8 @@ def joined(runs: Sequence[Result], before: tuple[Before, ...], seconds: float) -
     )
 
 
-def numbered_from(done: int, callback: Callable[[Step], None] | None) -> Callable[[Step], None] | None:
+def numbered_from(done: int, phase: str, callback: Callable[[Step], None] | None) -> Callable[[Step], None] | None:
     """The callback for a stage that begins after ``done`` steps."""
-    if callback is None or done == 0:
-        return callback
-    return lambda step: callback(replace(step, number=done + step.number))
+    if callback is None:
+        return None
+    return lambda step: callback(replace(step, number=done + step.number, phase=phase))

@@ -1,0 +1,117 @@
+"""How long a restoration will take, before it starts: a few steps on a crop, scaled to the picture and a usual run."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from pnpkit.command.tasks import Deblur, Task
+from pnpkit.errors import PnpError
+from pnpkit.restoration.settings import ITERATING, Settings
+
+if TYPE_CHECKING:
+    from pnpkit.images.picture import Picture
+
+
+SIDE = 160  # pixels: of the crop
+
+
+LARGE = 100_000  # pixels: a smaller picture is done before a probe would tell
+
+
+PROBED = 3  # steps on the crop; the first one is slower than the others
+
+
+# Evaluations until a run ends, medians of docs/results/deblurring-whole.json: of a run in one pass, and of the two
+# passes of a guided denoiser.
+ONE_PASS, TWO_PASSES = 10.0, (6.0, 9.0)
+
+
+GUIDED = 1.25  # time of an evaluation with a guide, in units of one without
+
+
+BEGINNING = 1.5  # what comes before the first evaluation, in units of one
+
+
+NAMED, FREE = 1.5, 16.0  # seconds of the search for a blur, named and of any form, where an evaluation takes REFERENCE
+
+
+REFERENCE = 9e-6  # seconds per pixel and evaluation, of the machine that NAMED and FREE were measured on
+
+
+SEARCHED = 0.5  # share of pictures for which a free form is searched
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Seconds that each phase is expected to take, by its name, and those of a single step of the first pass."""
+
+    phases: dict[str, float]
+    step: float
+
+    @property
+    def total(self) -> float:
+        """Seconds of all phases."""
+        return sum(self.phases.values())
+
+
+def forecast(task: Task, settings: Settings, picture: Picture) -> Forecast | None:
+    """What the restoration of this picture is expected to take; None for a small picture and for the denoiser alone.
+
+    It runs ``PROBED`` steps on a crop from the middle, with a blur of its own where that is to be estimated.
+    """
+    rows, columns = picture.pixels.shape[:2]
+    if task.name not in ITERATING or rows * columns < LARGE:
+        return None
+    try:
+        seconds = seconds_a_step(task, settings, picture)
+    except PnpError:  # a kernel larger than the crop, for instance: the restoration itself will tell
+        return None
+    here = seconds / middle(picture).pixels[..., :1].size
+    step = here * rows * columns * (task.factor**2 if task.name == "upscale" else 1)
+    if task.name == "upscale":
+        step /= task.factor**2  # the crop is enlarged, too
+    phases = {"noise": 0.3 * here / REFERENCE * rows * columns / 1e6}
+    blind = isinstance(task, Deblur) and task.kernel == "auto"
+    if blind:
+        phases["blur"] = (NAMED + SEARCHED * FREE) * here / REFERENCE
+    if twice(settings):
+        first, second = TWO_PASSES
+        phases |= {"restoring": step * (BEGINNING + first), "second pass": step * second * GUIDED}
+    else:
+        phases["restoring"] = step * (BEGINNING + ONE_PASS)
+    return Forecast(phases, step)
+
+
+def twice(settings: Settings) -> bool:
+    """Whether the denoiser looks twice."""
+    from pnpkit.registry import open_denoiser
+
+    return open_denoiser(settings.denoiser).looks()[1] is not None
+
+
+def middle(picture: Picture) -> Picture:
+    """The crop that is probed."""
+    rows, columns = picture.pixels.shape[:2]
+    down, right = (rows - min(rows, SIDE)) // 2, (columns - min(columns, SIDE)) // 2
+    part = (slice(down, down + SIDE), slice(right, right + SIDE))
+    holes = None if picture.holes is None else picture.holes[part]
+    return replace(picture, pixels=picture.pixels[part], holes=holes, alpha=None)
+
+
+def seconds_a_step(task: Task, settings: Settings, picture: Picture) -> float:
+    """The least time between two evaluations on the crop."""
+    crop, times = middle(picture), list[float]()
+    if crop.holes is not None:
+        holes = crop.holes.copy()
+        holes[:2], holes[2:4] = True, False  # something to fill in, and something known
+        crop = replace(crop, holes=holes)
+    if isinstance(task, Deblur) and task.kernel == "auto":
+        task = replace(task, kernel="disk:2")
+
+    def note(_: Any) -> None:
+        times.append(time.perf_counter())
+
+    task.restore(crop, replace(settings, noise_level=0.01, strength=None, tol=0.0, max_steps=PROBED), note)
+    return min(later - earlier for earlier, later in zip(times, times[1:], strict=False))

@@ -1,0 +1,175 @@
+"""The part of a picture that --region and --preview restore: a rectangle with what surrounds it, and a reduction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pnpkit.command.tasks import Deblur, Task
+from pnpkit.errors import InputError
+from pnpkit.restoration.defaults import DENOISERS
+from pnpkit.restoration.settings import Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from pnpkit.images.picture import Picture
+
+
+HALO = 48  # pixels around a region that are restored with it: a blur and the denoiser look beyond its edge
+
+
+TELLING = 256  # pixels: side of the least that is restored where the blur is to be estimated from it
+
+
+SMALL = 100_000  # pixels of a preview at most
+
+
+ROUGHLY = 1e-3  # relative residual that a preview ends at
+
+
+FAST = "euler-fast"  # denoiser of a preview, where none is named
+
+
+@dataclass(frozen=True)
+class Region:
+    """A rectangle: its left upper corner, x to the right and y down, and its width and height, in pixels."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    def __str__(self) -> str:
+        return f"{self.x},{self.y},{self.width},{self.height}"
+
+
+class RegionType(click.ParamType):
+    """X,Y,W,H."""
+
+    name = "X,Y,W,H"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Region:
+        try:
+            x, y, width, height = (int(word) for word in str(value).split(","))
+        except ValueError:
+            self.fail(f"expected four whole numbers X,Y,W,H in pixels, got '{value}'", param, ctx)
+        if min(x, y) < 0 or min(width, height) < 1:
+            self.fail(f"expected a corner X,Y >= 0 and a size W,H >= 1, got '{value}'", param, ctx)
+        return Region(x, y, width, height)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is taken out of a picture, and what of that is kept.
+
+    Attributes:
+        outer: rows and columns that are restored. inner: rows and columns that are kept of the reduced ``outer``.
+        factor: that many pixels, across and down, are averaged to one.
+    """
+
+    outer: tuple[slice, slice]
+    inner: tuple[slice, slice]
+    factor: int = 1
+
+    def of(self, picture: Picture) -> Picture:
+        """The picture that is restored."""
+        taken = {"pixels": reduced(picture.pixels[self.outer], self.factor)}
+        for name in ("alpha", "holes"):
+            values = getattr(picture, name)
+            if values is not None:
+                taken[name] = thinned(values[self.outer], self.factor)
+        return replace(picture, **taken, compression=picture.compression / self.factor)  # type: ignore[arg-type]
+
+    def kept(self, pixels: np.ndarray, scale: int = 1) -> np.ndarray:
+        """What is kept of pixels that are ``scale`` times as many as those that were restored."""
+        rows, columns = (slice(scale * side.start, scale * side.stop) for side in self.inner)
+        return pixels[rows, columns]
+
+    def picture(self, picture: Picture) -> Picture:
+        """What is kept of the picture that is restored."""
+        more = {name: self.kept(value) for name in ("alpha", "holes") if (value := getattr(picture, name)) is not None}
+        return replace(picture, pixels=self.kept(picture.pixels), **more)  # type: ignore[arg-type]
+
+    def sharp(self, reference: np.ndarray, scale: int = 1) -> np.ndarray:
+        """The same part of a reference that is ``scale`` times as large as the picture."""
+        rows, columns = (slice(scale * side.start, scale * side.stop) for side in self.outer)
+        return self.kept(reduced(reference[rows, columns], self.factor), scale)
+
+
+def part_of(size: tuple[int, int], region: Region | None, preview: bool, blind: bool) -> Part:
+    """The part of a picture of so many rows and columns.
+
+    Args:
+        blind: the blur is to be estimated, which takes more than a small region.
+
+    Raises:
+        InputError: a region that goes beyond the picture.
+    """
+    rows, columns = size
+    region = Region(0, 0, columns, rows) if region is None else region
+    if region.x + region.width > columns or region.y + region.height > rows:
+        raise InputError(f"`region={region}`: expected one inside of the picture, which has {columns} x {rows} pixels")
+    factor = 1
+    while preview and region.width * region.height > factor**2 * SMALL:
+        factor += 1
+    outer, inner = [], []
+    for start, length, all_of in ((region.y, region.height, rows), (region.x, region.width, columns)):
+        halo = max(HALO, (TELLING - length + 1) // 2) if blind else HALO
+        low = max(0, start - factor * halo)
+        low += (start - low) % factor  # the kept pixels begin at a block
+        high = min(all_of, start + length + factor * halo)
+        outer.append(slice(low, high))
+        inner.append(slice((start - low) // factor, (start - low) // factor + max(1, length // factor)))
+    return Part((outer[0], outer[1]), (inner[0], inner[1]), factor)
+
+
+def reduced(pixels: np.ndarray, factor: int) -> np.ndarray:
+    """Means over blocks of factor x factor pixels; what is left over at the end is dropped."""
+    if factor == 1:
+        return pixels
+    rows, columns = (size // factor for size in pixels.shape[:2])
+    blocks = pixels[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor, *pixels.shape[2:])
+    return blocks.mean(axis=(1, 3), dtype="float64").astype(pixels.dtype)
+
+
+def thinned(values: np.ndarray, factor: int) -> np.ndarray:
+    """The largest value of each block: a hole stays a hole."""
+    if factor == 1:
+        return values
+    rows, columns = (size // factor for size in values.shape[:2])
+    blocks: np.ndarray = values[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor)
+    return blocks.max(axis=(1, 3))
+
+
+def quick(task: Task, settings: Settings, factor: int) -> tuple[Task, Settings]:
+    """The task and settings of a preview: a larger tolerance, one pass, blur and noise as they are in fewer pixels."""
+    denoiser = FAST if settings.denoiser == DENOISERS[task.name] else settings.denoiser
+    level = None if settings.noise_level is None else settings.noise_level / factor
+    gain = None if settings.gain is None else settings.gain / factor**2  # of means, whose variance is so much smaller
+    readout = None if settings.read_noise is None else settings.read_noise / factor
+    settings = replace(settings, denoiser=denoiser, tol=max(settings.tol, ROUGHLY), noise_level=level)
+    settings = replace(settings, gain=gain, read_noise=readout)
+    if isinstance(task, Deblur) and task.kernel != "auto":
+        return replace(task, reduction=factor), settings
+    return task, settings
+
+
+def part_words(part: Part, region: Region | None, preview: bool) -> str:
+    """What is in the output, where that is not the whole picture at its own size; else nothing."""
+    what = "the picture" if region is None else f"the region {region}"
+    if preview:
+        size = "" if part.factor == 1 else f" at 1/{part.factor} of its size"
+        return f"This is a preview: {what}{size}, restored roughly."
+    return "" if region is None else f"Only {what} was restored, and is all that is written."
+
+
+def eight_bits(picture: Picture) -> Picture:
+    """The picture as a PNG holds it that any program shows: 8 bits, without alpha."""
+    import numpy as np
+
+    return replace(
+        picture, alpha=None, dtype=np.dtype(np.uint8), low=0.0, high=255.0, exif=None, density=None, description=""
+    )

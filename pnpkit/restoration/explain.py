@@ -1,0 +1,149 @@
+"""A restoration in plain words: what was solved, why it can be trusted, what was assumed, how it ended."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from pnpkit.certificates import Certificate
+from pnpkit.kernels import Kernel
+from pnpkit.restoration.defaults import DOUBTFUL
+from pnpkit.restoration.plan import Plan
+from pnpkit.solvers.guarantee import Existence, Guarantee, assumed
+from pnpkit.solvers.result import Status
+
+
+class Told(Protocol):
+    """What is asked of a ``Restoration`` here."""
+
+    @property
+    def plan(self) -> Plan | None: ...
+    @property
+    def status(self) -> Status: ...
+    @property
+    def certificate(self) -> Certificate: ...
+    @property
+    def guarantee(self) -> Guarantee: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def guide_steps(self) -> int: ...
+    @property
+    def residuals(self) -> tuple[float, ...]: ...
+    @property
+    def strength(self) -> float: ...
+    @property
+    def noise_level(self) -> float: ...
+    @property
+    def linear(self) -> bool: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def kernel(self) -> np.ndarray | None: ...
+    @property
+    def kernel_note(self) -> str: ...
+    @property
+    def blur(self) -> Kernel | None: ...
+
+
+ENDED = {
+    Status.CONVERGED: "A further step changed next to nothing, so it stopped: the picture has settled.",
+    Status.APPLIED: "The denoiser was applied once; there was nothing to repeat.",
+    Status.STEP_LIMIT: "It stopped at the limit of steps, before the picture had settled; with more steps, or a larger "
+    "tolerance, it would have.",
+    Status.DIVERGED: "The changes grew from step to step, so it was stopped; this is the picture before that.",
+    Status.NOT_FINITE: "Values that are no numbers appeared, so it was stopped; this is the last good picture.",
+    Status.FALSIFIED: "It was stopped, because it contradicted what is proven of its steps. One of the proofs, or one "
+    "of their assumptions is wrong here, and the result is not to be relied on.",
+}
+
+
+STANDS = {
+    Existence.UNIQUE: "so repeating them leads to one and the same picture, wherever one starts",
+    Existence.BOUNDED: "so repeating them leads to a picture that they leave as it is, wherever one starts",
+    Existence.ASSUMED: "so repeating them leads to a picture that they leave as it is, if there is one",
+}
+
+
+def in_words(run: Told) -> str:
+    """Four paragraphs, from the values of the restoration."""
+    return "\n\n".join(
+        f"{title}. {text}"
+        for title, text in (
+            ("What was solved", solved(run)),
+            ("Why it can be trusted", trust(run)),
+            ("What was assumed", assumptions(run)),
+            ("How it ended", end(run)),
+        )
+    )
+
+
+def solved(run: Told) -> str:
+    """The problem and its two halves."""
+    level = f"noise of standard deviation {run.noise_level:.4g}{' in linear light' if run.linear else ''}"
+    if run.plan is None:
+        return (
+            f"The picture is taken for a clean one with {level}. A denoiser of strength {run.strength:.4g} removed it."
+        )
+    if run.kernel is None:
+        data = "explains what was measured"
+    elif run.kernel.size == 1:
+        data = "agrees with the one that came"
+    else:
+        size = f"{run.kernel.shape[1]} x {run.kernel.shape[0]}"
+        data = f"becomes the one that came when it is blurred with the kernel of {size} pixels"
+    text = (
+        f"We look for a picture that {data}, up to {level}, and in which the denoiser, at strength {run.strength:.4g}, "
+        "finds no more noise. Every step does both in turn: it pulls the picture towards the data, then it denoises. "
+    )
+    if run.guide_steps:
+        text += (
+            f"It was done twice: the picture after the first {run.guide_steps} steps told the denoiser of the second "
+            "pass where edges and texture are. "
+        )
+    return text + (f"{capital(run.kernel_note)}." if run.kernel_note else "")
+
+
+def trust(run: Told) -> str:
+    """What the guarantee says, or why there is none."""
+    held = run.guarantee
+    if not held:
+        return (
+            f"By the look of it only: nothing is guaranteed ({held.reason}). Look at the picture before you rely on it."
+        )
+    assert held.theorem is not None
+    if held.existence is None:
+        return f"{capital(held.theorem.name)} ({held.theorem.hypothesis}): what is alike stays alike."
+    return (
+        f"From step {held.start} on every step is proven never to move two pictures apart, {STANDS[held.existence]} "
+        f"({held.theorem.name}). The proof is derived from the weights of the denoiser and the kernel, and the run was "
+        "watched for any contradiction. It says that the result is stable and that nothing can run away; it does not "
+        "say that the result is the true picture."
+    )
+
+
+def assumptions(run: Told) -> str:
+    """The premises of the proof, and the estimates that all of it is given."""
+    parts = assumed(run.certificate) if run.guarantee else []
+    found = run.blur
+    if found is not None and found.confidence is not None:
+        doubt = ", which is doubtful" if found.confidence < DOUBTFUL else ""
+        parts.append(f"the blur was estimated (confidence {found.confidence:.2f}{doubt}): all else holds for that blur")
+    if run.kernel is not None and run.kernel.size > 1:
+        parts.append("the blur is the same all over the picture")
+    return f"{capital('; '.join(parts))}." if parts else "Nothing beyond what was checked."
+
+
+def end(run: Told) -> str:
+    """Status, steps, and the change of the first and of the last step."""
+    text = ENDED[run.status]
+    if run.residuals:
+        text += f" The change of a step, relative to the picture, was {run.residuals[0]:.1e} at first and "
+        text += f"{run.residuals[-1]:.1e} after {run.steps} steps."
+    return f"{text} All of it took {run.seconds:.1f} s."
+
+
+def capital(text: str) -> str:
+    """The text with a capital at its beginning."""
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,103 @@
+"""--region restores that alone, as the whole would; --preview a smaller picture, roughly; both say so."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+from scipy.ndimage import convolve
+
+from pnpkit import kernels
+from pnpkit.command import part as parts
+from pnpkit.images import files
+from pnpkit.images.picture import Picture
+
+FEW = ("--denoiser", "wavelet", "--noise-level", "0.01", "--kernel", "disk:2")
+
+
+@pytest.fixture
+def photograph(tmp_path: Path) -> Path:
+    sharp = skimage.data.chelsea()[:160, :200] / np.float32(255)
+    weights = kernels.parse("disk:2")
+    blurred = np.stack([convolve(sharp[..., c], weights, mode="reflect") for c in range(3)], -1)
+    files.write(tmp_path / "photo.png", Picture(blurred))
+    files.write(tmp_path / "sharp.png", Picture(sharp))
+    return tmp_path / "photo.png"
+
+
+def test_a_region_is_what_the_whole_has_there(cli, photograph: Path) -> None:  # type: ignore[no-untyped-def]
+    more = ("--reference", photograph.with_name("sharp.png"), "--json", photograph.with_name("r.json"))
+    code, text, _ = cli("deblur", photograph, *FEW, "--region", "70,60,40,30", *more)
+    assert code == 0 and "Only the region 70,60,40,30 was restored" in text
+    found = files.read(photograph.with_name("photo-deblurred-region.png")).pixels
+    assert cli("deblur", photograph, *FEW, "--quiet")[0] == 0
+    whole = files.read(photograph.with_name("photo-deblurred.png")).pixels[60:90, 70:110]
+    assert found.shape == whole.shape and np.sqrt(np.mean(np.square(found - whole))) < 0.01
+    record = json.loads(photograph.with_name("r.json").read_text())
+    assert record["psnr"] > record["psnr_input"] + 1, "the reference is cut as the picture is"
+
+
+def test_a_preview_is_small_and_says_what_it_is(cli, photograph: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(parts, "SMALL", 10_000)
+    code, text, _ = cli("deblur", photograph, *FEW, "--preview")
+    assert code == 0 and "This is a preview: the picture at 1/2 of its size" in text
+    assert files.read(photograph.with_name("photo-preview.png")).pixels.shape == (80, 100, 3)
+    code, text, _ = cli("deblur", photograph, *FEW, "--preview", "--region", "11,13,60,50", "--overwrite")
+    assert code == 0 and "the region 11,13,60,50, restored roughly" in text and len(text.splitlines()) <= 6
+    assert files.read(photograph.with_name("photo-preview.png")).pixels.shape == (50, 60, 3)
+
+
+def test_previews_of_every_command_and_of_floats(cli, photograph: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(parts, "SMALL", 2_000)
+    values = files.read(photograph).pixels[:80, :81].mean(-1) * 700 - 100
+    holes = np.zeros((80, 81))
+    holes[30:34, 20:60] = 1
+    folder = photograph.parent
+    files.write(folder / "a.tif", Picture(values.astype(np.float32), dtype=np.dtype(np.float32), high=1.0))
+    files.write(folder / "mask.png", Picture(holes))
+    for words, size in (
+        (("denoise",), (40, 40)),
+        (("inpaint", "--mask", folder / "mask.png"), (40, 40)),
+        (("upscale",), (80, 80)),
+    ):
+        out = folder / f"{words[0]}.png"
+        more = ("--denoiser", "wavelet", "--preview", "-o", out)
+        code, text, error = cli(words[0], folder / "a.tif", *words[1:], *more)
+        assert code == 0 and "preview" in text, error
+        assert files.read(out).pixels.shape == size
+
+
+@pytest.mark.parametrize(
+    ("region", "message"),
+    [
+        ("1,2,3", "four whole numbers"),
+        ("a,2,3,4", "four whole numbers"),
+        ("0,0,0,5", "W,H >= 1"),
+        ("190,0,20,5", "has 200 x 160 pixels"),
+    ],
+)
+def test_a_region_that_is_none_is_refused(cli, photograph: Path, region: str, message: str) -> None:  # type: ignore[no-untyped-def]
+    code, out, error = cli("deblur", photograph, *FEW, "--region", region)
+    assert code == 2 and out == "" and message in error and len(error.splitlines()) == 1
+
+
+def test_the_part_lies_where_it_was_asked_for() -> None:
+    values = np.arange(100 * 120, dtype=np.float64).reshape(100, 120)
+    found = parts.part_of((100, 120), parts.Region(70, 60, 20, 10), False, False)
+    np.testing.assert_array_equal(found.kept(found.of(Picture(values)).pixels), values[60:70, 70:90])
+    blind = parts.part_of((2000, 2000), parts.Region(700, 600, 20, 10), False, True)
+    assert all(side.stop - side.start >= parts.TELLING for side in blind.outer)
+
+
+def test_a_reduced_kernel_blurs_the_reduced_picture_alike() -> None:
+    scene = skimage.data.camera()[:300, :300] / 255.0
+    for kernel in (kernels.parse("disk:6"), kernels.parse("motion:17,30")):
+        small = kernels.reduced(kernel, 3)
+        assert small.sum() == pytest.approx(1) and all(size % 2 for size in small.shape)
+        blurred = parts.reduced(convolve(scene, kernel, mode="wrap"), 3)
+        again = convolve(parts.reduced(scene, 3), small, mode="wrap")
+        assert np.sqrt(np.mean(np.square(blurred - again))) < 0.01
+    np.testing.assert_allclose(kernels.reduced(kernel, 1), kernel, atol=1e-15)
