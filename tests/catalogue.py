@@ -125,6 +125,14 @@ def dncnn() -> Network:
     return build("dncnn", {"depth": 3, "channels": 8}).eval()
 
 
+def gradient_step(**arguments: object) -> Network:
+    """With random weights; its potential is not convex."""
+    torch.manual_seed(0)
+    network = build("gradient-step", {"stages": (8, 12), "blocks": 1, **arguments})
+    network.name = "gradient-step"
+    return network.eval().requires_grad_(False)
+
+
 SHAPE = (2, 2, 2)
 NORMAL = torch.tensor([1.0, -2.0, 0.5, 3.0, 0.0, 1.0, 1.0, -1.0], dtype=torch.float64).view(SHAPE)
 MATRIX = torch.from_numpy(np.random.default_rng(0).standard_normal((3, 8)))
@@ -173,6 +181,7 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "guided": lambda: guided(),
     "guided by a U-Net": lambda: guided(**UNET, centres=True, masks=True),
     "dncnn": dncnn,
+    "gradient-step": lambda: gradient_step(),
     "wavelet": lambda: build("wavelet", {"levels": 2, "shifts": 2}),
     "tv": lambda: build("total-variation", {"gains": (0.3,) * 6}),
     "ridge": lambda: ridge(),

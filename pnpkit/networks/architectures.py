@@ -16,6 +16,7 @@ from pnpkit.networks.classical import (
 )
 from pnpkit.networks.dncnn import DnCNN, DnCNNConfig
 from pnpkit.networks.euler import Euler, EulerConfig
+from pnpkit.networks.gradient_step import GradientStep, GradientStepConfig
 from pnpkit.networks.guided import GuidedConfig, GuidedEuler
 from pnpkit.networks.ridge import Ridge, RidgeConfig
 
@@ -23,6 +24,7 @@ NETWORKS: dict[str, tuple[Any, Any]] = {
     "euler": (Euler, EulerConfig),
     "guided": (GuidedEuler, GuidedConfig),
     "dncnn": (DnCNN, DnCNNConfig),
+    "gradient-step": (GradientStep, GradientStepConfig),
     "ridge": (Ridge, RidgeConfig),
     "identity": (Identity, IdentityConfig),
     "total-variation": (TotalVariation, TotalVariationConfig),

@@ -158,6 +158,11 @@ class Network(Denoiser):
         """weight * R, where D(., sigma) is the proximal map of a known smooth convex R; here None."""
         return None
 
+    def energy_at(self, sigma: float) -> Callable[[Tensor], tuple[Tensor, Tensor]] | None:
+        """x -> g(x) >= 0 per image, in float64, and grad g(x), where D(., sigma) = id - grad g and grad g is locally
+        Lipschitz; here None."""
+        return None
+
     def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         """D(x, sigma).
 

@@ -105,7 +105,8 @@ def check_stack(operator: LinearPhysics) -> None:
 
 def squares(measurement: Tensor | TensorList) -> Tensor:
     """||y||^2 for each item of the batch, (B,): of one tensor, or over all of what a stack measures."""
-    return torch.stack([part.abs().square().flatten(1).sum(1) for part in pieces(measurement)]).sum(0)
+    parts = [part.abs().square().flatten(1) for part in pieces(measurement)]
+    return torch.stack([part.sum(1, dtype=torch.float64) for part in parts]).sum(0).to(parts[0].dtype)
 
 
 def measured_norm(operator: LinearPhysics, example: Tensor, iterations: int = 50) -> Bound:

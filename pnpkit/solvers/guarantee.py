@@ -12,10 +12,14 @@ from pnpkit.certificates import Certificate, Premise, together
 
 @dataclass(frozen=True)
 class Theorem:
-    """A theorem that covers a run: its name or source, and its hypotheses as they were checked."""
+    """A theorem that covers a run: its name or source, and its hypotheses as they were checked.
+
+    ``claim``: what it says of the run, where that is not convergence to a fixed point.
+    """
 
     name: str
     hypothesis: str
+    claim: str = ""
 
     def __str__(self) -> str:
         return f"{self.name}: {self.hypothesis}"
@@ -66,7 +70,8 @@ class Guarantee:
 
     Attributes:
         theorem: with its hypotheses, all checked; None where nothing is guaranteed.
-        existence: why there is a fixed point; None without a theorem, or where nothing was iterated.
+        existence: why there is a fixed point; None without a theorem, where nothing was iterated, or where the theorem
+            makes a claim of its own.
         premises: what the proof of T assumes and was not checked.
         lack, reason: where nothing is guaranteed: why, as a value and in words.
         before: stages that the theorem does not cover, in their order.
@@ -96,15 +101,18 @@ class Guarantee:
     def _claim(self) -> str:
         if self.theorem is None:
             return f"nothing is guaranteed: {self.reason}"
-        if self.existence is None:
+        if self.existence is None and not self.theorem.claim:
             return f"{self.theorem.name} ({self.theorem.hypothesis})"
         given = "under the premises that the certificate names" if self.premises else ""
-        details = "; ".join(part for part in (str(self.theorem), self.existence.reason, given) if part)
-        return f"{self.existence.value} ({details})"
+        reason = "" if self.existence is None else self.existence.reason
+        details = "; ".join(part for part in (str(self.theorem), reason, given) if part)
+        return f"{self.theorem.claim if self.existence is None else self.existence.value} ({details})"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``json.dumps``; ``text`` is the sentence."""
         theorem = None if self.theorem is None else {"name": self.theorem.name, "hypothesis": self.theorem.hypothesis}
+        if theorem is not None and self.theorem is not None and self.theorem.claim:
+            theorem["claim"] = self.theorem.claim
         return {
             "theorem": theorem,
             "existence": None if self.existence is None else self.existence.name.lower(),
@@ -122,6 +130,8 @@ def withdrawn(lack: Lack, reason: str = "") -> Guarantee:
 
 def covered(certificate: Certificate, theorem: Theorem) -> Guarantee:
     """The guarantee of a run under a theorem whose hypotheses the certificate proves."""
+    if theorem.claim:
+        return Guarantee(theorem, None, certificate.all_premises())
     existence = Existence.BOUNDED if certificate.bounded else Existence.ASSUMED
     if certificate.contractive:
         existence = Existence.UNIQUE

@@ -59,6 +59,10 @@ class Iteration(ABC):
     def next(self, k: int, x: Tensor, Tx: Tensor, memory: Any) -> tuple[Tensor, Any]:
         """x_{k+1} and the memory after it, from x_k, ``Tx`` = T x_k, and the memory before."""
 
+    def accepted(self, x: Tensor, Tx: Tensor) -> Tensor:
+        """What a run that ends here gives: T x, unless the iteration refuses that step."""
+        return Tx
+
     @abstractmethod
     def theorem(self, certificate: Certificate) -> Theorem | None:
         """The convergence theorem whose hypotheses on T the certificate proves, or None."""

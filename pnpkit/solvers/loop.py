@@ -64,7 +64,7 @@ def solve(
             running = watch.running
             history.append(watch.observe(x, Tx))
             accepted = [r and not (s and s.failed) for r, s in zip(running, watch.statuses, strict=True)]
-            out = _where(accepted, Tx, out)
+            out = _where(accepted, iteration.accepted(x, Tx), out)
             if callback is not None:
                 callback(Step(k + 1, out, history[-1], tol))
             if not any(watch.running) or stalled(history, patience):

@@ -1,0 +1,192 @@
+r"""The gradient-step denoiser: a gradient step on a potential that is known as a number.
+
+    D(x, sigma) = x - grad g(x),   g(x) = g(x, sigma) = 1/2 ||x - N(x, sigma)||^2
+
+N is a small U-Net without any constraint, so g is not convex and D may expand. But g can be evaluated, and so can
+F = f + g / tau, which a run can therefore watch: see ``solvers.descent``. With R = x - N, which is what is learnt,
+grad g = J_R^T R. The product with the transposed Jacobian is written out layer by layer (``Step``), not recorded: so D
+is made of plain layers, in training, too, where its derivative is taken. ELU has a Lipschitz derivative; so J_R is
+locally Lipschitz in x, and grad g is.
+
+Hurault, Leclaire & Papadakis, Gradient step denoiser for convergent Plug-and-Play, ICLR 2022; Cohen, Blau, Freedman &
+Rivlin, It has potential, NeurIPS 2021.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pnpkit import certificates
+from pnpkit.certificates import Certificate
+from pnpkit.errors import InputError
+from pnpkit.networks.base import TOPS, Network, Strengths, Traits, ranged
+
+Pull = Callable[[Tensor], Tensor]  # v -> J^T v
+
+
+@dataclass(frozen=True)
+class GradientStepConfig:
+    """What N is made of.
+
+    ``stages``: channels at 1/2, 1/4, 1/8 ... of the resolution; ``blocks`` pairs of convolutions on the way down and as
+    many on the way up at each stage; ``top`` the largest noise level (0..1 scale).
+    """
+
+    stages: tuple[int, ...] = (64, 96)
+    blocks: int = 1
+    top: float = 50 / 255
+
+    def __post_init__(self) -> None:
+        ranged(self, stages=(1, 1e4), blocks=(0, 100), top=TOPS)
+        if not 1 <= len(self.stages) <= 6:
+            raise InputError(f"stages has 1 to 6 entries, got {self.stages}")
+
+
+class Step(nn.Module):
+    """A map x -> y that also gives its transposed Jacobian at x."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Pull]:
+        """y and v -> J(x)^T v."""
+        raise NotImplementedError
+
+
+class Convolution(Step):
+    """A convolution, zeros around the picture; J^T is the convolution with the turned kernel."""
+
+    def __init__(self, fan_in: int, fan_out: int, size: int, gain: float = 1.0):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(fan_out, fan_in, size, size))
+        self.bias = nn.Parameter(torch.zeros(fan_out))
+        nn.init.normal_(self.weight, std=gain / (fan_in * size * size) ** 0.5)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Pull]:
+        weight, reach = self.weight.to(x.dtype), self.weight.shape[-1] // 2
+        turned = weight.transpose(0, 1).flip(2, 3)
+        y = F.conv2d(x, weight, self.bias.to(x.dtype), padding=reach)
+        return y, lambda v: F.conv2d(v.to(x.dtype), turned, padding=reach)
+
+
+class Elu(Step):
+    """ELU: z where z > 0, else exp(z) - 1."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Pull]:
+        slope = x.clamp_max(0).exp()
+        return F.elu(x), lambda v: v * slope
+
+
+class Finer(Step):
+    """Squares of 2 x 2 pixels become channels: an orthogonal map, as is its inverse ``coarser``."""
+
+    def __init__(self, coarser: bool):
+        super().__init__()
+        self.coarser = coarser
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Pull]:
+        there, back = (unshuffled, shuffled) if self.coarser else (shuffled, unshuffled)
+        return there(x), back
+
+
+class Chain(Step):
+    """One step after the other; ``skip``: the sum of that and the identity."""
+
+    def __init__(self, *steps: Step, skip: bool = False):
+        super().__init__()
+        self.steps, self.skip = nn.ModuleList(steps), skip
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Pull]:
+        y, pulls = x, []
+        for step in self.steps:
+            y, pull = step(y)
+            pulls.append(pull)
+
+        def back(v: Tensor) -> Tensor:
+            w = v
+            for pull in reversed(pulls):
+                w = pull(w)
+            return v + w if self.skip else w
+
+        return (x + y if self.skip else y), back
+
+
+def unshuffled(x: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, 4 C, H/2, W/2)."""
+    return F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last)
+
+
+def shuffled(x: Tensor) -> Tensor:
+    """(B, 4 C, H, W) -> (B, C, 2 H, 2 W)."""
+    return F.pixel_shuffle(x, 2).contiguous(memory_format=torch.channels_last)
+
+
+def pairs(channels: int, count: int) -> list[Step]:
+    """x + W ELU(V x), ``count`` times."""
+    return [
+        Chain(Convolution(channels, channels, 3), Elu(), Convolution(channels, channels, 3, 0.5), skip=True)
+        for _ in range(count)
+    ]
+
+
+def stage(channels: tuple[int, ...], blocks: int) -> list[Step]:
+    """The pairs of the first stage and, between them, the coarser stages."""
+    width = channels[0]
+    if len(channels) == 1:
+        return pairs(width, 2 * blocks)
+    down = Convolution(4 * width, channels[1], 1)
+    up = Convolution(channels[1], 4 * width, 1, 0.5)
+    inner = Chain(Finer(True), down, *stage(channels[1:], blocks), up, Finer(False), skip=True)
+    return [*pairs(width, blocks), inner, *pairs(width, blocks)]
+
+
+class GradientStep(Network):
+    """D = id - grad g, g and grad g by ``energy``."""
+
+    paper = "Hurault, Leclaire, Papadakis: Gradient step denoiser for convergent Plug-and-Play, ICLR 2022"
+
+    def __init__(self, config: GradientStepConfig):
+        super().__init__()
+        self.config = config
+        widest = max(width // 4 ** (number + 1) for number, width in enumerate(config.stages))
+        rule = Strengths()
+        self.traits = Traits(config.top, width=max(3 * widest, 12), convolutional=True, rule=rule)
+        width = config.stages[0]
+        first, last = Convolution(13, width, 3), Convolution(width, 12, 3, 0.5)
+        self.residual = Chain(first, *stage(tuple(config.stages), config.blocks), Elu(), last)
+
+    def energy(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, H, W), levels (B,) -> g(x) (B,), summed in float64, and grad g(x)."""
+        rows, columns = x.shape[-2:]
+        unit = 2 ** len(self.config.stages)
+        seen = unshuffled(F.pad(x, (0, -columns % unit, 0, -rows % unit)))
+        plane = (level.to(x.dtype) / self.top)[:, None, None, None].expand(-1, 1, *seen.shape[2:])
+        out, pull = self.residual(torch.cat([seen, plane], 1).contiguous(memory_format=torch.channels_last))
+        left = shuffled(out)[..., :rows, :columns]  # R = x - N(x)
+        value = 0.5 * left.flatten(1).double().square().sum(1)
+        framed = unshuffled(F.pad(left, (0, -columns % unit, 0, -rows % unit)))
+        return value, shuffled(pull(framed)[:, :12])[..., :rows, :columns].contiguous()
+
+    def energy_at(self, sigma: float) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+        """g(x) and grad g(x), of which D(x, sigma) = x - grad g(x) is made: of grey pictures g(x, x, x) / 3, above
+        ``top`` g(c x) / c^2 with c = top / sigma."""
+        times = max(1.0, float(sigma) / self.top)
+
+        def known(x: Tensor) -> tuple[Tensor, Tensor]:
+            level = self.levels(sigma, x) / times
+            grey = x.shape[1] == 1
+            value, gradient = self.energy((x.expand(-1, 3, -1, -1) if grey else x) / times, level)
+            value, gradient = value * times**2, gradient.to(x.dtype) * times
+            return (value / 3, gradient.mean(1, keepdim=True)) if grey else (value, gradient)
+
+        return known
+
+    def denoise(self, x: Tensor, level: Tensor) -> Tensor:
+        return x - self.energy(x, level)[1].to(x.dtype)
+
+    def certify(self) -> Certificate:
+        """Nothing is proven of D itself: what holds is that of a run that watches F."""
+        reason = "a gradient step on a potential that is not convex may expand; a run can watch f + g / tau"
+        return certificates.nothing(f"{self.name}(., sigma)", reason)
