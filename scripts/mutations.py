@@ -47,28 +47,28 @@ MUTATIONS = (
         "numerics/norms.py",
         "return scale * math.sqrt(square) / math.cos(math.pi * (size - 1) / 2 / grid) ** 2",
         "return scale * math.sqrt(square) * 0.999",
-        ("test_layers.py", "test_norms.py"),
+        ("test_layers.py", "test_numerics_norms.py"),
     ),
     Mutation(
         "norm of a matrix too small",
         "numerics/norms.py",
         "return norm * (1 + max(matrix.shape) * 2.0**-50)",
         "return norm * 0.999",
-        ("test_dense_layers.py", "test_norms.py", "test_dense.py"),
+        ("test_layers_dense.py", "test_numerics_norms.py", "test_operators_dense.py"),
     ),
     Mutation(
         "Schur test too small",
         "operators/norms.py",
         "value = math.sqrt(squares) * (1 + 1e3 * torch.finfo(ones.dtype).eps)",
         "value = 0.9 * math.sqrt(squares)",
-        ("test_operators.py", "test_dense.py"),
+        ("test_operators.py", "test_operators_dense.py"),
     ),
     Mutation(
         "aliases of a downsampling forgotten",
         "operators/norms.py",
         "return math.sqrt(min(square, peak / slack)) * (1 + 1e-12)",
         "return math.sqrt(min(square, peak / slack) / 2)",
-        ("test_operators.py", "test_dense.py"),
+        ("test_operators.py", "test_operators_dense.py"),
     ),
     Mutation(
         "a part that was only measured counts as proven",
@@ -83,14 +83,14 @@ MUTATIONS = (
         "operators/integrity.py",
         "and decomposition_gap(operator, example) <= NEARLY",
         "and decomposition_gap(operator, example) < float('inf')",
-        ("test_dense.py",),
+        ("test_operators_dense.py",),
     ),
     Mutation(
         "a volume takes the way of pictures",
         "operators/normal_equations.py",
         " or operator.filter.ndim != 4 or example.ndim != 4",
         "",
-        ("test_dense.py",),
+        ("test_operators_dense.py",),
     ),
     # tolerances of proximal maps
     Mutation(
@@ -98,7 +98,7 @@ MUTATIONS = (
         "operators/normal_equations.py",
         "goal = rounding.clamp_min(TOLERANCE * math.sqrt(right[0].numel()))",
         "goal = rounding.clamp_min(100 * TOLERANCE * math.sqrt(right[0].numel()))",
-        ("test_normal.py", "test_dense.py"),
+        ("test_operators_normal.py", "test_operators_dense.py"),
     ),
     Mutation(
         "total variation stops early",
@@ -127,21 +127,21 @@ MUTATIONS = (
         "fidelities/base.py",
         "averagedness = tau * self.L / 2",
         "averagedness = tau * self.L / 4",
-        ("test_fidelity.py", "test_maps.py"),
+        ("test_fidelities.py", "test_maps.py"),
     ),
     Mutation(
         "steps up to 4/L",
         "fidelities/base.py",
         "if not 0 < tau < largest:",
         "if not 0 < tau < 2 * largest:",
-        ("test_fidelity.py",),
+        ("test_fidelities.py",),
     ),
     Mutation(
         "an operator that changed goes on",
         "fidelities/data.py",
         "if not unchanged(self._state, self.operator):",
         "if not unchanged(self._state, self.operator) and False:",
-        ("test_fidelity.py",),
+        ("test_fidelities.py",),
     ),
     # safeguard and watch
     Mutation(
@@ -149,14 +149,14 @@ MUTATIONS = (
         "solvers/iterations.py",
         "accept = torch.isfinite(error) & (error <= allowed)",
         "accept = torch.isfinite(error)",
-        ("test_algorithms.py", "test_solver.py"),
+        ("test_algorithms.py", "test_solvers_loop.py"),
     ),
     Mutation(
         "a rise of the residual is not noticed",
         "solvers/watch.py",
         "if gap > allowed * (1 + RISE_LIMIT) + 2 * rounding:",
         "if False:",
-        ("test_solver.py",),
+        ("test_solvers_loop.py",),
     ),
     # scaling and clipping
     Mutation(
@@ -164,7 +164,7 @@ MUTATIONS = (
         "restoration/picture.py",
         "x = scale.outward(z)",
         "x = z",
-        ("test_equivariance.py",),
+        ("test_restoration_equivariance.py",),
     ),
     Mutation(
         "a box without its upper side",
@@ -186,14 +186,14 @@ MUTATIONS = (
         "machine/files.py",
         "                if overwrite:\n",
         "                if True:\n",
-        ("test_faults.py", "test_registry.py"),
+        ("test_command_faults.py", "test_registry.py"),
     ),
     Mutation(
         "what was half written stays",
         "machine/files.py",
         "            temporary.unlink(missing_ok=True)\n    except OSError",
         "            pass\n    except OSError",
-        ("test_faults.py", "test_images.py", "test_places.py"),
+        ("test_command_faults.py", "test_images.py", "test_command_places.py"),
     ),
 )
 

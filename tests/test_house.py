@@ -174,3 +174,25 @@ def test_no_test_looks_for_words_in_a_guarantee() -> None:
                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "str":
                     asked = {part.attr for part in ast.walk(node) if isinstance(part, ast.Attribute)}
                     assert "guarantee" not in asked, f"{path.name}, line {node.lineno}"
+
+
+def test_test_files_begin_with_the_name_of_a_room() -> None:
+    """test_solvers_watch.py stands beside test_solvers_loop.py; what has no room is of house, docs or scripts."""
+    heads = {*RANK, "house", "docs", "scripts"}
+    for path in Path(__file__).parent.glob("test_*.py"):
+        name = path.stem.removeprefix("test_")
+        assert any(name == head or name.startswith(f"{head}_") for head in heads), path.name
+
+
+def test_a_name_has_one_meaning() -> None:
+    """What once had several is defined once at most: the learned ridge, the record of a step, the flag --quiet."""
+    found: dict[str, list[str]] = {}
+    once = {"fit", "ridge", "look", "image", "step", "error", "ROUGH", "QUIET", "TrainingConfig", "FitConfig", "Step"}
+    for path in FILES:
+        for node in ast.parse(path.read_text()).body:
+            names = [node.name] if isinstance(node, (ast.FunctionDef, ast.ClassDef)) else []
+            if isinstance(node, ast.Assign):
+                names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+            for name in once.intersection(names):
+                found.setdefault(name, []).append(path.name)
+    assert all(len(places) == 1 for places in found.values()), found

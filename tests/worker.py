@@ -1,4 +1,4 @@
-"""One of two processes; ``test_distributed.py`` starts them as torchrun would and reads what rank 0 writes."""
+"""One of two processes; ``test_machine_distributed.py`` starts them as torchrun would and reads what rank 0 writes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import catalogue
 import torch
-from test_tiles import make
+from test_networks_tiles import make
 from test_training import CONFIG, pictures, small
 
 from pnpkit.command import cli

@@ -97,6 +97,6 @@ def test_chambolles_steps_prove_nothing_and_run() -> None:
 
 @pytest.mark.parametrize("script", ["deblurring_table", "benchmark", "evaluate_classifiers"])
 def test_scripts_that_hold_no_algorithm_are_short(script: str) -> None:
-    from test_benchmark import ROOT
+    from test_scripts_benchmark import ROOT
 
     assert len((ROOT / "scripts" / f"{script}.py").read_text().splitlines()) < 200

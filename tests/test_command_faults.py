@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_cli import bomb
+from test_command_cli import bomb
 
 import pnpkit as pk
 from pnpkit import kernels, registry
