@@ -19,6 +19,7 @@ from pnpkit.command.jobs import SOME_FAILED, Job, check_options
 from pnpkit.command.messages import say, sentence
 from pnpkit.command.options import (
     BLACK,
+    GUIDE,
     JSON,
     REFERENCE,
     REPORT,
@@ -71,10 +72,13 @@ def program() -> None:
       help=f"{KERNELS} | auto (an estimate).")  # fmt: skip
 @flag("--boundary", group="blur", default="unknown", show_default=True, help="unknown, circular or zero.")
 @MASK
+@GUIDE
 @restoring("deblur")
-def deblur(inputs: tuple[str, ...], kernel: str, boundary: str, mask: str | None, **given: Any) -> int:
+def deblur(
+    inputs: tuple[str, ...], kernel: str, boundary: str, mask: str | None, guide: str | None, **given: Any
+) -> int:
     """Remove blur and noise from photographs. IMAGE is a file, or a folder of them."""
-    return restore(tasks.Deblur(kernel, boundary, mask), inputs, given)
+    return restore(tasks.Deblur(kernel, boundary, mask, guide=guide), inputs, given)
 
 
 @program.command(cls=Grouped, example="pnpkit denoise folder/ -o clean/ --skip-existing")
@@ -90,10 +94,11 @@ def denoise(inputs: tuple[str, ...], mask: str | None, **given: Any) -> int:
 @INPUTS
 @flag("--mask", group="input", required=True, metavar="MASK",
       help="An image of the same size, not black where to fill in.")  # fmt: skip
+@GUIDE
 @restoring("inpaint")
-def inpaint(inputs: tuple[str, ...], mask: str, **given: Any) -> int:
+def inpaint(inputs: tuple[str, ...], mask: str, guide: str | None, **given: Any) -> int:
     """Fill in scratches, dates, holes; what is outside of the mask stays as it is."""
-    return restore(tasks.Inpaint(mask), inputs, given)
+    return restore(tasks.Inpaint(mask, guide), inputs, given)
 
 
 @program.command(cls=Grouped, example="pnpkit upscale photo.png --factor 2 -o large.png")
@@ -101,10 +106,11 @@ def inpaint(inputs: tuple[str, ...], mask: str, **given: Any) -> int:
 @flag("--factor", group="quality", type=click.IntRange(2, 8), default=2, show_default=True,
       help="Pixels per pixel and side.")  # fmt: skip
 @MASK
+@GUIDE
 @restoring("upscale")
-def upscale(inputs: tuple[str, ...], factor: int, mask: str | None, **given: Any) -> int:
+def upscale(inputs: tuple[str, ...], factor: int, mask: str | None, guide: str | None, **given: Any) -> int:
     """Enlarge a picture whose pixels are means over squares, as those of a sensor are."""
-    return restore(tasks.Upscale(factor, mask), inputs, given)
+    return restore(tasks.Upscale(factor, mask, guide), inputs, given)
 
 
 @program.command(

@@ -88,8 +88,12 @@ class Job:
         options = self.options
         check_options(options)
         files = expand(inputs, "" if options.out else self.word, options.quiet, ".png" if options.preview else "")
-        if len(files) > 1 and (options.json_file or options.reference or options.gif):
-            raise InputError("--json, --reference and --gif take one image")
+        if len(files) > 1 and (options.json_file or options.reference or options.gif or self.task.guide):
+            raise InputError("--json, --reference, --gif and --guide take one image")
+        if self.task.guide is not None:
+            check_name(self.task.guide, "--guide")
+            if options.preview or options.region:
+                raise InputError("--guide is for the whole picture: leave out --preview and --region")
         folder = len(files) > 1 or any(Path(name).is_dir() for name in inputs)
         if folder:
             self.check()

@@ -141,6 +141,12 @@ REGION = flag("--region", group="input", type=RegionType(), metavar="X,Y,W,H",
 PROOF = flag("--proof", group="output", is_flag=True, help="Print the derivation of the guarantee, too.")
 EXPLAIN = flag("--explain", group="output", is_flag=True, help="Print half a page in plain words, too.")
 REFERENCE = flag("--reference", group="input", metavar="IMAGE", help="The sharp picture, to report PSNR.")
+GUIDE = flag(
+    "--guide",
+    group="input",
+    metavar="IMAGE",
+    help="A picture of the result's size that anything made: it guides a guided denoiser, whose proof holds.",
+)
 REPORT = flag("--report", group="output", metavar="DIR", help="Write a page: before, after, residuals, proof.")
 JSON = flag("--json", "json_file", group="output", metavar="FILE", help="Write all figures, and what repeats the run.")
 GIF = flag("--gif", group="output", metavar="FILE", help="Write the iterates as an animation.")

@@ -89,6 +89,7 @@ def facts(run: Restoration, scores: dict[str, float]) -> dict[str, str]:
         "strength": f"{run.strength:.4f} ({in_flags(run.strength_note)})",
         "light": "linear: noise level and strength are of it" if run.linear else "",
         "splitting": run.step_note,
+        "guide": "" if run.guide is None else f"given; {run.guide}",
     }
     if not scores:
         del found["PSNR"]

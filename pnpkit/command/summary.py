@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pnpkit.command.messages import in_flags
@@ -22,7 +23,8 @@ def describe(places: Places, picture: Picture, run: Restoration, told: Verdict, 
     remarks = [*picture.notes, *([] if run.data is None else run.data.within(picture.low, picture.high).sentences())]
     notes = [f"note: {'; '.join(remarks)}"] if remarks else []
     line = f"{places.source} -> {places.output}: {duration(run.seconds)}{gain}; {assurance(run)}"
-    return "\n".join((*told.sentences, *notes, line))
+    guide = [] if run.guide is None else [f"guide: given; {run.guide}"]
+    return "\n".join((*told.sentences, *guide, *notes, line))
 
 
 def proof(run: Restoration) -> str:
@@ -37,6 +39,7 @@ def proof(run: Restoration) -> str:
     lines.append(line)
     if run.residuals:
         lines.append(f"{run.status.value.split(':')[0]}, {run.steps} steps, residual {run.residuals[-1]:.2e}")
+    lines += [] if run.guide is None else [f"guide: given; {run.guide}"]
     lines.append(f"guarantee: {run.guarantee}")
     lines.append(run.certificate.describe(depth=1))
     return "\n".join(lines)
@@ -53,6 +56,7 @@ def fields(
         "message": run.status.value,
         "steps": run.steps,
         "guide_steps": run.guide_steps,
+        "guide": None if run.guide is None else asdict(run.guide),
         "residual": finite(run.residuals[-1:])[0] if run.residuals else None,
         "residuals": finite(run.residuals),
         "objective": finite(run.objective),

@@ -24,7 +24,8 @@ class Task(Protocol):
     Attributes:
         name: of the command and of its function. word: what is added to the name of an input for that of its result.
         factor: the result is so many times as large as the input. mask: the picture of what is unknown, where there is
-            one. keeps: whether all that is outside of the mask comes back as it was.
+            one. keeps: whether all that is outside of the mask comes back as it was. guide: the picture that guides the
+            denoiser, where one is given.
     """
 
     name: ClassVar[str]
@@ -36,6 +37,9 @@ class Task(Protocol):
 
     @property
     def mask(self) -> str | None: ...
+
+    @property
+    def guide(self) -> str | None: ...
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -56,6 +60,7 @@ class Deblur:
     boundary: str
     mask: str | None = None
     reduction: int = 1
+    guide: str | None = None
     name: ClassVar[str] = "deblur"
     word: ClassVar[str] = "deblurred"
     keeps: ClassVar[bool] = False
@@ -63,25 +68,26 @@ class Deblur:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        return (self.kernel, *filter(None, (self.mask,)))
+        return (self.kernel, *filter(None, (self.mask, self.guide)))
 
     def check(self, settings: Settings) -> None:
         from pnpkit.restoration import deblur
 
         deblur.check_blur(self.kernel, self.boundary)
         check_mask(self.mask)
+        check_guide(self.guide, settings)
 
     def restore(self, picture: Picture, settings: Settings, callback: Callable[[Step], None]) -> Restoration:
         from pnpkit.restoration import deblur
 
         more = keywords(self.name, picture, settings, callback)
-        holes = unknown(picture)
+        more |= {"mask": unknown(picture), "guide": read_guide(self.guide, picture)}
         if self.reduction == 1:
-            return deblur.deblur(picture.pixels, self.kernel, boundary=self.boundary, mask=holes, **more)
+            return deblur.deblur(picture.pixels, self.kernel, boundary=self.boundary, **more)
         from pnpkit import kernels
 
         kernel = kernels.reduced(kernels.parse(self.kernel), self.reduction)
-        return deblur.deblur(picture.pixels, kernel, boundary=self.boundary, mask=holes, **more)
+        return deblur.deblur(picture.pixels, kernel, boundary=self.boundary, **more)
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,7 @@ class Denoise:
     mask: str | None = None
     name: ClassVar[str] = "denoise"
     word: ClassVar[str] = "denoised"
+    guide: ClassVar[str | None] = None
     keeps: ClassVar[bool] = False
     factor: ClassVar[int] = 1
 
@@ -116,6 +123,7 @@ class Inpaint:
     """Fill in what the mask, a file, marks."""
 
     mask: str
+    guide: str | None = None
     name: ClassVar[str] = "inpaint"
     word: ClassVar[str] = "inpainted"
     keeps: ClassVar[bool] = True
@@ -123,17 +131,18 @@ class Inpaint:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        return (self.mask,)
+        return tuple(filter(None, (self.mask, self.guide)))
 
     def check(self, settings: Settings) -> None:
         check_mask(self.mask)
+        check_guide(self.guide, settings)
 
     def restore(self, picture: Picture, settings: Settings, callback: Callable[[Step], None]) -> Restoration:
         from pnpkit.restoration import inpaint
 
         assert picture.holes is not None  # by the mask that was read with it
         more = keywords(self.name, picture, settings, callback)
-        return inpaint.inpaint(picture.pixels, picture.holes, **more)
+        return inpaint.inpaint(picture.pixels, picture.holes, guide=read_guide(self.guide, picture), **more)
 
 
 @dataclass(frozen=True)
@@ -142,23 +151,47 @@ class Upscale:
 
     factor: int
     mask: str | None = None
+    guide: str | None = None
     name: ClassVar[str] = "upscale"
     word: ClassVar[str] = "upscaled"
     keeps: ClassVar[bool] = False
 
     @property
     def reads(self) -> tuple[str, ...]:
-        return tuple(filter(None, (self.mask,)))
+        return tuple(filter(None, (self.mask, self.guide)))
 
     def check(self, settings: Settings) -> None:
         """The command line has checked the factor."""
         check_mask(self.mask)
+        check_guide(self.guide, settings)
 
     def restore(self, picture: Picture, settings: Settings, callback: Callable[[Step], None]) -> Restoration:
         from pnpkit.restoration import upscale
 
         more = keywords(self.name, picture, settings, callback)
-        return upscale.upscale(picture.pixels, self.factor, mask=unknown(picture), **more)
+        more |= {"mask": unknown(picture), "guide": read_guide(self.guide, picture)}
+        return upscale.upscale(picture.pixels, self.factor, **more)
+
+
+def check_guide(name: str | None, settings: Settings) -> None:
+    """Refuse a guide for a denoiser that takes none."""
+    if name is not None:
+        from pnpkit.registry import open_denoiser
+        from pnpkit.restoration.guide import check_guided
+
+        check_guided(open_denoiser(settings.denoiser))
+
+
+def read_guide(name: str | None, picture: Picture) -> np.ndarray | None:
+    """The pixels of --guide on the scale of the picture's; None where there is none."""
+    if name is None:
+        return None
+    from pnpkit.command.reference import same_units
+    from pnpkit.images import files
+    from pnpkit.images.picture import seen
+
+    guide = seen(files.read(name))
+    return same_units(guide, picture)(guide.pixels)
 
 
 def check_mask(mask: str | None) -> None:

@@ -192,7 +192,11 @@ def assurance(run: Restoration) -> str:
     """What is guaranteed, in a word or two, and where to read why."""
     if not run.guarantee:
         return "nothing is guaranteed (--proof says why)"
-    return ("stability" if run.guarantee.existence is None else "convergence") + " proven (--proof, --explain)"
+    theorem = run.guarantee.theorem
+    what = "stability" if run.guarantee.existence is None else "convergence"
+    if theorem is not None and theorem.claim:
+        what = "a falling objective"
+    return f"{what} proven (--proof, --explain)"
 
 
 def duration(seconds: float) -> str:

@@ -128,8 +128,9 @@ def stages_by_rule(
     tol: float = 1e-4,
     rounded: bool = False,
     rough_first: bool = False,
+    limits: tuple[float, float] = (0.0, 1.0),
 ) -> list[Stage]:
-    """T = proj_[0, 1] ∘ the splitting, tau and sigma by the rules for noise of standard deviation ``level``.
+    """T = proj_limits ∘ the splitting, tau and sigma by the rules for noise of standard deviation ``level``.
 
     Args:
         iteration: None is Anderson's where the denoiser is averaged, Picard's where nothing is proven.
@@ -145,7 +146,7 @@ def stages_by_rule(
     def stage(denoisers: Networks, tol: float, rough: bool = rounded, **how: object) -> Stage:
         def map_after(result: Result | None) -> Map:
             at = (rough_denoisers if rough else plan.inside)(denoisers(result))
-            return SPLITTINGS[splitting](fidelity, at, tau, sigma, (0.0, 1.0))
+            return SPLITTINGS[splitting](fidelity, at, tau, sigma, limits)
 
         return Stage(map_after, tol, chosen, **how)  # type: ignore[arg-type]
 

@@ -24,7 +24,10 @@ def one_by_one(task: Callable[P, Restoration]) -> Callable[P, Restoration]:
         image = args[0] if args else keywords.get("image")
         if not (isinstance(image, Tensor) and image.ndim == 4 and len(image) > 1):
             return task(*args, **keywords)
-        return together([_alone(task, part, args, keywords) for part in image.split(1)])
+        guides = keywords.get("guide")
+        each = guides.split(1) if isinstance(guides, Tensor) and len(guides) == len(image) else [guides] * len(image)
+        own = [keywords | {"guide": guide} if "guide" in keywords else keywords for guide in each]
+        return together([_alone(task, part, args, more) for part, more in zip(image.split(1), own, strict=True)])
 
     return restored
 

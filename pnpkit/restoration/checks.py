@@ -12,6 +12,7 @@ from pnpkit.machine.memory import allowed, choose_device
 from pnpkit.networks.base import Network
 from pnpkit.registry import open_denoiser
 from pnpkit.restoration.settings import GAUSSIAN, NOISES, POISSON, PRECISIONS, RULES, Settings, check_level
+from pnpkit.solvers.descent import DESCENT
 from pnpkit.solvers.iterations import ITERATIONS, Iteration
 from pnpkit.solvers.splittings import FORWARD_BACKWARD, SPLITTINGS
 
@@ -28,6 +29,7 @@ def open_tools(settings: Settings) -> tuple[Iteration, Network]:
     network = open_denoiser(settings.denoiser, device=str(choose_device(settings.device)))
     check_splitting(settings)
     check_precision(settings, network)
+    check_descent(settings, network)
     if isinstance(settings.strength, str) and settings.strength not in RULES:
         raise UnknownName("rule for the strength", settings.strength, RULES)
     if settings.strength is not None and not isinstance(settings.strength, str):
@@ -52,7 +54,7 @@ def check_precision(settings: Settings, network: Network) -> None:
 
 def check_splitting(settings: Settings) -> None:
     """Raise unless ``splitting`` is known and goes with the method, and ``tau`` is None or positive and finite."""
-    known = ("auto", *SPLITTINGS)
+    known = ("auto", *SPLITTINGS, DESCENT)
     if settings.splitting not in known:
         raise UnknownName("splitting", settings.splitting, known)
     if settings.method == "fista" and settings.splitting not in ("auto", FORWARD_BACKWARD):
@@ -94,6 +96,21 @@ def check_noise(settings: Settings) -> None:
         isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value)
     ):
         raise InputError(f"saturation is 'auto', 'off' or a finite number, got {value!r}")
+
+
+def check_descent(settings: Settings, network: Network) -> None:
+    """Raise where descent is asked for, or is what suits the network, and the other settings do not go with it."""
+    suits = network.energy_at(0.0) is not None
+    if settings.splitting == DESCENT and not suits:
+        raise InputError(f"splitting descent needs a denoiser with a potential, and {network.name} has none")
+    if not (suits and settings.splitting in ("auto", DESCENT)) or settings.method == "fista":
+        return
+    if settings.method != "anderson":  # the default
+        raise InputError(f"descent has an iteration of its own: leave out `method={settings.method}`")
+    if settings.precision == "bfloat16":
+        raise InputError("descent compares values of f + g / tau at every step: float32 or float64, not bfloat16")
+    if settings.strength == "sure":
+        raise InputError("strength sure is for splittings that are iterated as one map: give a number with descent")
 
 
 def check_run(settings: Settings) -> None:

@@ -188,6 +188,8 @@ def words(run: Restoration) -> str:
     """The kind of guarantee, in words."""
     if not run.guarantee:
         return "none"
+    if run.guarantee.theorem is not None and run.guarantee.theorem.claim:
+        return "a falling objective proven"
     unique = " to the only answer" if run.guarantee.existence is Existence.UNIQUE else ""
     what = "of its second pass, for the guide of its first" if run.guide_steps else ""
     stopped = "" if run.status.name == "CONVERGED" else " (it was stopped before)"

@@ -17,9 +17,10 @@ from pnpkit.operators.blur import BOUNDARIES, blur
 from pnpkit.restoration.batches import one_by_one
 from pnpkit.restoration.blur_kernel import FREE_FORM, Given, open_kernel, trustworthy
 from pnpkit.restoration.defaults import FREE_FORM_ERROR, FREE_FORM_STRENGTH, KERNEL_ERROR
+from pnpkit.restoration.guide import around, open_guide
 from pnpkit.restoration.picture import nearest_known, opened
 from pnpkit.restoration.pipeline import restore
-from pnpkit.restoration.problem import Problem
+from pnpkit.restoration.problem import Problem, crop
 from pnpkit.restoration.result import Restoration
 from pnpkit.restoration.settings import SettingsKeywords, collect
 from pnpkit.restoration.unknown import without_unknown
@@ -41,6 +42,7 @@ def deblur(
     *,
     boundary: str = "unknown",
     mask: np.ndarray | Tensor | None = None,
+    guide: np.ndarray | Tensor | None = None,
     **settings: Unpack[SettingsKeywords],
 ) -> Restoration:
     """Remove a blur: a fixed point of T = proj ∘ D_s ∘ prox_{t f} ∘ D_s' ∘ prox_{t' f}, f = 1/2 ||K x - y||^2.
@@ -52,6 +54,8 @@ def deblur(
             estimated kernel.
         mask: (H, W), true or not 0 where a pixel is unknown: it has weight 0 in f. So has NaN.
         boundary: what is known of the scene around the frame: ``unknown`` (photographs), ``circular`` or ``zero``.
+        guide: a picture of the same size and units that anything made, to guide the denoiser; see
+            ``restoration.guide``. Then only the second pass of a guided denoiser is made, with its proof.
         settings: see ``Settings``.
 
     Raises:
@@ -63,12 +67,16 @@ def deblur(
     check_boundary(boundary)
     work = opened(image, chosen, holes, blurred=True)
     y = work.y
+    given = None if guide is None else open_guide(guide, work, y.shape[-2:])
     noise = work.noise
     blurring = open_kernel(kernel, y, noise, work.told)
     weights, free = blurring.weights, blurring.form == FREE_FORM
     operator = blur(weights, boundary, (y.shape[-2], y.shape[-1]), dtype=y.dtype, device=y.device)
     above = work.readings.above
-    if above is not None:  # from below, light gathers where the readings ask for it, and lamps do not begin too wide
+    if given is not None:
+        rows, columns = operator.A_adjoint(y[:1]).shape[-2:]
+        guess = around(given, rows, columns)
+    elif above is not None:  # from below, light gathers where the readings ask for it, and lamps do not begin too wide
         guess = extend(nearest_known(y, above.any(1)[0]), operator)
     else:
         guess = first_guess(y, weights, noise) if boundary == "unknown" else extend(y, operator)
@@ -88,6 +96,7 @@ def deblur(
         kernel_error=FREE_FORM_ERROR if free else KERNEL_ERROR,
         least=FREE_FORM_STRENGTH if free else 0.0,
         passes=2 if blurred and trustworthy(blurring) else 1,
+        guide=given,
     )
     return restore(problem, work)
 
@@ -127,9 +136,3 @@ def first_guess(y: Tensor, kernel: np.ndarray, noise_level: float) -> Tensor:
     planes = y.detach().cpu().numpy().reshape(-1, *y.shape[-2:])
     guesses = [latent.sparse_gradients(latent.periodic(p, 2 * max(reach) + 3), kernel, weight)[index] for p in planes]
     return torch.from_numpy(np.stack(guesses)).to(y).view(*y.shape[:2], *guesses[0].shape)
-
-
-def crop(x: Tensor, y: Tensor) -> Tensor:
-    """The frame of y out of the scene x."""
-    top, left = (x.shape[-2] - y.shape[-2]) // 2, (x.shape[-1] - y.shape[-1]) // 2
-    return x[..., top : top + y.shape[-2], left : left + y.shape[-1]]

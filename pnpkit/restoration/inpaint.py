@@ -13,6 +13,7 @@ from torch import Tensor
 from pnpkit.images.pixels import as_array, check_shape
 from pnpkit.restoration.batches import one_by_one
 from pnpkit.restoration.defaults import FILLING
+from pnpkit.restoration.guide import open_guide
 from pnpkit.restoration.picture import opened
 from pnpkit.restoration.pipeline import restore
 from pnpkit.restoration.problem import Problem
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 def inpaint(
     image: np.ndarray | Tensor,
     mask: np.ndarray | Tensor,
+    *,
+    guide: np.ndarray | Tensor | None = None,
     **settings: Unpack[SettingsKeywords],
 ) -> Restoration:
     """Fill holes: a fixed point of T = proj ∘ D_strength ∘ (id - tau grad 1/2 ||M x - y||^2), M = 1 where y is known.
@@ -37,6 +40,7 @@ def inpaint(
     Args:
         image: as that of ``deblur``.
         mask: (H, W), true or not 0 where a pixel is MISSING (as in skimage and OpenCV, not as in deepinv).
+        guide: as that of ``deblur``.
         settings: see ``Settings``; ``strength`` None is 10/255, or more when the noise asks for it.
 
     Raises:
@@ -53,7 +57,8 @@ def inpaint(
     work = opened(image, chosen, holes)
     if work.readings.above is None:  # the operator leaves out what is missing
         work = replace(work, readings=replace(work.readings, known=None))
-    y = guess = work.y
+    y = work.y
+    guess = y if guide is None else open_guide(guide, work, y.shape[-2:])
     missing = torch.from_numpy(holes).to(y.device)
     known = (~missing).to(y.dtype)
     operator = Inpainting(tuple(y.shape[1:]), mask=known.expand(*y.shape[1:]), device=y.device)
@@ -70,5 +75,6 @@ def inpaint(
             return torch.where(missing.to(image.device), torch.as_tensor(inside), image)
         return np.where(holes if inside.ndim == 2 else holes[..., None], inside, image)
 
-    problem = Problem(operator, guess * known, guess, picture, work.noise, note, least=FILLING)
+    leading = None if guide is None else guess
+    problem = Problem(operator, y * known, guess, picture, work.noise, note, least=FILLING, guide=leading)
     return restore(problem, work)

@@ -18,13 +18,26 @@ from pnpkit.networks.guided import Given
 from pnpkit.networks.half_precision import decide, rough_denoisers
 from pnpkit.restoration.data import told_of
 from pnpkit.restoration.defaults import GUIDE, SMALLEST_STRENGTH
+from pnpkit.restoration.guide import departure
 from pnpkit.restoration.picture import Opened
-from pnpkit.restoration.plan import GUIDING, SHORT, Plan, affordable, hint_for, inside, penalised_by, step_for, wanted
+from pnpkit.restoration.plan import (
+    GUIDING,
+    SHORT,
+    Plan,
+    affordable,
+    descending,
+    hint_for,
+    inside,
+    penalised_by,
+    step_for,
+    wanted,
+)
 from pnpkit.restoration.problem import Problem
 from pnpkit.restoration.readings import Readings, smoothed
 from pnpkit.restoration.result import Restoration
 from pnpkit.restoration.settings import Settings, check_level
 from pnpkit.restoration.sure import SURE, by_sure
+from pnpkit.solvers.descent import DESCENT
 from pnpkit.solvers.iterations import Iteration
 from pnpkit.solvers.result import Result
 from pnpkit.solvers.splittings import FORWARD_BACKWARD, SPLITTINGS, At
@@ -43,7 +56,7 @@ def restore(problem: Problem, opened: Opened) -> Restoration:
     """A fixed point of T = proj ∘ D_strength ∘ G, G the data's half of the splitting.
 
     A guided denoiser makes two maps: its first pass runs to the residual ``GUIDE``, or tol where that is larger, and
-    what it gives is the guide of the second.
+    what it gives is the guide of the second. With a guide that is given the second is the only one.
     """
     settings, span, readings = opened.settings, opened.scale.span, opened.readings
     fidelity = readings.fidelity(problem.operator, problem.y, smoothed(problem.y, readings.known))
@@ -54,8 +67,12 @@ def restore(problem: Problem, opened: Opened) -> Restoration:
 
     first, second = opened.network.looks()
     iteration, first = afforded(first)
-    later, second = (iteration, None) if second is None or problem.passes == 1 else afforded(second)
+    twice = second is not None and (problem.passes > 1 or problem.guide is not None)
+    later, second = afforded(second) if second is not None and twice else (iteration, None)
     plan = plan_for(problem, settings, first, fidelity)
+    if second is not None and problem.guide is not None:  # the only pass, with the guide as it came
+        hint = hint_for(problem.guess, max(plan.level, problem.kernel_error), first, fidelity)
+        iteration, first, second = later, Given(second, problem.guess, hint), None
     plan, start = with_strength(plan, problem, settings, fidelity, first, opened.network.top, readings)
     tol = settings.tol if second is None else max(settings.tol, GUIDE)
 
@@ -69,7 +86,12 @@ def restore(problem: Problem, opened: Opened) -> Restoration:
     def halves(run: Result | None) -> Halves:
         return Halves(refined(run), plan, settings, readings)
 
-    stages = stages_of(lambda _: first, halves, is_rough(first, settings, start), iteration, tol, GUIDING)
+    if plan.splitting == DESCENT:
+        map, iteration = descending(fidelity, first, plan.strength, plan.tau)
+        later = opened.iteration  # nothing was shortened
+        stages = [Stage(lambda _: map, tol, iteration)]
+    else:
+        stages = stages_of(lambda _: first, halves, is_rough(first, settings, start), iteration, tol, GUIDING)
     if second is not None:
         guided = guided_by(second, first, refined, max(plan.level, problem.kernel_error))
 
@@ -93,6 +115,7 @@ def restore(problem: Problem, opened: Opened) -> Restoration:
         linear=settings.linear,
         span=span,
         data=told_of(opened, image),
+        guide=departure(problem, run.x, span, readings.known),
     )
 
 
@@ -174,7 +197,8 @@ def plan_for(problem: Problem, settings: Settings, network: Network, fidelity: D
     """The plan: what the settings give, and by the rules what they leave open."""
     splitting = settings.splitting
     if splitting == "auto":  # fista has no other than forward-backward
-        splitting = FORWARD_BACKWARD if settings.method == "fista" else problem.splitting
+        descends = settings.method != "fista" and network.energy_at(0.0) is not None
+        splitting = FORWARD_BACKWARD if settings.method == "fista" else DESCENT if descends else problem.splitting
     level, cause = problem.noise_level, "the noise"
     if splitting != FORWARD_BACKWARD and problem.kernel_error > level:
         level, cause = (

@@ -14,8 +14,12 @@ from pnpkit.maps import Map
 from pnpkit.networks.base import Network
 from pnpkit.networks.tiles import within_memory
 from pnpkit.restoration.defaults import SMALLEST_STRENGTH
+from pnpkit.solvers.descent import DESCENT, Descent, Objective
 from pnpkit.solvers.iterations import Iteration
 from pnpkit.solvers.splittings import CONTINUATION, FORWARD_BACKWARD, At, penalised
+
+DESCENDING = 10.0  # tau of descent: as in Hurault et al., lambda 0.1 and sigma 1.8 times the noise
+
 
 SHORT = "to fit into memory Anderson's method looks back {0.depth} steps only"
 
@@ -44,6 +48,8 @@ class Plan:
     @property
     def step_note(self) -> str:
         """The splitting, tau, and where tau must lie, in words."""
+        if self.splitting == DESCENT:
+            return f"descent on f + g / tau with backtracking from tau {self.tau:.4g}, for which any tau > 0 will do"
         if self.splitting == FORWARD_BACKWARD:
             return f"{self.splitting} splitting, tau {self.tau:.4g} in (0, 2/L), L {self.L:.6g}"
         how = " by continuation" if self.splitting == CONTINUATION else ""
@@ -61,6 +67,15 @@ def penalised_by(
     rows, columns = fidelity.start().shape[-2:]
     regulariser = network.regulariser(sigma, (rows, columns), 1 / tau)
     return None if regulariser is None else penalised(fidelity, regulariser, limits)
+
+
+def descending(fidelity: DataTerm, network: Network, sigma: float, tau: float) -> tuple[Map, Descent]:
+    """T = prox_{tau f} ∘ D_sigma and the descent on f + g / tau, for a network with a potential g."""
+    potential = network.energy_at(sigma)
+    if potential is None:
+        raise InputError(f"splitting descent needs a denoiser with a potential, and {network.name} has none")
+    objective = Objective(fidelity, potential, tau)
+    return objective.map(f"{network.name}(., {sigma:.4g})"), Descent(objective)
 
 
 def affordable(
@@ -91,7 +106,9 @@ def penalty_for(level: float, denoiser: Network) -> float:
 
 
 def step_for(splitting: str, level: float, denoiser: Network, fidelity: DataTerm) -> float:
-    """The rule for tau: 1.9 / L in forward-backward splitting, ``penalty_for`` in the others."""
+    """The rule for tau: 1.9 / L in forward-backward splitting, ``DESCENDING`` in descent, else ``penalty_for``."""
+    if splitting == DESCENT:
+        return DESCENDING
     return fidelity.default_step_size() if splitting == FORWARD_BACKWARD else penalty_for(level, denoiser)
 
 

@@ -28,6 +28,7 @@ class Problem:
             one is given.
         splitting: the usual one. note: what is filled in or enlarged. kernel: of the blur, where there is one.
         passes: how many a guided denoiser has at most, 1 or 2.
+        guide: the guide that was given for the second, (B, C, H, W), the frame of the picture: then it alone is made.
     """
 
     operator: LinearPhysics
@@ -41,3 +42,10 @@ class Problem:
     kernel_error: float = 0.0
     least: float = 0.0
     passes: int = 2
+    guide: Tensor | None = None
+
+
+def crop(x: Tensor, y: Tensor) -> Tensor:
+    """The frame of y out of the scene x."""
+    top, left = (x.shape[-2] - y.shape[-2]) // 2, (x.shape[-1] - y.shape[-1]) // 2
+    return x[..., top : top + y.shape[-2], left : left + y.shape[-1]]

@@ -19,6 +19,7 @@ from pnpkit.images.pixels import as_float, from_tensor
 from pnpkit.kernels import Kernel
 from pnpkit.restoration import explain
 from pnpkit.restoration.data import Data
+from pnpkit.restoration.guide import Departure
 from pnpkit.restoration.plan import GUIDING, Plan
 from pnpkit.solvers.guarantee import Guarantee
 from pnpkit.solvers.result import Result, Status
@@ -58,6 +59,7 @@ class Restoration:
         span: how many units of the array, or fractions, the scale 0..1 of the run is; ``plan`` and ``run`` are in units
             of it.
         data: what was taken of the data: noise model, scale, box, unknown and saturated pixels, flux.
+        guide: of a guide that was given, how far the result left it and what the data say of both; else None.
         each: of a batch, the results of its pictures; all else is then that of the one that fared worst.
     """
 
@@ -71,6 +73,7 @@ class Restoration:
     linear: bool = False
     span: float = 1.0
     data: Data | None = None
+    guide: Departure | None = None
     each: tuple[Restoration, ...] = ()
 
     @property

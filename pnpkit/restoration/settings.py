@@ -160,7 +160,8 @@ class Settings:
         "auto",
         "continuation, half-quadratic or forward-backward; auto: the first for a blur, else the last.",
         detail="How T meets the data: by prox_{tau f} at a small and a large penalty in turn, at one penalty, or by "
-        "id - tau grad f. ``auto`` takes what restores best (docs/lab-book.md), but forward-backward for fista.",
+        "id - tau grad f. ``auto`` takes what restores best (docs/lab-book.md), but forward-backward for fista, and "
+        "``descent`` (``solvers.descent``) for a denoiser with a potential, as ``gradient-step``.",
         kind="word",
         iterating=True,
     )

@@ -12,6 +12,7 @@ from pnpkit.errors import InputError
 from pnpkit.operators.downsampling import area_downsampling
 from pnpkit.restoration.batches import one_by_one
 from pnpkit.restoration.defaults import SHARPENING
+from pnpkit.restoration.guide import open_guide
 from pnpkit.restoration.picture import opened
 from pnpkit.restoration.pipeline import restore
 from pnpkit.restoration.problem import Problem
@@ -31,6 +32,7 @@ def upscale(
     factor: int = 2,
     *,
     mask: np.ndarray | Tensor | None = None,
+    guide: np.ndarray | Tensor | None = None,
     **settings: Unpack[SettingsKeywords],
 ) -> Restoration:
     """Enlarge: a fixed point of T = proj ∘ D_strength ∘ (id - tau grad 1/2 ||S x - y||^2), S the mean over squares.
@@ -41,6 +43,7 @@ def upscale(
         image: as that of ``deblur``.
         factor: a whole number from 2 to 8; the result is (factor H, factor W).
         mask: as that of ``deblur``.
+        guide: as that of ``deblur``, of the size of the result.
         settings: see ``Settings``; ``strength`` None is 2/255, or more when the noise asks for it.
 
     Raises:
@@ -54,7 +57,11 @@ def upscale(
     image, holes = without_unknown(image, mask)
     work = opened(image, chosen, holes)
     y = work.y
-    guess = F.interpolate(y, scale_factor=factor, mode="bicubic")
+    if guide is None:
+        given, guess = None, F.interpolate(y, scale_factor=factor, mode="bicubic")
+    else:
+        given = guess = open_guide(guide, work, [factor * side for side in y.shape[-2:]])
     note = f"enlarged {factor} times, from {y.shape[-1]}x{y.shape[-2]} pixels"
-    problem = Problem(area_downsampling(y, factor), y, guess, work.back, work.noise, note, least=SHARPENING)
+    operator = area_downsampling(y, factor)
+    problem = Problem(operator, y, guess, work.back, work.noise, note, least=SHARPENING, guide=given)
     return restore(problem, work)
