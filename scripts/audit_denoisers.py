@@ -37,7 +37,8 @@ def main() -> None:
             }
         print(name, found, flush=True)
         results[name] = found
-        registry.set_audit(name, {**found, "command": f"{command} --names {name}", "date": today()})
+        how = {"command": f"{command} --names {name}", "date": today(), "sha256": registry.card_of(name).sha256}
+        registry.set_audit(name, {**found, **how})
     record = {"results": results, "command": command, "seed": args.seed, "date": today()}
     levels = list(next(iter(results.values())))
     lines = [

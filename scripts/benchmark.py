@@ -57,7 +57,7 @@ def ours(
     precision: str = "float32",
 ) -> dict[str, Any]:
     """A run of pnpkit from y."""
-    network, clock = registry.load_denoiser(name), Clock()
+    network, clock = registry.load_denoiser(name, device=str(y.device)), Clock()
     stages = baselines.stages_by_rule(
         network,
         splitting,
@@ -79,7 +79,7 @@ def total_variation(fidelity: LeastSquares, y: Tensor, weight: float, limit: int
 def wiener(kernel: np.ndarray, y: Tensor) -> dict[str, Any]:
     """scikit-image's unsupervised Wiener filter: no fixed point, no residual."""
     started = time.perf_counter()
-    x = baselines.unsupervised_wiener_filter(y[0].permute(1, 2, 0).numpy(), kernel)
+    x = baselines.unsupervised_wiener_filter(y[0].permute(1, 2, 0).cpu().numpy(), kernel)
     seconds = time.perf_counter() - started
     return {"x": torch.from_numpy(x).permute(2, 0, 1)[None].to(y), "seconds": seconds, "guarantee": "none is given"}
 
@@ -124,6 +124,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--only", action="append", default=[])
     parser.add_argument("--size", type=int, default=0, help="crop to so many pixels a side; 0 is the whole picture")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -131,7 +132,7 @@ def main() -> None:
     kernel = kernels.load(args.kernels / "levin09_1.npy")
     blurred = np.stack([scipy.ndimage.convolve(clean[..., c], kernel, mode="wrap") for c in range(3)], -1)
     np.random.seed(0)
-    y = pixels.to_tensor(blurred + NOISE * np.random.standard_normal(blurred.shape))
+    y = pixels.to_tensor(blurred + NOISE * np.random.standard_normal(blurred.shape)).to(args.device)
     single = evaluations(("euler", "euler-fast", "dncnn"), y, args.repeat)
     print(single, flush=True)
     rows = {}
@@ -140,16 +141,16 @@ def main() -> None:
             continue
         found = median_of(method, args.runs)
         rows[name] = {k: v for k, v in found.items() if k != "x"}
-        rows[name]["psnr"] = psnr(pixels.from_tensor(found["x"]).clip(0, 1), clean)
+        rows[name]["psnr"] = psnr(pixels.from_tensor(found["x"].cpu()).clip(0, 1), clean)
         print(name, rows[name], flush=True)
     store(args, rows, single)
 
 
 def methods(kernel: np.ndarray, y: Tensor, limit: int) -> dict[str, Callable[[], dict[str, Any]]]:
     """Everything that is compared, by its name in the table."""
-    operator = blur(kernel, "circular", (y.shape[-2], y.shape[-1]))
+    operator = blur(kernel, "circular", (y.shape[-2], y.shape[-1]), device=y.device)
     fidelity = LeastSquares(operator, y)
-    dncnn = registry.load_denoiser("dncnn")
+    dncnn = registry.load_denoiser("dncnn", device=str(y.device))
     sigma = plan.strength_for(NOISE, 1.0, dncnn)
     both, half = CONTINUATION, HALF_QUADRATIC
     splittings = {"": both, "half-quadratic, ": half, "forward-backward, ": FORWARD_BACKWARD}

@@ -60,7 +60,7 @@ def evaluations(names: tuple[str, ...], x: Tensor, repeat: int) -> dict[str, dic
     """Median seconds of D(x, sigma) and of the bare convolutions in it, float32 ``channels_last``, turn by turn."""
     found = {}
     for name in names:
-        network = registry.load_denoiser(name)
+        network = registry.load_denoiser(name, device=str(x.device))
         bare = probes.bare_convolutions(lambda network=network: network(x, 0.05))  # type: ignore[misc]
         times: dict[str, list[float]] = {"seconds": [], "bare": []}
         with torch.no_grad():
@@ -79,8 +79,9 @@ def median_of(method: Callable[[], dict[str, Any]], runs: int) -> dict[str, Any]
 
 
 def store(args: argparse.Namespace, rows: dict[str, dict[str, Any]], single: dict[str, dict[str, float]]) -> None:
+    machine = torch.cuda.get_device_name() if args.device == "cuda" else f"{args.threads} threads of {processor()}"
     lines = [
-        f"{args.threads} threads of {processor()}. Medians of {args.repeat}, turn by turn, float32:",
+        f"{machine}. Medians of {args.repeat}, turn by turn, float32:",
         "",
         "| denoiser | s per evaluation | its bare convolutions (s) | ratio |",
         "| --- | --- | --- | --- |",
@@ -100,6 +101,7 @@ def store(args: argparse.Namespace, rows: dict[str, dict[str, Any]], single: dic
         first = "{} steps, {:.1f} s".format(*row["reached"]["1e-03"]) if "1e-03" in row.get("reached", {}) else "-"
         lines.append(f"| {name} | {row['seconds']:.1f} | {share} | {run} | {first} | {row['psnr']:.2f} |")
     options = f" --size {args.size}" if args.size else ""
+    options += f" --device {args.device}" if args.device != "cpu" else ""
     options += "".join(f" --only '{part}'" for part in args.only)
     record = {
         "command": "python scripts/benchmark.py --data PATH/bsds500 --kernels PATH/kernels "

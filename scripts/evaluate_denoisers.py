@@ -136,7 +136,8 @@ def main() -> None:
         write_results("denoising", record, text.splitlines())
         for name in set(args.names) & set(registry.denoisers()):
             command = f"{record['command']} --names {name}" + (f" --pictures {len(pictures)} --store" if some else "")
-            registry.set_scores(name, results[name] | {"command": command, "date": record["date"]})
+            how = {"command": command, "date": record["date"], "sha256": registry.card_of(name).sha256}
+            registry.set_scores(name, results[name] | how)
 
 
 if __name__ == "__main__":
