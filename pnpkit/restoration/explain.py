@@ -115,8 +115,8 @@ def trust(run: Told) -> str:
     assert held.theorem is not None
     if held.theorem.claim:
         return (
-            f"{capital(held.theorem.claim)} ({held.theorem.name}). It says that every step makes the picture fit better, "
-            "as F measures it; it does not say that the steps end, that there is one answer, or that it is the true one."
+            f"{capital(held.theorem.claim)} ({held.theorem.name}). Every step makes the picture fit better, as F "
+            "measures; that does not say that the steps end, that there is one answer, or that it is the true one."
         )
     if held.existence is None:
         return f"{capital(held.theorem.name)} ({held.theorem.hypothesis}): what is alike stays alike."
