@@ -25,8 +25,14 @@ def random_picture(dtype: str, channels: int, with_alpha: bool, shape: tuple[int
     size = shape if channels == 1 else (*shape, 3)
     if dtype.startswith("uint"):
         high = float(np.iinfo(dtype).max)
-        pixels = (rng.integers(0, int(high), size, endpoint=True) / high).astype(np.float32)
+        single = np.float64 if dtype == "uint32" else np.float32
+        pixels = (rng.integers(0, int(high), size, endpoint=True) / high).astype(single)
         alpha = rng.integers(0, int(high), shape, endpoint=True).astype(dtype)
+    elif dtype.startswith("int"):
+        high = float(np.iinfo(dtype).max)
+        pixels = rng.integers(-int(high), int(high), size, endpoint=True) / high
+        alpha = rng.integers(0, int(high), shape, endpoint=True).astype(dtype)
+        pixels.flat[2] = -1
     else:
         high = 1.0
         pixels, alpha = rng.random(size).astype(dtype), rng.random(shape).astype(dtype)

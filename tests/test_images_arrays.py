@@ -65,7 +65,7 @@ def test_restore_clips_integers_only() -> None:
         (np.zeros((0, 5)), "(0, 5)"),
         (np.array([[0.1, np.nan]]), "1 NaN or inf among 2"),
         (np.array([[0.1, np.inf]], np.float32), "1 NaN or inf among 2"),
-        (np.zeros((4, 5), np.int32), "int32"),
+        (np.zeros((4, 5), np.int64), "int64"),
         (np.zeros((4, 5), bool), "bool"),
         (np.zeros((4, 5), complex), "complex128"),
     ],

@@ -57,7 +57,8 @@ def test_what_is_written_is_known_by_its_content_and_comes_back(
         assert back.dtype == picture.dtype and (back.alpha is not None) == alpha
         if not codec.lossy:
             grey = back.pixels[..., 0] if back.pixels.ndim > picture.pixels.ndim else back.pixels  # WebP has no grey
-            np.testing.assert_allclose(grey, picture.pixels, rtol=1e-6)
+            values = [p.low + pixels * (p.high - p.low) for p, pixels in ((back, grey), (picture, picture.pixels))]
+            np.testing.assert_allclose(*values, rtol=1e-6)
             if picture.alpha is not None:
                 np.testing.assert_array_equal(back.alpha, picture.alpha)
 
@@ -74,7 +75,7 @@ def test_a_format_is_added_by_one_codec_and_one_row(monkeypatch, tmp_path: Path,
 
     unknown = tmp_path / "a.tiny"
     unknown.write_bytes(b"tiny")
-    refused(unknown, "expected a PNG, TIFF, JPEG, WebP, BMP or GIF file")
+    refused(unknown, "expected a PNG, TIFF, FITS, JPEG, WebP, BMP or GIF file")
     monkeypatch.setitem(files.FORMATS, "tiny", Codec((b"tiny",), decode, (".tiny",), encode, ("uint8",)))
 
     picture = random_picture("uint8", 1, False)
@@ -83,7 +84,7 @@ def test_a_format_is_added_by_one_codec_and_one_row(monkeypatch, tmp_path: Path,
     assert expand([str(tmp_path)]) == [str(unknown)]
     refused(unknown, "uint16", ".tif", action=lambda: files.write(unknown, random_picture("uint16", 1, False)))
     (tmp_path / "b").write_bytes(b"other")
-    refused(tmp_path / "b", "expected a PNG, TIFF, JPEG, WebP, BMP, GIF or tiny file")
+    refused(tmp_path / "b", "expected a PNG, TIFF, FITS, JPEG, WebP, BMP, GIF or tiny file")
     code, _, error = cli("denoise", unknown, "--denoiser", "identity", "-o", tmp_path / "out.tiny", "--quiet")
     assert code == 0 and error == "" and (tmp_path / "out.tiny").read_bytes() == unknown.read_bytes()
 

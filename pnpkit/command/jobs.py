@@ -32,6 +32,7 @@ from pnpkit.command.reference import sharp
 from pnpkit.command.tasks import Deblur, Task
 from pnpkit.command.verdict import Verdict, duration, verdict
 from pnpkit.errors import InputError
+from pnpkit.images import address
 from pnpkit.machine import distributed, startup
 from pnpkit.machine.phases import Phase
 from pnpkit.restoration.defaults import NOISIEST
@@ -127,7 +128,7 @@ class Job:
     def reads(self) -> tuple[str, ...]:
         """The files that are read beside the inputs."""
         names = (*self.task.reads, self.options.reference)
-        return tuple(name for name in names if name and os.path.isfile(name))
+        return tuple(name for name in names if name and os.path.isfile(address.file_of(name)))
 
     def check(self) -> None:
         """Refuse settings that no picture could be restored with, before the first of several is read."""
@@ -201,7 +202,7 @@ class Job:
     def read(self, name: str) -> Work:
         """Check all places, read the input, and the reference if there is one."""
         from pnpkit.images import files
-        from pnpkit.images.picture import seen
+        from pnpkit.images.picture import as_floats, seen
 
         options, task = self.options, self.task
         places = Places.of(name, self.word, options)
@@ -209,6 +210,7 @@ class Job:
         holes = None if task.mask is None else read_mask(task.mask)
         picture = files.read(name, holes, options.white, options.black, unknown=True)
         picture = picture if task.keeps else seen(picture)
+        picture = as_floats(picture) if options.floats else picture
         reference = sharp(options.reference, picture, task.factor) if options.reference else None
         if options.region is None and not options.preview:
             files.check_storable(places.output, picture)
@@ -293,6 +295,7 @@ class Job:
 
         places, over = work.places, self.options.overwrite
         result = with_pixels(work.picture, np.asarray(run.image), self.task.factor)
+        result = replace(result, history=self.history(run))
         files.write(places.output, eight_bits(result) if self.options.preview else result, over)
         if places.json is not None:
             again = record.repeat(command_line(), self.options.seed, self.settings, (places.source, *self.reads()))
@@ -305,6 +308,13 @@ class Job:
             words, facts = told.sentences, self.facts()
             shown = page.page(places.source, work.picture.pixels, run, words, facts, command_line(), scores)
             document.write(places.page, shown, over)
+
+    def history(self, run: Restoration) -> tuple[str, ...]:
+        """What was done, for the header of the result."""
+        from pnpkit import __version__
+
+        done = f"pnpkit {__version__} {self.task.name}: {run.kernel_note or 'no kernel'}"
+        return done, f"noise level {run.noise_level:.6g}, strength {run.strength:.6g}, {run.status.name.lower()}"
 
     def tell(self, work: Work, run: Restoration, told: Verdict, scores: dict[str, float]) -> None:
         """What a person wants to know on the terminal: the verdict, then what --explain and --proof ask for."""

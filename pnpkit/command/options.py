@@ -94,6 +94,7 @@ class Options:
         white, black: what counts as 1 and as 0, in the units of the file; None: the largest value, and 0 or the least.
         preview: restore roughly, a smaller picture. region: restore that alone.
         proof, explain: say the derivation, and half a page in plain words, too.
+        floats: write float32 in the units of the file, whatever type came.
         reference: the sharp picture. report: folder for a page. json_file, gif: files to write.
     """
 
@@ -108,6 +109,7 @@ class Options:
     seed: int = 0
     white: float | None = None
     black: float | None = None
+    floats: bool = False
     reference: str | None = None
     report: str | None = None
     json_file: str | None = None
@@ -147,6 +149,9 @@ GUIDE = flag(
     metavar="IMAGE",
     help="A picture of the result's size that anything made: it guides a guided denoiser, whose proof holds.",
 )
+FLOAT = flag(
+    "--float", "floats", group="output", is_flag=True, help="Write float32 in the units of the file, not its own type."
+)
 REPORT = flag("--report", group="output", metavar="DIR", help="Write a page: before, after, residuals, proof.")
 JSON = flag("--json", "json_file", group="output", metavar="FILE", help="Write all figures, and what repeats the run.")
 GIF = flag("--gif", group="output", metavar="FILE", help="Write the iterates as an animation.")
@@ -176,7 +181,7 @@ def restoring(task: str) -> Callable[[Command], Command]:
     """All options of a command that restores: those of the files, and a flag for each setting of the task."""
     derived = [setting_flag(entry, task) for entry in settings_of(task) if option_of(entry).kind != "none"]
     shown = (GIF,) if task in ITERATING else ()
-    around = (PREVIEW, REGION, WHITE, BLACK, REFERENCE, OUT, OVERWRITE, SKIP, QUIET, EXPLAIN, PROOF, REPORT, JSON)
+    around = (PREVIEW, REGION, WHITE, BLACK, REFERENCE, OUT, OVERWRITE, SKIP, FLOAT, QUIET, EXPLAIN, PROOF, REPORT, JSON)
     return together(*derived, *around, *shown, SEED)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from pnpkit.command.messages import say
 from pnpkit.command.options import Options
 from pnpkit.errors import InputError
+from pnpkit.images import address
 from pnpkit.machine import files
 
 
@@ -48,16 +49,17 @@ class Places:
 def destination(name: str, out: str | None, word: str, suffix: str = "") -> Path:
     """Where the result goes: to ``out``, into it if it is a folder, or beside the input as NAME-word; with the suffix
     of the input, unless another is given."""
-    source = Path(name)
-    suffix = suffix or source.suffix
+    source, part = address.split(name)
+    stem, suffix = f"{source.stem}-{part}" if part else source.stem, suffix or source.suffix
     if out is None:
-        return source.with_name(f"{source.stem}-{word}{suffix}")
-    return Path(out) / f"{source.stem}{suffix}" if Path(out).is_dir() else Path(out)
+        return source.with_name(f"{stem}-{word}{suffix}")
+    return Path(out) / f"{stem}{suffix}" if Path(out).is_dir() else Path(out)
 
 
 def page_of(name: str, folder: str) -> Path:
     """The page of --report."""
-    return Path(folder) / f"{Path(name).stem}.html"
+    source, part = address.split(name)
+    return Path(folder) / f"{source.stem}{f'-{part}' if part else ''}.html"
 
 
 def expand(inputs: Sequence[str], word: str = "", quiet: bool = True, suffix: str = "") -> list[str]:
@@ -132,6 +134,7 @@ def target_for(name: str, out: str | None, word: str, overwrite: bool) -> Path:
 
 def file_key(path: str | os.PathLike[str]) -> object:
     """What two names of one file have in common: its inode or, before there is a file, where it will be."""
+    path = address.file_of(path)
     try:
         found = os.stat(path)
     except OSError:

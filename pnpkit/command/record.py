@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from pnpkit import __version__
+from pnpkit.images import address
 from pnpkit.machine.files import sha256_of
 from pnpkit.restoration.settings import Settings
 
@@ -29,7 +30,7 @@ def repeat(command: str, seed: int, settings: Settings, files: Iterable[str]) ->
     return {
         "command": command,
         "seed": seed,
-        "files": {name: sha256_of(name) for name in files},
+        "files": {name: sha256_of(address.file_of(name)) for name in files},
         "denoiser": {"name": str(settings.denoiser), "sha256": weights_sha256(str(settings.denoiser))},
         "device": device.type if device.type == "cpu" else torch.cuda.get_device_name(device),
         "threads": torch.get_num_threads(),

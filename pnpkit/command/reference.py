@@ -32,6 +32,7 @@ def sharp(name: str, picture: Picture, factor: int = 1) -> tuple[np.ndarray, Cal
         InputError: another frame, or float files in different units.
     """
     from pnpkit.images import files
+    from pnpkit.images.pixels import FRACTIONS
 
     stored, size = files.read(Path(name)), picture.pixels.shape
     scene = stored.pixels
@@ -39,7 +40,7 @@ def sharp(name: str, picture: Picture, factor: int = 1) -> tuple[np.ndarray, Cal
     margins = [scene.shape[axis] - size[axis] for axis in (0, 1)]
     if scene.ndim != len(size) or any(margin < 0 or margin % 2 for margin in margins):
         raise InputError(f"{name}: the reference is {scene.shape}, the result {size}: not the same frame")
-    spans = [p.high - p.low for p in (picture, stored) if p.dtype.kind == "f"]
+    spans = [p.high - p.low for p in (picture, stored) if p.dtype.name not in FRACTIONS]
     if len(spans) == 2 and max(spans) > APART * min(spans) > 0:
         ranges = [f"{p.low:.4g} to {p.high:.4g}" for p in (stored, picture)]
         raise InputError(
@@ -57,11 +58,13 @@ def same_units(picture: Picture, reference: Picture) -> Callable[[np.ndarray], n
     """
     import numpy as np
 
-    floats = [p for p in (picture, reference) if p.dtype.kind == "f"]
+    from pnpkit.images.pixels import FRACTIONS
+
+    floats = [p for p in (picture, reference) if p.dtype.name not in FRACTIONS]
     stored = any(max(abs(p.low), abs(p.high)) > UNIT for p in floats)
 
     def range_of(p: Picture) -> tuple[float, float]:
-        if p.dtype.kind == "f" or stored:
+        if p.dtype.name not in FRACTIONS or stored:
             return (p.low, p.high - p.low or 1.0)
         return (0.0, p.high / np.iinfo(p.dtype).max)
 

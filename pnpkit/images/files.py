@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from pnpkit.errors import InputError, one_line
+from pnpkit.images import address
 from pnpkit.images import picture as pictures
-from pnpkit.images.formats import bmp, gif, jpeg, png, raw, tiff, webp
+from pnpkit.images.formats import bmp, fits, gif, jpeg, png, raw, tiff, webp
 from pnpkit.images.formats.codec import Codec
 from pnpkit.images.picture import Picture, Stored, developed
 from pnpkit.images.pixels import check_pixels, quantised
@@ -22,6 +23,7 @@ from pnpkit.machine.files import check_name, replacing
 FORMATS: dict[str, Codec] = {
     "PNG": png.CODEC,
     "TIFF": tiff.CODEC,
+    "FITS": fits.CODEC,
     "JPEG": jpeg.CODEC,
     "WebP": webp.CODEC,
     "BMP": bmp.CODEC,
@@ -48,11 +50,12 @@ def read(
     *,
     unknown: bool = False,
 ) -> Picture:
-    """Read a PNG, TIFF, JPEG, WebP, BMP or still GIF file; its content decides, not its extension.
+    """Read a PNG, TIFF, FITS, JPEG, WebP, BMP or still GIF file; its content decides, not its extension.
 
-    8 and 16 bit integers and floats, grey or RGB, with or without alpha. Palettes and CMYK become RGB, 1 bit becomes
-    8 bit grey, EXIF orientation is applied; each leaves a note. Floats stay as they are when all lie in 0..1, else
-    their minimum and maximum become 0 and 1 in float64 (written back exactly up to rounding). ``white``, a value in
+    ``path[NAME]`` or ``path[NUMBER]`` is an extension of a FITS. Integers of 8, 16 and 32 bits and floats, grey or RGB,
+    with or without alpha. Palettes and CMYK become RGB, 1 bit becomes 8 bit grey, EXIF orientation is applied; each
+    leaves a note. Floats stay as they are when all lie in 0..1; else their minimum and maximum become 0 and 1 in
+    float64 (written back exactly up to rounding), as do those of int16 and of 32 bits. ``white``, a value in
     the units of the file, is what becomes 1 where it is given: what is brighter goes beyond; so ``black``, what becomes
     0. What ``holes`` marks, (H, W) booleans, is not looked at: floats there, NaN for instance, become the mean of the
     others. With ``unknown`` pixels that are NaN are holes, too.
@@ -69,13 +72,15 @@ def decode(path: str | os.PathLike[str], most: int | None = None) -> tuple[Store
 
     Raises InputError as ``read`` does.
     """
-    path = Path(path)
-    check_input(path)
+    path, (file, part) = Path(path), address.split(path)
+    check_input(file)
     try:
-        with path.open("rb") as file:
-            head = file.read(HEAD)
-        for codec in FORMATS.values():
+        with file.open("rb") as opened:
+            head = opened.read(HEAD)
+        for name, codec in FORMATS.items():
             if head.startswith(codec.magics):
+                if part and not codec.parts:
+                    raise InputError(f"{path}: expected a FITS before [{part}], got a {name}: give its name alone")
                 return codec.decode(path, head, pictures.MAX_PIXELS if most is None else most), codec
         if raw.is_raw(head):
             raise raw.refusal(path)
@@ -96,6 +101,7 @@ def decode(path: str | os.PathLike[str], most: int | None = None) -> tuple[Store
 
 def check_input(path: str | os.PathLike[str]) -> None:
     """Raises InputError where there is no file."""
+    path = address.file_of(path)
     if not os.path.isfile(path):
         came = "a folder or device" if os.path.exists(path) else "nothing there"
         raise InputError(f"{path}: expected an image file, got {came}: give the path of one image")
@@ -138,7 +144,7 @@ def check_output(path: str | os.PathLike[str], inputs: Iterable[str | os.PathLik
     """
     path = Path(path)
     _check_place(path)
-    for source in inputs:
+    for source in map(address.file_of, inputs):
         linked = os.path.exists(path) and os.path.exists(source) and os.path.samefile(path, source)
         if linked or os.path.realpath(path) == os.path.realpath(source):
             raise InputError(f"{path}: the output is the input {source}: choose another name, inputs stay untouched")

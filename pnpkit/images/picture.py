@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from pnpkit.errors import InputError
-from pnpkit.images.pixels import check_holes, check_pixels, covered, nearest, scale_of
+from pnpkit.images.pixels import FRACTIONS, check_holes, check_pixels, covered, nearest, scale_of
 
 MAX_PIXELS = 500_000_000  # a file whose header claims more is refused before any of it is decoded
 
@@ -31,6 +31,16 @@ _NO_UNIT, INCH, _CENTIMETRE = 1, 2, 3  # units of TIFF
 _DENSEST = 65535  # pixels per inch that every format can hold
 
 
+@dataclass(frozen=True)
+class Packing:
+    """Values of a FITS as integers: value = zero + scale * integer, and ``blank`` for NaN where there is such a one."""
+
+    dtype: str
+    scale: float
+    zero: float
+    blank: int | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Picture:
     """An image and what it takes to write it back as it came: value in the file = low + pixels * (high - low).
@@ -39,7 +49,7 @@ class Picture:
         pixels: float32 or float64, (H, W) or (H, W, 3), without alpha; on the 0..1 scale, or beyond it where a white
             was given.
         alpha: (H, W), the file's own values, or None.
-        dtype: of the file: uint8, uint16 or a float.
+        dtype: of the file, one of ``pixels.TYPES``.
         notes: sentences on what reading had to change.
         exif, icc: raw bytes or None.
         compression: root mean square error of the pixels by a JPEG's tables, on the scale of ``pixels``; 0 for all
@@ -49,6 +59,10 @@ class Picture:
         description: the text of a TIFF, e.g. the unit of ImageJ's scale.
         holes: (H, W) booleans, true where the file was not read, or None.
         planar: whether a TIFF stores its colours one after the other.
+        cards: headers of a FITS, that of the file and that of the image, as text; or none.
+        packed: how a FITS stores its numbers as integers; None where it stores them as they are.
+        moved: what became of the frame since it was read: (factor, rows cut, columns cut), in pixels of the file.
+        history: sentences on what was done to it, for formats that keep them.
     """
 
     pixels: np.ndarray
@@ -64,6 +78,10 @@ class Picture:
     description: str = ""
     holes: np.ndarray | None = None
     planar: bool = False
+    cards: tuple[str, ...] = ()
+    packed: Packing | None = None
+    moved: tuple[int, int, int] = (1, 0, 0)
+    history: tuple[str, ...] = ()
 
 
 def seen(picture: Picture) -> Picture:
@@ -92,7 +110,8 @@ def with_pixels(picture: Picture, pixels: np.ndarray, factor: int = 1) -> Pictur
     if pixels.shape[:2] != picture.pixels.shape[:2]:
         lines = picture.description.splitlines() if picture.description.startswith("ImageJ=") else ()
         units = [line for line in lines if line.startswith(("ImageJ=", "unit="))]  # all else may tell of the size
-        picture = replace(picture, description="\n".join(units))
+        top, left = (max(0, (picture.pixels.shape[axis] - pixels.shape[axis] // factor) // 2) for axis in (0, 1))
+        picture = replace(picture, description="\n".join(units), moved=(factor, top, left))
     if picture.alpha is None:
         return replace(picture, pixels=pixels)
     sizes = list(zip(pixels.shape[:2], picture.alpha.shape, strict=True))
@@ -100,6 +119,14 @@ def with_pixels(picture: Picture, pixels: np.ndarray, factor: int = 1) -> Pictur
         raise InputError(f"expected at most {factor} times the pixels of alpha {picture.alpha.shape}, got {sizes}")
     rows, columns = (np.arange(n) // factor + (old - n // factor) // 2 for n, old in sizes)
     return replace(picture, pixels=pixels, alpha=picture.alpha[np.ix_(rows, columns)])
+
+
+def as_floats(picture: Picture) -> Picture:
+    """The picture as float32 in the units of its file; alpha becomes a share of its largest."""
+    alpha = picture.alpha
+    if alpha is not None and alpha.dtype.kind in "iu":
+        alpha = (alpha / np.iinfo(alpha.dtype).max).astype(np.float32)
+    return replace(picture, dtype=np.dtype(np.float32), packed=None, alpha=alpha)
 
 
 def check_header(path: Path, width: int, height: int, most: int, frames: int = 1) -> None:
@@ -126,7 +153,7 @@ class Stored:
         samples: (H, W) or (H, W, channels), alpha last where there are 2 or 4 channels, in native byte order.
         kind: how the colours are kept, in the word of the format: P of Pillow, MINISWHITE of TIFF.
         notes: sentences on what decoding had to change; empty ones are dropped. orientation: as EXIF numbers it.
-        icc, exif, description, planar: see ``Picture``.
+        icc, exif, description, planar, cards, packed: see ``Picture``.
         compression: root mean square error of a JPEG, as a share of the largest value of the type.
         density: across and down, each a fraction (top, bottom), of the pixels per unit; None or odd where unknown.
         unit: as TIFF numbers it.
@@ -143,6 +170,8 @@ class Stored:
     unit: Any = INCH
     description: str = ""
     planar: bool = False
+    cards: tuple[str, ...] = ()
+    packed: Packing | None = None
 
 
 def developed(
@@ -182,8 +211,9 @@ def developed(
         colours = covered(colours, holes)
     check_pixels(where, colours)
     low, high, note = scale_of(where, colours, white, black)
-    single = dtype.kind == "u" or (dtype != np.float64 and (low, high) == (0, 1))
-    top = float(np.iinfo(dtype).max) if dtype.kind == "u" else 1.0
+    fraction = dtype.name in FRACTIONS
+    single = fraction or (dtype != np.float64 and (low, high) == (0, 1))
+    top = float(np.iinfo(dtype).max) if fraction else 1.0
     return Picture(
         pixels=(colours.astype(np.float32 if single else np.float64, order="C") - low) / (high - low or 1.0),
         alpha=alpha,
@@ -198,6 +228,8 @@ def developed(
         description=stored.description,
         holes=holes,
         planar=stored.planar,
+        cards=stored.cards,
+        packed=stored.packed,
     )
 
 

@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 FARTHEST = 1e6  # between the largest value and a white that is given
 
 
-TYPES = ("uint8", "uint16", "float16", "float32", "float64")
+FRACTIONS = ("uint8", "uint16")  # types of photographs: in a file the largest that they hold is 1
+
+
+TYPES = (*FRACTIONS, "int16", "int32", "uint32", "float16", "float32", "float64")
+
+
+WIDE = ("int32", "uint32", "float64")  # types with more digits than float32
 
 
 def to_tensor(pixels: np.ndarray, dtype: torch.dtype | None = None) -> Tensor:
@@ -57,8 +63,8 @@ def as_array(image: Any) -> np.ndarray:
 def as_float(image: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
     """An image in memory -> floats, and restore: floats -> an array of the image's own type.
 
-    image: (H, W) or (H, W, 3); uint8 and uint16 become fractions of the largest that the type holds, floats stay as
-    they are. The floats are float64 for float64, else float32; a copy. restore clips and rounds for integer types only.
+    image: (H, W) or (H, W, 3); integers become fractions of the largest that the type holds, floats stay as they are.
+    The floats are float64 for types of ``WIDE``, else float32; a copy. restore clips and rounds for integer types only.
     Raises InputError for another shape or type, and for NaN or inf.
     """
     dtype = image.dtype
@@ -70,7 +76,7 @@ def as_float(image: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.n
         raise InputError(f"expected an image of {', '.join(TYPES)}, got {dtype}: convert it")
     check_pixels("", image)
     high = 1.0 if dtype.kind == "f" else float(np.iinfo(dtype).max)
-    pixels = image.astype(np.float64 if dtype == np.float64 else np.float32) / high
+    pixels = image.astype(np.float64 if dtype.name in WIDE else np.float32) / high
     return pixels, lambda restored: quantised(restored, dtype, 0.0, high)
 
 
@@ -79,11 +85,12 @@ def scale_of(
 ) -> tuple[float, float, str]:
     """Which values of a file become 0 and 1, and what there is to say of it: a sentence, or nothing.
 
-    0 and the largest of the type for integers; for floats 0 and 1 where all lie between, else the least and the
-    largest. ``white`` and ``black``, where they are given, become 1 and 0 instead.
+    0 and the largest of the type for those of ``FRACTIONS``; for floats 0 and 1 where all lie between; else the least
+    and the largest. ``white`` and ``black``, where they are given, become 1 and 0 instead.
     """
     dtype, least, most = values.dtype, float(values.min()), float(values.max())
-    low, high = (0.0, float(np.iinfo(dtype).max)) if dtype.kind == "u" else (least, most)
+    fraction = dtype.name in FRACTIONS
+    low, high = (0.0, float(np.iinfo(dtype).max)) if fraction else (least, most)
     if dtype.kind == "f" and low >= 0 and high <= 1:
         low, high = 0.0, 1.0
     if black is not None:
@@ -99,7 +106,7 @@ def scale_of(
             raise InputError(f"{where}the largest value is {most:.6g}, {ratio:.3g} times what {white:.6g} would make 1")
         high = white
     sentences, span = [], high - low or 1.0
-    if white is not None or black is not None or (dtype.kind == "f" and (low, high) != (0, 1)):
+    if white is not None or black is not None or not (fraction or (low, high) == (0, 1)):
         beyond = f" and the brightest, {most:.6g}, as {(most - low) / span:.3g}" if most > high else ""
         taken = f"values from {low:.6g} to {high:.6g} are taken as 0 to 1{beyond}"
         sentences.append(f"{taken}: noise and strength are in these units")
@@ -111,7 +118,9 @@ def quantised(pixels: np.ndarray, dtype: np.dtype[Any], low: float, high: float)
     if dtype.kind == "f":
         limits = np.finfo(dtype)
         return np.clip(low + pixels * (high - low), limits.min, limits.max).astype(dtype)
-    return np.rint(np.clip(low + pixels * (high - low), 0, np.iinfo(dtype).max)).astype(dtype)
+    bounds = np.iinfo(dtype)
+    span = pixels.astype(np.float64) * (high - low) if dtype.name in WIDE else pixels * (high - low)
+    return np.rint(np.clip(low + span, bounds.min, bounds.max)).astype(dtype)
 
 
 def check_holes(where: str, holes: np.ndarray, size: Sequence[int]) -> None:

@@ -20,7 +20,9 @@ def limits_of(picture: Picture) -> tuple[float, float]:
     of a star that was blurred by far."""
     import numpy as np
 
-    if picture.dtype.kind == "u":
+    from pnpkit.images.pixels import FRACTIONS
+
+    if picture.dtype.name in FRACTIONS:
         span = picture.high - picture.low
         return (-picture.low / span, (float(np.iinfo(picture.dtype).max) - picture.low) / span)
     brightest = float(picture.pixels.max())

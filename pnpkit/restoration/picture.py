@@ -82,7 +82,7 @@ def opened(
         stored = nearest_known(stored, torch.from_numpy(holes).to(stored.device))
     grey = all_equal(stored)
     stored = stored[:, :1] if grey else stored
-    integers, unit = _is_integer(image), unit_of(image)
+    integers, unit = _is_integer(image) and as_array(image).dtype.kind == "u", unit_of(image)
     whole = None if holes is None else ~holes
     told = settings.progress or nobody
     if settings.noise_level is None:

@@ -175,7 +175,7 @@ class Restoration:
             InputError: a batch of several pictures, or a path that cannot be written to.
         """
         pixels = self._pixels()
-        integers = pixels.dtype.kind == "u"
+        integers = pixels.dtype.kind in "iu"
         high = float(np.iinfo(pixels.dtype).max) if integers else 255.0
         dtype = pixels.dtype if integers else np.dtype(np.uint8)
         files.write(path, Picture(as_float(pixels)[0], dtype=dtype, high=high))
@@ -197,7 +197,7 @@ class Restoration:
         if isinstance(self.image, Tensor) and len(self.image) != 1:
             return None
         pixels = self._pixels()
-        scale = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1.0
+        scale = np.iinfo(pixels.dtype).max if pixels.dtype.kind in "iu" else 1.0
         buffer = BytesIO()
         Image.fromarray(np.round(255 * np.clip(pixels / scale, 0, 1)).astype(np.uint8)).save(buffer, "PNG")
         return buffer.getvalue()

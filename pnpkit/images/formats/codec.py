@@ -25,6 +25,7 @@ class Codec:
             and what the format can hold of the picture's metadata.
         types: names of the dtypes that ``encode`` can hold. alpha: whether it can hold alpha.
         lossy: what is written does not come back exactly.
+        parts: whether one file may hold several images, told apart as ``path[NAME]``; ``decode`` then splits the name.
     """
 
     magics: tuple[bytes, ...]
@@ -34,3 +35,4 @@ class Codec:
     types: tuple[str, ...] = ()
     alpha: bool = False
     lossy: bool = False
+    parts: bool = False

@@ -1,0 +1,24 @@
+"""The name of an image: of a file, or of one image in a file: ``field.fits[SCI]``, ``field.fits[1]``."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+_PART = re.compile(r"(.+)\[([^\[\]/]+)\]")
+
+
+def split(name: str | os.PathLike[str]) -> tuple[Path, str]:
+    """The file and the part of it that a name means; "" for the file as such.
+
+    A file whose own name ends so is taken as it is.
+    """
+    text = os.fspath(name)
+    found = None if os.path.exists(text) else _PART.fullmatch(text)
+    return (Path(text), "") if found is None else (Path(found[1]), found[2])
+
+
+def file_of(name: str | os.PathLike[str]) -> Path:
+    """The file of a name."""
+    return split(name)[0]
