@@ -20,7 +20,7 @@ RANKS = [  # a room imports rooms of lower ranks and its own modules, never a ne
     {"certificates", "numerics", "machine"},
     {"images"},
     {"maps", "cards", "kernels", "operators", "layers", "noise"},
-    {"fidelities", "proximal", "dynamics", "robust", "sympnet", "gradients", "structure"},
+    {"fidelities", "proximal", "psf", "dynamics", "robust", "sympnet", "gradients", "structure"},
     {"networks", "solvers"},
     {"interop", "registry", "blind"},
     {"algorithms", "laws", "restoration"},

@@ -147,7 +147,7 @@ def test_normalise_neither_overflows_nor_loses(scale: float) -> None:
     ("array", "word"),
     [
         (np.ones(3), "2-D"),
-        (np.ones((3, 3, 3)), "2-D"),
+        (np.ones((3, 3, 3, 3)), "2-D"),
         (np.ones((0, 3)), "1x1"),
         (np.float64(1), "2-D"),
         (np.zeros((3, 3)), "positive sum"),

@@ -35,6 +35,7 @@ from pnpkit.command.options import (
     together,
 )
 from pnpkit.command.places import check_name, gone_if_empty, make_folder, target_for
+from pnpkit.command.psf import psf
 from pnpkit.errors import InexactWarning, InputError, PnpError
 from pnpkit.machine.files import check_name as check_writable
 from pnpkit.restoration.settings import check_level
@@ -42,7 +43,7 @@ from pnpkit.restoration.settings import check_level
 BAD_INPUT = 2
 
 
-KERNELS = "FILE | gaussian:SIGMA | motion:LENGTH,ANGLE | disk:RADIUS | box:SIZE"
+KERNELS = "FILE | gaussian:SIGMA | motion:LENGTH,ANGLE | disk:RADIUS | box:SIZE | moffat:FWHM,BETA | airy:RADIUS"
 
 
 MASK = flag(
@@ -231,6 +232,9 @@ def kernel_place(image: str, out: str | None, overwrite: bool) -> Path:
     if target.exists() and (not overwrite or target.samefile(source)):
         raise InputError(f"{target}: exists already: choose another name, or --overwrite what is not the input")
     return target
+
+
+program.add_command(psf)
 
 
 def tell(notes: tuple[str, ...]) -> None:

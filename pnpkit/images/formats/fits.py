@@ -117,7 +117,12 @@ def packed_again(samples: np.ndarray, packing: Packing) -> np.ndarray:
 
 
 def encode(file: BinaryIO, samples: np.ndarray, picture: Picture) -> None:
-    """The image with its header, as the primary one or the extension that it was; nothing else of its file."""
+    """The picture with its header, as the primary image or the extension that it was; nothing else of its file."""
+    encode_array(file, np.moveaxis(samples, -1, 0) if samples.ndim == 3 else samples, picture)
+
+
+def encode_array(file: BinaryIO, data: np.ndarray, picture: Picture) -> None:
+    """An array of any number of axes with the header of the picture."""
     try:
         from astropy.io import fits
     except ImportError:
@@ -130,7 +135,6 @@ def encode(file: BinaryIO, samples: np.ndarray, picture: Picture) -> None:
             header.remove(card, ignore_missing=True, remove_all=True)
         for sentence in picture.history:
             header.add_history(one_line(sentence))
-        data = np.moveaxis(samples, -1, 0) if samples.ndim == 3 else samples
         packing = picture.packed
         data = data if packing is None else packed_again(data, packing)
         image = fits.ImageHDU if len(headers) > 1 else fits.PrimaryHDU

@@ -1,0 +1,366 @@
+"""Stacks: slices, times and channels of one measurement, with the axes, sizes and names that their file tells."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from pnpkit.errors import InputError
+from pnpkit.images import address, files
+from pnpkit.images.pixels import TYPES
+from pnpkit.machine.files import replacing
+
+AXES = "TCZYX"  # time, channel, slice, row, column
+
+
+UNKNOWN = "QIMVRHPAE"  # axes of tifffile that are taken for slices
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """An array with named axes, and what it takes to write it back as it came.
+
+    Attributes:
+        samples: of the file's own type, one axis for each letter of ``axes``.
+        axes: letters of ``AXES``, rows and columns last.
+        steps: distance between two samples along an axis, by its letter, where it is known.
+        unit: of the steps, "µm" for instance.
+        kind: of the file: "imagej", "ome", "tiff", "fits", "npy" or "npz".
+        tags: what the file tells beside, in the form of its kind. notes: what reading had to change.
+    """
+
+    samples: np.ndarray
+    axes: str
+    steps: dict[str, float] = field(default_factory=dict)
+    unit: str = ""
+    kind: str = "tiff"
+    tags: Any = None
+    notes: tuple[str, ...] = ()
+
+    def step(self) -> tuple[float, float, float] | None:
+        """(z, y, x), where all are known."""
+        found = [self.steps.get(axis) for axis in "ZYX"]
+        return None if None in found else (float(found[0] or 0), float(found[1] or 0), float(found[2] or 0))
+
+
+def check_axes(axes: str, dimensions: int) -> str:
+    """The axes in capitals, if they are different letters of ``AXES``, as many as the array has, YX last.
+
+    Raises:
+        InputError: others.
+    """
+    letters = str(axes).upper()
+    known = len(set(letters)) == len(letters) and set(letters) <= set(AXES)
+    if not known or not letters.endswith("YX"):
+        raise InputError(f"axes are letters of {AXES}, each once, YX last, such as ZYX or TCZYX, got '{axes}'")
+    if len(letters) != dimensions:
+        raise InputError(f"axes name each dimension of the array, which has {dimensions}, got '{axes}'")
+    return letters
+
+
+def is_stack(path: str | os.PathLike[str]) -> bool:
+    """Whether the file holds more than one picture: slices, times, or channels that are no colours."""
+    file = address.file_of(path)
+    suffix = file.suffix.lower()
+    try:
+        if suffix in (".npy", ".npz"):
+            return True
+        with file.open("rb") as opened:
+            head = opened.read(files.HEAD)
+        for codec in (files.FORMATS["TIFF"], files.FORMATS["FITS"]):
+            if head.startswith(codec.magics):
+                return (_tiff_shape(file) if codec is files.FORMATS["TIFF"] else _fits_shape(Path(path))) != ()
+    except InputError:
+        raise
+    except Exception:  # what is wrong with it is said when it is read
+        return False
+    return False
+
+
+def _tiff_shape(file: Path) -> tuple[int, ...]:
+    """The shape of a TIFF that holds several pictures; () for any other."""
+    import tifffile
+
+    with tifffile.TiffFile(file) as tiff:
+        if not tiff.series or len(tiff.series) > 1:
+            return ()
+        series = tiff.series[0]
+        page = series.keyframe
+        planes = series.size // max(1, int(np.prod(page.shape)))
+        colours = page.photometric in (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.PALETTE)
+        return () if colours or planes * page.imagedepth == 1 else tuple(series.shape)
+
+
+def _fits_shape(path: Path) -> tuple[int, ...]:
+    """The shape of a cube of FITS; () where the image is one picture or the colours of one."""
+    from astropy.io import fits as astropy_fits
+
+    from pnpkit.images.formats import fits
+
+    file, part = address.split(path)
+    with fits.quietly(), astropy_fits.open(file) as units:
+        number, _ = fits.chosen(path, units, part)
+        shape = tuple(size for size in units[number].shape[:-2] if size != 1)
+        return () if shape in ((), (3,)) else tuple(units[number].shape)
+
+
+def read(path: str | os.PathLike[str], most: int | None = None, axes: str = "") -> Stack:
+    """A stack from a TIFF, FITS or NPY file. ``axes`` names its axes where the file does not.
+
+    Raises:
+        InputError: with the path, for what is none, a type that is not worked with, or more than ``most`` samples.
+    """
+    path = Path(path)
+    files.check_input(path)
+    try:
+        stack = _read(path, axes)
+    except (InputError, MemoryError):
+        raise
+    except ImportError as error:
+        raise InputError(f"{path}: {error}") from None
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path}: expected a whole stack, got a truncated or damaged one: {reason}") from error
+    if most is not None and stack.samples.size > most:
+        raise InputError(f"{path}: expected at most {most} samples, got {stack.samples.size}")
+    if stack.samples.dtype.name not in TYPES:
+        raise InputError(f"{path}: expected samples of {', '.join(TYPES)}, got {stack.samples.dtype}: convert it")
+    return stack
+
+
+def _read(path: Path, axes: str) -> Stack:
+    file = address.file_of(path)
+    suffix = file.suffix.lower()
+    if suffix in (".npy", ".npz"):
+        return _read_numpy(path, axes)
+    with file.open("rb") as opened:
+        fits = opened.read(files.HEAD).startswith(files.FORMATS["FITS"].magics)
+    return _read_fits(path, axes) if fits else _read_tiff(file, axes)
+
+
+def _read_numpy(path: Path, axes: str) -> Stack:
+    loaded = np.load(path, allow_pickle=False)
+    name = ""
+    if isinstance(loaded, np.lib.npyio.NpzFile):
+        with loaded:
+            if len(loaded.files) != 1:
+                raise InputError(f"{path}: expected an archive with one array, got {', '.join(loaded.files) or 'none'}")
+            name, loaded = loaded.files[0], loaded[loaded.files[0]]
+    samples = loaded.astype(loaded.dtype.newbyteorder("="), copy=False)
+    guess = {2: "YX", 3: "ZYX", 4: "CZYX", 5: "TCZYX"}.get(samples.ndim, "")
+    return Stack(samples, check_axes(axes or guess, samples.ndim), kind="npz" if name else "npy", tags=name)
+
+
+def _read_fits(path: Path, axes: str) -> Stack:
+    try:
+        from astropy.io import fits as astropy_fits
+    except ImportError:
+        from pnpkit.images.formats.fits import missing
+
+        raise missing(path) from None
+    from pnpkit.images.formats import fits
+
+    file, part = address.split(path)
+    with fits.quietly(), astropy_fits.open(file, do_not_scale_image_data=True, memmap=False) as units:
+        number, note = fits.chosen(path, units, part)
+        unit = units[number]
+        samples, packed = fits.unpacked(unit, np.asarray(unit.data))
+        headers = [units[0].header, unit.header] if number else [unit.header]
+        cards = tuple(header.tostring() for header in headers)
+    names = check_axes(axes or AXES[-samples.ndim :], samples.ndim)
+    return Stack(samples, names, kind="fits", tags=(cards, packed), notes=(note,) if note else ())
+
+
+def _read_tiff(file: Path, axes: str) -> Stack:
+    import tifffile
+
+    with tifffile.TiffFile(file) as tiff:
+        series = tiff.series[0]
+        samples, told, notes = series.asarray(), series.axes, []
+        kind = "ome" if tiff.is_ome else "imagej" if tiff.is_imagej else "tiff"
+        steps, unit = _steps(tiff, kind)
+        tags = tiff.ome_metadata if kind == "ome" else dict(tiff.imagej_metadata or {}) if kind == "imagej" else None
+    samples = samples.astype(samples.dtype.newbyteorder("="), copy=False)
+    if axes:
+        return Stack(samples, check_axes(axes, samples.ndim), steps, unit, kind, tags)
+    named = told
+    if "Z" not in named:
+        for letter in UNKNOWN:
+            named = named.replace(letter, "Z", 1) if "Z" not in named else named
+    if named != told:
+        notes.append(f"the axes {told} of the file are taken for {named}")
+    if "S" in named and samples.shape[named.index("S")] == 1:
+        samples, named = samples.squeeze(named.index("S")), named.replace("S", "")
+    if "S" in named or not set(named) <= set(AXES):
+        raise InputError(f"{file}: expected the axes {AXES}, got {told} {samples.shape}: name them with `axes`")
+    if not named.endswith("YX"):
+        order = sorted(range(len(named)), key=lambda i: AXES.index(named[i]))
+        samples, named = samples.transpose(order), "".join(named[i] for i in order)
+    return Stack(samples, named, steps, unit, kind, tags, tuple(notes))
+
+
+def _steps(tiff: Any, kind: str) -> tuple[dict[str, float], str]:
+    """The sampling of a TIFF and its unit, as far as its metadata tell."""
+    steps: dict[str, float] = {}
+    if kind == "ome":
+        from xml.etree import ElementTree
+
+        root = ElementTree.fromstring(tiff.ome_metadata)
+        pixels = next((node for node in root.iter() if node.tag.endswith("}Pixels")), None)
+        if pixels is None:
+            return {}, ""
+        for axis in "XYZ":
+            value = pixels.get(f"PhysicalSize{axis}")
+            if value is not None and float(value) > 0:
+                steps[axis] = float(value)
+        return steps, pixels.get("PhysicalSizeXUnit", "µm") if steps else ""
+    tags = tiff.pages[0].tags
+    if kind == "imagej":
+        told = tiff.imagej_metadata or {}
+        unit = str(told.get("unit", "")).encode().decode("unicode_escape", "replace")
+        for axis, name in (("X", "XResolution"), ("Y", "YResolution")):
+            top, bottom = tags.valueof(name, (0, 0))
+            if unit and top and bottom:
+                steps[axis] = bottom / top
+        if told.get("spacing"):
+            steps["Z"] = float(told["spacing"])
+        return steps, {"micron": "µm", "um": "µm"}.get(unit, unit)
+    return {}, ""
+
+
+def write(path: str | os.PathLike[str], stack: Stack, overwrite: bool = True) -> None:
+    """Write a stack in the format of the extension, with axes, sampling and what else its file told.
+
+    Raises:
+        InputError: another extension, or a place that cannot be written to.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in WRITERS:
+        raise InputError(f"{path}: a stack is written as {' '.join(WRITERS)}, got '{suffix}'")
+    try:
+        with replacing(path, overwrite) as file:
+            WRITERS[suffix](file, stack)
+    except FileExistsError:
+        raise InputError(f"{path}: {files.EXISTS}") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: could not be written, nothing was changed: {error}") from error
+
+
+def _write_tiff(file: BinaryIO, stack: Stack) -> None:
+    import tifffile
+
+    if stack.kind == "ome":
+        return _write_ome(file, stack)
+    big = stack.samples.nbytes > 2**32 - 2**25
+    y, x = (stack.steps.get(axis, 0.0) for axis in "YX")
+    told = (
+        {key: value for key, value in (stack.tags or {}).items() if key not in _SHAPED}
+        if stack.kind == "imagej"
+        else {}
+    )
+    told |= {"spacing": stack.steps["Z"]} if "Z" in stack.steps else {}
+    told |= {"unit": "um" if stack.unit == "µm" else stack.unit} if stack.unit else {}
+    imagej = stack.samples.dtype.name in ("uint8", "uint16", "float32") and not big
+    resolution = (1 / x, 1 / y) if x and y else None
+    if imagej:
+        order = "".join(axis for axis in "TZCYX" if axis in stack.axes)  # that of ImageJ
+        samples = stack.samples.transpose([stack.axes.index(axis) for axis in order])
+        tifffile.imwrite(file, samples, imagej=True, resolution=resolution, metadata={**told, "axes": order})
+    else:
+        tifffile.imwrite(
+            file,
+            stack.samples,
+            bigtiff=big,
+            photometric="minisblack",
+            resolution=resolution,
+            metadata={"axes": stack.axes},
+        )
+
+
+_SHAPED = ("ImageJ", "images", "slices", "channels", "frames", "hyperstack", "axes", "min", "max", "Ranges", "spacing")
+
+
+def _write_ome(file: BinaryIO, stack: Stack) -> None:
+    """With the model of the file it came from, but for the type and the places of its planes."""
+    import re
+
+    import tifffile
+
+    xml = str(stack.tags)
+    xml = re.sub(r"<(\w+:)?TiffData\b[^>]*?(/>|>.*?</(\w+:)?TiffData>)", "", xml, flags=re.S)
+    xml = re.sub(
+        r"(<(?:\w+:)?Pixels\b[^>]*?\bType=)\"[^\"]*\"", rf'\g<1>"{_OME[stack.samples.dtype.name]}"', xml, count=1
+    )
+    order = re.search(r"DimensionOrder=\"XY([ZCT]{3})\"", xml)
+    planes = "".join(reversed(order[1])) if order else "TCZ"
+    wanted = "".join(axis for axis in planes if axis in stack.axes) + "YX"
+    samples = stack.samples.transpose([stack.axes.index(axis) for axis in wanted])
+    count = int(np.prod(samples.shape[:-2]))
+    xml = re.sub(r"(<(?:\w+:)?Pixels\b[^>]*?)/>", r"\1></Pixels>", xml, count=1)
+    at = _before_plane(xml)
+    prefix = re.search(r"<(\w+:)?Pixels\b", xml)
+    tag = f"{prefix[1] or ''}TiffData" if prefix else "TiffData"
+    xml = f'{xml[:at]}<{tag} IFD="0" PlaneCount="{count}"/>{xml[at:]}'
+    tifffile.imwrite(
+        file,
+        samples,
+        photometric="minisblack",
+        description=xml.encode(),
+        metadata=None,
+        bigtiff=samples.nbytes > 2**32 - 2**25,
+    )
+
+
+def _before_plane(xml: str) -> int:
+    """Where TiffData stand in Pixels: after the channels, before the planes."""
+    import re
+
+    channels = [found.end() for found in re.finditer(r"</(?:\w+:)?Channel>|<(?:\w+:)?Channel\b[^>]*/>", xml)]
+    if channels:
+        return channels[-1]
+    found = re.search(r"<(?:\w+:)?Pixels\b[^>]*>", xml)
+    return found.end() if found else len(xml)
+
+
+_OME = {
+    "uint8": "uint8", "uint16": "uint16", "uint32": "uint32", "int16": "int16", "int32": "int32",
+    "float32": "float", "float64": "double",
+}  # fmt: skip
+
+
+def _write_fits(file: BinaryIO, stack: Stack) -> None:
+    from pnpkit.images.formats import fits
+    from pnpkit.images.picture import Picture
+
+    cards, packed = stack.tags if stack.kind == "fits" else ((), None)
+    fits.encode_array(file, stack.samples, Picture(np.zeros((1, 1)), cards=cards, packed=packed))
+
+
+def _write_npy(file: BinaryIO, stack: Stack) -> None:
+    np.save(file, stack.samples, allow_pickle=False)
+
+
+def _write_npz(file: BinaryIO, stack: Stack) -> None:
+    named: dict[str, Any] = {str(stack.tags) if stack.kind == "npz" else "image": stack.samples}
+    np.savez_compressed(file, **named)
+
+
+WRITERS = {
+    ".tif": _write_tiff,
+    ".tiff": _write_tiff,
+    ".fits": _write_fits,
+    ".fit": _write_fits,
+    ".fts": _write_fits,
+    ".npy": _write_npy,
+    ".npz": _write_npz,
+}
+
+
+def with_samples(stack: Stack, samples: np.ndarray) -> Stack:
+    """The stack with other samples, of the same shape."""
+    return replace(stack, samples=samples)

@@ -1,0 +1,1 @@
+"""Point-spread functions: computed from optics, or measured from beads and stars."""

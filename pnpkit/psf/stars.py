@@ -1,0 +1,157 @@
+"""The point-spread function of a telescope from stars in a picture, through photutils."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+
+from pnpkit.errors import InputError
+from pnpkit.psf.spread import Spread, cleaned
+
+SIGMAS = 20.0  # standard deviations of the sky that a star rises above it
+MOST_STARS = 200
+FAINTEST = 0.02  # of the brightest star that is taken
+OVERSAMPLED, ENOUGH = 2, 16  # the grid is so many times as fine where there are so many stars, which fill it
+UNLIKE = 0.3  # relative difference of a width from the usual one, from which on it is no star alone
+
+
+def stars(
+    picture: np.ndarray, size: int | None = None, ceiling: float | None = None, fwhm: float | None = None
+) -> Spread:
+    """The effective point-spread function of Anderson & King (2000) from isolated stars.
+
+    The sky is subtracted by a coarse map of medians. Stars are found by DAOFIND; those that saturate, have neighbours
+    or lie at the sides are left out. From ``ENOUGH`` stars photutils builds the function on a grid twice as fine, of
+    which the samples at the pixels' middles are taken.
+
+    Args:
+        picture: (H, W); NaN is unknown. size: pixels across, odd; None takes eight widths of a star.
+        ceiling: values from which on a pixel is saturated; None takes 98 % of the largest value where several pixels
+            have it.
+        fwhm: a first guess, in pixels; None finds it.
+
+    Raises:
+        InputError: fewer than 3 stars, or photutils is not installed.
+    """
+    try:
+        from astropy.nddata import NDData
+        from astropy.table import Table
+        from photutils.psf import EPSFBuilder, extract_stars
+    except ImportError:
+        raise InputError("stars need the extra 'psf' (photutils): pip install 'pnpkit[psf]'") from None
+    data = np.asarray(picture, dtype=np.float64)
+    if data.ndim != 2:
+        raise InputError(f"expected a grey picture (H, W), got {data.shape}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        data, sky, noise = without_sky(data)
+        width = first_width(data, noise) if fwhm is None else fwhm
+        found = find(data, noise, width)
+        across = (size or int(np.ceil(8 * width))) | 1
+        alone = usable(found, data, across, width, ceiling_of(picture, ceiling, sky))
+        kept = alike(alone, data)
+        if len(kept) < 3:
+            raise InputError(
+                f"expected 3 stars that stand alone, unsaturated and alike, got {len(kept)} of {len(found)}: "
+                "give a smaller `size`"
+            )
+        catalog = Table({"x": [s[0] for s in kept], "y": [s[1] for s in kept]})
+        cut = extract_stars(NDData(data), catalog, size=across + 2)
+        times = OVERSAMPLED if len(kept) >= ENOUGH else 1
+        builder = EPSFBuilder(oversampling=times, maxiters=8, progress_bar=False, recentering_boxsize=5)
+        fine, _ = builder(cut)
+    values = at_pixels(np.asarray(fine.data), across, times)
+    values, notes = cleaned(values, "peak")
+    told = f"effective point-spread function (photutils) of {len(kept)} stars of {len(found)} found"
+    return Spread(values, (1.0, 1.0), "px", (told, *notes))
+
+
+def without_sky(data: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """The picture without its sky, NaN as 0; the middle level of the sky, and the noise."""
+    from photutils.background import Background2D, MedianBackground
+
+    bad = ~np.isfinite(data)
+    side = max(8, min(64, min(data.shape) // 4))
+    sky = Background2D(data, side, filter_size=3, bkg_estimator=MedianBackground(), mask=bad, exclude_percentile=50)
+    rest = np.where(bad, 0.0, data - sky.background)
+    return rest, float(np.median(sky.background)), float(sky.background_rms_median)
+
+
+def first_width(data: np.ndarray, noise: float) -> float:
+    """The median width of the brighter stars, by Gaussians that photutils fits."""
+    from photutils.psf import fit_fwhm
+
+    found = find(data, noise, 3.0)[:30]
+    if not len(found):
+        raise InputError(f"no star rises {SIGMAS:g} times the noise above the sky")
+    inside = [s for s in found if all(6 <= c < n - 6 for c, n in zip(s[:2], data.shape[::-1], strict=True))]
+    widths = np.asarray(fit_fwhm(data, xypos=[s[:2] for s in inside or found], fit_shape=(9, 9)))
+    widths = widths[np.isfinite(widths) & (widths > 0.8) & (widths < 15)]
+    return float(np.median(widths)) if len(widths) else 3.0
+
+
+def find(data: np.ndarray, noise: float, width: float) -> list[tuple[float, float, float]]:
+    """Stars as (x, y, peak), brightest first."""
+    from photutils.detection import DAOStarFinder
+
+    table = DAOStarFinder(threshold=SIGMAS * noise, fwhm=width)(data)
+    if table is None:
+        return []
+    x, y = (table[name] for name in _columns(table.colnames))
+    return sorted(zip(map(float, x), map(float, y), map(float, table["peak"]), strict=True), key=lambda s: -s[2])
+
+
+def _columns(names: list[str]) -> tuple[str, str]:
+    """The names of the centroids, which photutils changed."""
+    return ("x_centroid", "y_centroid") if "x_centroid" in names else ("xcentroid", "ycentroid")
+
+
+def ceiling_of(picture: np.ndarray, ceiling: float | None, sky: float) -> float:
+    """What a pixel without sky has at saturation; inf where nothing saturates."""
+    if ceiling is not None:
+        return ceiling - sky
+    known = np.asarray(picture)[np.isfinite(picture)]
+    top = float(known.max())
+    return 0.98 * top - sky if (known >= 0.999 * top).sum() >= 3 else float("inf")
+
+
+def usable(
+    found: list[tuple[float, float, float]], data: np.ndarray, across: int, width: float, ceiling: float
+) -> list[tuple[float, float, float]]:
+    """The stars that stand alone: no neighbour above 5 % of their peak within half of ``across`` plus a width."""
+    half, rows, columns = across // 2 + 2, *data.shape
+    kept: list[tuple[float, float, float]] = []
+    for x, y, peak in found:
+        inside = half <= x < columns - half and half <= y < rows - half
+        near = [o for o in found if 0 < (o[0] - x) ** 2 + (o[1] - y) ** 2 < (across / 2 + width) ** 2]
+        box = data[int(y) - 1 : int(y) + 3, int(x) - 1 : int(x) + 3]
+        faint = bool(kept) and peak < FAINTEST * kept[0][2]
+        if inside and not faint and box.max(initial=0) < ceiling and all(o[2] < 0.05 * peak for o in near):
+            kept.append((x, y, peak))
+    return kept[:MOST_STARS]
+
+
+def alike(stars: list[tuple[float, float, float]], data: np.ndarray) -> list[tuple[float, float, float]]:
+    """Those as wide as most are: a galaxy is wider than a star, a star that bleeds is longer than wide.
+
+    Widths are of lines through the peak, across and down; the usual one is the median of the narrower half.
+    """
+    from pnpkit.psf.spread import fwhm
+
+    if len(stars) < 3:
+        return stars
+    cuts = [data[int(round(y)) - 5 : int(round(y)) + 6, int(round(x)) - 5 : int(round(x)) + 6] for x, y, _ in stars]
+    widths = np.array([fwhm(cut) for cut in cuts])
+    means = np.sqrt(widths.prod(axis=1))
+    usual = np.median(widths[means <= np.median(means)], axis=0)
+    near = (np.abs(widths / usual - 1) <= UNLIKE).all(axis=1)
+    return [star for star, same in zip(stars, near, strict=True) if same]
+
+
+def at_pixels(fine: np.ndarray, across: int, times: int) -> np.ndarray:
+    """The samples of the fine grid at the pixels' middles, ``across`` of them."""
+    middle, half = [n // 2 for n in fine.shape], across // 2
+    rows, columns = (m + times * np.arange(-min(half, m // times), min(half, m // times) + 1) for m in middle)
+    rows, columns = rows[rows < fine.shape[0]], columns[columns < fine.shape[1]]
+    return fine[np.ix_(rows, columns)]
