@@ -304,6 +304,25 @@ def relax(certificate: Certificate, relaxation: float, name: str) -> Certificate
     )
 
 
+def mean(parts: Sequence[Certificate], name: str) -> Certificate:
+    """The certificate of (T_1 + ... + T_n) / n: the means of the constants (Combettes & Yamada 2015, Prop. 2.2)."""
+    unproven = ", ".join(dict.fromkeys(part.name for part in parts if part.side is not Side.PROVEN))
+    if unproven:
+        return nothing(name, f"nothing is proven about {unproven}", parts)
+    lipschitz = sum(part.lipschitz for part in parts) / len(parts)
+    alphas = [part.averagedness for part in parts if part.averagedness is not None]
+    alpha = sum(alphas) / len(parts) if len(alphas) == len(parts) else None
+    method = f"mean of {len(parts)} maps: means of their constants, Combettes & Yamada 2015, Prop. 2.2"
+    return Certificate(name, lipschitz, alpha, Side.PROVEN, method, parts=tuple(parts))
+
+
+def blocks(certificate: Certificate, name: str) -> Certificate:
+    """The certificate of a map that acts on each slice, or channel, by itself: block diagonal, so the constants of its
+    block."""
+    method = "acts on each part by itself: the constants of one"
+    return replace(certificate, name=name, method=method, premises=(), parts=(certificate,), kind=Kind.MAP)
+
+
 def scale(certificate: Certificate, factor: float, name: str) -> Certificate:
     """The certificate of T(s x) / s: the same constants (Xu et al., IEEE SPL 27, 2020)."""
     if not 0 < factor < math.inf:

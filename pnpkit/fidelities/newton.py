@@ -26,6 +26,7 @@ from pnpkit.numerics.conjugate_gradients import conjugate_gradients, inner, leng
 from pnpkit.operators import normal_equations
 from pnpkit.operators.integrity import is_decomposed, is_kind
 from pnpkit.operators.normal_equations import LARGEST_ERROR, MAX_STEPS, ROUNDING, TOLERANCE, Linear
+from pnpkit.operators.volume import VolumeBlur
 
 OUTER = 60  # steps of Newton's method
 FORCING = 0.1  # residual of its equations, relative to the gradient; the last ones are solved to the goal
@@ -74,6 +75,9 @@ def model_of(operator: LinearPhysics, example: Tensor) -> Model:
     short = normal_equations.framed(operator, example) or normal_equations.periodic(operator, example)
     if short is not None:
         return Model(short.A, short.A_adjoint, short.inverse, short.spread, planes=True)
+    if is_kind(operator, VolumeBlur):
+        spread = operator.A_adjoint if bool((operator.filter >= 0).all()) else None
+        return Model(operator.A, operator.A_adjoint, operator.inverse, spread)
     if is_kind(operator, Denoising) or is_kind(operator, Inpainting):
         square = operator.A_adjoint(operator.A(torch.ones_like(example[:1])))
         return Model(operator.A, operator.A_adjoint, lambda scale: lambda r: r, diagonal=lambda c: c * square)

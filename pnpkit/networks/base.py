@@ -142,6 +142,18 @@ class Network(Denoiser):
         """
         return self, None
 
+    def per_channel(self) -> Network:
+        """D on each channel by itself, for pictures of any number of channels: the constants of D."""
+        return PerChannel(self)
+
+    def given(self, guide: Tensor, hint: Tensor) -> Network:
+        """Of a second look: x -> D_g(x, sigma) for a guide and a hint, of the shape of x.
+
+        Raises:
+            InputError: a network that takes no guide.
+        """
+        raise InputError(f"{self.name} takes no guide")
+
     def secure(self, largest: float = 0.98) -> None:
         """Change the weights, where needed, until all is proven that the architecture can prove: at export. Here
         nothing. ``largest`` < 1 is the averagedness of a single layer."""
@@ -283,6 +295,33 @@ class Network(Denoiser):
             return self(x, sigma)
 
         return Map(denoised, certificate, error=self.error * max(1.0, largest / self.top))
+
+
+class PerChannel(Network):
+    """x -> (D x_1, ..., D x_C) for pictures (B, C, H, W): block diagonal, so the constants of D."""
+
+    def __init__(self, network: Network):
+        super().__init__()
+        self.network, self.config, self.name, self.traits = network, network.config, network.name, network.traits
+        self.training = network.training
+
+    def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        """D(x, sigma) for a float tensor (B, C, H, W), C any."""
+        if x.ndim != 4 or not x.is_floating_point() or 0 in x.shape:
+            raise InputError(f"a denoiser of channels takes a float tensor (B, C, H, W), got {tuple(x.shape)}")
+        level = self.levels(sigma, x).repeat_interleave(x.shape[1])
+        planes: Tensor = self.network(x.flatten(0, 1)[:, None], level)
+        return planes.view_as(x)
+
+    def denoise(self, x: Tensor, level: Tensor) -> Tensor:
+        return self.forward(x, level)
+
+    def certify(self) -> Certificate:
+        known = self.network.certificate
+        return certificates.blocks(known, f"{self.name}, channel by channel(., sigma)")
+
+    def receptive_field(self) -> tuple[int, int]:
+        return self.network.receptive_field()
 
 
 def doubt_about(module: nn.Module, known: tuple[str, ...]) -> str:

@@ -181,6 +181,9 @@ class SecondPass(Network):
     def receptive_field(self) -> tuple[int, int]:
         return guided_field(self.flow, self.guidance)
 
+    def given(self, guide: Tensor, hint: Tensor) -> Given:
+        return Given(self, guide, hint)
+
     def certify(self) -> Certificate:
         return with_guide(self.flow.certify(), self.name)
 

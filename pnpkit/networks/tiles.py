@@ -16,6 +16,7 @@ from pnpkit.certificates import Certificate
 from pnpkit.errors import InputError
 from pnpkit.machine import distributed
 from pnpkit.networks.base import Network
+from pnpkit.networks.guided import Given
 
 SMALLEST = 32  # pixels: side of a tile below which nearly all work would be halo
 
@@ -38,6 +39,9 @@ class Cut(Network):
 
     def receptive_field(self) -> tuple[int, int]:
         return self.network.receptive_field()
+
+    def given(self, guide: Tensor, hint: Tensor) -> Network:
+        return Given(self, guide, hint)
 
     def certify(self) -> Certificate:
         return self.network.certify()

@@ -21,6 +21,7 @@ from torch import Tensor
 from pnpkit.errors import InputError
 from pnpkit.numerics.conjugate_gradients import conjugate_gradients, length
 from pnpkit.operators.integrity import Proximable, is_decomposed, is_kind, is_own, orthonormal_premises
+from pnpkit.operators.volume import VolumeBlur
 
 TOLERANCE = 2e-5  # root mean square, on the 0..1 scale
 MAX_STEPS = 500  # of conjugate gradients
@@ -114,6 +115,8 @@ def structure(operator: LinearPhysics, example: Tensor, tau: float) -> Structure
         image: Tensor = operator.A_adjoint(operator.A(u))
         return image
 
+    if is_kind(operator, VolumeBlur):
+        return Structure(whole, operator.inverse(tau))
     short = framed(operator, example)
     return Structure(whole) if short is None else Structure(short.gram, short.inverse(tau), planes=True)
 

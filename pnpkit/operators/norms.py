@@ -125,7 +125,7 @@ def measured_norm(operator: LinearPhysics, example: Tensor, iterations: int = 50
 @_proof.register
 def _(operator: BlurFFT, example: Tensor | None = None) -> Bound:
     rounding = 1 + 1e3 * torch.finfo(operator.mask.dtype).eps
-    gain, bound = float(_gains(operator).max()), _convolution(operator.filter)
+    gain, bound = float(_gains(operator).max()), convolution_bound(operator.filter)
     cut = any(taps > side for taps, side in zip(operator.filter.shape[-2:], operator.img_size[-2:], strict=True))
     if cut or gain > bound.value * rounding:  # deepinv cuts such a kernel, and computes by the gains it once found
         return Bound(gain * rounding, Side.PROVEN, "largest gain at this image size")
@@ -141,7 +141,7 @@ def _gains(operator: BlurFFT) -> Tensor:
 def _(operator: Blur, example: Tensor | None = None) -> Bound:
     """In two or three dimensions: a compression of the convolution on the whole plane, or the Schur test."""
     if operator.padding in COMPRESSIONS:
-        return _convolution(operator.filter)
+        return convolution_bound(operator.filter)
     if example is None:
         raise TypeError(f"the norm of a blur with padding '{operator.padding}' depends on the size: give an example")
     if not has_adjoint(operator, example):
@@ -162,7 +162,7 @@ def _(operator: Downsampling, example: Tensor | None = None) -> Bound:
     sides = () if example is None else _fine(operator, example).shape[-2:]
     periodic = bool(sides) and all(side % operator.factor == 0 for side in sides)
     if operator.padding in ("valid", "constant") or (operator.padding == "circular" and periodic):
-        blurred, value = _convolution(operator.filter), _decimated(operator.filter, int(operator.factor))
+        blurred, value = convolution_bound(operator.filter), _decimated(operator.filter, int(operator.factor))
         if value < blurred.value:
             return Bound(value, Side.PROVEN, "A A^T is a convolution: Young (exact for filters >= 0) or its symbol")
         return Bound(blurred.value, blurred.side, "that of the blur before the decimation: an upper bound, not tight")
@@ -171,7 +171,7 @@ def _(operator: Downsampling, example: Tensor | None = None) -> Bound:
     if not has_adjoint(operator, example):
         return measured_norm(operator, example)
     bound = _schur(_magnitude(operator), _fine(operator, example))
-    blurred = _convolution(operator.filter) if operator.padding == "circular" else bound
+    blurred = convolution_bound(operator.filter) if operator.padding == "circular" else bound
     return bound if bound.value <= blurred.value else blurred
 
 
@@ -247,7 +247,7 @@ def _(operator: Decolorize, example: Tensor | None = None) -> Bound:
     return Bound(value, Side.PROVEN, "length of the spectral response")
 
 
-def _convolution(filters: Tensor) -> Bound:
+def convolution_bound(filters: Tensor) -> Bound:
     """The smaller of two proofs: Young's ||k||_1, exact for kernels without negative entries, and the symbol."""
     kernels = filters.detach().to("cpu", torch.float64)
     axes = tuple(range(2, kernels.ndim))

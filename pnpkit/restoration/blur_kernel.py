@@ -11,6 +11,7 @@ from torch import Tensor
 from pnpkit import kernels
 from pnpkit.blind import choose
 from pnpkit.blind.parametric import KernelEstimate
+from pnpkit.errors import InputError
 from pnpkit.images import pixels
 from pnpkit.kernels import Kernel
 from pnpkit.machine.phases import Listener, nobody
@@ -40,6 +41,25 @@ def open_kernel(kernel: Given, y: Tensor, noise: float, told: Listener = nobody)
             return given(kernel, weights)
         again = kernel_of(KernelEstimate(weights, *made, candidates=()), "a picture")
         return replace(again, origin=f"{kernel}: {again.origin}")
+    array = kernel.detach().cpu().double().numpy() if isinstance(kernel, Tensor) else np.asarray(kernel)
+    return given(f"{'x'.join(map(str, array.shape))} array", kernels.normalise(array))
+
+
+def given_kernel(kernel: Given) -> Kernel:
+    """A kernel that is not to be estimated, (h, w) or (d, h, w).
+
+    Raises:
+        InputError: a kernel that is none, or ``auto``.
+    """
+    kernel = os.fspath(kernel) if isinstance(kernel, os.PathLike) else kernel
+    if isinstance(kernel, Kernel):
+        return kernel
+    if isinstance(kernel, KernelEstimate):
+        return kernel_of(kernel)
+    if isinstance(kernel, str):
+        if kernel == "auto":
+            raise InputError("the kernel of a stack is not estimated: give `kernel`, a file or a word")
+        return given(kernel, kernels.parse(kernel))
     array = kernel.detach().cpu().double().numpy() if isinstance(kernel, Tensor) else np.asarray(kernel)
     return given(f"{'x'.join(map(str, array.shape))} array", kernels.normalise(array))
 

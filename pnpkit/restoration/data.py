@@ -125,6 +125,7 @@ def flux(opened: Opened, model: PoissonGaussian, image: np.ndarray | Tensor) -> 
     before = opened.scale.outward(y) * opened.unit
     values = torch.as_tensor(np.asarray(image) if not isinstance(image, Tensor) else image).detach().cpu().double()
     after = values if isinstance(image, Tensor) else torch.atleast_3d(values).permute(2, 0, 1)[None]
+    after = values[None, None] if y.ndim == 5 else after  # a volume
     after = after[:, :1] if y.shape[1] == 1 else after
     if after.shape != y.shape:
         return None

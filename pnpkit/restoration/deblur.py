@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -12,7 +14,7 @@ from torch import Tensor
 
 from pnpkit import kernels
 from pnpkit.blind import latent
-from pnpkit.errors import UnknownName
+from pnpkit.errors import InputError, UnknownName
 from pnpkit.operators.blur import BOUNDARIES, blur
 from pnpkit.restoration.batches import one_by_one
 from pnpkit.restoration.blur_kernel import FREE_FORM, Given, open_kernel, trustworthy
@@ -22,8 +24,9 @@ from pnpkit.restoration.picture import nearest_known, opened
 from pnpkit.restoration.pipeline import restore
 from pnpkit.restoration.problem import Problem, crop
 from pnpkit.restoration.result import Restoration
-from pnpkit.restoration.settings import SettingsKeywords, collect
+from pnpkit.restoration.settings import Settings, SettingsKeywords, collect
 from pnpkit.restoration.unknown import without_unknown
+from pnpkit.restoration.volumes import deblur_stack, is_stack
 from pnpkit.solvers.splittings import CONTINUATION, FORWARD_BACKWARD
 
 if TYPE_CHECKING:
@@ -35,14 +38,15 @@ LEAST_WEIGHT = 2e-3  # least weight of the sparse gradients in the first guess
 LARGEST_GUESS = 4_000_000  # pixels: above, the first guess would take longer than it saves
 
 
-@one_by_one
 def deblur(
     image: np.ndarray | Tensor,
-    kernel: Given = "auto",
+    kernel: Given | Sequence[Given] = "auto",
     *,
     boundary: str = "unknown",
     mask: np.ndarray | Tensor | None = None,
     guide: np.ndarray | Tensor | None = None,
+    axes: str | None = None,
+    directions: str = "auto",
     **settings: Unpack[SettingsKeywords],
 ) -> Restoration:
     """Remove a blur: a fixed point of T = proj ∘ D_s ∘ prox_{t f} ∘ D_s' ∘ prox_{t' f}, f = 1/2 ||K x - y||^2.
@@ -51,11 +55,14 @@ def deblur(
         image: ndarray (H, W) or (H, W, 3), uint8, uint16 or floats; a float tensor (B, C, H, W); or a Pillow image.
         kernel: a word or a file (see ``kernels.parse``), an array (h, w), what ``estimate_kernel`` found, or ``auto``:
             none, a Gaussian, a motion, a disk or a free form is estimated; the certificate is then that of the
-            estimated kernel.
+            estimated kernel. With slices, (d, h, w), the image is a volume (D, H, W). A list has one for each channel.
         mask: (H, W), true or not 0 where a pixel is unknown: it has weight 0 in f. So has NaN.
         boundary: what is known of the scene around the frame: ``unknown`` (photographs), ``circular`` or ``zero``.
         guide: a picture of the same size and units that anything made, to guide the denoiser; see
             ``restoration.guide``. Then only the second pass of a guided denoiser is made, with its proof.
+        axes: names of the axes of a stack, letters of TCZYX: times and channels one by one, as volumes where the kernel
+            has slices, else slice by slice.
+        directions: how the denoiser looks at a volume: slices, three (directions, and their mean), or auto.
         settings: see ``Settings``.
 
     Raises:
@@ -63,14 +70,40 @@ def deblur(
         TypeError: a keyword that is no setting.
     """
     chosen = collect(deblur, settings)
-    image, holes = without_unknown(image, mask)
     check_boundary(boundary)
+    if is_stack(image, kernel, axes):
+        if mask is not None:
+            raise InputError("a mask is for one picture: of a stack make what is unknown NaN")
+        if guide is not None:
+            raise InputError("a guide is for one picture: leave it out")
+        one = functools.partial(deblur_picture, mask=None, guide=None, chosen=chosen)
+        return deblur_stack(image, kernel, axes, boundary, directions, chosen, one)
+    if directions != "auto":
+        raise InputError("directions are for volumes, whose kernel has slices: leave them out")
+    if isinstance(kernel, (list, tuple)):
+        raise InputError("expected one kernel for a picture, got a list: name the `axes` of a stack")
+    return deblur_picture(image, cast(Given, kernel), boundary, mask, guide, chosen)
+
+
+@one_by_one
+def deblur_picture(
+    image: np.ndarray | Tensor,
+    kernel: Given,
+    boundary: str,
+    mask: np.ndarray | Tensor | None,
+    guide: np.ndarray | Tensor | None,
+    chosen: Settings,
+) -> Restoration:
+    """``deblur`` of pictures."""
+    image, holes = without_unknown(image, mask)
     work = opened(image, chosen, holes, blurred=True)
     y = work.y
     given = None if guide is None else open_guide(guide, work, y.shape[-2:])
     noise = work.noise
     blurring = open_kernel(kernel, y, noise, work.told)
     weights, free = blurring.weights, blurring.form == FREE_FORM
+    if weights.ndim == 3:
+        raise InputError("a kernel with slices is for a volume (D, H, W), got a picture: name the `axes` of a stack")
     operator = blur(weights, boundary, (y.shape[-2], y.shape[-1]), dtype=y.dtype, device=y.device)
     above = work.readings.above
     if given is not None:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 DENOISERS = {"deblur": "euler-guided", "denoise": "euler-fast", "inpaint": "euler-fast", "upscale": "euler-guided"}
 
 
+DIRECTIONS = "slices"  # how the denoiser looks at a volume, see ``networks.volumes``
+
+
 STAR = 100.0  # the restored peak of a star may be up to 100 times that of the blurred one
 
 

@@ -14,7 +14,6 @@ from pnpkit.machine.memory import allowed
 from pnpkit.machine.phases import Phase
 from pnpkit.maps import Map
 from pnpkit.networks.base import Network
-from pnpkit.networks.guided import Given
 from pnpkit.networks.half_precision import decide, rough_denoisers
 from pnpkit.restoration.data import told_of
 from pnpkit.restoration.defaults import GUIDE, SMALLEST_STRENGTH
@@ -72,7 +71,7 @@ def restore(problem: Problem, opened: Opened) -> Restoration:
     plan = plan_for(problem, settings, first, fidelity)
     if second is not None and problem.guide is not None:  # the only pass, with the guide as it came
         hint = hint_for(problem.guess, max(plan.level, problem.kernel_error), first, fidelity)
-        iteration, first, second = later, Given(second, problem.guess, hint), None
+        iteration, first, second = later, second.given(problem.guess, hint), None
     plan, start = with_strength(plan, problem, settings, fidelity, first, opened.network.top, readings)
     tol = settings.tol if second is None else max(settings.tol, GUIDE)
 
@@ -140,7 +139,7 @@ def guided_by(second: Network, first: Network, fidelity: Fidelities, level: floa
     @cache
     def guided(run: Result | None) -> Network:
         assert run is not None, "the first pass comes first"
-        return Given(second, run.x, hint_for(run.x, level, first, fidelity(run)))
+        return second.given(run.x, hint_for(run.x, level, first, fidelity(run)))
 
     return guided
 

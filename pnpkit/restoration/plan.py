@@ -13,6 +13,7 @@ from pnpkit.fidelities.data import DataTerm
 from pnpkit.maps import Map
 from pnpkit.networks.base import Network
 from pnpkit.networks.tiles import within_memory
+from pnpkit.networks.volumes import volume_within_memory
 from pnpkit.restoration.defaults import SMALLEST_STRENGTH
 from pnpkit.solvers.descent import DESCENT, Descent, Objective
 from pnpkit.solvers.iterations import Iteration
@@ -87,7 +88,7 @@ def affordable(
         InputError: the smallest memory is still too large. Picard's iteration needs the least.
     """
     try:
-        return iteration, within_memory(network, shape, memory, iteration.copies, itemsize)
+        return iteration, fitting(network, shape, memory, iteration.copies, itemsize)
     except InputError as error:
         lighter = iteration.lighter()
         if lighter is not None:
@@ -95,6 +96,13 @@ def affordable(
         if iteration.copies > 1:
             raise InputError(f"{error}; `method=picard` needs the least") from None
         raise
+
+
+def fitting(network: Network, shape: tuple[int, ...], memory: float, history: int, itemsize: int) -> Network:
+    """The network, in tiles where needed; of volumes it knows that itself."""
+    if len(shape) == 4:
+        return within_memory(network, shape, memory, history, itemsize)
+    return volume_within_memory(network, shape, memory, history, itemsize)
 
 
 def penalty_for(level: float, denoiser: Network) -> float:

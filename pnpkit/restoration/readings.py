@@ -85,6 +85,9 @@ class Readings:
 
 def smoothed(y: Tensor, known: Tensor | None = None, width: float = SMOOTHING) -> Tensor:
     """The local means of y: a Gaussian of standard deviation ``width`` pixels, over what is known."""
+    if y.ndim > 4:  # slice by slice
+        flat = None if known is None else known.expand_as(y).flatten(0, -3)[:, None]
+        return smoothed(y.flatten(0, -3)[:, None], flat, width).view_as(y)
     radius = min(int(3 * width), *(side - 1 for side in y.shape[-2:]))
     steps = torch.arange(-radius, radius + 1, dtype=y.dtype, device=y.device)
     taps = torch.exp(-(steps**2) / (2 * width**2))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pnpkit.certificates import Certificate
 from pnpkit.errors import InputError
-from pnpkit.images import files
+from pnpkit.images import files, stacks
 from pnpkit.images.picture import Picture
 from pnpkit.images.pixels import as_float, from_tensor
 from pnpkit.kernels import Kernel
@@ -60,7 +60,8 @@ class Restoration:
             of it.
         data: what was taken of the data: noise model, scale, box, unknown and saturated pixels, flux.
         guide: of a guide that was given, how far the result left it and what the data say of both; else None.
-        each: of a batch, the results of its pictures; all else is then that of the one that fared worst.
+        axes: those of a stack or volume, "ZYX" for instance; "" for pictures.
+        each: of a batch or stack, the results of its pictures; all else is then that of the one that fared worst.
     """
 
     image: np.ndarray | Tensor
@@ -74,6 +75,7 @@ class Restoration:
     span: float = 1.0
     data: Data | None = None
     guide: Departure | None = None
+    axes: str = ""
     each: tuple[Restoration, ...] = ()
 
     @property
@@ -174,6 +176,8 @@ class Restoration:
         Raises:
             InputError: a batch of several pictures, or a path that cannot be written to.
         """
+        if self.axes:
+            return stacks.write(path, stacks.Stack(np.asarray(self), self.axes))
         pixels = self._pixels()
         integers = pixels.dtype.kind in "iu"
         high = float(np.iinfo(pixels.dtype).max) if integers else 255.0
@@ -193,8 +197,8 @@ class Restoration:
         return array.astype(dtype, copy=bool(copy)) if dtype is not None or copy else array
 
     def _repr_png_(self) -> bytes | None:
-        """The picture for a notebook, 8 bits; None for a batch."""
-        if isinstance(self.image, Tensor) and len(self.image) != 1:
+        """The picture for a notebook, 8 bits; None for a batch or stack."""
+        if self.axes or (isinstance(self.image, Tensor) and len(self.image) != 1):
             return None
         pixels = self._pixels()
         scale = np.iinfo(pixels.dtype).max if pixels.dtype.kind in "iu" else 1.0

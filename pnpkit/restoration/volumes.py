@@ -1,0 +1,265 @@
+"""Volumes and stacks: three-dimensional deblurring, and times, channels and slices one by one."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pnpkit import kernels
+from pnpkit.errors import InputError
+from pnpkit.images.noise import estimate_noise
+from pnpkit.images.pixels import TYPES, WIDE, quantised
+from pnpkit.images.stacks import AXES, check_axes
+from pnpkit.kernels import Kernel
+from pnpkit.machine.memory import choose_device
+from pnpkit.machine.phases import nobody
+from pnpkit.networks.volumes import Volumetric
+from pnpkit.noise.models import PoissonGaussian, effective_level
+from pnpkit.operators.volume import VolumeBlur
+from pnpkit.restoration.blur_kernel import Given, given_kernel
+from pnpkit.restoration.checks import open_tools
+from pnpkit.restoration.defaults import DIRECTIONS, KERNEL_ERROR
+from pnpkit.restoration.picture import Opened, on_scale
+from pnpkit.restoration.pipeline import restore
+from pnpkit.restoration.problem import Problem
+from pnpkit.restoration.readings import Readings, model_for, smoothed
+from pnpkit.restoration.result import Restoration
+from pnpkit.restoration.scale import scale_of
+from pnpkit.restoration.settings import Settings, check_level
+from pnpkit.solvers.result import Status
+from pnpkit.solvers.splittings import CONTINUATION
+
+WORDS = {"slices": "denoised slice by slice", "three": "denoised in slices of three directions"}
+
+
+CUT = 0.1  # of a point-spread function that may be cut off so that it fits into the volume
+
+
+PROBED = 16  # slices that the noise of a volume is estimated in
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One volume or picture of a stack: ``index`` picks it, ``name`` says which, "time 2, channel 1" for instance."""
+
+    index: tuple[int, ...]
+    name: str
+
+
+def is_stack(image: object, kernel: Any, axes: str | None) -> bool:
+    """Whether it is for this module: axes are given, the kernel has slices, or there is one for each channel."""
+    several = isinstance(kernel, (list, tuple)) and len(kernel) > 0
+    if axes is not None or several:
+        return True
+    if getattr(image, "ndim", 0) != 3:
+        return False
+    if isinstance(kernel, Kernel):
+        return kernel.weights.ndim == 3
+    if isinstance(kernel, (np.ndarray, Tensor)):
+        return kernel.ndim == 3 and 1 not in (kernel.shape[0], kernel.shape[2])
+    coloured = tuple(image.shape[2:]) == (3,)  # type: ignore[attr-defined]
+    named = isinstance(kernel, (str, os.PathLike)) and kernel != "auto"
+    return named and not coloured and given_kernel(kernel).weights.ndim == 3
+
+
+def deblur_stack(
+    stack: np.ndarray | Tensor,
+    kernel: Given | Sequence[Given],
+    axes: str | None,
+    boundary: str,
+    directions: str,
+    settings: Settings,
+    one_picture: Callable[..., Restoration],
+    told: Callable[[str], None] = lambda _: None,
+) -> Restoration:
+    """Every volume of the stack by its point-spread function, or every slice by a kernel.
+
+    Args:
+        stack: one axis for each letter of ``axes``; (D, H, W) is ZYX.
+        kernel: one, or one for each channel; with slices (d, h, w) it deblurs volumes, else slices.
+        directions: of the denoiser in volumes, a key of ``networks.volumes.DIRECTIONS`` or auto.
+        one_picture: ``deblur`` of one slice, (image, kernel, boundary) -> Restoration.
+        told: is called with the name of each piece before it is restored.
+
+    Raises:
+        InputError: axes that do not fit, a number of kernels that does not, a kernel larger than the volume.
+    """
+    started = time.perf_counter()
+    array = stack.detach().cpu().numpy() if isinstance(stack, Tensor) else np.asarray(stack)
+    letters = check_axes(axes or "ZYX", array.ndim)
+    opened = [given_kernel(one) for one in listed(kernel)]
+    channels = array.shape[letters.index("C")] if "C" in letters else 1
+    if len(opened) not in (1, channels):
+        raise InputError(f"expected one kernel, or one for each of {channels} channels, got {len(opened)}")
+    deep = {one.weights.ndim for one in opened}
+    if len(deep) > 1:
+        raise InputError("expected kernels of one kind, got some with slices and some without")
+    volumes = deep == {3}
+    if volumes and "Z" not in letters:
+        raise InputError(f"a point-spread function with slices needs an axis Z, got {letters}: name the axes")
+    runs, out = [], np.empty_like(array)
+    for piece in pieces(array.shape, letters, "ZYX" if volumes else "YX"):
+        told(piece.name)
+        channel = piece.index[letters.index("C")] if "C" in letters else 0
+        chosen = opened[channel if len(opened) > 1 else 0]
+        part = array[piece.index]
+        if volumes:
+            run = deblur_volume(part, chosen, boundary, directions, settings)
+        else:
+            run = one_picture(part, chosen, boundary)
+        out[piece.index] = np.asarray(run.image)
+        runs.append(run)
+    image = torch.from_numpy(out).to(stack) if isinstance(stack, Tensor) else out
+    how = "" if volumes else f"slice by slice, as the kernel has no slices ({len(runs)} of them)"
+    worst = worst_of(runs)
+    many = f"{len(runs)} volumes" if volumes and len(runs) > 1 else ""
+    seconds = time.perf_counter() - started
+    each = tuple(runs) if len(runs) > 1 else ()
+    return replace(worst, image=image, seconds=seconds, each=each, notes=(*worst.notes, how, many), axes=letters)
+
+
+def listed(kernel: Given | Sequence[Given]) -> list[Given]:
+    """One kernel or several as a list."""
+    return list(kernel) if isinstance(kernel, (list, tuple)) else [cast(Given, kernel)]
+
+
+def pieces(shape: tuple[int, ...], axes: str, inner: str) -> list[Piece]:
+    """The parts of an array that have the axes ``inner`` only."""
+    outer = axes[: len(axes) - len(inner)]
+    if axes[len(outer) :] != inner:
+        raise InputError(f"expected the axes {inner} last, got {axes}: transpose the array")
+    words = dict(zip(AXES, ("time", "channel", "slice", "row", "column"), strict=True))
+    sizes = shape[: len(outer)]
+    return [
+        Piece(index, ", ".join(f"{words[axis]} {i + 1} of {n}" for axis, i, n in zip(outer, index, sizes, strict=True)))
+        for index in np.ndindex(*sizes)
+    ]
+
+
+def worst_of(runs: list[Restoration]) -> Restoration:
+    """The run that ended worst, by the order of ``Status`` and the number of steps."""
+    order = list(Status)
+    return max(runs, key=lambda run: (order.index(run.status), run.steps))
+
+
+def deblur_volume(
+    volume: np.ndarray, kernel: Kernel, boundary: str, directions: str, settings: Settings
+) -> Restoration:
+    """A fixed point of T = proj ∘ D_s ∘ prox_{t f} ∘ D_s' ∘ prox_{t' f} on one volume, D slice by slice or in three
+    directions, f as for pictures with a three-dimensional K.
+
+    Raises:
+        InputError: a kernel larger than the volume, or anything else that cannot be used.
+    """
+    how = DIRECTIONS if directions == "auto" else directions
+    opened = open_volume(volume, how, settings)
+    y = opened.y
+    weights, cut = within_frame(kernel.weights, tuple(y.shape[-3:]))
+    operator = VolumeBlur(weights, boundary, tuple(y.shape[-3:]), dtype=y.dtype, device=y.device)
+    margin = [(scene - frame) // 2 for scene, frame in zip(operator.scene, operator.frame, strict=True)]
+    guess = F.pad(y, [m for side in reversed(margin) for m in (side, side)], mode="replicate")
+
+    def picture(x: Tensor) -> np.ndarray | Tensor:
+        return opened.back(operator.framed(x))
+
+    note = "; ".join(filter(None, (cut, WORDS[how])))
+    blurring = replace(kernel, weights=weights)
+    problem = Problem(
+        operator, y, guess, picture, opened.noise, note, blurring, CONTINUATION, kernel_error=KERNEL_ERROR
+    )
+    return restore(problem, opened)
+
+
+def within_frame(kernel: np.ndarray, frame: tuple[int, ...]) -> tuple[np.ndarray, str]:
+    """The kernel, evenly cut where it is larger than the frame, and a sentence on that.
+
+    Raises:
+        InputError: more than ``CUT`` of it would go.
+    """
+    if all(taps <= side for taps, side in zip(kernel.shape, frame, strict=True)):
+        return kernel, ""
+    reach = [min(taps // 2, (side - 1) // 2) for taps, side in zip(kernel.shape, frame, strict=True)]
+    cut = kernel[tuple(slice(n // 2 - r, n // 2 + r + 1) for n, r in zip(kernel.shape, reach, strict=True))]
+    lost = 1 - float(cut.sum())
+    sizes = ["x".join(map(str, shape)) for shape in (kernel.shape, frame, cut.shape)]
+    if lost > CUT:
+        raise InputError(
+            f"the point-spread function ({sizes[0]}) is larger than the volume ({sizes[1]}), "
+            f"and {lost:.0%} of it would be cut off: crop it, or give a larger volume"
+        )
+    return kernels.normalise(cut), f"cut from {sizes[0]} to {sizes[2]}, {lost:.1%} of it, as the volume is smaller"
+
+
+def open_volume(volume: np.ndarray, directions: str, settings: Settings) -> Opened:
+    """The volume (1, 1, D, H, W) on its own scale, with the tools of the settings. NaN is unknown.
+
+    Raises:
+        InputError: a type or numbers that cannot be worked with.
+    """
+    started = time.perf_counter()
+    check_volume(volume, settings)
+    iteration, network = open_tools(settings)
+    dtype = volume.dtype
+    high = 1.0 if dtype.kind == "f" else float(np.iinfo(dtype).max)
+    unknown = np.isnan(volume) if dtype.kind == "f" else np.zeros((1, 1, 1), bool)
+    known = None if not unknown.any() else torch.from_numpy(~unknown)[None, None]
+    filled = np.where(unknown, np.nanmean(volume), volume) if known is not None else volume
+    values = torch.from_numpy(filled.astype(np.float64 if dtype.name in WIDE else np.float32) / high)
+    y = values[None, None]
+    white = noise_of(values.numpy(), None if known is None else ~unknown)
+    white = white if settings.noise_level is None else check_level("noise level", settings.noise_level, np.inf)
+    span = scale_of(y, white, settings.limits, dtype.kind == "u").span
+    tall = y.reshape(1, 1, -1, y.shape[-1])  # the slices below one another, as one picture
+    fair = None if known is None else known.reshape(tall.shape)[0, 0].numpy()
+    model, note = model_for(tall, settings, white, span, high, fair, blurred=True)
+    level = white
+    if isinstance(model, PoissonGaussian):
+        level = effective_level(model.variance(smoothed(y, known)), known)
+    scale = scale_of(y, level, settings.limits, dtype.kind == "u")
+    place = choose_device(settings.device)
+    readings = Readings(model, level, note, None if known is None else known.to(place), None)
+    working = torch.float64 if settings.precision == "float64" else torch.float32
+
+    def back(z: Tensor) -> np.ndarray | Tensor:
+        return quantised(scale.outward(z)[0, 0].cpu().numpy(), dtype, 0.0, high)
+
+    return Opened(
+        y=scale.inward(y).to(place, working),
+        back=back,
+        readings=readings.scaled(scale.offset, scale.span),
+        settings=on_scale(settings, scale, network),
+        scale=scale,
+        unit=high,
+        iteration=iteration,
+        network=Volumetric(network, directions),
+        started=started,
+        told=settings.progress or nobody,
+    )
+
+
+def check_volume(volume: np.ndarray, settings: Settings) -> None:
+    """Raise InputError for a type, numbers or settings that no volume can be restored with."""
+    if settings.linear:
+        raise InputError("linear light undoes the curve of photographs, which a volume does not have: leave it out")
+    if not isinstance(settings.saturation, str):
+        raise InputError("saturation is for pictures: of a volume make what saturates NaN, which is unknown")
+    if volume.dtype.name not in TYPES:
+        raise InputError(f"expected a volume of {', '.join(TYPES)}, got {volume.dtype}: convert it")
+    endless = int(np.isinf(volume).sum()) if volume.dtype.kind == "f" else 0
+    if endless or not volume.size or (volume.dtype.kind == "f" and np.isnan(volume).all()):
+        raise InputError(f"expected a volume with numbers in it, got {endless} inf among {volume.size}, the others NaN")
+
+
+def noise_of(volume: np.ndarray, known: np.ndarray | None) -> float:
+    """The median of the estimates in some slices."""
+    chosen = np.unique(np.linspace(0, len(volume) - 1, min(PROBED, len(volume))).round().astype(int))
+    each = [estimate_noise(volume[i].astype(np.float64), None if known is None else known[i]) for i in chosen]
+    return float(np.median(each))

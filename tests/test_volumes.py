@@ -1,0 +1,165 @@
+"""Volumes: the three-dimensional operator, denoisers on slices, and stacks with their axes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pnpkit.fidelity import LeastSquares
+from scipy.ndimage import convolve, gaussian_filter
+
+import pnpkit as pk
+from pnpkit import kernels
+from pnpkit.errors import InputError
+from pnpkit.networks.volumes import Volumetric
+from pnpkit.operators.blur import blur
+from pnpkit.operators.norms import measured_norm, norm_bound
+from pnpkit.operators.volume import VolumeBlur
+from pnpkit.registry import load_denoiser
+from pnpkit.restoration.volumes import within_frame
+
+QUICK: dict[str, Any] = {"denoiser": "euler-fast", "max_steps": 6}
+GRID = np.stack(np.meshgrid(*[np.arange(-2, 3)] * 3, indexing="ij"))
+PSF = kernels.normalise(np.exp(-(GRID**2).sum(0) / np.array(2.0)) * (1 + 0.3 * GRID[1]) + 0.01)
+
+
+def scene(shape: tuple[int, ...] = (12, 22, 20)) -> np.ndarray:
+    x = np.zeros(shape)
+    x[3:8, 4:9, 5:15], x[5, 12:18, 3:6], x[8:10, 10:12, 10:18] = 0.8, 1.0, 0.6
+    return x
+
+
+@pytest.mark.parametrize(("boundary", "mode"), [("circular", "wrap"), ("zero", "constant"), ("unknown", "constant")])
+def test_the_operator_is_a_convolution_with_its_adjoint_and_norm(boundary: str, mode: str) -> None:
+    x = torch.from_numpy(np.random.default_rng(0).random((1, 2, 9, 14, 12)))
+    inner = (9, 14, 12) if boundary != "unknown" else (5, 10, 8)
+    A = VolumeBlur(PSF, boundary, inner, dtype=torch.float64)
+    expected = np.stack([convolve(channel.numpy(), PSF, mode=mode) for channel in x[0]])
+    if boundary == "unknown":
+        expected = expected[:, 2:-2, 2:-2, 2:-2]
+    np.testing.assert_allclose(A.A(x)[0], expected, atol=1e-12)
+    y = torch.randn(A.A(x).shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert float((A.A(x) * y).sum()) == pytest.approx(float((x * A.A_adjoint(y)).sum()), rel=1e-10)
+    bound = norm_bound(A, x)
+    assert bool(bound) and measured_norm(A, x, 60).value <= bound.value * (1 + 1e-9) <= 1 + 1e-9
+    f = LeastSquares(A, y)
+    u = f.prox(30.0)(x)
+    assert float((u + 30.0 * f.gradient(u) - x).abs().max()) < 1e-3
+
+
+def test_one_slice_is_the_operator_of_pictures() -> None:
+    kernel = PSF.sum(0)
+    x = torch.rand(1, 1, 1, 16, 18, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    flat = blur(kernel, "unknown", dtype=torch.float64)
+    A = VolumeBlur(kernel[None], "unknown", (1, 12, 14), dtype=torch.float64)
+    torch.testing.assert_close(A.A(x)[:, :, 0], flat.A(x[:, :, 0]))
+
+
+def test_a_kernel_that_does_not_fit_is_refused() -> None:
+    for kernel, word in [(np.ones((3, 3)), "3-D"), (np.ones((2, 3, 3)), "odd"), (np.ones((9, 3, 3)), "larger than")]:
+        with pytest.raises(InputError, match=word):
+            VolumeBlur(kernel, "zero", (5, 8, 8))
+    with pytest.raises(InputError, match="boundary"):
+        VolumeBlur(PSF, "mirror", (5, 8, 8))
+    cut, said = within_frame(kernels.normalise(np.pad(PSF, 1)), (6, 9, 9))
+    assert cut.shape == (5, 7, 7) and "cut from 7x7x7 to 5x7x7" in said
+    with pytest.raises(InputError, match="larger than the volume"):
+        within_frame(kernels.normalise(np.ones((9, 3, 3))), (5, 8, 8))
+
+
+@pytest.mark.parametrize("name", ["euler-fast", "wavelet", "tv"])
+def test_denoisers_of_volumes_act_on_slices_and_keep_their_proof(name: str) -> None:
+    D, generator = load_denoiser(name), torch.Generator().manual_seed(0)
+    x, y = torch.rand(2, 1, 1, 6, 8, 10, generator=generator)
+    planes, three = Volumetric(D, "slices"), Volumetric(D, "three")
+    with torch.no_grad():
+        expected = torch.stack([D(x[:, :, z], 0.1) for z in range(6)], 2)
+        torch.testing.assert_close(planes(x, 0.1), expected, rtol=1e-4, atol=1e-5)
+        turned = three(x.transpose(2, 4), 0.1).transpose(2, 4)
+        for map in (planes, three):
+            assert float((map(x, 0.1) - map(y, 0.1)).norm()) <= float((x - y).norm())
+    if name == "tv":  # which has no direction of its own
+        torch.testing.assert_close(turned, three(x, 0.1), rtol=1e-2, atol=2e-3)
+    for map in (planes, three):
+        known = map.at(0.1).certificate
+        assert known.averagedness == pytest.approx(D.certificate.averagedness) and known.averaged
+    assert "three directions" in three.certificate.name and len(three.certificate.parts) == 3
+    with pytest.raises(InputError, match="directions"):
+        Volumetric(D, "two")
+
+
+def test_any_number_of_channels_one_by_one() -> None:
+    D = load_denoiser("euler-fast")
+    x = torch.rand(2, 5, 12, 10, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        out = D.per_channel()(x, torch.tensor([0.05, 0.1]))
+        torch.testing.assert_close(out[1:, 3:4], D(x[1:, 3:4], 0.1), rtol=1e-4, atol=1e-5)
+    known = D.per_channel().at(0.1).certificate
+    assert known.averagedness == D.certificate.averagedness and "channel by channel" in known.name
+    with pytest.raises(InputError, match="B, C, H, W"):
+        D.per_channel()(x[0], 0.1)
+
+
+def test_a_network_without_a_proof_has_none_on_volumes() -> None:
+    assert not Volumetric(load_denoiser("dncnn"), "three").certificate.proven
+
+
+@pytest.mark.parametrize("directions", ["slices", "three"])
+def test_a_volume_is_deblurred_by_its_point_spread_function(directions: str) -> None:
+    x = gaussian_filter(scene(), 0.6)
+    A = VolumeBlur(PSF, "unknown", (8, 18, 16), dtype=torch.float64)
+    noise = np.random.default_rng(0).normal(0, 0.005, (8, 18, 16))
+    y = A.A(torch.from_numpy(x)[None, None])[0, 0].numpy() + noise
+    run = pk.deblur(y, PSF, noise_level=0.005, directions=directions, **{**QUICK, "max_steps": 12})
+    truth = x[2:-2, 2:-2, 2:-2]
+    before, after = (float(np.mean((v - truth) ** 2)) for v in (y, run.image))
+    assert run.image.shape == y.shape and after < 0.4 * before
+    assert run.guarantee and run.axes == "ZYX" and ("three directions" in run.kernel_note) == (directions == "three")
+    counts, box = np.rint(1000 * y + 100), (7.0, 3 * 65535.0 + 7)
+    few = pk.deblur(counts.astype(np.uint16), PSF, noise_level=5 / 65535, directions=directions, **QUICK)
+    many = pk.deblur(3.0 * counts + 7, PSF, noise_level=15, directions=directions, limits=box, **QUICK)
+    assert few.image.dtype == np.uint16
+    np.testing.assert_allclose(3.0 * few.image + 7, many.image, atol=5)
+
+
+def test_a_guided_denoiser_looks_twice_at_volumes() -> None:
+    y = gaussian_filter(scene((6, 16, 16)), 1.0)
+    run = pk.deblur(y, PSF, denoiser="euler-guided", noise_level=0.01, max_steps=12, tol=1e-2, boundary="zero")
+    assert run.guarantee and run.guide_steps > 0
+
+
+def test_axes_say_what_is_restored_by_itself() -> None:
+    y = np.stack([gaussian_filter(scene(), 1.0), 0.5 * gaussian_filter(scene(), 1.3)]).astype(np.float32)
+    quick: dict[str, Any] = {"denoiser": "identity", "max_steps": 4}
+    both = pk.deblur(y, [PSF, PSF[1:-1]], axes="CZYX", boundary="zero", **quick)
+    alone = pk.deblur(y[1], PSF[1:-1], boundary="zero", **quick)
+    np.testing.assert_allclose(both.image[1], alone.image, atol=1e-6)
+    assert len(both.each) == 2 and both.axes == "CZYX"
+    flat = pk.deblur(y[0, 4:6], PSF.sum(0), axes="ZYX", **quick)
+    one = pk.deblur(y[0, 5], PSF.sum(0), **quick)
+    np.testing.assert_allclose(flat.image[1], one.image, atol=1e-6)
+    assert "slice by slice" in flat.kernel_note and len(flat.each) == 2
+
+
+def test_what_cannot_be_restored_is_one_sentence() -> None:
+    y, flat = gaussian_filter(scene(), 1.0), PSF.sum(0)
+    refused: list[tuple[str, Any, Any, dict[str, Any]]] = [
+        ("letters of TCZYX", y, PSF, {"axes": "QYX"}),
+        ("letters of TCZYX", y, PSF, {"axes": "XYZ"}),
+        ("which has 3", y, PSF, {"axes": "CZYX"}),
+        ("needs an axis Z", y, PSF, {"axes": "TYX"}),
+        ("larger than the volume", y[:3], kernels.normalise(np.ones((9, 3, 3))), {}),
+        ("one for each of 1 channels", y, [PSF, PSF], {}),
+        ("some without", y[None].repeat(2, 0), [PSF, flat], {"axes": "CZYX"}),
+        ("is not estimated", y, "auto", {"axes": "ZYX"}),
+        ("NaN", np.where(y > 0.5, np.nan, y), PSF, {}),
+        ("directions are for volumes", y[0], flat, {"directions": "three"}),
+        ("directions are", y, PSF, {"directions": "two"}),
+        ("photographs", y, PSF, {"linear": True}),
+    ]
+    for words, image, kernel, more in refused:
+        with pytest.raises(InputError, match=words) as caught:
+            pk.deblur(image, kernel, **{**QUICK, **more})
+        assert "\n" not in str(caught.value)
