@@ -21,7 +21,7 @@ from pnpkit.errors import InputError
 from pnpkit.fidelities.least_squares import LeastSquares
 from pnpkit.laws.maps import audit
 from pnpkit.networks.base import Network
-from pnpkit.networks.guided import Given, GuidedEuler, SecondLook
+from pnpkit.networks.guided import Given, GuidedEuler, SecondPass
 from pnpkit.operators import blur as operators
 from pnpkit.restoration import deblur, denoise, plan
 from pnpkit.restoration.scale import scale_of
@@ -285,7 +285,7 @@ def test_the_hint_of_a_restoration_is_what_the_data_make_of_its_guide(
         made.append((guide, hint))
         return Given(second, guide, hint)
 
-    monkeypatch.setattr(SecondLook, "given", given)
+    monkeypatch.setattr(SecondPass, "given", given)
     boundary = choice.get("boundary", "unknown")
     x = torch.rand(1, 3, 17, 22, generator=catalogue.generator(), requires_grad=True)
     pnpkit.deblur(x, "box:3", denoiser=network, noise_level=0.05, **choice)

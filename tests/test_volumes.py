@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pnpkit.fidelities.least_squares import LeastSquares
 from scipy.ndimage import convolve, gaussian_filter
 
 import pnpkit as pk
 from pnpkit import kernels
 from pnpkit.errors import InputError
+from pnpkit.fidelities.least_squares import LeastSquares
 from pnpkit.networks.volumes import Volumetric
 from pnpkit.operators.blur import blur
 from pnpkit.operators.norms import measured_norm, norm_bound

@@ -181,7 +181,22 @@ def restoring(task: str) -> Callable[[Command], Command]:
     """All options of a command that restores: those of the files, and a flag for each setting of the task."""
     derived = [setting_flag(entry, task) for entry in settings_of(task) if option_of(entry).kind != "none"]
     shown = (GIF,) if task in ITERATING else ()
-    around = (PREVIEW, REGION, WHITE, BLACK, REFERENCE, OUT, OVERWRITE, SKIP, FLOAT, QUIET, EXPLAIN, PROOF, REPORT, JSON)
+    around = (
+        PREVIEW,
+        REGION,
+        WHITE,
+        BLACK,
+        REFERENCE,
+        OUT,
+        OVERWRITE,
+        SKIP,
+        FLOAT,
+        QUIET,
+        EXPLAIN,
+        PROOF,
+        REPORT,
+        JSON,
+    )
     return together(*derived, *around, *shown, SEED)
 
 
