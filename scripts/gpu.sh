@@ -34,13 +34,13 @@ for split, name in (("train", "coffee"), ("test", "astronaut"), ("val", "cat")):
     (data / "bsds500" / split).mkdir(parents=True, exist_ok=True)
     imageio.imwrite(data / "bsds500" / split / "1.jpg", imageio.imread(f"data/images/{name}.png")[100:164, 100:164])
 PY
-  tests=(tests/test_gpu.py -k "identity or wavelet or tiles or kernel or False")
+  tests=(tests/test_machine_gpu.py -k "identity or wavelet or tiles or kernel or False")
   benchmark=(--size 24 --limit 2 --repeat 1 --threads 1 --only "fast, Anderson")
   stop=(--steps 1)
 else
   device=cuda minutes=${MINUTES:-5} batch=${BATCH:-256} patch=${PATCH:-96} short=150
   data=${DATA:?name the folder that holds bsds500 and kernels}
-  tests=(tests/test_gpu.py)
+  tests=(tests/test_machine_gpu.py)
   benchmark=(--limit 150 --repeat 5 --threads "$(nproc)" --only "Anderson" --only "deepinv PGD, PnP")
   stop=(--hours "$("$python" -c "print($minutes / 60)")")
 fi

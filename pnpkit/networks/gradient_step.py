@@ -4,7 +4,7 @@ r"""The gradient-step denoiser: a gradient step on a potential that is known as 
 
 N is a small U-Net without any constraint, so g is not convex and D may expand. But g can be evaluated, and so can
 F = f + g / tau, which a run can therefore watch: see ``solvers.descent``. With R = x - N, which is what is learnt,
-grad g = J_R^T R. The product with the transposed Jacobian is written out layer by layer (``Step``), not recorded: so D
+grad g = J_R^T R. The product with the transposed Jacobian is written out layer by layer (``Link``), not recorded: so D
 is made of plain layers, in training, too, where its derivative is taken. ELU has a Lipschitz derivative; so J_R is
 locally Lipschitz in x, and grad g is.
 
@@ -47,7 +47,7 @@ class GradientStepConfig:
             raise InputError(f"stages has 1 to 6 entries, got {self.stages}")
 
 
-class Step(nn.Module):
+class Link(nn.Module):
     """A map x -> y that also gives its transposed Jacobian at x."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Pull]:
@@ -55,7 +55,7 @@ class Step(nn.Module):
         raise NotImplementedError
 
 
-class Convolution(Step):
+class Convolution(Link):
     """A convolution, zeros around the picture; J^T is the convolution with the turned kernel."""
 
     def __init__(self, fan_in: int, fan_out: int, size: int, gain: float = 1.0):
@@ -71,7 +71,7 @@ class Convolution(Step):
         return y, lambda v: F.conv2d(v.to(x.dtype), turned, padding=reach)
 
 
-class Elu(Step):
+class Elu(Link):
     """ELU: z where z > 0, else exp(z) - 1."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Pull]:
@@ -79,7 +79,7 @@ class Elu(Step):
         return F.elu(x), lambda v: v * slope
 
 
-class Finer(Step):
+class Finer(Link):
     """Squares of 2 x 2 pixels become channels: an orthogonal map, as is its inverse ``coarser``."""
 
     def __init__(self, coarser: bool):
@@ -91,10 +91,10 @@ class Finer(Step):
         return there(x), back
 
 
-class Chain(Step):
+class Chain(Link):
     """One step after the other; ``skip``: the sum of that and the identity."""
 
-    def __init__(self, *steps: Step, skip: bool = False):
+    def __init__(self, *steps: Link, skip: bool = False):
         super().__init__()
         self.steps, self.skip = nn.ModuleList(steps), skip
 
@@ -123,7 +123,7 @@ def shuffled(x: Tensor) -> Tensor:
     return F.pixel_shuffle(x, 2).contiguous(memory_format=torch.channels_last)
 
 
-def pairs(channels: int, count: int) -> list[Step]:
+def pairs(channels: int, count: int) -> list[Link]:
     """x + W ELU(V x), ``count`` times."""
     return [
         Chain(Convolution(channels, channels, 3), Elu(), Convolution(channels, channels, 3, 0.5), skip=True)
@@ -131,7 +131,7 @@ def pairs(channels: int, count: int) -> list[Step]:
     ]
 
 
-def stage(channels: tuple[int, ...], blocks: int) -> list[Step]:
+def stage(channels: tuple[int, ...], blocks: int) -> list[Link]:
     """The pairs of the first stage and, between them, the coarser stages."""
     width = channels[0]
     if len(channels) == 1:
