@@ -36,9 +36,9 @@ class Loss(Pointwise):
         return torch.where((v - self.y).abs() <= self.delta, self.weights, 0.0)
 
     @property
-    def curved(self) -> tuple[float, float]:
-        """0 and the largest weight."""
-        return 0.0, float(self.weights.max())
+    def steepest(self) -> Tensor:
+        """w."""
+        return self.weights
 
 
 class Huber(Separable):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pnpkit.certificates import Bound
 from pnpkit.errors import InputError, StepSizeError
-from pnpkit.fidelities.pointwise import Pointwise
+from pnpkit.fidelities.pointwise import Pointwise, rms
 from pnpkit.fidelities.separable import Separable, like, positive, readings
 from pnpkit.numerics.conjugate_gradients import length
 
@@ -64,10 +64,14 @@ class Divergence(Pointwise):
         return replace(self, floor=torch.maximum(self.background.expand_as(self.y), factor * self.y))
 
     @property
-    def curved(self) -> tuple[float, float]:
-        """0 and max y / background^2 / gain: inf where there is no background for y > 0."""
-        steepest = torch.where(self.y > 0, self.y / self.background.square(), 0.0)
-        return 0.0, float(steepest.max()) / self.gain
+    def steepest(self) -> Tensor:
+        """y / background^2 / gain: inf where there is no background for y > 0."""
+        return torch.where(self.y > 0, self.y / self.background.square(), 0.0) / self.gain
+
+    @property
+    def cancelled(self) -> float:
+        """1 / gain and the curvature; inf where that is."""
+        return rms(1 / self.gain + self.steepest, self.y)
 
 
 class KullbackLeibler(Separable):

@@ -17,28 +17,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from deepinv.physics import Denoising, Inpainting, LinearPhysics
+from deepinv.physics import LinearPhysics
 from torch import Tensor
 
 from pnpkit.errors import InexactWarning, InputError
+from pnpkit.fidelities.models import Model, model_of
 from pnpkit.fidelities.pointwise import Pointwise
 from pnpkit.numerics.conjugate_gradients import conjugate_gradients, inner, length
-from pnpkit.operators import normal_equations
-from pnpkit.operators.integrity import is_decomposed, is_kind
 from pnpkit.operators.normal_equations import LARGEST_ERROR, MAX_STEPS, ROUNDING, TOLERANCE, Linear
-from pnpkit.operators.volume import VolumeBlur
 
+WIDE = 1e-3  # a rounding of float32 above which float64 is computed in
 OUTER = 60  # steps of Newton's method
 FORCING = 0.1  # residual of its equations, relative to the gradient; the last ones are solved to the goal
 EASINGS = (0.3, 0.03, 3e-3, 3e-4, 0.0)  # floors of what has a pole, in turn
-
-
-def error(size: float, dtype: torch.dtype) -> float:
-    """The error at which the solver stops: root mean square, pictures in 0..1; ``size`` is tau L.
-
-    Twice the rounding of the normal equations, since A u and y are rounded one by one; where L is inf, ``TOLERANCE``.
-    """
-    return normal_equations.solver_error(2 * size if math.isfinite(size) else 0.0, dtype)
 
 
 def premises(bound: float) -> tuple[str, ...]:
@@ -50,61 +41,13 @@ def premises(bound: float) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Model:
-    """A on pictures, and what preconditions the equations.
-
-    Attributes:
-        ahead, back: A and A^T.
-        inverse: scale -> a positive definite map near (id + scale A^T A)^-1.
-        spread: the curvature at the readings -> that at the pixels, each a mean over the readings that see it, 0 for
-            those that do not exist; None where no such way is known.
-        diagonal: the curvature c at the readings -> A^T diag(c) A, where that is diagonal.
-        planes: A works on each plane (H, W) by itself, and the maps above on (B, 1, H, W).
-    """
-
-    ahead: Linear
-    back: Linear
-    inverse: Callable[[float], Linear]
-    spread: Linear | None = None
-    diagonal: Linear | None = None
-    planes: bool = False
-
-
-def model_of(operator: LinearPhysics, example: Tensor) -> Model:
-    """A as it is applied fastest to pictures like ``example``."""
-    short = normal_equations.framed(operator, example) or normal_equations.periodic(operator, example)
-    if short is not None:
-        return Model(short.A, short.A_adjoint, short.inverse, short.spread, planes=True)
-    if is_kind(operator, VolumeBlur):
-        spread = operator.A_adjoint if bool((operator.filter >= 0).all()) else None
-        return Model(operator.A, operator.A_adjoint, operator.inverse, spread)
-    if is_kind(operator, Denoising) or is_kind(operator, Inpainting):
-        square = operator.A_adjoint(operator.A(torch.ones_like(example[:1])))
-        return Model(operator.A, operator.A_adjoint, lambda scale: lambda r: r, diagonal=lambda c: c * square)
-    if is_decomposed(operator, example):
-        return Model(operator.A, operator.A_adjoint, lambda scale: _damped(operator, scale))
-    return Model(operator.A, operator.A_adjoint, lambda scale: lambda r: r)
-
-
-def _damped(operator: Any, scale: float) -> Linear:
-    """id - V c V^T, c = scale m^2 / (1 + scale m^2)."""
-    square = torch.as_tensor(operator.mask).abs().square()
-    cut = scale * square / (1 + scale * square)
-
-    def inverse(r: Tensor) -> Tensor:
-        image: Tensor = r - operator.V(cut.to(r.device) * operator.V_adjoint(r)).to(r)
-        return image
-
-    return inverse
-
-
-@dataclass(frozen=True)
 class Solver:
     """z -> argmin_u 1/2 ||u - z||^2 + tau sum_i phi_i((A u)_i) on one batch."""
 
     model: Model
     tau: float
     norm: float
+    floor: float
 
     def gradient(self, phi: Pointwise, z: Tensor, u: Tensor, v: Tensor) -> Tensor:
         """grad h(u), v = A u."""
@@ -113,8 +56,7 @@ class Solver:
     def goal(self, phi: Pointwise, z: Tensor, v: Tensor) -> Tensor:
         """Where to stop: ``TOLERANCE``, or what the rounding of the gradient allows."""
         cancelled = length(z) + self.tau * self.norm * length(phi.rounding(v))
-        rounding = ROUNDING * torch.finfo(z.dtype).eps * cancelled
-        return rounding.clamp_min(TOLERANCE * math.sqrt(z[0].numel()))
+        return (self.floor * cancelled).clamp_min(TOLERANCE * math.sqrt(z[0].numel()))
 
     def system(self, curvature: Tensor) -> Linear:
         """id + tau A^T diag(phi'') A."""
@@ -141,7 +83,7 @@ class Solver:
             curvature = eased.curvature(v)
             forcing = 0.0 if eased.quadratic else FORCING
             near = torch.maximum(0.5 * goal, forcing * size)
-            inverse = self.inverse(curvature)
+            inverse = self.model.inverse(curvature, self.tau)
             right = torch.where(going, -gradient, 0.0)
             step = conjugate_gradients(self.system(curvature), right, near, MAX_STEPS, inverse)
             image = self.model.ahead(step)
@@ -150,28 +92,6 @@ class Solver:
         v = self.model.ahead(u)  # again: what proves the error stands on no recurrence
         gradient, goal = self.gradient(phi, z, u, v), self.goal(phi, z, v)
         return u, v, bool((length(gradient) <= goal).all())
-
-    def inverse(self, curvature: Tensor) -> Linear:
-        """The preconditioner for that curvature c: the inverse for one c everywhere, or a mixture of two.
-
-        sum_k sqrt(m_k) (id + tau c_k A^T A)^-1 sqrt(m_k), m_k >= 0 with sum_k m_k = 1 and sum_k m_k / c_k = 1 / c: near
-        the inverse where c changes slowly.
-        """
-        if self.model.diagonal is not None:
-            damped = 1 / (1 + self.tau * self.model.diagonal(curvature))
-            return lambda r: damped * r
-        if self.model.spread is None:
-            return self.model.inverse(self.tau * float(curvature.mean()))
-        local = self.model.spread(curvature)
-        high = float(local.max())
-        size = self.tau * high * self.norm * self.norm
-        if size <= 1:
-            return self.model.inverse(self.tau * float(local.mean()))
-        low = high / max(3 * math.sqrt(size), 4.0)
-        share = ((1 / local.clamp_min(low) - 1 / high) / (1 / low - 1 / high)).clamp(0, 1)
-        masks = (share.sqrt(), (1 - share).sqrt())
-        inverses = (self.model.inverse(self.tau * low), self.model.inverse(self.tau * high))
-        return lambda r: masks[0] * inverses[0](masks[0] * r) + masks[1] * inverses[1](masks[1] * r)
 
     def along(self, phi: Pointwise, z: Tensor, u: Tensor, v: Tensor, step: Tensor, image: Tensor) -> Tensor:
         """t in (0, 1], per item, where the derivative of h(u + t s) has all but vanished, or still is negative at 1."""
@@ -236,38 +156,50 @@ class Symmetric(torch.autograd.Function):
         return moved
 
 
-def proximal_point(
-    operator: LinearPhysics, example: Tensor, phi: Pointwise, tau: float, norm: float, L: float
-) -> Linear:
-    """x -> argmin_u tau f(u) + 1/2 ||u - x||^2 on pictures like ``example``, to an ``error``.
+def proximal_map(
+    operator: LinearPhysics, example: Tensor, phi: Pointwise, tau: float, norm: float
+) -> tuple[Linear, float]:
+    """x -> argmin_u tau f(u) + 1/2 ||u - x||^2 on pictures like ``example``, and a bound on the root mean square error.
+
+    The bound holds for pictures in 0..1: ``TOLERANCE``, or the rounding of ||A|| tau phi'. Where that is more than
+    ``WIDE`` in float32, float64 is computed in, if A takes it.
 
     Raises:
         InputError: a tau whose rounding alone is an error above ``LARGEST_ERROR``.
     """
-    largest = LARGEST_ERROR / (2 * ROUNDING * torch.finfo(example.dtype).eps * max(L, 1e-30))
-    if math.isfinite(L) and tau > largest:
-        name = str(example.dtype).removeprefix("torch.")
+    dtype, model = example.dtype, model_of(operator, example, example.dtype)
+    size = 1 + tau * norm * phi.cancelled * math.sqrt(phi.y[0].numel() / example[0].numel())
+    rounding = ROUNDING * torch.finfo(dtype).eps * size
+    if rounding > WIDE and model.wide and dtype == torch.float32 and example.device.type != "mps":
+        dtype, model = torch.float64, model_of(operator, example, torch.float64)
+        rounding = ROUNDING * torch.finfo(dtype).eps * size
+    if LARGEST_ERROR < rounding < math.inf:
+        name, largest = str(dtype).removeprefix("torch."), tau * LARGEST_ERROR / rounding
         raise InputError(f"tau = {tau:g} is too large for {name}: this proximal map allows at most {largest:.2g}")
-    solver = Solver(model_of(operator, example), float(tau), norm)
+    floor = ROUNDING * torch.finfo(dtype).eps if math.isfinite(rounding) else 0.0
+    solver = Solver(model, float(tau), norm, floor)
+    phi = phi.each(lambda values: values.to(dtype) if values.is_floating_point() else values)
 
     def each(function: Callable[[Pointwise, Tensor, Tensor], Tensor], a: Tensor, b: Tensor) -> Tensor:
         """The function of phi and two pictures; plane by plane, in less memory, where A allows that."""
-        if not solver.model.planes:
-            return function(phi, a, b)
+        given, a, b = a.dtype, a.to(dtype), b.to(dtype)
+        if not model.planes:
+            return function(phi, a, b).to(given)
         shape = torch.broadcast_shapes((*a.shape[:2], 1, 1), phi.y.shape)
         planes = phi.each(lambda values: values.expand(shape).flatten(0, 1))
         pairs = enumerate(zip(a.flatten(0, 1), b.flatten(0, 1), strict=True))
-        return torch.cat([function(plane(planes, i), p[None, None], q[None, None]) for i, (p, q) in pairs]).view_as(a)
+        found = torch.cat([function(plane(planes, i), p[None, None], q[None, None]) for i, (p, q) in pairs])
+        return found.view_as(a).to(given)
 
     def find(z: Tensor) -> Tensor:
         return each(lambda phi, z, _: solver(phi, z), z, z)
 
     def push(phi: Pointwise, g: Tensor, u: Tensor) -> Tensor:
-        curvature = phi.curvature(solver.model.ahead(u))
-        goal = (ROUNDING * torch.finfo(g.dtype).eps + 1e-5) * length(g)
-        return conjugate_gradients(solver.system(curvature), g, goal, MAX_STEPS, solver.inverse(curvature))
+        curvature = phi.curvature(model.ahead(u))
+        goal = (ROUNDING * torch.finfo(dtype).eps + 1e-5) * length(g)
+        return conjugate_gradients(solver.system(curvature), g, goal, MAX_STEPS, model.inverse(curvature, solver.tau))
 
-    return lambda z: Implicit.apply(z, find, lambda g, u: each(push, g, u))
+    return lambda z: Implicit.apply(z, find, lambda g, u: each(push, g, u)), max(TOLERANCE, rounding if floor else 0.0)
 
 
 def plane(phi: Pointwise, i: int) -> Pointwise:

@@ -45,10 +45,14 @@ class Clipped(Pointwise):
         return torch.where(self.satisfied(v - self.y), 0.0, self.weights)
 
     @property
-    def curved(self) -> tuple[float, float]:
-        """The least and the largest weight; the least is 0 where something is clipped."""
-        clipped = bool(self.above.any()) or bool(self.below.any())
-        return 0.0 if clipped else float(self.weights.min()), float(self.weights.max())
+    def steepest(self) -> Tensor:
+        """w."""
+        return self.weights
+
+    @property
+    def flattest(self) -> float:
+        """The least weight, 0 where something is clipped."""
+        return 0.0 if bool(self.above.any()) or bool(self.below.any()) else float(self.weights.min())
 
 
 class ClippedLeastSquares(Separable):

@@ -38,8 +38,18 @@ class Pointwise(ABC):
 
     @property
     @abstractmethod
-    def curved(self) -> tuple[float, float]:
-        """The least and the largest curvature: the slopes are Lipschitz with the second, inf where they are not."""
+    def steepest(self) -> Tensor:
+        """The largest curvature of each: its slope is Lipschitz with it; inf where it is not. It broadcasts to y."""
+
+    @property
+    def flattest(self) -> float:
+        """The least curvature of all."""
+        return 0.0
+
+    @property
+    def cancelled(self) -> float:
+        """A bound on ``rounding`` for v and y in 0..1: root mean square over an image, the largest of a batch."""
+        return rms(2 * self.steepest, self.y)
 
     def eased(self: P, factor: float) -> P:
         """phi, or one that is less curved and the same away from a pole; 0 is phi itself. See ``newton``."""
@@ -58,3 +68,8 @@ class Pointwise(ABC):
         """The tensors that phi is made of."""
         values = (getattr(self, field.name) for field in fields(self))
         return [value for value in values if isinstance(value, Tensor)]
+
+
+def rms(values: Tensor, y: Tensor) -> float:
+    """Root mean square of each image of y of values that broadcast to y; the largest of the batch."""
+    return float(values.expand(y.shape).flatten(1).square().mean(1).sqrt().max())

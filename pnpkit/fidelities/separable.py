@@ -39,7 +39,7 @@ class Separable(DataTerm):
 
     def set_constants(self, flattest: float = 1.0, steepest: float = 1.0, name: str = "") -> None:
         """mu and L by the curvature of phi."""
-        super().set_constants(*self.phi.curved, name or self.name)
+        super().set_constants(self.phi.flattest, float(self.phi.steepest.max()), name or self.name)
 
     def watched(self) -> list[Tensor]:
         """The tensors that phi is made of, and y."""
@@ -82,12 +82,11 @@ class Separable(DataTerm):
         """
         self.check_prox(tau)
         method = f"proximal map of a convex function, tau = {tau:.6g}, iterative"
-        error = newton.error(tau * self.L, self.y.dtype)
+        point, error = newton.proximal_map(self.model(), self.start(), self.phi, tau, self.norm.value)
         premises = newton.premises(error)
         if self.side is not Side.PROVEN:
-            premises += (f"that error counts on L = {self.L:.4g}, which was only measured",)
+            premises += (f"that error counts on ||A|| = {self.norm.value:.4g}, which was only measured",)
         certificate = Certificate("prox tau f", 1.0, 0.5, Side.PROVEN, method, premises, kind=Kind.PROX)
-        point = newton.proximal_point(self.model(), self.start(), self.phi, tau, self.norm.value, self.L)
 
         def nearest(x: Tensor) -> Tensor:
             self.model()  # refuses what was changed

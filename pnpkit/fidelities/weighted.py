@@ -33,9 +33,14 @@ class Squares(Pointwise):
         return self.weights.expand_as(v)
 
     @property
-    def curved(self) -> tuple[float, float]:
-        """The least and the largest weight."""
-        return float(self.weights.min()), float(self.weights.max())
+    def steepest(self) -> Tensor:
+        """w."""
+        return self.weights
+
+    @property
+    def flattest(self) -> float:
+        """The least weight."""
+        return float(self.weights.min())
 
 
 class WeightedLeastSquares(Separable):

@@ -139,6 +139,10 @@ class Framed:
     sides: tuple[int, int]
     frame: tuple[slice, ...]
 
+    def to(self, dtype: torch.dtype) -> Framed:
+        """The same for pictures of another type."""
+        return replace(self, gains=self.gains.to(torch.complex128 if dtype == torch.float64 else torch.complex64))
+
     def whole(self, u: Tensor) -> Tensor:
         """C E u, before M."""
         return torch.fft.irfft2(self.gains * torch.fft.rfft2(u, s=self.period), s=self.period)
@@ -202,8 +206,8 @@ def periodic(operator: LinearPhysics, example: Tensor) -> Framed | None:
     if not is_kind(operator, BlurFFT) or example.ndim != 4 or operator.filter.shape[:2] != (1, 1):
         return None
     rows, columns = example.shape[-2:]
-    gains = (operator.mask[..., 0] * operator.angle).to(torch.complex128 if example.dtype == torch.float64 else None)
-    whole = Framed(gains, (rows, columns), (rows, columns), (slice(0, rows), slice(0, columns)))
+    gains, frame = operator.mask[..., 0] * operator.angle, (slice(0, rows), slice(0, columns))
+    whole = Framed(gains, (rows, columns), (rows, columns), frame).to(example.dtype)
     return whole if agrees(whole.gram, operator, example) else None
 
 
