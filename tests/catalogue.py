@@ -10,7 +10,12 @@ from deepinv.physics import Decolorize, Denoising, Inpainting, LinearPhysics
 from torch import Tensor
 
 from pnpkit import kernels, proximal
+from pnpkit.fidelities.data import DataTerm
+from pnpkit.fidelities.huber import Huber
+from pnpkit.fidelities.kullback_leibler import KullbackLeibler
 from pnpkit.fidelities.least_squares import LeastSquares
+from pnpkit.fidelities.one_sided import ClippedLeastSquares
+from pnpkit.fidelities.weighted import WeightedLeastSquares
 from pnpkit.maps import Map, identity
 from pnpkit.networks.architectures import build
 from pnpkit.networks.base import Network
@@ -71,6 +76,26 @@ def dense(physics: LinearPhysics, x: Tensor) -> Tensor:
     """The matrix of the operator on one channel."""
     basis = torch.eye(x[0, 0].numel(), dtype=x.dtype).view(-1, 1, *x.shape[2:])
     return physics.A(basis).flatten(1).T
+
+
+def weights(y: Tensor) -> Tensor:
+    """From 1 to 10, like y, and 0 at a few readings."""
+    given = 1 + 9 * torch.rand(y.shape, generator=generator(5)).to(y)
+    return given * (torch.rand(y.shape, generator=generator(6)) > 0.1).to(y)
+
+
+# One or more for each class of data terms, on readings in 0..1.
+FIDELITIES: dict[str, Callable[[LinearPhysics, Tensor], DataTerm]] = {
+    "LeastSquares": LeastSquares,
+    "WeightedLeastSquares": lambda A, y: WeightedLeastSquares(A, y, weights(y)),
+    "WeightedLeastSquares, a plane of weights": lambda A, y: WeightedLeastSquares(A, y, weights(y)[:1, :1]),
+    "ClippedLeastSquares": lambda A, y: ClippedLeastSquares(A, y, above=y > 0.8, below=y < 0.15),
+    "ClippedLeastSquares, weighted": lambda A, y: ClippedLeastSquares(A, y, weights(y), above=y > 0.7),
+    "KullbackLeibler": lambda A, y: KullbackLeibler(A, y, background=0.1, gain=0.2),
+    "KullbackLeibler, no background": lambda A, y: KullbackLeibler(A, y * (y > 0.1), gain=0.5),
+    "Huber": lambda A, y: Huber(A, y, 0.1),
+    "Huber, weighted": lambda A, y: Huber(A, y, 0.2, weights(y)),
+}
 
 
 def euler(**arguments: object) -> Network:

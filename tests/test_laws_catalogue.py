@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import pkgutil
 from types import ModuleType
 
 import catalogue
@@ -11,13 +13,19 @@ import problems
 import pytest
 from deepinv.physics import LinearPhysics
 
+import pnpkit.fidelities
 from pnpkit import proximal
+from pnpkit.fidelities.data import DataTerm
 from pnpkit.maps import Map
 from pnpkit.networks import architectures
 from pnpkit.operators import matrix
 from pnpkit.solvers import iterations, splittings
 from pnpkit.solvers.loop import solve
 from pnpkit.solvers.result import Status
+
+PARTS = [module.name for module in pkgutil.iter_modules(pnpkit.fidelities.__path__)]
+ROOMS = [importlib.import_module(f"pnpkit.fidelities.{name}") for name in PARTS]
+ELSEWHERE: set[str] = {"Separable"}  # what the others are made of
 
 
 def makers_of_maps(module: ModuleType) -> set[str]:
@@ -35,6 +43,12 @@ def test_every_operator_of_ours_is_in_the_catalogue() -> None:
 
 def test_every_proximal_map_is_in_the_catalogue() -> None:
     assert makers_of_maps(proximal) == {name.split(",")[0] for name in catalogue.PROXES}
+
+
+def test_every_data_term_is_in_the_catalogue() -> None:
+    kinds = {kind for part in ROOMS for _, kind in inspect.getmembers(part, inspect.isclass)}
+    made = {kind for kind in kinds if issubclass(kind, DataTerm) and not inspect.isabstract(kind)}
+    assert {kind.__name__ for kind in made} == {name.split(",")[0] for name in catalogue.FIDELITIES} | ELSEWHERE
 
 
 def test_every_splitting_is_in_the_catalogue() -> None:

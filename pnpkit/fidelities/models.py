@@ -54,8 +54,9 @@ def model_of(operator: LinearPhysics, example: Tensor, dtype: torch.dtype) -> Mo
 
 
 def following(inverse: Callable[[float], Linear], spread: Linear, gain: float) -> Preconditioner:
-    """For a blur with ``inverse`` s -> (id + s A^T A)^-1 but for the frame, and largest gain ``gain``: the inverse for one c everywhere, or a mixture of two, where c depends on the place.
+    """For a blur with ``inverse``: s -> (id + s A^T A)^-1 but for the frame, and the largest gain ``gain``.
 
+    The inverse for one c everywhere, or a mixture of two where c depends on the place:
     sum_k sqrt(m_k) (id + tau c_k A^T A)^-1 sqrt(m_k) with m_k >= 0, sum_k m_k = 1 and sum_k m_k / c_k = 1 / c. Where c
     changes slowly that is near the inverse for weak and for strong gains. c at a pixel is the mean over the readings
     that see it, 0 for those outside of the frame: so the frame is followed, too. How much smaller the second c_k is was

@@ -144,15 +144,15 @@ class Symmetric(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _, ctx.u, ctx.apply = inputs
+        _, ctx.u, ctx.linear = inputs
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return Symmetric.apply(gradient, ctx.u, ctx.apply), None, None
+        return Symmetric.apply(gradient, ctx.u, ctx.linear), None, None
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
-        moved: Tensor = ctx.apply(tangent, ctx.u)
+        moved: Tensor = ctx.linear(tangent, ctx.u)
         return moved
 
 
