@@ -70,6 +70,14 @@ def proximal_gradient(
     Raises:
         StepSizeError: tau outside (0, 2/L).
         InputError: y does not consist of finite floats, or does not fit A.
+
+    Example:
+        >>> import numpy as np
+        >>> import pnpkit as pk
+        >>> from pnpkit import proximal
+        >>> run = pk.proximal_gradient(np.eye(2), np.array([1.0, -1.0]), lambda tau: proximal.nonnegative(), tol=1e-10)
+        >>> (run.x.round(6) + 0.0).tolist()
+        [1.0, 0.0]
     """
     physics, data, back = open_problem(operator, y)
     fidelity, runner = LeastSquares(physics, data), Picard() if iteration is None else iteration
@@ -85,6 +93,13 @@ def projected_gradient(operator: Operator, y: Measurement, limits: tuple[float, 
     """min 1/2 ||A x - y||^2 over a box (low, high), or over a convex set given by its projection.
 
     Options, types and errors are those of ``proximal_gradient``.
+
+    Example:
+        >>> import numpy as np
+        >>> import pnpkit as pk
+        >>> run = pk.projected_gradient(np.eye(2), np.array([0.5, 3.0]), (0, 1), tol=1e-10)
+        >>> run.x.round(6).tolist()
+        [0.5, 1.0]
     """
     projection = limits if isinstance(limits, Map) else proximal.box(*limits)
     return proximal_gradient(operator, y, lambda tau: projection, **options)
@@ -94,6 +109,13 @@ def ista(operator: Operator, y: Measurement, weight: float, **options: Any) -> R
     """min 1/2 ||A x - y||^2 + weight ||x||_1 by proximal gradient (Daubechies et al. 2004).
 
     Options, types and errors are those of ``proximal_gradient``.
+
+    Example:
+        >>> import numpy as np
+        >>> import pnpkit as pk
+        >>> run = pk.ista(np.eye(2), np.array([3.0, 0.1]), weight=0.5, tol=1e-10)
+        >>> run.x.round(6).tolist()
+        [2.5, 0.0]
     """
     return proximal_gradient(operator, y, lambda tau: proximal.soft_threshold(tau * weight), **options)
 
@@ -102,6 +124,13 @@ def fista(operator: Operator, y: Measurement, weight: float, **options: Any) -> 
     """``ista`` with the momentum of Chambolle & Dossal (2015), tau = 1/L unless given.
 
     Options, types and errors are those of ``proximal_gradient``.
+
+    Example:
+        >>> import numpy as np
+        >>> import pnpkit as pk
+        >>> run = pk.fista(np.eye(2), np.array([3.0, 0.1]), weight=0.5, tol=1e-10)
+        >>> run.x.round(6).tolist(), run.status.name
+        ([2.5, 0.0], 'CONVERGED')
     """
     return ista(operator, y, weight, **{"iteration": Fista(), **options})
 
@@ -163,6 +192,16 @@ def plug_and_play(
     Raises:
         StepSizeError: tau outside (0, 2/L).
         InputError: y does not consist of finite floats, or the strength is outside the denoiser's range.
+
+    Example:
+        >>> import numpy as np
+        >>> import torch
+        >>> import pnpkit as pk
+        >>> from pnpkit import kernels
+        >>> A = pk.blur(kernels.box(3), "circular", (16, 16))
+        >>> run = pk.plug_and_play(A, torch.rand(1, 3, 16, 16), "wavelet", strength=0.05, max_steps=3)
+        >>> bool(run.guarantee)
+        True
     """
     physics, data, back = open_problem(operator, y)
     fidelity = LeastSquares(physics, data)

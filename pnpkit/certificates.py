@@ -43,6 +43,11 @@ class Premise:
     """An assumption of a proof that is not checked: a kind, shared by similar ones, and the detail of this one.
 
     It prints as "kind: detail". ``together`` prints premises that differ only in numbers as one.
+
+    Example:
+        >>> import pnpkit as pk
+        >>> str(pk.Premise("the guide is given", "its thresholds stay"))
+        'the guide is given: its thresholds stay'
     """
 
     kind: str
@@ -93,6 +98,13 @@ class Bound:
 
     Raises:
         InputError: the value is negative or NaN, or ``side`` is not a ``Side``.
+
+    Example:
+        >>> import pnpkit as pk
+        >>> print(pk.Bound(2.0, pk.Side.PROVEN, "by counting"))
+        <= 2 (by counting)
+        >>> bool(pk.Bound(2.0, pk.Side.MEASURED, "power iteration"))
+        False
     """
 
     value: float
@@ -128,6 +140,12 @@ class Certificate:
         parts: the certificates that this one is composed of.
         bounded: the range lies in a bounded closed convex set, so a nonexpansive T has a fixed point (Browder 1965).
         kind: a proximal map, a gradient step, or any map.
+
+    Example:
+        >>> import pnpkit as pk
+        >>> half = pk.Certificate("T", 1.0, 0.5, pk.Side.PROVEN, "a projection")
+        >>> half.averaged, half.contractive
+        (True, False)
     """
 
     name: str
@@ -239,7 +257,13 @@ class Certificate:
 
 
 def nothing(name: str, reason: str, parts: Sequence[Certificate] = ()) -> Certificate:
-    """A certificate that claims nothing, and why."""
+    """A certificate that claims nothing, and why.
+
+    Example:
+        >>> import pnpkit as pk
+        >>> pk.nothing("D", "trained without a bound").proven
+        False
+    """
     return Certificate(name, math.inf, None, Side.MEASURED, reason, parts=tuple(parts))
 
 
@@ -259,6 +283,12 @@ def compose(parts: Sequence[Certificate], name: str) -> Certificate:
 
     A part that is itself a composition is replaced by its own parts, since the formula is associative and one level is
     easier to read.
+
+    Example:
+        >>> from pnpkit import proximal
+        >>> two = (proximal.box(0, 1).certificate, proximal.tikhonov(0.0).certificate)
+        >>> round(compose(two, "both").averagedness, 6)
+        0.666667
     """
     parts = tuple(
         piece
@@ -284,7 +314,13 @@ def compose(parts: Sequence[Certificate], name: str) -> Certificate:
 
 
 def relax(certificate: Certificate, relaxation: float, name: str) -> Certificate:
-    """The certificate of (1 - lam) id + lam T, lam > 0."""
+    """The certificate of (1 - lam) id + lam T, lam > 0.
+
+    Example:
+        >>> from pnpkit import proximal
+        >>> relax(proximal.box(0, 1).certificate, 1.5, "relaxed").averagedness
+        0.75
+    """
     lam = float(relaxation)
     if not 0 < lam < math.inf:
         raise InputError(f"a relaxation is a finite number > 0, got {relaxation}")
@@ -324,7 +360,13 @@ def blocks(certificate: Certificate, name: str) -> Certificate:
 
 
 def scale(certificate: Certificate, factor: float, name: str) -> Certificate:
-    """The certificate of T(s x) / s: the same constants (Xu et al., IEEE SPL 27, 2020)."""
+    """The certificate of T(s x) / s: the same constants (Xu et al., IEEE SPL 27, 2020).
+
+    Example:
+        >>> from pnpkit import proximal
+        >>> scale(proximal.tikhonov(0.0).certificate, 2.0, "scaled").averagedness
+        0.5
+    """
     if not 0 < factor < math.inf:
         raise InputError(f"a scaling is a finite number > 0, got {factor}")
     method = f"scaling by {factor:.6g} keeps every constant"

@@ -33,7 +33,12 @@ class InputError(PnpError, ValueError):
 
 
 class UnknownName(InputError):
-    """A name that is not in a registry; the message holds the nearest one and all there are."""
+    """A name that is not in a registry; the message holds the nearest one and all there are.
+
+    Example:
+        >>> print(UnknownName("denoiser", "eulr", ("euler", "wavelet")))
+        unknown denoiser 'eulr': did you mean 'euler'? available: euler, wavelet
+    """
 
     def __init__(self, what: str, name: object, names: Iterable[str]):
         known = sorted(names)

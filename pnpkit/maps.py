@@ -37,6 +37,12 @@ class Map:
         is_projection: T is the projection onto a set, and ``objective`` the indicator of the set.
         magnitude: the norm of the largest image that is added and cancelled inside T beside x, tau A^T y for
             id - tau grad f. Rounding errors are in units of it.
+
+    Example:
+        >>> from pnpkit import proximal
+        >>> T = proximal.box(0, 1) @ proximal.soft_threshold(0.1)
+        >>> round(T.certificate.averagedness, 6)
+        0.666667
     """
 
     function: Callable[[Tensor], Tensor]
@@ -72,7 +78,13 @@ class Map:
         return checked(outer) @ self
 
     def relax(self, relaxation: float) -> Map:
-        """(1 - lam) id + lam T: (lam alpha)-averaged for lam in (0, 1/alpha)."""
+        """(1 - lam) id + lam T: (lam alpha)-averaged for lam in (0, 1/alpha).
+
+        Example:
+            >>> from pnpkit import proximal
+            >>> proximal.nonnegative().relax(0.5).certificate.averagedness
+            0.25
+        """
         name = f"relaxed({self.certificate.name}, {relaxation:.6g})"
         certificate = certificates.relax(self.certificate, relaxation, name)
         return replace(
@@ -85,7 +97,14 @@ class Map:
         )
 
     def scale(self, factor: float) -> Map:
-        """T(s x) / s: the same averagedness, another strength (Xu et al. 2020)."""
+        """T(s x) / s: the same averagedness, another strength (Xu et al. 2020).
+
+        Example:
+            >>> import torch
+            >>> from pnpkit import proximal
+            >>> proximal.box(0, 1).scale(0.5)(torch.tensor([[3.0]])).tolist()
+            [[2.0]]
+        """
         name = f"scaled({self.certificate.name}, {factor:.6g})"
         certificate = certificates.scale(self.certificate, factor, name)
         return Map(
@@ -110,5 +129,11 @@ def checked(map: object) -> Map:
 
 
 def identity() -> Map:
-    """x -> x."""
+    """x -> x.
+
+    Example:
+        >>> import torch
+        >>> identity()(torch.tensor([[1.0, 2.0]])).tolist()
+        [[1.0, 2.0]]
+    """
     return Map(lambda x: x, certificates.identity())

@@ -84,7 +84,14 @@ def _positive(what: str, value: float, *, zero: bool = True) -> float:
 
 
 def soft_threshold(weight: float) -> Map:
-    """prox of weight ||.||_1: z / |z| max(|z| - weight, 0), real or complex."""
+    """prox of weight ||.||_1: z / |z| max(|z| - weight, 0), real or complex.
+
+    Example:
+        >>> import torch
+        >>> from pnpkit import proximal
+        >>> proximal.soft_threshold(0.5)(torch.tensor([[-2.0, 0.3, 1.0]])).tolist()
+        [[-1.5, 0.0, 0.5]]
+    """
     weight = _positive("weight", weight)
     return _prox(
         f"soft threshold {weight:.6g}",
@@ -94,7 +101,14 @@ def soft_threshold(weight: float) -> Map:
 
 
 def group_soft_threshold(weight: float, dim: int = 1) -> Map:
-    """prox of weight sum ||z_group||_2, groups along ``dim`` (1: the channels of a pixel)."""
+    """prox of weight sum ||z_group||_2, groups along ``dim`` (1: the channels of a pixel).
+
+    Example:
+        >>> import torch
+        >>> from pnpkit import proximal
+        >>> proximal.group_soft_threshold(2.5)(torch.tensor([[[3.0], [4.0]]])).flatten().tolist()
+        [1.5, 2.0]
+    """
     weight = _positive("weight", weight)
 
     def shrink_groups(z: Tensor) -> Tensor:
@@ -109,7 +123,14 @@ def group_soft_threshold(weight: float, dim: int = 1) -> Map:
 
 
 def tikhonov(weight: float) -> Map:
-    """prox of weight/2 ||.||^2: z / (1 + weight), a contraction."""
+    """prox of weight/2 ||.||^2: z / (1 + weight), a contraction.
+
+    Example:
+        >>> import torch
+        >>> from pnpkit import proximal
+        >>> proximal.tikhonov(1.0)(torch.tensor([[4.0]])).tolist()
+        [[2.0]]
+    """
     weight = _positive("weight", weight)
     return _prox(
         f"Tikhonov {weight:.6g}",
@@ -120,7 +141,15 @@ def tikhonov(weight: float) -> Map:
 
 
 def box(low: float, high: float) -> Map:
-    """Projection onto {x: low <= x <= high}."""
+    """Projection onto {x: low <= x <= high}.
+
+    Example:
+        >>> import torch
+        >>> from pnpkit import proximal
+        >>> T = proximal.box(0, 1)
+        >>> T(torch.tensor([[-0.5, 0.25, 2.0]])).tolist(), T.certificate.averagedness
+        ([[0.0, 0.25, 1.0]], 0.5)
+    """
     if not low <= high:
         raise InputError(f"a box needs low <= high, got low = {low:g}, high = {high:g}")
     finite = math.isfinite(low) and math.isfinite(high)
@@ -129,12 +158,26 @@ def box(low: float, high: float) -> Map:
 
 
 def nonnegative() -> Map:
-    """Projection onto the non-negative orthant."""
+    """Projection onto the non-negative orthant.
+
+    Example:
+        >>> import torch
+        >>> from pnpkit import proximal
+        >>> proximal.nonnegative()(torch.tensor([[-1.0, 2.0]])).tolist()
+        [[0.0, 2.0]]
+    """
     return _prox("proj x >= 0", lambda z: ordered(z).clamp_min(0))
 
 
 def l2_ball(radius: float, centre: Tensor | float = 0.0) -> Map:
-    """Projection onto {x: ||x - centre||_2 <= radius}."""
+    """Projection onto {x: ||x - centre||_2 <= radius}.
+
+    Example:
+        >>> import torch
+        >>> from pnpkit import proximal
+        >>> proximal.l2_ball(1.0)(torch.tensor([[3.0, 4.0]]).double()).numpy().round(3).tolist()
+        [[0.6, 0.8]]
+    """
     radius = _positive("radius", radius)
 
     def project(z: Tensor) -> Tensor:
@@ -145,7 +188,14 @@ def l2_ball(radius: float, centre: Tensor | float = 0.0) -> Map:
 
 
 def simplex(total: float = 1.0) -> Map:
-    """Projection onto {x >= 0: sum x = total} (Held, Wolfe & Crowder 1974): max(z - t, 0) with the t that fits."""
+    """Projection onto {x >= 0: sum x = total} (Held, Wolfe & Crowder 1974): max(z - t, 0) with the t that fits.
+
+    Example:
+        >>> import torch
+        >>> from pnpkit import proximal
+        >>> proximal.simplex()(torch.tensor([[2.0, 0.0, 0.0]])).tolist()
+        [[1.0, 0.0, 0.0]]
+    """
     total = _positive("total", total, zero=False)
 
     def project(z: Tensor) -> Tensor:
@@ -164,7 +214,14 @@ def _simplex(z: Tensor, total: float) -> Tensor:
 
 
 def l1_ball(radius: float) -> Map:
-    """Projection onto {x: ||x||_1 <= radius} (Duchi et al. 2008): the simplex, with the signs put back."""
+    """Projection onto {x: ||x||_1 <= radius} (Duchi et al. 2008): the simplex, with the signs put back.
+
+    Example:
+        >>> import torch
+        >>> from pnpkit import proximal
+        >>> proximal.l1_ball(1.0)(torch.tensor([[3.0, 0.0]])).tolist()
+        [[1.0, 0.0]]
+    """
     radius = _positive("radius", radius, zero=False)
 
     def project(z: Tensor) -> Tensor:
@@ -176,7 +233,14 @@ def l1_ball(radius: float) -> Map:
 
 
 def half_space(normal: Tensor, offset: float) -> Map:
-    """Projection onto {x: <normal, x> <= offset}; ``normal`` has the shape of one image."""
+    """Projection onto {x: <normal, x> <= offset}; ``normal`` has the shape of one image.
+
+    Example:
+        >>> import torch
+        >>> from pnpkit import proximal
+        >>> proximal.half_space(torch.tensor([1.0, 0.0]), 1.0)(torch.tensor([[3.0, 5.0]])).tolist()
+        [[1.0, 5.0]]
+    """
     square = float(normal.square().sum())
     if not square > 0:
         raise InputError("a half space needs a normal that is not zero")
@@ -189,7 +253,15 @@ def half_space(normal: Tensor, offset: float) -> Map:
 
 
 def affine(matrix: Tensor, right: Tensor) -> Map:
-    """Projection onto {x: M x = b}: z - M^+ (M z - b), M (rows, pixels of one image) by SVD, always in float64."""
+    """Projection onto {x: M x = b}: z - M^+ (M z - b), M (rows, pixels of one image) by SVD, always in float64.
+
+    Example:
+        >>> import torch
+        >>> from pnpkit import proximal
+        >>> sums = torch.ones(1, 2, dtype=torch.float64)
+        >>> proximal.affine(sums, torch.tensor([1.0]).double())(torch.zeros(1, 2).double()).numpy().round(6).tolist()
+        [[0.5, 0.5]]
+    """
     matrix, right = matrix.double(), right.double()
     inverse = torch.linalg.pinv(matrix)
     if float(torch.linalg.vector_norm(matrix @ (inverse @ right) - right)) > 1e-6 * (1 + float(right.norm())):
@@ -224,7 +296,15 @@ def orthonormal(transform: Callable[[Tensor], Tensor], inverse: Callable[[Tensor
 
 def wavelet_soft_threshold(weight: float, wavelet: str = "db4", levels: int = 4) -> Map:
     """prox of weight ||W .||_1 over the details of an orthonormal wavelet basis (``wavelets.Basis``); the coarse
-    approximation is kept."""
+    approximation is kept.
+
+    Example:
+        >>> import torch
+        >>> from pnpkit import proximal
+        >>> T = proximal.wavelet_soft_threshold(0.1)
+        >>> T(torch.rand(1, 3, 16, 16)).shape, T.certificate.averagedness
+        (torch.Size([1, 3, 16, 16]), 0.5)
+    """
     weight, basis = _positive("weight", weight), Basis(wavelet, levels)
 
     def shrink_details(z: Tensor) -> Tensor:
@@ -314,6 +394,13 @@ def total_variation(weight: float, *, tolerance: float = 1e-4, max_steps: int = 
 
     The exact proximal map is firmly nonexpansive. The error of the inner solver, at most ``tolerance`` (root mean
     square) by its duality gap, is a premise.
+
+    Example:
+        >>> import torch
+        >>> from pnpkit import proximal
+        >>> flat = torch.full((1, 1, 8, 8), 0.5)
+        >>> bool((proximal.total_variation(0.1)(flat) - flat).abs().max() < 1e-6)
+        True
     """
     weight = _positive("weight", weight)
     map = _prox(

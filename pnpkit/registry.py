@@ -106,7 +106,13 @@ def folder() -> Path:
 
 
 def denoisers() -> dict[str, Card]:
-    """Every denoiser of the registry by name."""
+    """Every denoiser of the registry by name.
+
+    Example:
+        >>> import pnpkit as pk
+        >>> "euler" in pk.denoisers()
+        True
+    """
     return {path.parent.name: read_card(path.parent) for path in sorted(folder().glob(f"*/{CARD}"))}
 
 
@@ -160,6 +166,13 @@ def load_denoiser(name: str | os.PathLike[str], *, device: str = "cpu") -> Netwo
     Raises:
         UnknownName: with the nearest name and all there are.
         CardError: the folder does not hold what its card says.
+
+    Example:
+        >>> import torch
+        >>> import pnpkit as pk
+        >>> D = pk.load_denoiser("wavelet")
+        >>> D(torch.rand(1, 3, 16, 16), 0.1).shape, D.at(0.1).certificate.averagedness
+        (torch.Size([1, 3, 16, 16]), 0.5)
     """
     if isinstance(name, str) and name.startswith(DEEPINV):
         return load_foreign(name.removeprefix(DEEPINV)).to(device)

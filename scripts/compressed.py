@@ -5,7 +5,7 @@
 PATH holds bsds500/val and kernels. Pictures of val, shaken, blurred by name, or sharp, noise 0.005, 8 bits; JPEGs by
 Pillow with halved chroma. Each is read again and its kernel estimated, as `pnpkit deblur` does. Sharp ones are restored
 with the estimate, too: PSNR against what they were made of, before and after. The constants of the choice were found
-with some of these pictures (docs/lab-book.md). Writes docs/results/compressed.{json,md}.
+with some of these pictures (docs/lab-book). Writes docs/results/compressed.{json,md}.
 """
 
 from __future__ import annotations

@@ -10,35 +10,16 @@ network under an old name needs a new sha256 on its card and an entry in CHANGEL
 from __future__ import annotations
 
 import argparse
-import json
-import shutil
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-from results import today
-from safetensors import safe_open
 
 from pnpkit import registry
 from pnpkit.networks.architectures import NETWORKS, build
 from pnpkit.networks.base import Network
-from pnpkit.training import growth
-from pnpkit.training.config import TrainingConfig
-from pnpkit.training.run import CHECKPOINT, Run, finish
+from pnpkit.training import export, growth
+from pnpkit.training.session import averaged
 
-
-def averaged(architecture: str, folder: Path, unfinished: bool) -> tuple[Run, dict[str, Any]]:
-    """A run, its network with averaged weights and proven, and what its checkpoint tells of it."""
-    checkpoint = folder / CHECKPOINT
-    with safe_open(checkpoint, "pt") as file:
-        meta = json.loads(file.metadata()["run"])
-    config = TrainingConfig(**meta["config"])
-    run = Run(build(architecture, meta["arguments"]), config)
-    run.load(checkpoint)
-    if run.progress < 1 and not unfinished:
-        raise SystemExit(f"{checkpoint} is {run.progress:.0%} of its schedule: --resume it to its end, or --unfinished")
-    finish(run)
-    return run, meta
+DATA = "BSDS500 train + test (400 photographs; Arbelaez et al. 2011), Gaussian noise"
 
 
 def trained(architecture: str, args: argparse.Namespace) -> tuple[Network, dict[str, Any]]:
@@ -50,19 +31,10 @@ def trained(architecture: str, args: argparse.Namespace) -> tuple[Network, dict[
         network = growth.along(first, network, args.times)
     if args.least_step:
         network = growth.without_small_steps(network, args.least_step)
-    return network, {
-        "data": "BSDS500 train + test (400 photographs; Arbelaez et al. 2011), Gaussian noise",
-        "command": args.command,
-        "config": meta["config"],
-        "start": meta["start"],
-        "steps": run.step,
-        **({"first": str(args.first), "times": args.times} if args.first else {}),
-        **({"least_step": args.least_step} if args.least_step else {}),
-        "hours": round(run.seconds / 3600, 3),
-        **({"unfinished": round(run.progress, 3)} if run.progress < 1 else {}),
-        "device": args.device,
-        "date": today(),
-    }
+    training = export.history(run, meta, DATA, args.command, args.device)
+    if args.first:
+        training |= {"first": str(args.first), "times": args.times}
+    return network, training | ({"least_step": args.least_step} if args.least_step else {})
 
 
 def main() -> None:
@@ -81,25 +53,11 @@ def main() -> None:
     if args.folder and not (args.command and args.device):
         parser.error("a training run needs --command and --device for its card")
     architecture = args.architecture or args.name
-    network, history = trained(architecture, args) if args.folder else (build(architecture, {}), {})
-    network.name = args.name
-    card = registry.Card(
-        name=args.name,
-        architecture=architecture,
-        arguments=asdict(network.config),
-        sha256="",
-        sigma_range=(0.0, network.top),
-        certificate=network.certify(),
-        training=history,
-        scores={},
-        paper=network.paper,
-        licence="weights: MIT; trained on BSDS500, which is for research use" if args.folder else "MIT",
-    )
+    network, training = trained(architecture, args) if args.folder else (build(architecture, {}), {})
     place = registry.folder() / args.name
-    place.mkdir(parents=True, exist_ok=True)
-    if args.folder:
-        shutil.copy(args.folder / "training.csv", place / "training.csv")
-    card = registry.export(network, card, place)
+    licence = "weights: MIT; trained on BSDS500, which is for research use" if args.folder else "MIT"
+    curve = args.folder / export.CURVE if args.folder else None
+    card = export.write(network, args.name, architecture, training, licence, place, curve)
     print(f"{place}\n{card.certificate}")
 
 

@@ -6,6 +6,7 @@
 
 Under torchrun the batch is shared out over the processes, one GPU each; the curve is that of one process.
 PATH/bsds500 holds train/, test/ and val/ (see data/bsds500/README.md). Trains on train + test and watches val.
+On any other folder of pictures: ``pnpkit train``.
 """
 
 from __future__ import annotations
@@ -18,16 +19,14 @@ from pathlib import Path
 
 import imageio.v3 as imageio
 import torch
-from export_denoiser import averaged
 from process import put_back
 from tqdm import tqdm
 
-from pnpkit import registry
-from pnpkit.machine import distributed, probes
-from pnpkit.networks.architectures import NETWORKS, build
-from pnpkit.training import growth, loop, objectives, steering
+from pnpkit.machine import distributed
+from pnpkit.networks.architectures import NETWORKS
 from pnpkit.training.config import TrainingConfig
-from pnpkit.training.run import CHECKPOINT, Run
+from pnpkit.training.run import Run
+from pnpkit.training.session import Plan, prepare
 
 
 def pictures(*folders: Path) -> list:
@@ -65,46 +64,25 @@ def main() -> None:
     torch.manual_seed(args.seed)
 
     with distributed.together(args.device) as device:
-        work(args, parser, device)
+        work(args, device)
 
 
-def work(args: argparse.Namespace, parser: argparse.ArgumentParser, device: str) -> None:
+def work(args: argparse.Namespace, device: str) -> None:
     """The share of one process."""
     config = TrainingConfig(**{f.name: getattr(args, f.name) for f in fields(TrainingConfig)})
-    network = build(args.name, {"top": config.top, **args.arguments}).to(device)
-    half = args.precision == "bfloat16" or (args.precision == "auto" and probes.prefers_bfloat16(device))
-    half = distributed.gather(half)[0]
-    share = max(1, config.batch // distributed.world())
-    limit = sum(distributed.gather(probes.convolution_limit(network, share, config.patch, device, half)))
-    start = ""
-    if args.start and (Path(args.start) / CHECKPOINT).is_file():
-        source, meta = averaged(args.name, Path(args.start), unfinished=True)
-        growth.warm_start(network, source.network.to(device))
-        start = f"the run {args.start} at step {meta['step']}"
-    elif args.start:
-        growth.warm_start(network, registry.load_denoiser(args.start, device=device))
-        start = f"{args.start}, sha256 {registry.card_of(args.start).sha256}"
-    if args.compile == "activations":
-        steering.compile_activations(network)
-    objective = None
-    if args.objective == "deblurring":
-        if args.name != "guided":
-            parser.error("--objective deblurring trains the second pass of a guided network")
-        objective = objectives.ThroughDeblurring(half=half)
-    run = Run(network, config, start)
-    folder = args.folder or Path("runs") / args.name
-    checkpoint = folder / CHECKPOINT
-    if args.resume:
-        run.load(checkpoint)
-    elif checkpoint.exists():
-        parser.error(f"{checkpoint} exists: go on with --resume or choose another --folder")
+    plan = Plan(
+        args.name, args.folder or Path("runs") / args.name, config, args.arguments, args.start or "",
+        args.objective, args.resume, args.precision, args.compile or "",
+    )  # fmt: skip
+    session = prepare(plan, device)
+    run, limit = session.run, session.limit
 
     first = distributed.rank() == 0
     log = None
     if args.tensorboard and first:
         from torch.utils.tensorboard import SummaryWriter
 
-        log = SummaryWriter(folder / "tensorboard")
+        log = SummaryWriter(plan.folder / "tensorboard")
     train_set = pictures(args.data / "train", args.data / "test")
     validation = pictures(args.data / "val")[:8] if first else []
     begun, before = run.step, run.seconds
@@ -117,11 +95,7 @@ def work(args: argparse.Namespace, parser: argparse.ArgumentParser, device: str)
             if log is not None:
                 log.add_scalar("loss", loss, run.step)
 
-        loop.train(
-            run, train_set, validation, folder,
-            device=device, half=half, compiled=args.compile == "network", limit=limit, on_step=show,
-            objective=objective,
-        )  # fmt: skip
+        session.train(train_set, validation, show)
 
 
 if __name__ == "__main__":

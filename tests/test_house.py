@@ -143,6 +143,7 @@ def test_only_what_belongs_there_stands_at_the_top() -> None:
         "LICENSE",
         "CHANGELOG.md",
         "CONTRIBUTING.md",
+        "CITATION.cff",
         "docs",
     }
     assert {name for name in tops if not name.startswith(".")} <= given

@@ -36,6 +36,7 @@ from pnpkit.command.options import (
 )
 from pnpkit.command.places import check_name, gone_if_empty, make_folder, target_for
 from pnpkit.command.psf import psf
+from pnpkit.command.train import train
 from pnpkit.errors import InexactWarning, InputError, PnpError
 from pnpkit.machine.files import check_name as check_writable
 from pnpkit.restoration.settings import check_level
@@ -287,6 +288,9 @@ def audit(name: str, rounds: int, seed: int) -> int:
         falsified |= found.falsified
         say(f"sigma {255 * level:.0f}/255\n{found}")
     return SOME_FAILED if falsified else 0
+
+
+program.add_command(train)
 
 
 class Stopped(BaseException):

@@ -23,6 +23,14 @@ class LeastSquares(DataTerm):
         y: the measurement, (B, C, H, W); a ``TensorList`` for a stack of operators.
 
     L = ||A||^2; errors are those of ``DataTerm``.
+
+    Example:
+        >>> import torch
+        >>> import pnpkit as pk
+        >>> from pnpkit.operators.matrix import from_matrix
+        >>> f = pk.LeastSquares(from_matrix(torch.diag(torch.tensor([1.0, 2.0]))), torch.ones(1, 2))
+        >>> round(f.L, 3), round(f.mu, 3), f.value(torch.zeros(1, 2)).tolist()
+        (4.0, 1.0, [1.0])
     """
 
     def magnitude(self) -> float:

@@ -43,6 +43,12 @@ def estimate_noise(image: np.ndarray, known: np.ndarray | None = None) -> float:
         The standard deviation on the same scale; 0.0 for pictures too small to tell.
 
     Source: the median of Donoho & Johnstone 1994 on the differences of Immerkaer 1996, at a higher order.
+
+    Example:
+        >>> import numpy as np
+        >>> flat = 0.5 + 0.1 * np.random.default_rng(0).standard_normal((64, 64))
+        >>> bool(abs(estimate_noise(flat) - 0.1) < 0.01)
+        True
     """
     channels = np.atleast_3d(np.asarray(image, dtype=np.float64))
     known = np.ones(channels.shape[:2], dtype=bool) if known is None else known

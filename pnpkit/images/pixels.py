@@ -27,7 +27,13 @@ WIDE = ("int32", "uint32", "float64")  # types with more digits than float32
 
 
 def to_tensor(pixels: np.ndarray, dtype: torch.dtype | None = None) -> Tensor:
-    """(H, W) or (H, W, 3) -> (1, C, H, W) tensor on the CPU with its own memory, float32 unless told otherwise."""
+    """(H, W) or (H, W, 3) -> (1, C, H, W) tensor on the CPU with its own memory, float32 unless told otherwise.
+
+    Example:
+        >>> import numpy as np
+        >>> to_tensor(np.zeros((5, 7, 3))).shape
+        torch.Size([1, 3, 5, 7])
+    """
     import torch
 
     check_pixels("", pixels)

@@ -67,6 +67,13 @@ def audit(
     Args:
         function, claim: T, and the certificate to test. tolerance: None is 1e4 units of rounding.
         rounds: of each search; see ``search``.
+
+    Example:
+        >>> import torch
+        >>> from pnpkit.certificates import nothing
+        >>> found = audit(lambda x: 2 * x, nothing("2 id", "not proven"), torch.rand(1, 1, 4, 4).double(), rounds=2)
+        >>> round(found.lipschitz, 6)
+        2.0
     """
     tolerance = 1e4 * torch.finfo(points.dtype).eps if tolerance is None else tolerance
     found = search(function, function, points, rounds, seed, tolerance)

@@ -42,6 +42,13 @@ def check_linear(operator: LinearPhysics, x: Tensor, *, tolerance: float | None 
 
     Raises:
         LawBroken: the ratio is larger than the tolerance, or the values have different shapes.
+
+    Example:
+        >>> import torch
+        >>> import pnpkit as pk
+        >>> from pnpkit import kernels
+        >>> check_linear(pk.blur(kernels.box(3)), torch.rand(1, 3, 8, 8)) < 1e-5
+        True
     """
     u, v = _like(x, 0), _like(x, 1)
     mixed, au, av = (pieces(operator.A(image)) for image in (2 * u - 3 * v, u, v))
@@ -57,6 +64,13 @@ def check_adjoint(operator: LinearPhysics, x: Tensor, *, tolerance: float | None
     """|<A u, w> - <u, A^T w>| / (||A u|| ||w||) for random u like ``x`` and random w, summed over the parts of a stack.
 
     Arguments and errors are those of ``check_linear``.
+
+    Example:
+        >>> import torch
+        >>> import pnpkit as pk
+        >>> from pnpkit import kernels
+        >>> check_adjoint(pk.blur(kernels.box(3)), torch.rand(1, 3, 8, 8)) < 1e-5
+        True
     """
     back = operator.A_adjoint(operator.A(x))
     if back.shape != x.shape:

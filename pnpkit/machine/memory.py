@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from numbers import Real
 
 import torch
@@ -41,3 +42,13 @@ def machine_memory() -> float:
         return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     except (AttributeError, ValueError, OSError):  # no sysconf (Windows), no such name, no answer
         return math.inf
+
+
+def peak_memory() -> float:
+    """Bytes that this process has held at most; 0 on systems that do not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0.0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)

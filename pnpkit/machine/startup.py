@@ -5,7 +5,7 @@ more than a third of the time of all imports. While deepinv is imported, a stand
 imports the real module at its first call.
 
 glibc gives the memory of a large tensor back to the system as soon as it is freed, and the system clears every page
-of the next one: more than half of the processor time of a picture of 24 megapixels (docs/lab-book.md).
+of the next one: more than half of the processor time of a picture of 24 megapixels (docs/lab-book).
 """
 
 from __future__ import annotations

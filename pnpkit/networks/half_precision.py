@@ -27,7 +27,7 @@ def decide(precision: str, network: Network, y: Tensor) -> str:
     """What ``auto`` stands for: bfloat16 first if the picture is large and a probe finds bfloat16 much faster.
 
     Much faster is ``WORTH`` of the float32 time or less: a judgement. At half of it the second stage, which starts
-    anew, cost nearly all that the rough steps had saved (docs/lab-book.md).
+    anew, cost nearly all that the rough steps had saved (docs/lab-book).
     """
     if precision != "auto":
         return precision

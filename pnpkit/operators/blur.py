@@ -39,6 +39,14 @@ def blur(
         InputError: a kernel that is not 2-D with odd sides, not real, not finite, or larger than the image; a circular
             blur without ``image_size``.
         UnknownName: ``boundary`` is not one of BOUNDARIES.
+
+    Example:
+        >>> import torch
+        >>> import pnpkit as pk
+        >>> from pnpkit import kernels
+        >>> A = pk.blur(kernels.box(3))
+        >>> A.A(torch.ones(1, 3, 10, 10)).shape
+        torch.Size([1, 3, 8, 8])
     """
     weights = real(kernel if isinstance(kernel, Tensor) else np.asarray(kernel), "a blur kernel").to(device, dtype)
     if weights.ndim != 2 or weights.shape[0] % 2 == 0 or weights.shape[1] % 2 == 0:

@@ -127,6 +127,11 @@ def from_matrix(operator: Any) -> LinearPhysics:
 
     Raises:
         InputError: anything else; complex or not finite entries, or none at all.
+
+    Example:
+        >>> import torch
+        >>> from_matrix(torch.tensor([[1.0, 1.0]])).A(torch.tensor([[2.0, 3.0]])).tolist()
+        [[5.0]]
     """
     if isinstance(operator, Tensor) and operator.layout is not torch.strided:
         operator = _from_torch(operator)

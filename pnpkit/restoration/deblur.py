@@ -68,6 +68,14 @@ def deblur(
     Raises:
         InputError: anything that cannot be used, in one sentence.
         TypeError: a keyword that is no setting.
+
+    Example:
+        >>> import numpy as np
+        >>> import pnpkit as pk
+        >>> blurred = np.random.default_rng(0).random((24, 24))
+        >>> result = pk.deblur(blurred, "box:3", denoiser="wavelet", noise_level=0.05, max_steps=3)
+        >>> result.image.shape, bool(result.guarantee)
+        ((24, 24), True)
     """
     chosen = collect(deblur, settings)
     check_boundary(boundary)

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from pnpkit.images.picture import Picture
 
 
-# The default denoiser of each task: a guided one where a second pass gains (docs/lab-book.md).
+# The default denoiser of each task: a guided one where a second pass gains (docs/lab-book).
 DENOISERS = {"deblur": "euler-guided", "denoise": "euler-fast", "inpaint": "euler-fast", "upscale": "euler-guided"}
 
 
@@ -40,7 +40,7 @@ NOISIEST = 40 / 255  # noise above this share of a picture's span stretches the 
 FILLING, SHARPENING = 10 / 255, 2 / 255
 
 
-COMPRESSED = 1.5  # least noise level of a JPEG, in units of its compression error (docs/lab-book.md)
+COMPRESSED = 1.5  # least noise level of a JPEG, in units of its compression error (docs/lab-book)
 
 
 GUIDE = 1e-3  # relative residual at which a first restoration is good enough for a guide
@@ -55,7 +55,7 @@ FREE_FORM_STRENGTH = 2 / 255  # least strength of forward-backward splitting wit
 SMALLEST_STRENGTH = 0.1 / 255  # of any run: without noise, too, something must regularise
 
 
-# Level of the noise that an inexact kernel acts like, measured on real blurs (docs/lab-book.md): of a kernel that was
+# Level of the noise that an inexact kernel acts like, measured on real blurs (docs/lab-book): of a kernel that was
 # given or has a known form, and of an estimated free form.
 KERNEL_ERROR, FREE_FORM_ERROR = 2 / 255, 4.5 / 255
 

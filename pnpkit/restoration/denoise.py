@@ -55,6 +55,13 @@ def denoise(
     Raises:
         InputError: anything that cannot be used, in one sentence.
         TypeError: a keyword that is no setting of denoising.
+
+    Example:
+        >>> import numpy as np
+        >>> import pnpkit as pk
+        >>> result = pk.denoise(np.full((16, 16, 3), 0.5), 0.1, denoiser="wavelet")
+        >>> result.image.shape, result.certificate.averaged
+        ((16, 16, 3), True)
     """
     chosen = collect(denoise, {"noise_level": noise_level, **settings})
     check_denoising(chosen)

@@ -46,6 +46,16 @@ def inpaint(
     Raises:
         InputError: a mask of another size, or one that leaves nothing known; and what ``deblur`` refuses.
         TypeError: a keyword that is no setting.
+
+    Example:
+        >>> import numpy as np
+        >>> import pnpkit as pk
+        >>> hole = np.zeros((16, 16), bool)
+        >>> hole[5, 5] = True
+        >>> picture = np.full((16, 16), 0.5)
+        >>> result = pk.inpaint(picture, hole, denoiser="wavelet", max_steps=3)
+        >>> bool((np.asarray(result)[~hole] == 0.5).all())
+        True
     """
     chosen = collect(inpaint, settings)
     given = as_array(image) if not isinstance(image, Tensor) else image

@@ -88,7 +88,7 @@ class Settings:
         " Each task has its own default, see ``restoration.defaults.DENOISERS``. A guided "
         "denoiser restores and then looks again, guided by what it has; unless there is no blur, or the blur was "
         "estimated as a free form or with little confidence: what a wrong kernel leaves would pass for structure "
-        "(docs/lab-book.md). With ``dncnn`` nothing is guaranteed.",
+        "(docs/lab-book). With ``dncnn`` nothing is guaranteed.",
         kind="word",
         group="quality",
     )
@@ -160,7 +160,7 @@ class Settings:
         "auto",
         "continuation, half-quadratic or forward-backward; auto: the first for a blur, else the last.",
         detail="How T meets the data: by prox_{tau f} at a small and a large penalty in turn, at one penalty, or by "
-        "id - tau grad f. ``auto`` takes what restores best (docs/lab-book.md), but forward-backward for fista, and "
+        "id - tau grad f. ``auto`` takes what restores best (docs/lab-book), but forward-backward for fista, and "
         "``descent`` (``solvers.descent``) for a denoiser with a potential, as ``gradient-step``.",
         kind="word",
         iterating=True,

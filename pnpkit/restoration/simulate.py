@@ -34,6 +34,12 @@ def simulate(
         boundary: ``unknown`` keeps the valid part, (H - h + 1, W - w + 1); ``circular`` and ``zero`` keep the size.
         seed: of ``numpy.random.default_rng``; the noise has the shape of the result.
         linear: blur and add noise in linear light, between the sRGB curve's inverse and itself.
+
+    Example:
+        >>> import numpy as np
+        >>> import pnpkit as pk
+        >>> pk.simulate(np.ones((9, 9)), "box:3").shape
+        (7, 7)
     """
     check_level("noise level", noise_level, math.inf)
     pixels, _ = as_float(as_array(image))

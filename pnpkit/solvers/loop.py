@@ -49,6 +49,15 @@ def solve(
     Raises:
         InputError: the first iterate is not finite or not a batch; tol or max_steps is outside its range; ``map`` is
             not a Map, or changes the shape; ``iteration`` is not an Iteration.
+
+    Example:
+        >>> import torch
+        >>> import pnpkit as pk
+        >>> from pnpkit import proximal
+        >>> T = proximal.box(0, 1) @ proximal.tikhonov(1.0)
+        >>> run = pk.solve(T, torch.full((1, 2), 0.5), tol=0.0, max_steps=3)
+        >>> run.x.tolist(), bool(run.guarantee)
+        ([[0.0625, 0.0625]], True)
     """
     iteration = Picard() if iteration is None else iteration
     check_run(map, x0, iteration, tol, max_steps)

@@ -38,6 +38,7 @@ class Status(enum.Enum):
 
     @property
     def failed(self) -> bool:
+        """Whether the image is the last good iterate of a run that went wrong."""
         return self in (Status.DIVERGED, Status.NOT_FINITE, Status.FALSIFIED)
 
 

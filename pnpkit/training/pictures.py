@@ -1,0 +1,104 @@
+"""Pictures to train on: whatever a folder holds, with a held-out share chosen by a fixed seed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pnpkit.errors import InputError, PnpError
+from pnpkit.images import files
+from pnpkit.machine.files import write_whole
+
+SPLIT = "pictures.json"  # in the folder of a run: which pictures were held out
+
+
+MOST_HELD_OUT, WATCHED = 100, 8  # of the share of a tenth; and those that the curve is measured on
+
+
+@dataclass(frozen=True)
+class Split:
+    """The pictures of a folder, as paths relative to it, in two parts that have none in common.
+
+    Attributes:
+        train: what is learnt from. held_out: what the curve, and any score, may be measured on.
+        seed: of the permutation that chose.
+    """
+
+    train: tuple[str, ...]
+    held_out: tuple[str, ...]
+    seed: int
+
+    def save(self, path: Path) -> None:
+        """Write it, to go on from and to measure on."""
+        said = {"seed": self.seed, "held_out": list(self.held_out), "train": list(self.train)}
+        write_whole(path, (json.dumps(said, indent=1) + "\n").encode())
+
+    @classmethod
+    def load(cls, path: Path) -> Split:
+        """The inverse of ``save``."""
+        said = json.loads(path.read_text())
+        return cls(tuple(said["train"]), tuple(said["held_out"]), said["seed"])
+
+
+def found_in(folder: Path) -> list[str]:
+    """The image files in a folder and in the folders in it, as sorted relative paths; hidden ones are left out.
+
+    Raises:
+        InputError: no such folder, or fewer than two images.
+    """
+    if not folder.is_dir():
+        raise InputError(f"`data` {folder}: expected a folder of pictures, there is none")
+    endings = files.extensions()
+    paths = (path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in endings)
+    names = sorted(str(p) for p in paths if not any(part.startswith(".") for part in p.parts))
+    names = [name for name in names if (folder / name).is_file()]
+    if len(names) < 2:
+        raise InputError(f"`data` {folder}: expected at least two images ({' '.join(endings)}), got {len(names)}")
+    return names
+
+
+def split(names: Sequence[str], seed: int = 0, held_out: int | None = None) -> Split:
+    """A random part for training and the rest held out, by ``numpy.random.default_rng(seed)``.
+
+    Args:
+        names: at least two. held_out: how many; None is a tenth, from 1 to MOST_HELD_OUT.
+
+    Raises:
+        InputError: nothing would be left to train on, or to watch.
+    """
+    if len(names) < 2:
+        raise InputError(f"expected at least two pictures that can be trained on, got {len(names)}")
+    count = min(max(1, len(names) // 10), MOST_HELD_OUT) if held_out is None else held_out
+    if not 0 < count < len(names):
+        raise InputError(f"`held_out` must leave pictures on both sides: 1 to {len(names) - 1} of them, got {count}")
+    order = np.random.default_rng(seed).permutation(len(names))
+    out, kept = sorted(names[i] for i in order[:count]), sorted(names[i] for i in order[count:])
+    return Split(tuple(kept), tuple(out), seed)
+
+
+def colour_bytes(path: Path) -> np.ndarray:
+    """(H, W, 3) bytes: a grey picture three times, 16 bits and floats on the picture's own scale, alpha dropped."""
+    pixels = files.read(path).pixels
+    colour = pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
+    return np.round(255 * np.clip(colour, 0, 1)).astype(np.uint8)
+
+
+def load(folder: Path, names: Iterable[str], least: int) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The pictures of at least ``least`` pixels a side, by name, and a sentence on each that was left out."""
+    kept, left_out = {}, []
+    for name in names:
+        try:
+            picture = colour_bytes(folder / name)
+        except PnpError as error:
+            left_out.append(str(error))
+            continue
+        if min(picture.shape[:2]) < least:
+            size = "x".join(map(str, picture.shape[1::-1]))
+            left_out.append(f"{folder / name}: {size} is smaller than a patch of {least}")
+        else:
+            kept[name] = picture
+    return kept, left_out
