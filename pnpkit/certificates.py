@@ -101,8 +101,8 @@ class Bound:
 
     Example:
         >>> import pnpkit as pk
-        >>> print(pk.Bound(2.0, pk.Side.PROVEN, "by counting"))
-        <= 2 (by counting)
+        >>> str(pk.Bound(2.0, pk.Side.PROVEN, "by counting"))
+        '<= 2 (by counting)'
         >>> bool(pk.Bound(2.0, pk.Side.MEASURED, "power iteration"))
         False
     """

@@ -36,8 +36,8 @@ class UnknownName(InputError):
     """A name that is not in a registry; the message holds the nearest one and all there are.
 
     Example:
-        >>> print(UnknownName("denoiser", "eulr", ("euler", "wavelet")))
-        unknown denoiser 'eulr': did you mean 'euler'? available: euler, wavelet
+        >>> str(UnknownName("denoiser", "eulr", ("euler", "wavelet")))
+        "unknown denoiser 'eulr': did you mean 'euler'? available: euler, wavelet"
     """
 
     def __init__(self, what: str, name: object, names: Iterable[str]):
