@@ -244,7 +244,7 @@ def main() -> None:
     print(f"{len(due) - len(failed)} of {len(due)} made again{': failed ' * bool(failed)}{', '.join(failed)}")
     print("README.md: its tables were " + ("replaced" if changed else "as they are stored"))
     if due:
-        print("read again, where they are told in words: README.md, docs/lab-book.md, CHANGELOG.md")
+        print("read again, where they are told in words: README.md, docs/lab-book, CHANGELOG.md")
     sys.exit(1 if failed else 0)
 
 

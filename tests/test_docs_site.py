@@ -74,8 +74,12 @@ def test_the_commands_of_a_page_exist_with_these_options(path: Path) -> None:
         if name == "--version":
             continue
         assert name in program.commands, call
+        command = program.commands[name]
+        if isinstance(command, click.Group):
+            name, *arguments = arguments
+            command = command.commands[name]
         try:
-            program.commands[name].make_context(name, arguments)
+            command.make_context(name, arguments)
         except click.exceptions.Exit:  # of --help
             pass
 
