@@ -145,6 +145,17 @@ def test_lamps_that_saturate_leave_no_rings() -> None:
     assert np.abs(np.asarray(whole.image) / 255.0 - run.image)[dim].mean() < 0.02
 
 
+def test_a_white_wall_is_no_lamp() -> None:
+    x = 0.5 * scene()
+    x[10:36, 20:50] = 1.0
+    y = np.rint(255 * blurred(x).clip(0, 1)).astype(np.uint8)
+    assert saturated(y).sum() > 100
+    one, other = (pk.deblur(y, "gaussian:1.2", boundary="circular", saturation=how, **FEW) for how in ("auto", "off"))
+    assert np.array_equal(one.image, other.image) and one.data is not None and one.data.saturated == 0
+    given = pk.deblur(y, "gaussian:1.2", boundary="circular", saturation=255, **FEW)
+    assert given.data is not None and given.data.saturated == (y == 255).sum(), "what is given is not doubted"
+
+
 def test_a_picture_without_a_plateau_is_restored_as_ever() -> None:
     y = blurred(scene())
     one, other = (pk.deblur(y, "gaussian:1.2", saturation=how, **FEW) for how in ("auto", "off"))

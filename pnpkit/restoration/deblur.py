@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -20,8 +21,9 @@ from pnpkit.restoration.batches import one_by_one
 from pnpkit.restoration.blur_kernel import FREE_FORM, Given, open_kernel, trustworthy
 from pnpkit.restoration.defaults import FREE_FORM_ERROR, FREE_FORM_STRENGTH, KERNEL_ERROR
 from pnpkit.restoration.guide import around, open_guide
+from pnpkit.restoration.lamps import are_lamps
 from pnpkit.restoration.picture import nearest_known, opened
-from pnpkit.restoration.pipeline import restore
+from pnpkit.restoration.pipeline import box, restore
 from pnpkit.restoration.problem import Problem, crop
 from pnpkit.restoration.result import Restoration
 from pnpkit.restoration.settings import Settings, SettingsKeywords, collect
@@ -106,14 +108,20 @@ def deblur_picture(
     image, holes = without_unknown(image, mask)
     work = opened(image, chosen, holes, blurred=True)
     y = work.y
-    given = None if guide is None else open_guide(guide, work, y.shape[-2:])
     noise = work.noise
     blurring = open_kernel(kernel, y, noise, work.told)
     weights, free = blurring.weights, blurring.form == FREE_FORM
     if weights.ndim == 3:
         raise InputError("a kernel with slices is for a volume (D, H, W), got a picture: name the `axes` of a stack")
     operator = blur(weights, boundary, (y.shape[-2], y.shape[-1]), dtype=y.dtype, device=y.device)
+    error = FREE_FORM_ERROR if free else KERNEL_ERROR
     above = work.readings.above
+    if above is not None and chosen.saturation == "auto":
+        bottom, _ = box(work.settings)
+        if not are_lamps(operator, y, above, extend(y, operator), bottom, noise, error):
+            work = opened(image, replace(chosen, saturation="off"), holes, blurred=True)
+            y, noise, above = work.y, work.noise, None
+    given = None if guide is None else open_guide(guide, work, y.shape[-2:])
     if given is not None:
         rows, columns = operator.A_adjoint(y[:1]).shape[-2:]
         guess = around(given, rows, columns)
@@ -134,7 +142,7 @@ def deblur_picture(
         noise,
         kernel=blurring,
         splitting=CONTINUATION if blurred else FORWARD_BACKWARD,
-        kernel_error=FREE_FORM_ERROR if free else KERNEL_ERROR,
+        kernel_error=error,
         least=FREE_FORM_STRENGTH if free else 0.0,
         passes=2 if blurred and trustworthy(blurring) else 1,
         guide=given,

@@ -148,7 +148,9 @@ class Settings:
         "auto",
         "The reading at which pixels saturate: they say 'at least so bright'; off: they are taken as they are; auto: a "
         "plateau at the top of a blurred picture.",
-        detail="``deblur`` looks for a plateau; ``inpaint`` and ``upscale`` use a value that is given, ``denoise`` "
+        detail="``deblur`` looks for a plateau, and whether what is around it asks for more light than the ceiling, as "
+        "around lamps (``restoration.lamps``): a white sky stays as it is. ``inpaint`` and "
+        "``upscale`` use a value that is given, ``denoise`` "
         "takes no value. Pixels beside them are unknown, and the estimate may be brighter than the ceiling; the "
         "result is cut back to what the type, or ``limits``, can hold.",
         kind="number",
