@@ -25,6 +25,7 @@ from pnpkit.command.options import (
     REPORT,
     WHITE,
     WRITING,
+    Commands,
     Grouped,
     Level,
     flag,
@@ -60,7 +61,7 @@ def restore(task: tasks.Task, inputs: tuple[str, ...], given: dict[str, Any]) ->
     return Job(task, settings_from(task.name, given), options_from(given)).each(inputs)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
 @click.version_option(__version__, prog_name="pnpkit", message="%(prog)s %(version)s")
 def program() -> None:
     """Image restoration whose convergence is proven, checked and shown."""
@@ -72,14 +73,15 @@ def program() -> None:
 @INPUTS
 @flag("--kernel", group="blur", default="auto", show_default=True, metavar="SPEC",
       help=f"{KERNELS} | auto (an estimate).")  # fmt: skip
-@flag("--boundary", group="blur", default="unknown", show_default=True, help="unknown, circular or zero.")
+@flag("--boundary", group="blur", default="unknown", show_default=True, metavar="NAME",
+      help="Of the scene beyond the frame: unknown, circular or zero.")  # fmt: skip
 @MASK
 @GUIDE
 @restoring("deblur")
 def deblur(
     inputs: tuple[str, ...], kernel: str, boundary: str, mask: str | None, guide: str | None, **given: Any
 ) -> int:
-    """Remove blur and noise from photographs. IMAGE is a file, or a folder of them."""
+    """Remove blur and noise from photographs. IMAGE is a file, or a folder of them; the result is NAME-deblurred."""
     return restore(tasks.Deblur(kernel, boundary, mask, guide=guide), inputs, given)
 
 
@@ -88,7 +90,7 @@ def deblur(
 @MASK
 @restoring("denoise")
 def denoise(inputs: tuple[str, ...], mask: str | None, **given: Any) -> int:
-    """Remove noise: one application of the denoiser."""
+    """Remove noise from photographs. The result is NAME-denoised."""
     return restore(tasks.Denoise(mask), inputs, given)
 
 
@@ -99,19 +101,19 @@ def denoise(inputs: tuple[str, ...], mask: str | None, **given: Any) -> int:
 @GUIDE
 @restoring("inpaint")
 def inpaint(inputs: tuple[str, ...], mask: str, guide: str | None, **given: Any) -> int:
-    """Fill in scratches, dates, holes; what is outside of the mask stays as it is."""
+    """Fill in scratches, dates, holes. The result is NAME-inpainted; outside of the mask all stays as it is."""
     return restore(tasks.Inpaint(mask, guide), inputs, given)
 
 
 @program.command(cls=Grouped, example="pnpkit upscale photo.png --factor 2 -o large.png")
 @INPUTS
-@flag("--factor", group="quality", type=click.IntRange(2, 8), default=2, show_default=True,
+@flag("--factor", group="quality", type=click.IntRange(2, 8), default=2, show_default=True, metavar="N",
       help="Pixels per pixel and side.")  # fmt: skip
 @MASK
 @GUIDE
 @restoring("upscale")
 def upscale(inputs: tuple[str, ...], factor: int, mask: str | None, guide: str | None, **given: Any) -> int:
-    """Enlarge a picture whose pixels are means over squares, as those of a sensor are."""
+    """Enlarge a picture. The result is NAME-upscaled; pixels are taken for means over squares, as a sensor's are."""
     return restore(tasks.Upscale(factor, mask, guide), inputs, given)
 
 
@@ -124,13 +126,14 @@ def upscale(inputs: tuple[str, ...], factor: int, mask: str | None, guide: str |
       metavar="NAMES", help="Denoisers, and richardson-lucy or wiener, with commas between them.")  # fmt: skip
 @flag("--kernel", group="blur", default="auto", show_default=True, metavar="SPEC",
       help=f"{KERNELS} | auto (an estimate).")  # fmt: skip
-@flag("--boundary", group="blur", default="unknown", show_default=True, help="unknown, circular or zero.")
+@flag("--boundary", group="blur", default="unknown", show_default=True, metavar="NAME",
+      help="Of the scene beyond the frame: unknown, circular or zero.")  # fmt: skip
 @setting_flags("deblur", "noise_level", "linear", "tol", "device", "max_memory")
-@flag("--max-steps", group="quality", type=click.IntRange(min=1), default=100, show_default=True,
+@flag("--max-steps", group="quality", type=click.IntRange(min=1), default=100, show_default=True, metavar="N",
       help="Evaluations after which a method is stopped.")  # fmt: skip
 @together(WHITE, BLACK, REFERENCE, REPORT, JSON, *WRITING)
 def compare(image: str, names: str, kernel: str, boundary: str, **given: Any) -> int:
-    """Deblur one photograph by several methods: a table, and a picture beside it, NAME-compared.png."""
+    """Deblur by several methods. They go into a table, and side by side into NAME-compared.png."""
     from pnpkit.command import comparison
     from pnpkit.machine import startup
 
@@ -152,12 +155,12 @@ def compare(image: str, names: str, kernel: str, boundary: str, **given: Any) ->
 @flag("--kernel", group="blur", required=True, metavar="SPEC", help=f"{KERNELS}.")
 @flag("--noise-level", group="quality", type=Level(auto=False), default="0", show_default=True,
       help="Standard deviation of the noise (0..1 scale).")  # fmt: skip
-@flag("--boundary", group="blur", default="unknown", show_default=True,
+@flag("--boundary", group="blur", default="unknown", show_default=True, metavar="NAME",
       help="unknown keeps only what the kernel sees whole; circular and zero keep the size.")  # fmt: skip
 @setting_flags("deblur", "linear")
 @together(*WRITING)
 def blur(image: str, kernel: str, noise_level: float, boundary: str, linear: bool, **given: Any) -> int:
-    """Simulate: blur a sharp picture and add noise.
+    """Blur a sharp picture and add noise. The result is NAME-blurred: a simulation, to try things with.
 
     With --boundary unknown the result is the valid part, smaller by the kernel; the others keep the size.
     """
@@ -187,7 +190,7 @@ def blur(image: str, kernel: str, noise_level: float, boundary: str, linear: boo
 @WHITE
 @together(*WRITING)
 def estimate_kernel(image: str, noise_level: float | None, linear: bool, white: float | None, **given: Any) -> int:
-    """Estimate the blur of a photograph: none, a Gaussian, a motion, a disk or a free form."""
+    """Estimate the blur of a photograph. The kernel goes to NAME-kernel.png: none, Gaussian, motion, disk or free."""
     from pnpkit import kernels
     from pnpkit.images import files
     from pnpkit.restoration import blur_kernel
@@ -244,10 +247,10 @@ def tell(notes: tuple[str, ...]) -> None:
         say(f"note: {note}")
 
 
-@program.command()
+@program.command(cls=Grouped, example="pnpkit denoisers")
 @click.option("--json", "as_json", is_flag=True, help="Print the cards as JSON.")
 def denoisers(as_json: bool) -> int:
-    """List the denoisers and what is proven about each."""
+    """List the denoisers. With what is proven about each."""
     from pnpkit import registry
 
     cards = registry.denoisers()
@@ -263,11 +266,11 @@ def denoisers(as_json: bool) -> int:
     return 0
 
 
-@program.command()
+@program.command(cls=Grouped, example="pnpkit certify euler")
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print the certificate as JSON.")
 def certify(name: str, as_json: bool) -> int:
-    """Derive a denoiser's certificate again, from its weights alone."""
+    """Derive the proof again. It is derived from the denoiser's weights alone."""
     from pnpkit import registry
 
     certificate = registry.certify(name)
@@ -275,12 +278,14 @@ def certify(name: str, as_json: bool) -> int:
     return 0
 
 
-@program.command()
+@program.command(cls=Grouped, example="pnpkit audit euler --rounds 4")
 @click.argument("name")
-@click.option("--rounds", type=click.IntRange(min=1), default=12, show_default=True, help="Length of the search.")
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
+@flag("--rounds", group="quality", type=click.IntRange(min=1), default=12, show_default=True, metavar="N",
+      help="Length of the search.")  # fmt: skip
+@flag("--seed", group="expert", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, metavar="N",
+      help="Seed of the search.")  # fmt: skip
 def audit(name: str, rounds: int, seed: int) -> int:
-    """Search for expansion: exit 1 when a pair is found that the certificate excludes."""
+    """Search for counterexamples. Exit 1 when a pair of pictures is found that the certificate excludes."""
     from pnpkit.laws.denoisers import audit_denoiser
 
     falsified = False

@@ -39,7 +39,7 @@ button[aria-pressed=true]{border-color:var(--mark);font-weight:600}
 :focus-visible{outline:2px solid var(--mark);outline-offset:2px}
 .side{display:grid;grid-template-columns:1fr 1fr;gap:.5rem}
 figure{margin:0}figcaption{font-size:.85rem;color:var(--soft);margin-bottom:.2rem}
-.lens{overflow:auto;height:min(60vh,440px);border:1px solid var(--line);border-radius:6px;background:var(--card)}
+.lens{overflow:auto;max-height:min(60vh,440px);border:1px solid var(--line);border-radius:6px;background:var(--card)}
 .lens img{display:block;max-width:none}
 .pair{position:relative;line-height:0;border-radius:6px;overflow:hidden;touch-action:pan-y;max-width:100%}
 .pair img{display:block;width:100%;height:auto}
@@ -51,7 +51,7 @@ box-shadow:0 0 3px #000}
 background:#000a;color:#fff}
 .pair input{position:absolute;inset:0;width:100%;height:100%;margin:0;opacity:0;cursor:ew-resize}
 .pair input:focus-visible~i{background:var(--mark);width:4px}
-svg{width:100%;height:auto;display:block}svg text{font:12px system-ui,sans-serif;fill:var(--soft)}
+svg{width:100%;max-width:760px;height:auto;display:block}svg text{font:12px system-ui,sans-serif;fill:var(--soft)}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.25rem 1.2rem;margin:0}
 dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
 pre{margin:.4rem 0;padding:.8rem;border:1px solid var(--line);border-radius:6px;white-space:pre-wrap;
@@ -65,7 +65,7 @@ border-bottom:1px solid var(--line)}
 .sheet{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,320px),1fr));gap:.8rem;margin-top:1rem}
 .sheet img{width:100%;height:auto;display:block}
 @media(max-width:520px){body{padding:.8rem}svg text{font-size:19px}dl{grid-template-columns:1fr;gap:0}
-dd{margin-bottom:.5rem}.lens{height:44vh}}
+dd{margin-bottom:.5rem}.lens{max-height:44vh}}
 """
 
 

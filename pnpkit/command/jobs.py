@@ -27,10 +27,10 @@ from pnpkit.command.places import (
     gone_if_empty,
     make_folder,
 )
-from pnpkit.command.progress import Progress, rounded
+from pnpkit.command.progress import Progress, roughly
 from pnpkit.command.reference import sharp
 from pnpkit.command.tasks import Deblur, Task
-from pnpkit.command.verdict import Verdict, duration, verdict
+from pnpkit.command.verdict import Verdict, verdict
 from pnpkit.errors import InputError
 from pnpkit.images import address
 from pnpkit.machine import distributed, startup
@@ -240,7 +240,7 @@ class Job:
         words = part_words(work.part, self.options.region, self.options.preview)
         if self.options.preview and not self.options.quiet and self.shared is None:
             usual = forecast(self.task, self.settings, work.whole)
-            words += f" All of it takes about {duration(rounded(usual.total))}." if usual else ""
+            words += f" All of it takes about {roughly(usual.total)}." if usual else ""
         return replace(told, part=words)
 
     def restore(self, work: Work, progress: Progress) -> tuple[Restoration, Frames]:

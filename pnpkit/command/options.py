@@ -28,6 +28,10 @@ class Level(click.ParamType):
         self.auto, self.words, self.scale, self.signed = auto, words, scale, signed
         self.name = "|".join((*("auto",) * auto, *words, "NUMBER"))
 
+    def get_metavar(self, *_: Any, **__: Any) -> str:
+        """The words as they are typed."""
+        return self.name
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str | None:
         if value is None or (self.auto and value == "auto"):
             return None
@@ -50,6 +54,29 @@ class Flag(click.Option):
     def __init__(self, *names: Any, group: str = "expert", **more: Any):
         super().__init__(*names, **more)
         self.group = group
+
+    def get_help_extra(self, ctx: click.Context) -> Any:
+        """The default, without the range: a number outside of it is told so."""
+        extra = super().get_help_extra(ctx)
+        extra.pop("range", None)
+        return extra
+
+
+class Commands(click.Group):
+    """The commands in the order of their definition: the most used first."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, line in (
+            ("Example", "pnpkit deblur photo.jpg --preview"),
+            ("Completion", 'eval "$(_PNPKIT_COMPLETE=bash_source pnpkit)"'),
+        ):
+            with formatter.section(title):
+                formatter.write_text(line)
+        formatter.write_paragraph()
+        formatter.write_text("The completion line is for ~/.bashrc; zsh and fish have zsh_source and fish_source.")
 
 
 class Grouped(click.Command):
@@ -74,8 +101,8 @@ class Grouped(click.Command):
 
 
 def group_of(param: click.Parameter) -> str:
-    """The heading of a parameter; ``--help`` stands under the last one."""
-    return param.group if isinstance(param, Flag) else GROUPS[-1]
+    """The heading of a parameter; ``--help`` stands with the output."""
+    return param.group if isinstance(param, Flag) else "output"
 
 
 def flag(*names: str, group: str, **more: Any) -> Callable[[Command], Command]:
@@ -132,7 +159,8 @@ BLACK = flag(
     metavar="VALUE",
     help="What counts as 0, in the units of the file; darker pixels stay. auto: 0 of integers, else the least.",
 )
-OUT = flag("-o", "--output", "out", group="output", metavar="OUT", help="Output file, or a folder, which is made.")
+OUT = flag("-o", "--output", "out", group="output", metavar="OUT",
+           help="Output file, or a folder, which is made; else NAME-... beside the input.")  # fmt: skip
 OVERWRITE = flag("--overwrite", group="output", is_flag=True, help="Replace an existing output.")
 SKIP = flag("--skip-existing", group="output", is_flag=True, help="Pass over inputs whose output exists.")
 QUIET = flag("--quiet", group="output", is_flag=True, help="Print nothing but errors.")
@@ -161,6 +189,7 @@ SEED = flag(
     type=click.IntRange(0, 2**63 - 1),
     default=0,
     show_default=True,
+    metavar="N",
     help="Seed of all randomness.",
 )
 WRITING = (OUT, OVERWRITE, QUIET, SEED)  # what every command from image to image has
@@ -220,7 +249,9 @@ def setting_flag(entry: Field[Any], task: str) -> Callable[[Any], Any]:
         scale = f" on the {about.unit}" if "scale" in about.unit else f" in {about.unit}" if about.unit else ""
         more["type"] = Level(auto, words, scale, about.signed)
     elif about.kind == "count":
-        more["type"] = click.IntRange(min=1)
+        more |= {"type": click.IntRange(min=1), "metavar": "N"}
+    elif about.kind == "word":
+        more["metavar"] = "NAME"
     if about.kind != "switch":
         more |= {"default": "auto" if auto else str(default), "show_default": True}
     return flag(f"--{entry.name.replace('_', '-')}", **more)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import sys
 import threading
 import time
@@ -127,7 +128,7 @@ class Course:
         left, share = self.left(), self.share()
         if left is None or share is None:
             return f"{text}, {duration(self.elapsed)} so far"
-        return f"{text}: {100 * share:.0f} %, about {duration(rounded(left))} left"
+        return f"{text}: {100 * share:.0f} %, about {roughly(left)} left"
 
 
 def steps_to(tol: float, residuals: Sequence[float]) -> float | None:
@@ -146,10 +147,11 @@ def steps_to(tol: float, residuals: Sequence[float]) -> float | None:
     return max((logs[-1] - math.log(tol)) / -slope, 0.0)
 
 
-def rounded(seconds: float) -> float:
-    """As exact as such an estimate is: to 5 s, above two minutes to 30 s, above ten to minutes."""
-    unit = 1.0 if seconds < 10 else 5.0 if seconds < 120 else 30.0 if seconds < 600 else 60.0
-    return unit * max(1, round(seconds / unit))
+def roughly(seconds: float) -> str:
+    """In words as exact as such an estimate is: to 5 s, above two minutes to 30 s, above ten to minutes."""
+    unit = 1 if seconds < 10 else 5 if seconds < 120 else 30 if seconds < 600 else 60
+    whole = unit * max(1, round(seconds / unit))
+    return f"{whole} s" if whole < 60 else duration(whole)
 
 
 class Progress:
@@ -167,7 +169,8 @@ class Progress:
         if self.terminal:
             from tqdm import tqdm
 
-            self.bar = tqdm(total=100, leave=False, bar_format="{desc} {bar:20}", file=sys.stderr)
+            width = shutil.get_terminal_size((100, 24)).columns
+            self.bar = tqdm(total=100, leave=False, bar_format="{desc} {bar:20}", file=sys.stderr, ncols=width - 1)
         if self.shown:
             self.ticker = threading.Thread(target=self.tick, daemon=True)
             self.ticker.start()
@@ -198,7 +201,7 @@ class Progress:
         """Say how long all of it will take, where that is longer than ``EVERY``."""
         self.course.forecast = forecast
         if forecast is not None and forecast.total > EVERY and self.shown and self.bar is None:
-            say(f"{self.name}: this takes about {duration(rounded(forecast.total))}", error=True)
+            say(f"{self.name}: this takes about {roughly(forecast.total)}", error=True)
 
     def enter(self, phase: Phase) -> None:
         """A phase begins."""

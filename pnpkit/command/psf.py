@@ -29,7 +29,7 @@ ABOVE = click.FloatRange(min=0, min_open=True)
 
 @click.group()
 def psf() -> None:
-    """Point-spread functions: from optics, formulas, beads or stars."""
+    """Compute or measure a point-spread function. From optics, formulas, beads or stars."""
 
 
 def finish(spread: Spread, out: str, picture: str | None, overwrite: bool, quiet: bool, source: str = "") -> int:

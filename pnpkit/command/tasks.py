@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pnpkit.errors import InputError
 from pnpkit.restoration.defaults import limits_of
-from pnpkit.restoration.settings import ITERATING, Settings, settings_of
+from pnpkit.restoration.settings import ITERATING, Settings, check_level, settings_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -214,6 +214,8 @@ def unknown(picture: Picture) -> np.ndarray | None:
 def keywords(task: str, picture: Picture, settings: Settings, callback: Callable[[Step], None]) -> dict[str, Any]:
     """The keywords of a task's function: the settings, and what the file tells of itself."""
     check_light(picture, settings.linear)
+    if picture.dtype.kind == "u" and settings.noise_level is not None:
+        check_level("noise level", settings.noise_level)
     chosen = {entry.name: getattr(settings, entry.name) for entry in settings_of(task)}
     chosen |= {"compression": picture.compression, "limits": limits_of(picture), **in_pixels(picture, settings)}
     return chosen | {"callback": callback} if task in ITERATING else chosen

@@ -34,6 +34,9 @@ FORMATS: dict[str, Codec] = {
 EXISTS = "the output exists already: choose another name or set `overwrite`"
 
 
+HEIF = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1", b"ftypmsf1", b"ftypavif")  # from the fifth byte on
+
+
 HEAD = 32  # bytes that a codec is chosen by
 
 
@@ -84,6 +87,9 @@ def decode(path: str | os.PathLike[str], most: int | None = None) -> tuple[Store
                 return codec.decode(path, head, pictures.MAX_PIXELS if most is None else most), codec
         if raw.is_raw(head):
             raise raw.refusal(path)
+        if head[4:12] in HEIF:
+            advice = "convert it to PNG or JPEG (heif-convert, or 'Most compatible' in the phone's camera settings)"
+            raise InputError(f"{path}: expected an image, got a HEIC or AVIF file: {advice}")
         came = f"one that begins with {head[:8]!r}: convert it" if head else "an empty one: get it afresh"
         *names, last = FORMATS
         raise InputError(f"{path}: expected a {', '.join(names)} or {last} file, got {came}")

@@ -49,21 +49,41 @@ def from_tensor(tensor: Tensor) -> np.ndarray:
     return planes[0].copy() if len(planes) == 1 else np.moveaxis(planes, 0, -1).copy()
 
 
-_SHOWN = ("1", "P", "CMYK", "YCbCr", "HSV")  # modes of Pillow whose numbers are no grey or RGB values
+_SHOWN = (
+    "1",
+    "P",
+    "PA",
+    "LA",
+    "La",
+    "RGBA",
+    "RGBa",
+    "RGBX",
+    "CMYK",
+    "YCbCr",
+    "HSV",
+    "LAB",
+)  # no grey or RGB values as such
 
 
 def as_array(image: Any) -> np.ndarray:
     """An image in memory as an array: what numpy makes of it; of a Pillow image the grey or RGB values that it shows.
 
-    Raises InputError for a Pillow image with a palette that is transparent in places.
+    Raises InputError for a Pillow image that is transparent in places.
     """
     from PIL import Image
 
     if not isinstance(image, Image.Image):
         return np.asanyarray(image)
-    if image.mode in _SHOWN and image.has_transparency_data:
-        raise InputError("expected an opaque image, got one of Pillow with transparent colours: convert it to RGB")
-    return np.asarray(image.convert("L" if image.mode == "1" else "RGB") if image.mode in _SHOWN else image)
+    if image.mode == "I" and (values := np.asarray(image)).min() >= 0 and values.max() <= 65535:  # Pillow's 16 bits
+        return values.astype(np.uint16)
+    if image.mode in _SHOWN:
+        image = image.convert({"La": "LA", "RGBa": "RGBA", "PA": "RGBA"}.get(image.mode, image.mode))
+        if image.has_transparency_data and image.convert("RGBA").getextrema()[3][0] < 255:
+            raise InputError("expected an opaque image, got one of Pillow with transparent parts: convert it to RGB")
+        grey = image.mode in ("1", "LA", "La")
+        return np.asarray(image.convert("L" if grey else "RGB"))
+    array = np.asarray(image)
+    return array.astype(array.dtype.newbyteorder("="))
 
 
 def as_float(image: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:

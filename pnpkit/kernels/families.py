@@ -160,8 +160,8 @@ def normalise(array: np.ndarray) -> np.ndarray:
     """k / sum(k), padded with zeros at the end to odd sizes.
 
     Args:
-        array: (h, w), (h, w, 1) or (1, h, w), or with several slices (d, h, w), at most 501 along each axis; real,
-            finite, non-negative, not all zero.
+        array: (h, w), (h, w, 1), (1, h, w) or (1, 1, h, w), or with several slices (d, h, w), at most 501 along each
+            axis; real, finite, non-negative, not all zero.
 
     Returns:
         float64 (h', w') or (d', h', w') with odd sizes, non-negative, sum 1, centre at half the sizes.
@@ -172,6 +172,8 @@ def normalise(array: np.ndarray) -> np.ndarray:
     kernel = np.asarray(array)
     if kernel.dtype.kind not in "buif":
         raise InputError(f"a kernel holds real numbers, got dtype {kernel.dtype}")
+    if kernel.ndim == 4 and kernel.shape[:2] == (1, 1):  # as deepinv has it
+        kernel = kernel[0, 0]
     if kernel.ndim == 3 and 1 in (kernel.shape[0], kernel.shape[2]):
         kernel = kernel[0] if kernel.shape[0] == 1 else kernel[..., 0]
     if kernel.ndim not in (2, 3) or kernel.size == 0:

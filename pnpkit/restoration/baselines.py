@@ -30,7 +30,7 @@ from pnpkit.solvers.stages import Stage
 PENALTY = 5.0  # of ADMM, in units of the weight: its thresholds are the inverse, 0.2
 
 
-MARGIN = 16  # pixels around the picture in Richardson-Lucy, whose sweeps carry the dark beyond the frame inwards
+MARGIN = 16  # pixels around the picture, beside the reach of the kernel, in ``mirrored``
 
 
 @dataclass(frozen=True)
@@ -89,19 +89,15 @@ def unsupervised_wiener_filter(y: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 
 
 def richardson_lucy_sweeps(y: np.ndarray, kernel: np.ndarray, sweeps: int) -> np.ndarray:
-    """scikit-image's Richardson-Lucy deconvolution, channel by channel, in the scene around the frame.
+    """scikit-image's Richardson-Lucy deconvolution, channel by channel. It multiplies: values below 0 count as 0."""
+    return _by_channel(lambda c: np.asarray(richardson_lucy(np.maximum(c, 0), kernel, num_iter=sweeps, clip=False)), y)
 
-    It multiplies, so values below 0 are taken for 0. The picture is continued by its mirror image, else the frame
-    would ring.
-    """
-    reach = tuple(2 * (size // 2) + MARGIN for size in kernel.shape)
 
-    def sharpened(channel: np.ndarray) -> np.ndarray:
-        wide = np.pad(np.maximum(channel, 0), [(r, r) for r in reach], mode="symmetric")
-        found = richardson_lucy(wide, kernel, num_iter=sweeps, clip=False)
-        return np.asarray(found[reach[0] : len(found) - reach[0], reach[1] : found.shape[1] - reach[1]])
-
-    return _by_channel(sharpened, y)
+def mirrored(method: Callable[[np.ndarray], np.ndarray], y: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """``method`` on the picture continued by its mirror image, cut back to its frame, which would ring otherwise."""
+    reach = [2 * (size // 2) + MARGIN for size in kernel.shape]
+    found = method(np.pad(y, [(reach[0], reach[0]), (reach[1], reach[1]), (0, 0)], mode="symmetric"))
+    return found[reach[0] : reach[0] + y.shape[0], reach[1] : reach[1] + y.shape[1]]
 
 
 def _by_channel(filter: Callable[[np.ndarray], np.ndarray], y: np.ndarray) -> np.ndarray:

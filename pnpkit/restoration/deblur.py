@@ -19,6 +19,7 @@ from pnpkit.errors import InputError, UnknownName
 from pnpkit.operators.blur import BOUNDARIES, blur
 from pnpkit.restoration.batches import one_by_one
 from pnpkit.restoration.blur_kernel import FREE_FORM, Given, open_kernel, trustworthy
+from pnpkit.restoration.containers import as_it_came
 from pnpkit.restoration.defaults import FREE_FORM_ERROR, FREE_FORM_STRENGTH, KERNEL_ERROR
 from pnpkit.restoration.guide import around, open_guide
 from pnpkit.restoration.lamps import are_lamps
@@ -40,6 +41,7 @@ LEAST_WEIGHT = 2e-3  # least weight of the sparse gradients in the first guess
 LARGEST_GUESS = 4_000_000  # pixels: above, the first guess would take longer than it saves
 
 
+@as_it_came
 def deblur(
     image: np.ndarray | Tensor,
     kernel: Given | Sequence[Given] = "auto",

@@ -15,6 +15,7 @@ from pnpkit.machine.memory import allowed
 from pnpkit.machine.phases import Phase
 from pnpkit.networks.tiles import within_memory
 from pnpkit.restoration.batches import one_by_one
+from pnpkit.restoration.containers import as_it_came
 from pnpkit.restoration.data import told_of
 from pnpkit.restoration.picture import opened
 from pnpkit.restoration.result import Application, Restoration
@@ -34,6 +35,7 @@ LINEAR = "on the scale of this picture distances in linear light never grow"
 CHOSEN = "at this strength, which was chosen by the picture, "
 
 
+@as_it_came
 @one_by_one
 def denoise(
     image: np.ndarray | Tensor,

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pnpkit.images.pixels import as_array, check_shape
 from pnpkit.restoration.batches import one_by_one
+from pnpkit.restoration.containers import as_it_came
 from pnpkit.restoration.defaults import FILLING
 from pnpkit.restoration.guide import open_guide
 from pnpkit.restoration.picture import opened
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
+@as_it_came
 @one_by_one
 def inpaint(
     image: np.ndarray | Tensor,

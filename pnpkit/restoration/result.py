@@ -187,7 +187,8 @@ class Restoration:
     def _pixels(self) -> np.ndarray:
         """(H, W) or (H, W, 3)."""
         if not isinstance(self.image, Tensor):
-            return np.asarray(self.image)
+            pixels = np.asarray(self.image)
+            return pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
         if len(self.image) != 1:
             raise InputError(f"expected one picture, got a batch of {len(self.image)}: take one of them out of `image`")
         return from_tensor(self.image.detach().cpu())
@@ -209,6 +210,6 @@ class Restoration:
     def __repr__(self) -> str:
         size = "x".join(str(side) for side in self.image.shape)
         ended = self.status.value.split(":")[0]
-        steps = f", {self.steps} steps, residual {self.residuals[-1]:.2e}" if self.residuals else ""
-        levels = f"noise level {self.noise_level:.4f}, strength {self.strength:.4f}"
-        return f"<Restoration {size}: {ended}{steps}; {levels}; {self.guarantee}>"
+        steps = f" in {self.steps} steps" if self.residuals else ""
+        proven = "proven" if self.guarantee else "nothing is guaranteed"
+        return f"<Restoration {size}: {ended}{steps}, noise {self.noise_level:.3g}, {proven}; .explain() tells more>"

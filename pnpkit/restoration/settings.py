@@ -306,8 +306,14 @@ def check_level(what: str, value: float | str, top: float = 1.0) -> float:
     except (TypeError, ValueError):
         raise InputError(f"{what} must be a number, got {value!r}") from None
     if not 0 <= level <= top:
-        raise InputError(f"{what} must be in [0, {top:.4g}] on the 0..1 scale, got {value}")
+        raise InputError(f"{what} must be in [0, {top:.4g}] on the 0..1 scale, got {value}{in_units(level)}")
     return level
+
+
+def in_units(level: float) -> str:
+    """What a level above 1 would be on the 0..1 scale, were it one of 255 or of 65535."""
+    top = next((top for top in (255, 65535) if 1 < level <= top), None)
+    return "" if top is None else f": {level:g} of {top} is {level / top:.3g}"
 
 
 def listed() -> str:

@@ -11,6 +11,7 @@ from torch import Tensor
 from pnpkit.errors import InputError
 from pnpkit.operators.downsampling import area_downsampling
 from pnpkit.restoration.batches import one_by_one
+from pnpkit.restoration.containers import as_it_came
 from pnpkit.restoration.defaults import SHARPENING
 from pnpkit.restoration.guide import open_guide
 from pnpkit.restoration.picture import opened
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 LARGEST_FACTOR = 8
 
 
+@as_it_came
 @one_by_one
 def upscale(
     image: np.ndarray | Tensor,
