@@ -154,7 +154,7 @@ def compare(image: str, names: str, kernel: str, boundary: str, **given: Any) ->
 @click.argument("image")
 @flag("--kernel", group="blur", required=True, metavar="SPEC", help=f"{KERNELS}.")
 @flag("--noise-level", group="quality", type=Level(auto=False), default="0", show_default=True,
-      help="Standard deviation of the noise (0..1 scale).")  # fmt: skip
+      help="Standard deviation of the noise (units of the picture).")  # fmt: skip
 @flag("--boundary", group="blur", default="unknown", show_default=True, metavar="NAME",
       help="unknown keeps only what the kernel sees whole; circular and zero keep the size.")  # fmt: skip
 @setting_flags("deblur", "linear")
@@ -168,7 +168,7 @@ def blur(image: str, kernel: str, noise_level: float, boundary: str, linear: boo
     from pnpkit.images.picture import with_pixels
 
     options = options_from(given)
-    check_level("noise level", noise_level)  # of a file, whose values are on the 0..1 scale
+    check_level("noise level", noise_level)  # of a file, whose values are read on the 0..1 scale
     click.get_current_context().with_resource(gone_if_empty(options.out))
     make_folder(options.out, several=False)
     target = target_for(image, options.out, "blurred", options.overwrite)

@@ -23,7 +23,11 @@ class Level(click.ParamType):
     """A finite number, of at least zero unless ``signed``, the word auto (None), or one of some other words."""
 
     def __init__(
-        self, auto: bool = True, words: tuple[str, ...] = (), scale: str = " on the 0..1 scale", signed: bool = False
+        self,
+        auto: bool = True,
+        words: tuple[str, ...] = (),
+        scale: str = " in units of the picture",
+        signed: bool = False,
     ):
         self.auto, self.words, self.scale, self.signed = auto, words, scale, signed
         self.name = "|".join((*("auto",) * auto, *words, "NUMBER"))
@@ -246,7 +250,7 @@ def setting_flag(entry: Field[Any], task: str) -> Callable[[Any], Any]:
         more["is_flag"] = True
     elif about.kind == "number":
         words = about.words + (about.iterating_words if iterates else ())
-        scale = f" on the {about.unit}" if "scale" in about.unit else f" in {about.unit}" if about.unit else ""
+        scale = f" in {about.unit}" if about.unit else ""
         more["type"] = Level(auto, words, scale, about.signed)
     elif about.kind == "count":
         more |= {"type": click.IntRange(min=1), "metavar": "N"}

@@ -23,7 +23,7 @@ from pnpkit.numerics.conjugate_gradients import conjugate_gradients, length
 from pnpkit.operators.integrity import Proximable, is_decomposed, is_kind, is_own, orthonormal_premises
 from pnpkit.operators.volume import VolumeBlur
 
-TOLERANCE = 2e-5  # root mean square, on the 0..1 scale
+TOLERANCE = 2e-5  # root mean square, in the units of x
 MAX_STEPS = 500  # of conjugate gradients
 LARGEST_ERROR = 0.1  # root mean square: a tau whose rounding alone exceeds it is refused
 ROUNDING = 5  # units of eps, relative to the right-hand side: no residual falls below it
@@ -234,7 +234,7 @@ def frame_of(operator: LinearPhysics, example: Tensor) -> tuple[slice, ...] | No
 
 
 def solver_error(size: float, dtype: torch.dtype) -> float:
-    """The error at which the inner solver stops: root mean square, pictures in 0..1; ``size`` is tau ||A||^2."""
+    """The error at which the inner solver stops: root mean square, in the units of x; ``size`` is tau ||A||^2."""
     return max(TOLERANCE, ROUNDING * torch.finfo(dtype).eps * (1 + size))
 
 
@@ -244,5 +244,5 @@ def premises(operator: LinearPhysics, size: float, dtype: torch.dtype, closed: b
         return () if carries_prox(operator) else orthonormal_premises(operator)
     return (
         "the inner solver of prox f is exact: it stops when its residual, A linear and A_adjoint its adjoint, proves "
-        f"an error (root mean square; pictures in 0..1) of {solver_error(size, dtype):.1g}, or after {MAX_STEPS} steps",
+        f"an error (root mean square, in the units of x) of {solver_error(size, dtype):.1g}, or after {MAX_STEPS} steps",
     )

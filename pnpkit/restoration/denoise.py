@@ -48,8 +48,7 @@ def denoise(
 
     Args:
         image: as that of ``deblur``.
-        noise_level: standard deviation of the noise, in the units of the array, of integers in fractions of the type's
-            largest; None estimates it.
+        noise_level: standard deviation of the noise; None estimates it.
         mask: (H, W), true or not 0 where a pixel is unknown, as NaN is: it begins as its nearest known one.
         settings: see ``Settings``; ``strength`` None is the noise level, ``precision`` is auto, float32 or float64: no
             later step would make good what bfloat16 rounds.

@@ -35,7 +35,7 @@ class Plan:
     Attributes:
         splitting: how T meets the data. tau: its step or penalty.
         L: the bound on ||A||^2, which limits the tau of forward-backward splitting to (0, 2/L).
-        strength: sigma of the denoiser, inside its range, 0..1 scale. note: how it was found.
+        strength: sigma of the denoiser, inside its range, on the picture's own scale. note: how it was found.
         level: the noise level that the rules followed.
     """
 

@@ -23,7 +23,7 @@ class Problem:
         operator, y: A, and the measurement (B, C, H, W).
         guess: the first iterate, brought into the box by the run.
         picture: from the fixed point to the image of the Restoration.
-        noise_level: 0..1 scale. kernel_error: the level of the noise that an inexact A acts like;
+        noise_level: on the picture's own scale. kernel_error: the level of the noise that an inexact A acts like;
             splittings other than forward-backward go by the larger. least: the least strength of the problem, unless
             one is given.
         splitting: the usual one. note: what is filled in or enlarged. kernel: of the blur, where there is one.

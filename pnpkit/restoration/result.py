@@ -32,7 +32,7 @@ class Application:
     Attributes:
         status: APPLIED, or NOT_FINITE where the output held NaN or infinity.
         certificate: what is proven about D. guarantee: what follows for x.
-        strength: sigma, 0..1 scale. note: where it comes from.
+        strength: sigma, on the picture's own scale. note: where it comes from.
     """
 
     status: Status
@@ -50,13 +50,12 @@ class Restoration:
         image: same type, shape and scale as the input.
         run: the solver's ``Result``; for denoising an ``Application``.
         plan: splitting, tau, L and strength of the run; None for denoising.
-        noise_level: of the picture, given or estimated, in the units of the array; of integers, fractions
-            of the type's largest value.
+        noise_level: given or estimated, in the units of the picture (see ``Settings``).
         seconds: wall time of everything.
         blur: the blur kernel that was used and where it comes from; None where there is none.
         notes: what was filled in or enlarged, and what memory allowed.
         linear: whether noise level and strength are of linear light, or of the picture as stored.
-        span: how many units of the array, or fractions, the scale 0..1 of the run is; ``plan`` and ``run`` are in units
+        span: how many units of the picture the scale 0..1 of the run is; ``plan`` and ``run`` are in units
             of it.
         data: what was taken of the data: noise model, scale, box, unknown and saturated pixels, flux.
         guide: of a guide that was given, how far the result left it and what the data say of both; else None.

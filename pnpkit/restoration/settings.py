@@ -61,6 +61,7 @@ class Option:
     iterating: bool = False
 
 
+PICTURE = "units of the picture"  # what they are stands in the docstring of ``Settings``
 REQUIRED = object()  # the default of a setting that each task has a default of its own for
 
 
@@ -79,7 +80,14 @@ def option_of(setting: Field[Any]) -> Option:
 
 @dataclass(frozen=True)
 class Settings:
-    """How to restore: keyword arguments of ``deblur``, ``inpaint``, ``upscale`` and, where it says so, ``denoise``."""
+    """How to restore: keyword arguments of ``deblur``, ``inpaint``, ``upscale`` and, where it says so, ``denoise``.
+
+    Levels (of noise, strength, compression) and limits are in the units of the picture: of an array or tensor of floats
+    its own, whatever its range; of integers fractions of the largest value of their type, so 0.02 of a uint8 picture is
+    5.1. On the command line they are in those of the file as ``images.files.read`` gives it: fractions for integers;
+    floats within 0..1 as they are, others with their least value as 0 and their largest as 1. ``--white`` sets what is
+    1.
+    """
 
     denoiser: str | Network = declared(
         REQUIRED,
@@ -96,7 +104,7 @@ class Settings:
         None,
         "Standard deviation of the noise; auto estimates it.",
         kind="number",
-        unit="0..1 scale",
+        unit=PICTURE,
         group="input",
     )
     strength: float | str | None = declared(
@@ -106,7 +114,7 @@ class Settings:
         detail="By the rules of ``restoration.plan.strength_for`` and ``restoration.sure.by_sure``; the latter takes "
         "two to four times as long.",
         kind="number",
-        unit="0..1 scale",
+        unit=PICTURE,
         iterating_words=("sure",),
         group="quality",
     )
@@ -217,7 +225,7 @@ class Settings:
         "The box that the estimate is kept in; its projection is part of T.",
         detail="None: what the type of integers holds; 0..1 for floats that look like a photograph on that scale; else "
         "beyond the data as ``restoration.scale.box_of`` says. ``denoise`` cuts nothing.",
-        unit="units of the array",
+        unit=PICTURE,
     )
     callback: Callable[[Step], None] | None = declared(
         None, "Called with a ``Step`` after every evaluation.", iterating=True
@@ -237,7 +245,7 @@ class Settings:
         0.0,
         "Root mean square error that lossy compression left, as ``images.files.read`` tells it of a JPEG.",
         detail="The estimated noise level is at least 1.5 times that: compression hides noise behind its own error.",
-        unit="0..1 scale",
+        unit=PICTURE,
     )
 
 
@@ -298,7 +306,7 @@ def collect(task: Callable[..., Any], given: Mapping[str, Any]) -> Settings:
 
 
 def check_level(what: str, value: float | str, top: float = 1.0) -> float:
-    """A level on the 0..1 scale: a number in [0, top]."""
+    """A level in the units of the picture: a number in [0, top]."""
     if isinstance(value, str):
         raise InputError(f"{what} must be a number here, got '{value}'")
     try:
@@ -306,7 +314,7 @@ def check_level(what: str, value: float | str, top: float = 1.0) -> float:
     except (TypeError, ValueError):
         raise InputError(f"{what} must be a number, got {value!r}") from None
     if not 0 <= level <= top:
-        raise InputError(f"{what} must be in [0, {top:.4g}] on the 0..1 scale, got {value}{in_units(level)}")
+        raise InputError(f"{what} must be in [0, {top:.4g}], in the units of the picture, got {value}{in_units(level)}")
     return level
 
 

@@ -29,7 +29,7 @@ def simulate(
     """A degraded picture: K image + noise_level * N(0, 1), in float64, not clipped.
 
     Args:
-        image: float (H, W) or (H, W, 3) on the 0..1 scale.
+        image: (H, W) or (H, W, 3). It and the noise level are in the units of the picture, see ``Settings``.
         kernel: a spec or an array; not ``auto``.
         boundary: ``unknown`` keeps the valid part, (H - h + 1, W - w + 1); ``circular`` and ``zero`` keep the size.
         seed: of ``numpy.random.default_rng``; the noise has the shape of the result.

@@ -88,7 +88,7 @@ def by_sure(
 
     Args:
         fidelity: f of the data y. map_at: (fidelity, strength) -> T.
-        start: first iterate. noise_level: s, 0..1 scale; for s = 0 the closed rule is returned.
+        start: first iterate. noise_level: s, on the picture's own scale; for s = 0 the closed rule is returned.
         closed, top: the strength of the closed rule, and the largest of the denoiser.
     """
     config = Sure() if config is None else config
