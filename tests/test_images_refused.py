@@ -163,6 +163,25 @@ def test_bombs_of_other_formats(tmp_path: Path) -> None:
     refused(tmp_path / "a.tif", "60000 x 60000")
 
 
+def test_a_claim_that_the_file_is_too_small_for(tmp_path: Path) -> None:
+    """They would take memory and time for what is not there; flat pictures are small, and are read."""
+    files.write(tmp_path / "a.bmp", random_picture("uint8", 3, False))
+    data = bytearray((tmp_path / "a.bmp").read_bytes())
+    data[18:26] = struct.pack("<ii", 13, 2**25)
+    (tmp_path / "a.bmp").write_bytes(data)
+    refused(tmp_path / "a.bmp", "13 x 33554432 pixels in")
+
+    Image.new("P", (9, 7)).save(tmp_path / "a.gif")
+    data = bytearray((tmp_path / "a.gif").read_bytes())
+    data[6:10] = struct.pack("<HH", 65296, 255)
+    (tmp_path / "a.gif").write_bytes(data)
+    refused(tmp_path / "a.gif", "65296 x 255 pixels in")
+
+    for name in ("a.png", "a.webp", "a.tif", "a.jpg"):
+        Image.new("L", (2010, 2000), 255).save(tmp_path / name, compression="tiff_deflate", lossless=True)
+        assert files.decode(tmp_path / name)[0].samples.shape[:2] == (2000, 2010)
+
+
 def test_the_limit_is_ours_and_pillow_keeps_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.png"
     files.write(path, random_picture("uint8", 3, False, (20, 20)))

@@ -256,3 +256,13 @@ def test_arrays_alone_are_blurred_and_looked_at() -> None:
     np.testing.assert_allclose(pnpkit.simulate(values.tolist(), "box:3"), pnpkit.simulate(values, "box:3"), atol=1e-6)
     for limits in ([0, 1], np.array([0.0, 1.0])):
         pnpkit.deblur(photograph(), KERNEL, denoiser="identity", max_steps=1, limits=limits)
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">f8", ">u2", "<f2"])
+def test_the_byte_order_comes_back(dtype: str) -> None:
+    y = np.linspace(0, 1, 48).reshape(4, 4, 3).astype(dtype)
+    mask = np.eye(4, dtype=bool)
+    assert pnpkit.inpaint(y, mask, denoiser="wavelet", max_steps=2).image.dtype == np.dtype(dtype)
+    assert pnpkit.inpaint(y, 0 * mask, denoiser="wavelet", max_steps=2).image.dtype == np.dtype(dtype)
+    assert pnpkit.deblur(y, "box:3", denoiser="wavelet", max_steps=2).image.dtype == np.dtype(dtype)
+    assert pnpkit.denoise(y, 0.1, denoiser="wavelet").image.dtype == np.dtype(dtype)

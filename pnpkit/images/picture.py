@@ -13,6 +13,7 @@ from PIL import Image
 from pnpkit.errors import InputError
 from pnpkit.images.pixels import FRACTIONS, check_holes, check_pixels, covered, nearest, scale_of
 
+SMALL, DENSEST = 4_000_000, 1e5  # pixels that any file may claim, and in a byte: a white row of group 4 has one bit
 MAX_PIXELS = 500_000_000  # a file whose header claims more is refused before any of it is decoded
 
 
@@ -129,12 +130,18 @@ def as_floats(picture: Picture) -> Picture:
     return replace(picture, dtype=np.dtype(np.float32), packed=None, alpha=alpha)
 
 
-def check_header(path: Path, width: int, height: int, most: int, frames: int = 1) -> None:
-    """Raise InputError for a file that claims no pixels, more than ``most``, or several frames."""
+def check_header(path: Path, width: int, height: int, most: int, frames: int = 1, densest: float = DENSEST) -> None:
+    """Raise InputError for a file that claims no pixels, more than ``most`` or than its size can hold, or several
+    frames. ``densest``: pixels that a byte can stand for."""
     if width < 1 or height < 1:
         raise InputError(f"{path}: expected an image with pixels in it, got {width} x {height}: get it afresh")
     if width * height > most:
         raise InputError(f"{path}: expected at most {most} pixels, got {width} x {height}: crop or shrink it")
+    size = path.stat().st_size
+    if width * height > max(SMALL, densest * size):
+        raise InputError(
+            f"{path}: expected a whole image, got {width} x {height} pixels in {size} bytes: get it afresh"
+        )
     if frames != 1:
         raise InputError(f"{path}: expected a still image, got {frames} frames: extract the one to use")
 

@@ -85,7 +85,8 @@ def inpaint(
         inside = work.back(x)
         if isinstance(image, Tensor):
             return torch.where(missing.to(image.device), torch.as_tensor(inside), image)
-        return np.where(holes if inside.ndim == 2 else holes[..., None], inside, image)
+        whole = np.where(holes if inside.ndim == 2 else holes[..., None], inside, image)
+        return whole.astype(as_array(given).dtype, copy=False)  # in its byte order
 
     leading = None if guide is None else guess
     problem = Problem(operator, y * known, guess, picture, work.noise, note, least=FILLING, guide=leading)

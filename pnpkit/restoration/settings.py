@@ -85,8 +85,7 @@ class Settings:
     Levels (of noise, strength, compression) and limits are in the units of the picture: of an array or tensor of floats
     its own, whatever its range; of integers fractions of the largest value of their type, so 0.02 of a uint8 picture is
     5.1. On the command line they are in those of the file as ``images.files.read`` gives it: fractions for integers;
-    floats within 0..1 as they are, others with their least value as 0 and their largest as 1. ``--white`` sets what is
-    1.
+    floats within 0..1 as they are, others with their least value as 0 and their largest, or a given white, as 1.
     """
 
     denoiser: str | Network = declared(

@@ -13,7 +13,7 @@ from pnpkit.images.picture import Stored
 
 def decode(path: Path, head: bytes, most: int) -> Stored:
     """8 bits, the palette converted to RGB."""
-    return pillow.decode(path, GifImageFile, most)
+    return pillow.decode(path, GifImageFile, most, densest=1500)  # 4096 codes of 12 bits, each one longer
 
 
 CODEC = Codec((b"GIF8",), decode)

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
-from pnpkit.images.picture import INCH, ORIENTATION, Picture, Stored, check_header, per_inch, raw_exif
+from pnpkit.images.picture import DENSEST, INCH, ORIENTATION, Picture, Stored, check_header, per_inch, raw_exif
 
 Opener = Callable[[Path], ImageFile]  # a class of Pillow, not Image.open: that enforces a pixel limit of its own, a
 # global setting, and calls a phone's JPEG with an embedded preview an animation
@@ -23,10 +23,11 @@ _CONVERTED = {  # Pillow's mode -> the mode to convert to and the note
 }
 
 
-def decode(path: Path, opener: Opener, most: int) -> Stored:
-    """What the file holds, at 8 bits a sample, or 16 where it is grey without transparency."""
+def decode(path: Path, opener: Opener, most: int, densest: float = DENSEST) -> Stored:
+    """What the file holds, at 8 bits a sample, or 16 where it is grey without transparency; ``densest`` as in
+    ``images.picture.check_header``."""
     with opener(path) as image:
-        check_header(path, image.width, image.height, most, getattr(image, "n_frames", 1))
+        check_header(path, image.width, image.height, most, getattr(image, "n_frames", 1), densest)
         image.load()
         return stored(image, converted(image))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from pnpkit.images.picture import Stored
 
 def decode(path: Path, head: bytes, most: int) -> Stored:
     """8 bits, RGB, with or without alpha."""
-    return pillow.decode(path, WebPImageFile, most)
+    return pillow.decode(path, WebPImageFile, most, densest=math.inf)  # one colour needs no bits
 
 
 CODEC = Codec(
