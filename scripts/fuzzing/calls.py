@@ -162,7 +162,7 @@ def run(case: Case, words: list[str]) -> None:
     case.note("pnpkit", json.dumps(words))
     ending = checked(case, *words)
     if ending.code == DONE and "--json" in words and words[0] in ("deblur", "inpaint", "upscale", "denoise"):
-        record = json.loads((case.place / "r.json").read_text())
+        record = json.loads((case.place / words[words.index("--json") + 1]).read_text())
         tol = float(words[words.index("--tol") + 1]) if "--tol" in words else 1e-4
         steps = record["residuals"]
         hold("--json counts as many residuals as steps", len(steps) in (0, record["steps"]), f"{len(steps)}")

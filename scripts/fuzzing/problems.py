@@ -19,6 +19,7 @@ from fuzzing.models import SPLITTINGS, Array, Problem, build, dense, operator
 
 ROUNDING = 300  # of a step, in units of eps times all that is added and taken away in it
 LOOSE = 2e-3  # relative: above what the loop allows a residual to rise
+UNSEEN = 400  # of a pair of iterates, in units of eps sqrt(N): the watch takes pictures to be about 1 at least
 TINY = 1e-20  # a picture of that size underflows where it is squared
 
 
@@ -85,6 +86,17 @@ def told(f: pk.LeastSquares, matrix: Array) -> None:
     hold("mu is at most the least square", f.mu <= smallest * (1 + 1e-5) + 1e-6 * largest, f"{f.mu} {smallest}")
 
 
+def keeps(certificate: pk.Certificate, apart: float, images: float, moved: float, near: float) -> bool:
+    """Whether ||x - z||, ||T x - T z|| and ||(x - T x) - (z - T z)|| agree with the constants of T up to ``near``."""
+    most = min(certificate.lipschitz, 1.0 if certificate.averaged else math.inf) * apart
+    if images > most * (1 + LOOSE) + near:
+        return False
+    if not certificate.averaged or certificate.averagedness is None:
+        return True
+    share = (1 - certificate.averagedness) / certificate.averagedness
+    return images**2 + share * max(0.0, moved - near) ** 2 <= (apart * (1 + LOOSE) + near) ** 2
+
+
 def length(x: Array) -> Array:
     return np.asarray(np.linalg.norm(x, axis=1))
 
@@ -112,7 +124,8 @@ class Ending:
         unit = math.sqrt(matrix.shape[1])
         self.allowance: list[Array] = []  # rounding and the inner solver's error, per step and image
         for x, image in recorded:
-            handled = length(x) + length(image) + problem.tau * norm * (norm * length(x) + data) + problem.size
+            values = length(x) + length(image) + problem.size
+            handled = values + problem.tau * norm * (norm * values + data)
             self.allowance.append(ROUNDING * eps * handled + 4 * problem.map.error * unit)
         self.last = [self.stopped(index) for index in range(len(run.statuses))]
 
@@ -211,15 +224,11 @@ class Ending:
             (x, tx), (z, tz) = ([part[index] for part in pair] for pair in self.recorded[k : k + 2])
             near = 2 * float(self.allowance[k][index] + self.allowance[k + 1][index])
             apart, images = float(np.linalg.norm(x - z)), float(np.linalg.norm(tx - tz))
-            most = min(certificate.lipschitz, 1.0 if certificate.averaged else math.inf) * apart
-            kept = images <= most * (1 + LOOSE) + near
-            if certificate.averaged and certificate.averagedness is not None and kept:
-                moved = float(np.linalg.norm((x - tx) - (z - tz)))
-                share = (1 - certificate.averagedness) / certificate.averagedness
-                most = (apart * (1 + LOOSE) + near) ** 2
-                kept = images**2 + share * max(0.0, moved - near) ** 2 <= most
+            moved = float(np.linalg.norm((x - tx) - (z - tz)))
+            kept = keeps(certificate, apart, images, moved, near)
             detail = f"{images:.6g} of {apart:.6g} at step {k}, {certificate.name[:60]}, ends as {status.name}"
             hold("a true certificate holds on every pair of iterates", kept or not self.problem.honest, detail)
+            kept = keeps(certificate, apart, images, moved, near + UNSEEN * self.eps * math.sqrt(len(x)))
             hold("a pair of iterates against the certificate falsifies it", kept or seen and status.failed, detail)
         for k, bound in enumerate(self.run.bounds[: self.run.steps]):
             true = self.run.residuals[k]
