@@ -21,6 +21,8 @@ from typing import Any
 
 from pnpkit.errors import InputError
 
+EXACT = "exact arithmetic: float rounding of the evaluation is not covered"
+
 
 class Side(enum.Enum):
     """Whether a number bounds the true constant from above or from below."""

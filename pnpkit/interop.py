@@ -15,13 +15,12 @@ from deepinv.optim.data_fidelity import L2, DataFidelity
 from deepinv.physics import LinearPhysics
 from torch import Tensor
 
-from pnpkit.certificates import Certificate, Kind, Side, nothing
+from pnpkit.certificates import EXACT, Certificate, Kind, Side, nothing
 from pnpkit.errors import InputError
 from pnpkit.fidelities.base import Fidelity, Smooth
 from pnpkit.fidelities.least_squares import LeastSquares
 from pnpkit.maps import Map
 from pnpkit.networks.base import Network
-from pnpkit.proximal import EXACT
 
 CLOSED = (L1Prior, L12Prior, Tikhonov, ZeroPrior)  # convex, with a proximal map in closed form
 

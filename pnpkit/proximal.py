@@ -15,7 +15,7 @@ import torch
 from deepinv.physics import LinearPhysics
 from torch import Tensor
 
-from pnpkit.certificates import Certificate, Kind, Side
+from pnpkit.certificates import EXACT, Certificate, Kind, Side
 from pnpkit.errors import InputError
 from pnpkit.maps import Map
 from pnpkit.numerics.conjugate_gradients import length
@@ -23,10 +23,8 @@ from pnpkit.numerics.total_variation import premise, proximal_map, variation
 from pnpkit.numerics.wavelets import Basis
 from pnpkit.operators import normal_equations
 from pnpkit.operators.adjoint import has_adjoint
-from pnpkit.operators.integrity import state, unchanged, unwritten, written
+from pnpkit.operators.integrity import state, unchanged, unwritten, watched, written
 from pnpkit.operators.norms import norm_bound
-
-EXACT = "exact arithmetic: float rounding of the evaluation is not covered"
 
 
 def indicator(x: Tensor) -> Tensor:
@@ -184,7 +182,8 @@ def l2_ball(radius: float, centre: Tensor | float = 0.0) -> Map:
         offset = as_batch(z) - centre
         return centre + offset * (radius / length(offset).clamp_min(radius if radius > 0 else 1e-30))
 
-    return _prox(f"proj l2 ball {radius:.6g}", project, bounded=True)
+    centres = (centre,) if isinstance(centre, Tensor) else ()
+    return _prox(f"proj l2 ball {radius:.6g}", watched(project, "the centre", *centres), bounded=True)
 
 
 def simplex(total: float = 1.0) -> Map:
@@ -249,7 +248,7 @@ def half_space(normal: Tensor, offset: float) -> Map:
         excess = (ordered(as_batch(z)) * normal).flatten(1).sum(1).view(-1, *[1] * (z.ndim - 1)) - offset
         return z - normal * (excess.clamp_min(0) / square)
 
-    return _prox("proj half space", project)
+    return _prox("proj half space", watched(project, "the normal", normal))
 
 
 def affine(matrix: Tensor, right: Tensor) -> Map:
@@ -271,7 +270,7 @@ def affine(matrix: Tensor, right: Tensor) -> Map:
         flat = ordered(as_batch(z)).flatten(1).double()
         return (flat - (flat @ matrix.mT - right) @ inverse.mT).to(z.dtype).view_as(z)
 
-    return _prox("proj affine", project)
+    return _prox("proj affine", watched(project, "the matrix or the right side", matrix, right))
 
 
 def orthonormal(transform: Callable[[Tensor], Tensor], inverse: Callable[[Tensor], Tensor], prox: Map) -> Map:

@@ -164,7 +164,8 @@ def covered(image: np.ndarray, holes: np.ndarray) -> np.ndarray:
     known = image[~holes]
     finite = known[np.isfinite(known)]
     mean = (finite.mean(dtype=np.float64) if finite.size else np.float64(0)).astype(image.dtype)
-    return np.where(holes if image.ndim == 2 else holes[..., None], mean, image)
+    whole = np.where(holes if image.ndim == 2 else holes[..., None], mean, image)
+    return whole.astype(image.dtype, copy=False)  # in its byte order
 
 
 def check_shape(where: str, image: np.ndarray) -> None:

@@ -18,7 +18,9 @@ from pnpkit import certificates
 from pnpkit.certificates import Certificate
 from pnpkit.errors import InputError
 from pnpkit.fidelities.base import Smooth
+from pnpkit.layers.layout import mapped
 from pnpkit.maps import Map
+from pnpkit.operators.integrity import version, watched
 
 T = TypeVar("T")
 
@@ -184,12 +186,17 @@ class Network(Denoiser):
                 is D(c x, c sigma) / c with c = top / sigma, which keeps every constant.
 
         Raises:
-            InputError: other shapes, a level that is negative or not finite, or a call by ``torch.jit.trace``.
+            InputError: other shapes, a level that is negative or not finite, a call by ``torch.jit.trace``, or by
+                ``torch.vmap`` where numbers must be looked at, or on device meta.
         """
         if torch.jit.is_tracing():
             raise InputError(
                 "torch.jit.trace would fix what depends on the size of the picture: use torch.compile or torch.export"
             )
+        if mapped(sigma) or (mapped(x) and self.error):
+            raise InputError(f"{self.name} looks at its numbers, which torch.vmap hides: give it pictures as one batch")
+        if isinstance(x, Tensor) and x.is_meta:
+            raise InputError("device meta holds no numbers that a denoiser could work on: use cpu or cuda")
         if not isinstance(x, Tensor):
             raise InputError(f"a denoiser takes a float tensor (B, 1 or 3, H, W), got {type(x).__name__}")
         if x.ndim != 4 or x.shape[1] not in (1, 3) or not x.is_floating_point() or 0 in x.shape[2:]:
@@ -271,13 +278,17 @@ class Network(Denoiser):
         """A value that changes with the mode, the code and the weights; writing to ``p.data`` is not seen."""
         if torch.compiler.is_compiling():  # versions cannot be read there
             return ()
-        return (self.training, self.doubt(), *((id(p), p._version) for p in self.parameters()))
+        return (self.training, self.doubt(), *((id(p), version(p)) for p in self.parameters()))
+
+    def made_of(self) -> str:
+        """What ``stamp`` looks at, in words."""
+        return "the weights or the mode"
 
     def at(self, sigma: float | Tensor) -> Map:
         """The map x -> D(x, sigma) with its certificate, for the present weights and mode.
 
-        The map raises an InputError once these have changed, as far as torch counts writing. (``certificate`` also sees
-        changes by ``p.data``.)
+        The map raises an InputError once these have changed, or a tensor sigma was written to, as far as torch counts
+        writing. (``certificate`` also sees changes by ``p.data``.)
         """
         if not isinstance(sigma, Tensor):
             self.levels(sigma, torch.zeros(1))  # raises for a sigma that no picture can be denoised with
@@ -289,12 +300,11 @@ class Network(Denoiser):
 
         def denoised(x: Tensor) -> Tensor:
             if self.stamp() not in (stamp, ()):
-                raise InputError(
-                    f"the weights or the mode of {self.name} changed after this map was made: make it anew"
-                )
+                raise InputError(f"{self.made_of()} of {self.name} changed after this map was made: make it anew")
             return self(x, sigma)
 
-        return Map(denoised, certificate, error=self.error * max(1.0, largest / self.top))
+        levels = (sigma,) if isinstance(sigma, Tensor) else ()
+        return Map(watched(denoised, "sigma", *levels), certificate, error=self.error * max(1.0, largest / self.top))
 
 
 class PerChannel(Network):

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pnpkit import certificates
-from pnpkit.certificates import Certificate, Kind, Side
+from pnpkit.certificates import EXACT, Certificate, Kind, Side
 from pnpkit.errors import InputError
 from pnpkit.layers.activations import LevelTable, interpolate
 from pnpkit.networks.base import TOPS, Network, Strengths, Traits, ranged
@@ -98,7 +98,7 @@ class Wavelet(Network):
 
     def certify(self) -> Certificate:
         method = "mean of soft thresholds in orthonormal bases, each firmly nonexpansive (Moreau 1965)"
-        return Certificate(f"{self.name}(., sigma)", 1.0, 0.5, Side.PROVEN, method)
+        return Certificate(f"{self.name}(., sigma)", 1.0, 0.5, Side.PROVEN, method, (EXACT,))
 
 
 def mix(matrix: Tensor, x: Tensor) -> Tensor:
@@ -146,6 +146,6 @@ class TotalVariation(Network):
             0.5,
             Side.PROVEN,
             "proximal map of a convex function: firmly nonexpansive (Moreau 1965)",
-            premises=(total_variation.premise(self.config.tolerance, self.config.max_steps),),
+            premises=(total_variation.premise(self.config.tolerance, self.config.max_steps), EXACT),
             kind=Kind.PROX,
         )

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from pnpkit import certificates
 from pnpkit.certificates import Certificate
 from pnpkit.errors import InputError
+from pnpkit.layers.layout import interleaved
 from pnpkit.networks.base import TOPS, Network, Traits, ranged
 
 
@@ -54,7 +55,7 @@ class DnCNN(Network):
 
     def denoise(self, x: Tensor, level: Tensor) -> Tensor:
         plane = level.to(x.dtype)[:, None, None, None].expand(-1, 1, *x.shape[2:])
-        hidden = torch.cat([x, plane], 1).contiguous(memory_format=torch.channels_last)
+        hidden = interleaved(torch.cat([x, plane], 1))
         for layer in self.layers[:-1]:
             hidden = convolve(layer, hidden).relu_()
         return x - convolve(self.layers[-1], hidden).contiguous()

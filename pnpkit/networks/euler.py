@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pnpkit import certificates
-from pnpkit.certificates import Certificate, Side
+from pnpkit.certificates import EXACT, Certificate, Side
 from pnpkit.errors import InputError
 from pnpkit.layers.activations import ACTIVATIONS, Clip, Places
 from pnpkit.layers.gradient_flow import PADDINGS, GradientFlowConv2d
+from pnpkit.layers.layout import interleaved
 from pnpkit.layers.mirrored import FLIPS, MirroredFlowConv2d
 from pnpkit.layers.windows import WINDOW, Windows
 from pnpkit.networks.base import TOPS, Network, Strengths, Traits, ranged
@@ -130,7 +131,7 @@ class Euler(Network):
         if self.frames:
             x = self.frames[0](x, level)
         rows, columns = x.shape[-2:]
-        seen = self.lift(x).contiguous(memory_format=torch.channels_last)  # while small: padding keeps the format
+        seen = interleaved(self.lift(x))  # while small: padding keeps the format
         state = F.pad(seen, (0, 0, 0, 0, 0, self.config.channels - seen.shape[1]))
         odd = (rows % self.config.unit > 0, columns % self.config.unit > 0)
         for block, chosen in zip(self.steps(), places, strict=True):
@@ -188,7 +189,7 @@ class Euler(Network):
             Side.PROVEN,
             f"{shape} with Q isometric and P = Q^T; composition (Combettes & Yamada 2015); "
             f"every sigma in [0, {self.top:.4g}], every image size",
-            premises=("exact arithmetic: float rounding of the evaluation is not covered",),
+            premises=(EXACT,),
             parts=tuple(parts),
         )
 

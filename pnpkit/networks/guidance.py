@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pnpkit.layers.activations import Places
+from pnpkit.layers.layout import interleaved
 from pnpkit.networks.dncnn import convolve
 
 REACH = 4.0  # thresholds are between exp(-4) and exp(4) times what they would be without a guide
@@ -228,14 +229,14 @@ def squares(seen: Tensor, relative: Tensor, unit: int) -> Tensor:
     seen = F.pad(seen, (0, -columns % unit, 0, -rows % unit), mode="replicate")
     seen = F.pixel_unshuffle(seen, 2)
     plane = relative.to(seen.dtype)[:, None, None, None].expand(-1, 1, *seen.shape[2:])
-    return torch.cat([seen, plane], 1).contiguous(memory_format=torch.channels_last)
+    return interleaved(torch.cat([seen, plane], 1))
 
 
 def unshuffled(x: Tensor) -> Tensor:
     """(B, C, H, W) -> (B, 4 C, H/2, W/2)."""
-    return F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last)
+    return interleaved(F.pixel_unshuffle(x, 2))
 
 
 def shuffled(x: Tensor) -> Tensor:
     """(B, 4 C, H, W) -> (B, C, 2 H, 2 W)."""
-    return F.pixel_shuffle(x, 2).contiguous(memory_format=torch.channels_last)
+    return interleaved(F.pixel_shuffle(x, 2))

@@ -29,6 +29,7 @@ from pnpkit.errors import InputError
 from pnpkit.networks.base import Network, ranged
 from pnpkit.networks.euler import Euler, EulerConfig
 from pnpkit.networks.guidance import Choices, Guidance, Plain, UNet
+from pnpkit.operators.integrity import version
 
 KEPT = 4  # levels for which the features of a guide are kept
 
@@ -205,6 +206,13 @@ class Given(Network):
         self.seen: dict[tuple, Tensor] = {}
         self.remember(second.certificate)
 
+    def stamp(self) -> tuple[object, ...]:
+        of_weights = super().stamp()
+        return of_weights and (*of_weights, id(self.guide), version(self.guide))
+
+    def made_of(self) -> str:
+        return "the weights, the guide or the mode"
+
     def denoise(self, x: Tensor, level: Tensor) -> Tensor:
         """
         Raises:
@@ -215,7 +223,7 @@ class Given(Network):
         guide, hint = self.guide.to(x).expand(len(x), -1, 3, -1, -1).unbind(1)
         if not isinstance(self.second, SecondPass) or torch.is_grad_enabled():
             return self.second.denoise(torch.cat([x, guide, hint], 1), level)
-        versions = (self.guide._version, *(p._version for p in self.second.guidance.parameters()))
+        versions = (id(self.guide), version(self.guide), *(version(p) for p in self.second.guidance.parameters()))
         key = (*level.tolist(), x.dtype, x.device, torch.is_autocast_enabled(x.device.type), versions)
         if key not in self.seen:
             if len(self.seen) >= KEPT:

@@ -19,11 +19,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pnpkit.certificates import Certificate, Kind, Side, nothing
+from pnpkit.certificates import EXACT, Certificate, Kind, Side, nothing
 from pnpkit.errors import InexactWarning, InputError
 from pnpkit.fidelities.base import Smooth
 from pnpkit.layers.activations import Clip, LevelTable, clip
 from pnpkit.layers.gradient_flow import adjoint_kernel
+from pnpkit.layers.layout import interleaved
 from pnpkit.networks.base import TOPS, Network, Strengths, Traits, ranged
 from pnpkit.numerics.conjugate_gradients import conjugate_gradients, length
 from pnpkit.numerics.norms import conv_norm_bound, symbol
@@ -75,8 +76,8 @@ class Analysis:
     """
 
     def __init__(self, kernels: Sequence[Tensor], rows: int, columns: int):
-        self.kernels = [kernel.contiguous(memory_format=torch.channels_last) for kernel in kernels]
-        self.adjoints = [adjoint_kernel(k).contiguous(memory_format=torch.channels_last) for k in kernels[::-1]]
+        self.kernels = [interleaved(kernel) for kernel in kernels]
+        self.adjoints = [interleaved(adjoint_kernel(k)) for k in kernels[::-1]]
         reach, device = sum(kernel.shape[-1] // 2 for kernel in kernels), kernels[0].device
         self.rows, self.columns = mirrored(rows, reach, device), mirrored(columns, reach, device)
         self.size = rows, columns
@@ -84,7 +85,7 @@ class Analysis:
 
     def __call__(self, z: Tensor) -> Tensor:
         """W z: (B, 3, H, W) -> (B, C, H, W)."""
-        z = z[..., self.rows, :][..., self.columns].contiguous(memory_format=torch.channels_last)
+        z = interleaved(z[..., self.rows, :][..., self.columns])
         for kernel in self.kernels:
             z = F.conv2d(z, kernel)
         return z
@@ -184,13 +185,75 @@ class Potential:
         return conjugate_gradients(system, right, goal, max_steps)
 
 
+class Point(torch.autograd.Function):
+    """The proximal point as a number: no derivative goes through the steps that lead there."""
+
+    @staticmethod
+    def forward(x: Tensor, potential: Potential, tolerance: float, max_steps: int) -> Tensor:
+        return potential.proximal_point(x, tolerance, max_steps)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.mark_non_differentiable(output)
+
+    @staticmethod
+    def vmap(info: Any, places: tuple[Any, ...], *inputs: Any) -> tuple[Tensor, None]:
+        """For ``jacfwd``, which maps over directions alone: ``Network.forward`` refuses pictures that are mapped."""
+        return Point.apply(*inputs), None
+
+    @staticmethod
+    def jvp(ctx: Any, *_: Any) -> None:
+        return None
+
+    @staticmethod
+    def backward(ctx: Any, *_: Any) -> tuple[None, None, None, None]:
+        return None, None, None, None
+
+
+class Implicit(torch.autograd.Function):
+    """z, as a function of ``moving``, which is z at the fixed point: its derivative is (I + Hess R(z))^-1."""
+
+    @staticmethod
+    def forward(moving: Tensor, potential: Potential, z: Tensor, tolerance: float, max_steps: int) -> Tensor:
+        return z.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.rest = inputs[1:]
+
+    @staticmethod
+    def vmap(info: Any, places: tuple[Any, ...], *inputs: Any) -> tuple[Tensor, None]:
+        """As that of ``Point``."""
+        return Implicit.apply(*inputs), None
+
+    @staticmethod
+    def jvp(ctx: Any, moving: Tensor, *_: None) -> Tensor:
+        return Resolvent.apply(moving, *ctx.rest)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
+        return Resolvent.apply(grad, *ctx.rest), None, None, None, None
+
+
 class Resolvent(torch.autograd.Function):
     """g -> (I + Hess R(z))^-1 g: linear and symmetric, so it is its own derivative and its own adjoint."""
 
     @staticmethod
-    def forward(ctx: Any, right: Tensor, potential: Potential, z: Tensor, tolerance: float, max_steps: int) -> Tensor:
-        ctx.rest = potential, z, tolerance, max_steps
+    def forward(right: Tensor, potential: Potential, z: Tensor, tolerance: float, max_steps: int) -> Tensor:
         return potential.solve(z, right, tolerance, max_steps)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.rest = inputs[1:]
+
+    @staticmethod
+    def jvp(ctx: Any, right: Tensor, *_: None) -> Tensor:
+        return Resolvent.apply(right, *ctx.rest)
+
+    @staticmethod
+    def vmap(info: Any, places: tuple[Any, ...], right: Tensor, *rest: Any) -> tuple[Tensor, int]:
+        """One right side after the other: conjugate gradients look at their numbers."""
+        return torch.stack([Resolvent.apply(one, *rest) for one in right.unbind(places[0])]), 0
 
     @staticmethod
     def backward(ctx: Any, right: Tensor) -> tuple[Tensor, None, None, None, None]:
@@ -254,16 +317,11 @@ class Ridge(Network):
         tolerance = self.config.coarse if self.training else self.config.tolerance
         with torch.autocast(x.device.type, enabled=False):  # half precision cannot meet the tolerance
             potential = self.potential(level, x)
-            with torch.no_grad():
-                z = potential.proximal_point(x, tolerance, self.config.max_steps)
-            if not torch.is_grad_enabled():
-                return z
+            rest = tolerance, self.config.max_steps
+            z = Point.apply(x, potential, *rest)
             # 0 = z - x + grad R(z): z moves like x - grad R(z) does at fixed z, times (I + Hess R)^-1
-            moving = x - potential.gradient(z)
-            out = z + (moving - moving.detach())
-        if out.requires_grad:
-            out.register_hook(lambda g: Resolvent.apply(g, potential, z, tolerance, self.config.max_steps))
-        return out
+            following = torch.is_grad_enabled()
+            return Implicit.apply(x - potential.gradient(z), potential, z, *rest) if following else z
 
     def regulariser(self, sigma: float, image_size: tuple[int, int], weight: float = 1.0) -> Smooth:
         """weight * R(.; sigma) for pictures of one size: the g of ``algorithms.regularised``, min f + g.
@@ -315,9 +373,6 @@ class Ridge(Network):
             premises=(EXACT, premise(self.config.tolerance, self.config.max_steps)),
             kind=Kind.PROX,
         )
-
-
-EXACT = "exact arithmetic: float rounding of the evaluation is not covered"
 
 
 def premise(tolerance: float, max_steps: int) -> str:

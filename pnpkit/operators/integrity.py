@@ -11,6 +11,7 @@ from deepinv.utils import TensorList
 from torch import Tensor, nn
 
 from pnpkit.certificates import Bound
+from pnpkit.errors import InputError
 from pnpkit.operators.adjoint import pieces
 
 MODEL = ("A", "A_adjoint", "U", "U_adjoint", "V", "V_adjoint")
@@ -128,6 +129,18 @@ def unwritten(before: State, values: Tensor | TensorList) -> bool:
         return True
     now = written(values)
     return len(now) == len(before) and all(same(*pair) for pair in zip(before, now, strict=True))
+
+
+def watched(function: Callable[[Tensor], Tensor], what: str, *tensors: Tensor) -> Callable[[Tensor], Tensor]:
+    """The function, which raises InputError once one of the tensors that it is made of was written to."""
+    before = [written(tensor) for tensor in tensors]
+
+    def checked(x: Tensor) -> Tensor:
+        if not all(map(unwritten, before, tensors)):
+            raise InputError(f"{what} was written to after this map was made: make it anew")
+        return function(x)
+
+    return checked
 
 
 def unchanged(before: State, operator: LinearPhysics) -> bool:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from pnpkit.certificates import Certificate, Side, nothing
+from pnpkit.certificates import EXACT, Certificate, Side, nothing
 from pnpkit.errors import InputError
 from pnpkit.layers.dense import GradientFlowDense
 from pnpkit.layers.gradient_flow import GradientFlowConv2d
@@ -125,7 +125,7 @@ class Classifier(nn.Module):
             None,
             Side.PROVEN,
             f"pi phi_{len(self.layers)} ... phi_1 Q; pixels in 0..1 to logits, normalisation counted",
-            premises=("exact arithmetic: float rounding of the evaluation is not covered",),
+            premises=(EXACT,),
             parts=(head, *features.parts),
         )
 
