@@ -4,12 +4,14 @@
     python scripts/fuzz.py --count 100 --kinds cards weights --resume
     python scripts/fuzz.py --plan cards=200 problems=50
     python scripts/fuzz.py --one cards 17
+    python scripts/fuzz.py --again
 
 images, kernels, cards and weights are files with something wrong in them; commands are random command lines; arrays go
 to the functions of the library; problems are small linear problems whose ending is computed again. An input may be ok
 or refused in one line. It must not crash (any exception that is no ``PnpError``), hang (over ten seconds of processor
 time), take half a GiB, or be answered with what is not so. The worker is a process of its own, so that the end of an
-interpreter is counted, too. Writes docs/results/fuzz.json, which --resume goes on from. Exit code 1: faults were found.
+interpreter is counted, too. Writes docs/results/fuzz.{json,md}; --resume goes on from it, --again tries its faults
+again, on the code as it is now, and notes what comes of them. Exit code 1: faults were found, or are still there.
 """
 
 from __future__ import annotations
@@ -151,8 +153,52 @@ def batch(worker: Worker, tally: Tally, kind: str, count: int) -> Worker:
     return worker
 
 
+def again(path: Path) -> list[dict[str, Any]]:
+    """The faults of a record, each tried again by its first seed; those that are still there."""
+    record: dict[str, Any] = json.loads(path.read_text())
+    worker = Worker()
+    for failure in record["failures"]:
+        worker.ask(failure["kind"], failure["seed"], 1)
+        answer = worker.answer()
+        failure["again"] = answer["outcome"] if answer else "crash"
+        if answer is None or answer.get("exception") == "no answer":
+            worker.end()
+            worker = Worker()
+    worker.end()
+    record["again"] = datetime.date.today().isoformat()
+    keep(path, record)
+    return [failure for failure in record["failures"] if failure["again"] not in ("ok", "refused")]
+
+
+def keep(path: Path, record: dict[str, Any]) -> None:
+    """The record and its table beside it. Whole or not at all."""
+    rows = [*record["kinds"].items(), ("all", total(record["kinds"]))]
+    lines = [
+        f"`{record['command']}`, first seed {record['seed']}, {record['date']}, {record['machine']}",
+        "",
+        "| inputs | count | " + " | ".join(OUTCOMES) + " |",
+        "| --- |" + " ---: |" * (1 + len(OUTCOMES)),
+        *(f"| {kind} | " + " | ".join(str(row[name]) for name in ("count", *OUTCOMES)) + " |" for kind, row in rows),
+    ]
+    if record["failures"]:
+        lines += ["", "| fault | first seed | times | tried again |", "| --- | --- | ---: | --- |"]
+    for found in record["failures"]:
+        what = " ".join(part for part in (found["outcome"], found["exception"], found["line"]) if part)
+        what = what.replace("|", "\\|")
+        lines.append(f"| {what} | {found['kind']} {found['seed']} | {found['count']} | {found.get('again', '-')} |")
+    for place, text in ((path, json.dumps(record, indent=1)), (path.with_suffix(".md"), "\n".join(lines))):
+        part = place.with_name(place.name + ".part")
+        part.write_text(text + "\n")
+        part.replace(place)
+
+
+def total(kinds: dict[str, dict[str, Any]]) -> dict[str, int]:
+    """The sums over all kinds."""
+    return {name: sum(row[name] for row in kinds.values()) for name in ("count", *OUTCOMES)}
+
+
 def write(path: Path, tally: Tally, seed: int) -> None:
-    """The record: command, seed, date, machine, counts, failures. Whole or not at all."""
+    """The record: command, seed, date, machine, counts, failures."""
     record = {
         "command": "python scripts/fuzz.py " + shlex.join(word for word in sys.argv[1:] if word != "--resume"),
         "seed": seed,
@@ -161,9 +207,7 @@ def write(path: Path, tally: Tally, seed: int) -> None:
         "kinds": tally.kinds,
         "failures": tally.failures,
     }
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(record, indent=1) + "\n")
-    part.replace(path)
+    keep(path, record)
 
 
 def arguments() -> argparse.Namespace:
@@ -176,12 +220,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help="go on from the counts and seeds of --out")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results" / "fuzz.json")
     parser.add_argument("--one", nargs=2, metavar=("KIND", "SEED"), help="try one input and show what happens")
+    parser.add_argument("--again", action="store_true", help="try the faults of --out again")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.plan = {kind: int(count) for kind, _, count in (word.partition("=") for word in options.plan)}
     options.kinds = list(options.plan or options.kinds)
-    if not (options.count or options.minutes or options.plan or options.one or options.worker):
-        parser.error("give --count, --plan or --minutes")
+    if not (options.count or options.minutes or options.plan or options.one or options.again or options.worker):
+        parser.error("give --count, --plan, --minutes, --one or --again")
     if not set(options.kinds) <= set(KINDS):
         parser.error(f"kinds are {', '.join(KINDS)}")
     return options
@@ -193,6 +238,10 @@ def main() -> None:
         from fuzzing import worker as tries
 
         return tries.one(options.one[0], int(options.one[1])) if options.one else tries.serve()
+    if options.again:
+        left = again(options.out)
+        print("\n".join(f"{found['kind']} {found['seed']}: {found['again']}" for found in left) or "none is left")
+        sys.exit(1 if left else 0)
     record = json.loads(options.out.read_text()) if options.resume and options.out.exists() else None
     tally, worker = Tally(record, options.seed), Worker()
     counts = options.plan or dict.fromkeys(options.kinds, options.count)

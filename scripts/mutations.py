@@ -156,7 +156,7 @@ MUTATIONS = (
         "solvers/watch.py",
         "if gap > allowed * (1 + RISE_LIMIT) + 2 * rounding:",
         "if False:",
-        ("test_solvers_loop.py",),
+        ("test_solvers_watch.py", "test_solvers_loop.py"),
     ),
     # scaling and clipping
     Mutation(

@@ -290,3 +290,15 @@ def test_the_error_of_a_data_ball_is_no_larger_than_said() -> None:
             float(gap.square().mean().sqrt()) <= ball.error < 0.1
             and "no bound is known" in ball.certificate.premises[0]
         )
+
+
+@pytest.mark.parametrize("weight, tolerance", [(0.2, 3e-3), (0.5, 1e-2)])
+def test_total_variation_stops_where_its_gap_is_small_enough(weight: float, tolerance: float) -> None:
+    """P(u) - min P is at most the gap, which is at most half of the squared tolerance, times the values."""
+    z = catalogue.image(1, 3, 16, 18)
+
+    def objective(u: torch.Tensor) -> float:
+        return float(0.5 * (u - z).square().sum() + proximal.total_variation(weight).objective(u).sum())
+
+    found, least = (proximal.total_variation(weight, tolerance=t, max_steps=20_000)(z) for t in (tolerance, 1e-5))
+    assert objective(found) - objective(least) <= 0.5 * tolerance**2 * z.numel()

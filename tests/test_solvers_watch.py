@@ -151,3 +151,11 @@ def test_small_numbers_do_not_underflow_to_convergence() -> None:
     fidelity = LeastSquares(blur, y)
     run = solve(splittings.forward_backward(fidelity, proximal.nonnegative(), 1 / fidelity.L), y, max_steps=2)
     assert run.residuals[0] > 1e-4 and isinstance(fidelity.operator, deepinv.physics.LinearPhysics)
+
+
+def test_an_expansion_too_small_for_any_pair_is_seen_in_the_residual() -> None:
+    """A slope of 1.0005 may be rounding of float32 between two points, and cannot be over many steps."""
+    creeping = Map(lambda x: x + 1 + 5e-4 * x, Certificate("T", 1.0, 0.5, Side.PROVEN, ""))
+    run = solve(creeping, torch.zeros(1, 3, 8, 8), iteration=Picard(), tol=0.0, max_steps=50)
+    assert run.status is Status.FALSIFIED and 2 < run.steps < 10
+    assert "under the theorem it is at most" in str(run.guarantee)

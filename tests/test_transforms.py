@@ -43,3 +43,10 @@ def test_a_device_without_numbers_is_refused() -> None:
         catalogue.euler().to("meta")(torch.rand(1, 3, 8, 8, device="meta"), 0.1)
     with pytest.raises(InputError, match="device meta holds no numbers"):
         pk.load_denoiser("identity")(torch.rand(1, 3, 8, 8, device="meta"), 0.1)
+
+
+@pytest.mark.parametrize("name", catalogue.NETWORKS)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_of_no_pictures_it_makes_none(name: str, channels: int) -> None:
+    empty = torch.zeros(0, channels, 8, 9, dtype=torch.float64)
+    assert catalogue.NETWORKS[name]().double()(empty, 0.1).shape == empty.shape

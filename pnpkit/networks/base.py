@@ -202,6 +202,8 @@ class Network(Denoiser):
         if x.ndim != 4 or x.shape[1] not in (1, 3) or not x.is_floating_point() or 0 in x.shape[2:]:
             raise InputError(f"a denoiser takes a float tensor (B, 1 or 3, H, W), got {x.dtype} {tuple(x.shape)}")
         level = self.levels(sigma, x)
+        if len(x) == 0:
+            return x.clone()
         if x.shape[1] == 1:
             return self.within(x.expand(-1, 3, -1, -1), level).mean(1, keepdim=True)
         return self.within(x, level)

@@ -31,7 +31,7 @@ class Status(enum.Enum):
 
     CONVERGED = "converged: the fixed-point residual is below the tolerance"
     APPLIED = "done: the denoiser was applied once, nothing was iterated"
-    STEP_LIMIT = "step limit: the residual is still above the tolerance; allow more steps or a larger tolerance"
+    STEP_LIMIT = "step limit: it ran out of steps before the tolerance was met; allow more steps or a larger tolerance"
     DIVERGED = "diverged: the residual grew; this is the last iterate before it did; use a certified denoiser or step"
     NOT_FINITE = "stopped: NaN or infinity appeared; this is the last finite iterate; check the input and the operator"
     FALSIFIED = "stopped: the run contradicts what is certified of its map; its certificate or operator is wrong"

@@ -92,7 +92,7 @@ def chunks(case: Case, data: bytes) -> bytes:
 
 def tags(case: Case, data: bytes) -> bytes:
     """A TIFF with an entry of its first directory changed; other files as ``chunks`` has them."""
-    if data[:4] not in (b"II*\0", b"MM\0*"):
+    if data[:4] not in (b"II*\0", b"MM\0*") or len(data) < 8:
         return chunks(case, data)
     order = "<" if data[:2] == b"II" else ">"
     out = bytearray(data)

@@ -20,6 +20,7 @@ from fuzzing.models import SPLITTINGS, Array, Problem, build, dense, operator
 ROUNDING = 300  # of a step, in units of eps times all that is added and taken away in it
 LOOSE = 2e-3  # relative: above what the loop allows a residual to rise
 UNSEEN = 400  # of a pair of iterates, in units of eps sqrt(N): the watch takes pictures to be about 1 at least
+LEAST = 1.5e-45  # the distance between two numbers near 0 in float32
 TINY = 1e-20  # a picture of that size underflows where it is squared
 
 
@@ -126,7 +127,7 @@ class Ending:
         for x, image in recorded:
             values = length(x) + length(image) + problem.size
             handled = values + problem.tau * norm * (norm * values + data)
-            self.allowance.append(ROUNDING * eps * handled + 4 * problem.map.error * unit)
+            self.allowance.append(ROUNDING * (eps * handled + LEAST * unit) + 4 * problem.map.error * unit)
         self.last = [self.stopped(index) for index in range(len(run.statuses))]
 
     def stopped(self, index: int) -> int:
