@@ -239,9 +239,9 @@ def main() -> None:
 
         return tries.one(options.one[0], int(options.one[1])) if options.one else tries.serve()
     if options.again:
-        left = again(options.out)
-        print("\n".join(f"{found['kind']} {found['seed']}: {found['again']}" for found in left) or "none is left")
-        sys.exit(1 if left else 0)
+        faults = again(options.out)
+        print("\n".join(f"{found['kind']} {found['seed']}: {found['again']}" for found in faults) or "none is left")
+        sys.exit(1 if faults else 0)
     record = json.loads(options.out.read_text()) if options.resume and options.out.exists() else None
     tally, worker = Tally(record, options.seed), Worker()
     counts = options.plan or dict.fromkeys(options.kinds, options.count)

@@ -36,7 +36,7 @@ def premises(bound: float) -> tuple[str, ...]:
     """The premises of the proximal map's certificate."""
     return (
         "the inner solver of prox f is exact: it stops when its gradient, A linear and A_adjoint its adjoint, proves "
-        f"an error (root mean square; pictures in 0..1) of {bound:.1g}, or after {OUTER} steps",
+        f"an error (root mean square, in the units of x) of {bound:.1g}, or after {OUTER} steps",
     )
 
 

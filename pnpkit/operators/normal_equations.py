@@ -244,5 +244,6 @@ def premises(operator: LinearPhysics, size: float, dtype: torch.dtype, closed: b
         return () if carries_prox(operator) else orthonormal_premises(operator)
     return (
         "the inner solver of prox f is exact: it stops when its residual, A linear and A_adjoint its adjoint, proves "
-        f"an error (root mean square, in the units of x) of {solver_error(size, dtype):.1g}, or after {MAX_STEPS} steps",
+        f"an error (root mean square, in the units of x) of {solver_error(size, dtype):.1g}, "
+        f"or after {MAX_STEPS} steps",
     )
