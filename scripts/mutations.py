@@ -118,8 +118,8 @@ MUTATIONS = (
     Mutation(
         "a composition forgets what is not proven",
         "certificates.py",
-        "    if unproven:\n",
-        "    if False:\n",
+        "    if unproven:\n        return replace(",
+        "    if False:\n        return replace(",
         ("test_certificates.py", "test_maps.py"),
     ),
     Mutation(
@@ -176,8 +176,8 @@ MUTATIONS = (
     Mutation(
         "integers wrap around where they ought to be clipped",
         "images/pixels.py",
-        "return np.rint(np.clip(low + pixels * (high - low), 0, np.iinfo(dtype).max)).astype(dtype)",
-        "return np.rint(low + pixels * (high - low)).astype(np.int64).astype(dtype)",
+        "return np.rint(np.clip(low + span, bounds.min, bounds.max)).astype(dtype)",
+        "return np.rint(low + span).astype(np.int64).astype(dtype)",
         ("test_images_arrays.py", "test_images.py"),
     ),
     # writing

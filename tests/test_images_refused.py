@@ -17,7 +17,7 @@ from pictures import png_bytes, random_picture, refused
 from PIL import Image
 
 from pnpkit.errors import InputError
-from pnpkit.images import files
+from pnpkit.images import files, stacks
 from pnpkit.images import picture as images_picture
 from pnpkit.images.picture import Picture
 
@@ -171,6 +171,13 @@ def test_a_claim_that_the_file_is_too_small_for(tmp_path: Path) -> None:
     (tmp_path / "a.bmp").write_bytes(data)
     refused(tmp_path / "a.bmp", "13 x 33554432 pixels in")
 
+    Image.new("RGB", (9, 7)).save(tmp_path / "a.jpg", progressive=True)
+    data = bytearray((tmp_path / "a.jpg").read_bytes())
+    at = data.index(b"\xff\xc2") + 5
+    data[at : at + 4] = struct.pack(">HH", 8000, 8000)
+    (tmp_path / "a.jpg").write_bytes(data)
+    refused(tmp_path / "a.jpg", "8000 x 8000 pixels in")
+
     Image.new("P", (9, 7)).save(tmp_path / "a.gif")
     data = bytearray((tmp_path / "a.gif").read_bytes())
     data[6:10] = struct.pack("<HH", 65296, 255)
@@ -180,6 +187,21 @@ def test_a_claim_that_the_file_is_too_small_for(tmp_path: Path) -> None:
     for name in ("a.png", "a.webp", "a.tif", "a.jpg"):
         Image.new("L", (2010, 2000), 255).save(tmp_path / name, compression="tiff_deflate", lossless=True)
         assert files.decode(tmp_path / name)[0].samples.shape[:2] == (2000, 2010)
+
+
+def test_pages_that_go_round_in_a_circle(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 5), np.uint8))  # with tifffile's own note on the shape
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        first = tiff.pages.first.offset
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    end = first + 2 + 12 * struct.unpack_from("<H", data, first)[0]
+    second = len(data)
+    data += data[first : end + 4]
+    data[end : end + 4] = struct.pack("<I", second)
+    data[second + end - first : second + end - first + 4] = struct.pack("<I", first)
+    (tmp_path / "a.tif").write_bytes(data)
+    refused(tmp_path / "a.tif", "frames")
+    assert not stacks.is_stack(tmp_path / "a.tif")
 
 
 def test_the_limit_is_ours_and_pillow_keeps_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

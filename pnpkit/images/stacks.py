@@ -85,8 +85,10 @@ def _tiff_shape(file: Path) -> tuple[int, ...]:
     """The shape of a TIFF that holds several pictures; () for any other."""
     import tifffile
 
+    from pnpkit.images.formats.tiff import circular
+
     with tifffile.TiffFile(file) as tiff:
-        if not tiff.series or len(tiff.series) > 1:
+        if circular(tiff) or not tiff.series or len(tiff.series) > 1:
             return ()
         series = tiff.series[0]
         page = series.keyframe

@@ -17,7 +17,7 @@ from pnpkit.images.picture import Stored, check_header
 def decode(path: Path, head: bytes, most: int) -> Stored:
     """8 bits, grey or RGB; CMYK converted."""
     with JpegImageFile(path) as image:
-        check_header(path, image.width, image.height, most)
+        check_header(path, image.width, image.height, most, densest=1000)  # 64 pixels take a bit
         image.load()
         return replace(pillow.stored(image, pillow.converted(image)), compression=compression_error(image))
 

@@ -45,11 +45,18 @@ def decode(path: Path, head: bytes, most: int) -> Stored:
         if not pages:
             raise InputError(f"{path}: expected an image, got a TIFF that holds none")
         page, frames = pages[0], len(pages) * pages[0].imagedepth
-        if tiff.is_imagej or page.is_shaped:  # these may write a whole stack as one page
+        told = tiff.is_imagej or page.is_shaped  # these may write a whole stack as one page
+        if told and not circular(tiff):
             frames = max(frames, tiff.series[0].size // math.prod(page.shape or (1,)))
         check_header(path, page.imagewidth, page.imagelength, most, frames)
         check_layout(path, page)
         return stored_page(page)
+
+
+def circular(tiff: tifffile.TiffFile) -> bool:
+    """Whether the chain of pages comes back to one of its first: whoever counts them never ends."""
+    offsets = [page.offset for page in islice(tiff.pages, MOST_PAGES)]
+    return len(set(offsets)) < len(offsets)
 
 
 def check_no_sensor(path: Path, pages: list[tifffile.TiffPage]) -> None:
