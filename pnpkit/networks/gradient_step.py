@@ -151,7 +151,7 @@ class GradientStep(Network):
         super().__init__()
         self.config = config
         widest = max(width // 4 ** (number + 1) for number, width in enumerate(config.stages))
-        rule = Strengths()
+        rule = Strengths(coupling=1.05)  # docs/lab-book
         self.traits = Traits(config.top, width=max(3 * widest, 12), convolutional=True, rule=rule)
         width = config.stages[0]
         first, last = Convolution(13, width, 3), Convolution(width, 12, 3, 0.5)

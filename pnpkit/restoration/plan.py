@@ -19,7 +19,7 @@ from pnpkit.solvers.descent import DESCENT, Descent, Objective
 from pnpkit.solvers.iterations import Iteration
 from pnpkit.solvers.splittings import CONTINUATION, FORWARD_BACKWARD, At, penalised
 
-DESCENDING = 10.0  # tau of descent: as in Hurault et al., lambda 0.1 and sigma 1.8 times the noise
+DESCENDING = 4.0  # tau of descent (docs/lab-book)
 
 
 SHORT = "to fit into memory Anderson's method looks back {0.depth} steps only"
