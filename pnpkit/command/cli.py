@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import warnings
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from pnpkit.command.options import (
 )
 from pnpkit.command.places import check_name, gone_if_empty, make_folder, target_for
 from pnpkit.command.psf import psf
+from pnpkit.command.stacks import Layout, Steps
 from pnpkit.command.train import train
 from pnpkit.errors import InexactWarning, InputError, PnpError
 from pnpkit.machine.files import check_name as check_writable
@@ -53,12 +55,21 @@ MASK = flag(
 )
 
 
+STACK = together(
+    flag("--axes", group="input", default="", metavar="AXES", help="Of a stack, such as TCZYX; auto: as it says."),
+    flag("--page", group="input", type=click.IntRange(min=1), metavar="N", help="Restore this plane of a stack alone."),
+    flag("--step", group="input", type=Steps(), help="Sampling of a stack, µm; auto: as the file says."),
+)
+
+
 INPUTS = click.argument("inputs", nargs=-1, required=True, metavar="IMAGE...")
 
 
 def restore(task: tasks.Task, inputs: tuple[str, ...], given: dict[str, Any]) -> int:
     """Run a restoring command with the values of its flags; returns the exit code."""
-    return Job(task, settings_from(task.name, given), options_from(given)).each(inputs)
+    names = {entry.name for entry in fields(Layout)}
+    layout = Layout(**{name: value for name, value in given.items() if name in names and value is not None})
+    return Job(task, settings_from(task.name, given), options_from(given), layout=layout).each(inputs)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
@@ -71,22 +82,28 @@ def program() -> None:
     cls=Grouped, example="pnpkit deblur photo.png --kernel motion:15,30 --noise-level 0.01 -o sharp.png --report page"
 )
 @INPUTS
-@flag("--kernel", group="blur", default="auto", show_default=True, metavar="SPEC",
-      help=f"{KERNELS} | auto (an estimate).")  # fmt: skip
+@flag("--kernel", group="blur", default=("auto",), multiple=True, metavar="SPEC",
+      help=f"{KERNELS} | auto (an estimate, the default). Of a stack, once for each channel.")  # fmt: skip
 @flag("--boundary", group="blur", default="unknown", show_default=True, metavar="NAME",
       help="Of the scene beyond the frame: unknown, circular or zero.")  # fmt: skip
+@flag("--kernel-step", group="blur", type=Steps(), help="Sampling of the kernel, µm; auto: as its file says.")
+@flag("--directions", group="expert", default="auto", show_default=True, metavar="slices|three",
+      help="How the denoiser looks at a volume.")  # fmt: skip
+@STACK
 @MASK
 @GUIDE
 @restoring("deblur")
 def deblur(
-    inputs: tuple[str, ...], kernel: str, boundary: str, mask: str | None, guide: str | None, **given: Any
+    inputs: tuple[str, ...], kernel: tuple[str, ...], boundary: str, mask: str | None, guide: str | None, **given: Any
 ) -> int:
-    """Remove blur and noise from photographs. IMAGE is a file, or a folder of them; the result is NAME-deblurred."""
-    return restore(tasks.Deblur(kernel, boundary, mask, guide=guide), inputs, given)
+    """Remove blur and noise from photographs, volumes and stacks. IMAGE is a file, or a folder of them; the result is
+    NAME-deblurred."""
+    return restore(tasks.Deblur(kernel[0], boundary, mask, guide=guide, others=kernel[1:]), inputs, given)
 
 
 @program.command(cls=Grouped, example="pnpkit denoise folder/ -o clean/ --skip-existing")
 @INPUTS
+@STACK
 @MASK
 @restoring("denoise")
 def denoise(inputs: tuple[str, ...], mask: str | None, **given: Any) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pnpkit.command import record, summary
+from pnpkit.command import record, stacks, summary
 from pnpkit.command.forecast import forecast
 from pnpkit.command.masks import read_mask
 from pnpkit.command.messages import say, sentence
@@ -29,6 +29,7 @@ from pnpkit.command.places import (
 )
 from pnpkit.command.progress import Progress, roughly
 from pnpkit.command.reference import sharp
+from pnpkit.command.stacks import Layout
 from pnpkit.command.tasks import Deblur, Task
 from pnpkit.command.verdict import Verdict, verdict
 from pnpkit.errors import InputError
@@ -76,6 +77,7 @@ class Job:
         task: the command. settings: of its function. options: what is read and written around it.
         guarded: the ``file_key`` of all that is read, and so is never written.
         shared: the denoiser over several processes, in place of the one that the settings name.
+        layout: of stacks, what is said beside their files.
     """
 
     task: Task
@@ -83,6 +85,7 @@ class Job:
     options: Options = Options()
     guarded: frozenset[object] = frozenset()
     shared: Network | None = None
+    layout: Layout = Layout()
 
     def each(self, inputs: Sequence[str]) -> int:
         """Restore every file; with several, one that fails does not stop the rest. Returns the exit code."""
@@ -187,6 +190,12 @@ class Job:
 
         A process that does not write only helps the one that does. Returns the exit code.
         """
+        if stacks.is_stack(name, self.task, self.layout):
+            if not writes:
+                return 0
+            settings = self.settings if self.shared is None else replace(self.settings, denoiser=self.shared)
+            given = self.task, settings, self.options, self.layout, self.guarded, command_line()
+            return stacks.restore(name, *given)
         with Progress(writes and not self.options.quiet, name) as progress:
             work = self.read(name)
             run, frames = self.restore(work, progress)
@@ -208,7 +217,10 @@ class Job:
         places = Places.of(name, self.word, options)
         check_places(places, options, self.guarded)
         holes = None if task.mask is None else read_mask(task.mask)
-        picture = files.read(name, holes, options.white, options.black, unknown=True)
+        if self.layout.page is None:
+            picture = files.read(name, holes, options.white, options.black, unknown=True)
+        else:
+            picture = stacks.page_of(name, self.layout, options.white, options.black)
         picture = picture if task.keeps else seen(picture)
         picture = as_floats(picture) if options.floats else picture
         reference = sharp(options.reference, picture, task.factor) if options.reference else None

@@ -50,7 +50,8 @@ def destination(name: str, out: str | None, word: str, suffix: str = "") -> Path
     """Where the result goes: to ``out``, into it if it is a folder, or beside the input as NAME-word; with the suffix
     of the input, unless another is given."""
     source, part = address.split(name)
-    stem, suffix = f"{source.stem}-{part}" if part else source.stem, suffix or source.suffix
+    own = "".join(source.suffixes[-2:]) if source.stem.lower().endswith(".ome") else source.suffix
+    stem, suffix = source.name.removesuffix(own) + (f"-{part}" if part else ""), suffix or own
     if out is None:
         return source.with_name(f"{stem}-{word}{suffix}")
     return Path(out) / f"{stem}{suffix}" if Path(out).is_dir() else Path(out)
@@ -151,17 +152,18 @@ def check_apart(files: list[str], places: list[Path]) -> None:
             raise InputError(f"{other} and {name} would both be written to {place}: restore them one by one")
 
 
-def check_places(places: Places, options: Options, guarded: frozenset[object]) -> None:
+def check_places(places: Places, options: Options, guarded: frozenset[object], known: tuple[str, ...] = ()) -> None:
     """Refuse places that do not exist, may not be written to, are read, or are taken twice; then make the folder of
     the page.
 
     Args:
         guarded: the ``file_key`` of all that is read.
+        known: extensions that can be written, where they are not those of pictures.
     """
     from pnpkit.images.files import check_input, check_output
 
     check_input(places.source)
-    check_output(places.output, [places.source], options.overwrite)
+    check_output(places.output, [places.source], options.overwrite, known)
     check_beside(places, options)
     check_written(places, guarded)
     if places.page is not None:

@@ -54,13 +54,15 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Deblur:
-    """Remove the blur of this kernel, which is made smaller where the picture was made so, by ``reduction``."""
+    """Remove the blur of this kernel, which is made smaller where the picture was made so, by ``reduction``; ``others``
+    are the kernels of the further channels of a stack."""
 
     kernel: str
     boundary: str
     mask: str | None = None
     reduction: int = 1
     guide: str | None = None
+    others: tuple[str, ...] = ()
     name: ClassVar[str] = "deblur"
     word: ClassVar[str] = "deblurred"
     keeps: ClassVar[bool] = False
@@ -68,18 +70,26 @@ class Deblur:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        return (self.kernel, *filter(None, (self.mask, self.guide)))
+        return (*self.kernels, *filter(None, (self.mask, self.guide)))
+
+    @property
+    def kernels(self) -> tuple[str, ...]:
+        """All kernels, of the channels in turn."""
+        return self.kernel, *self.others
 
     def check(self, settings: Settings) -> None:
         from pnpkit.restoration import deblur
 
-        deblur.check_blur(self.kernel, self.boundary)
+        for kernel in self.kernels:
+            deblur.check_blur(kernel, self.boundary)
         check_mask(self.mask)
         check_guide(self.guide, settings)
 
     def restore(self, picture: Picture, settings: Settings, callback: Callable[[Step], None]) -> Restoration:
         from pnpkit.restoration import deblur
 
+        if self.others:
+            raise InputError(f"expected one --kernel for a picture, got {len(self.kernels)}: more are for stacks")
         more = keywords(self.name, picture, settings, callback)
         more |= {"mask": unknown(picture), "guide": read_guide(self.guide, picture)}
         if self.reduction == 1:

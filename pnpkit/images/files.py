@@ -122,7 +122,7 @@ def write(path: str | os.PathLike[str], picture: Picture, overwrite: bool = True
     unless ``overwrite``, also where there is a file, even if it appeared a moment ago.
     """
     path = Path(path)
-    _check_place(path)
+    _check_place(path, tuple(extensions()))
     check_storable(path, picture)
     dtype, alpha, encode = np.dtype(picture.dtype), picture.alpha, extensions()[path.suffix.lower()].encode
     assert encode is not None  # of every codec with an extension
@@ -142,14 +142,20 @@ def write(path: str | os.PathLike[str], picture: Picture, overwrite: bool = True
         raise InputError(f"{path}: could not be written, nothing was changed: {error}") from error
 
 
-def check_output(path: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]], overwrite: bool) -> None:
+def check_output(
+    path: str | os.PathLike[str],
+    inputs: Iterable[str | os.PathLike[str]],
+    overwrite: bool,
+    known: tuple[str, ...] = (),
+) -> None:
     """Refuse, before any work is done, an output that cannot or should not be written.
 
     Raises InputError for an unknown extension, an absent folder, a path that is one of the inputs (by any name or link,
-    whatever ``overwrite`` says) and a path that exists, unless ``overwrite``.
+    whatever ``overwrite`` says) and a path that exists, unless ``overwrite``. ``known``: the extensions, where they are
+    not those of pictures.
     """
     path = Path(path)
-    _check_place(path)
+    _check_place(path, known or tuple(extensions()))
     for source in map(address.file_of, inputs):
         linked = os.path.exists(path) and os.path.exists(source) and os.path.samefile(path, source)
         if linked or os.path.realpath(path) == os.path.realpath(source):
@@ -167,9 +173,9 @@ def check_storable(path: str | os.PathLike[str], picture: Picture) -> None:
         raise InputError(f"{path}: {path.suffix} cannot hold {content}; formats that can: {' '.join(able) or '-'}")
 
 
-def _check_place(path: Path) -> None:
-    if path.suffix.lower() not in extensions():
-        raise InputError(f"{path}: unknown image extension '{path.suffix}'; known: {' '.join(extensions())}")
+def _check_place(path: Path, known: tuple[str, ...]) -> None:
+    if path.suffix.lower() not in known:
+        raise InputError(f"{path}: unknown image extension '{path.suffix}'; known: {' '.join(known)}")
     if not path.parent.is_dir():
         raise InputError(f"{path}: expected an existing folder to write to, there is no {path.parent}: create it")
     if not os.access(path.parent, os.W_OK):

@@ -31,6 +31,7 @@ class Stack:
         unit: of the steps, "µm" for instance.
         kind: of the file: "imagej", "ome", "tiff", "fits", "npy" or "npz".
         tags: what the file tells beside, in the form of its kind. notes: what reading had to change.
+        history: what was done to it, for files that keep that.
     """
 
     samples: np.ndarray
@@ -40,6 +41,7 @@ class Stack:
     kind: str = "tiff"
     tags: Any = None
     notes: tuple[str, ...] = ()
+    history: tuple[str, ...] = ()
 
     def step(self) -> tuple[float, float, float] | None:
         """(z, y, x), where all are known."""
@@ -93,7 +95,7 @@ def _tiff_shape(file: Path) -> tuple[int, ...]:
         series = tiff.series[0]
         page = series.keyframe
         planes = series.size // max(1, int(np.prod(page.shape)))
-        colours = page.photometric in (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.PALETTE)
+        colours = page.photometric == tifffile.PHOTOMETRIC.RGB  # a palette is how ImageJ shows a stack
         return () if colours or planes * page.imagedepth == 1 else tuple(series.shape)
 
 
@@ -199,9 +201,8 @@ def _read_tiff(file: Path, axes: str) -> Stack:
         samples, named = samples.squeeze(named.index("S")), named.replace("S", "")
     if "S" in named or not set(named) <= set(AXES):
         raise InputError(f"{file}: expected the axes {AXES}, got {told} {samples.shape}: name them with `axes`")
-    if not named.endswith("YX"):
-        order = sorted(range(len(named)), key=lambda i: AXES.index(named[i]))
-        samples, named = samples.transpose(order), "".join(named[i] for i in order)
+    order = sorted(range(len(named)), key=lambda i: AXES.index(named[i]))  # that of AXES, whatever the file has
+    samples, named = samples.transpose(order), "".join(named[i] for i in order)
     return Stack(samples, named, steps, unit, kind, tags, tuple(notes))
 
 
@@ -340,7 +341,7 @@ def _write_fits(file: BinaryIO, stack: Stack) -> None:
     from pnpkit.images.picture import Picture
 
     cards, packed = stack.tags if stack.kind == "fits" else ((), None)
-    fits.encode_array(file, stack.samples, Picture(np.zeros((1, 1)), cards=cards, packed=packed))
+    fits.encode_array(file, stack.samples, Picture(np.zeros((1, 1)), cards=cards, packed=packed, history=stack.history))
 
 
 def _write_npy(file: BinaryIO, stack: Stack) -> None:
@@ -363,6 +364,7 @@ WRITERS = {
 }
 
 
-def with_samples(stack: Stack, samples: np.ndarray) -> Stack:
-    """The stack with other samples, of the same shape."""
-    return replace(stack, samples=samples)
+def as_floats(stack: Stack) -> Stack:
+    """The stack as float32 in the units of its file."""
+    tags = (stack.tags[0], None) if stack.kind == "fits" else stack.tags
+    return replace(stack, samples=stack.samples.astype(np.float32), tags=tags)

@@ -39,7 +39,7 @@ def doubts_of_volume(kernel: np.ndarray) -> str:
     peak = np.unravel_index(int(kernel.argmax()), kernel.shape)
     shift = [int(at) - size // 2 for at, size in zip(peak, kernel.shape, strict=True)]
     found = []
-    if any(shift):
+    if max(map(abs, shift)) > SHIFTED:  # the centroid may be the middle
         found.append(f"its peak is {shift[0]:+d} slices, {shift[1]:+d} px down, {shift[2]:+d} px right of its middle")
     inner = kernel[tuple(slice(1, -1) if size > 2 else slice(None) for size in kernel.shape)]
     rim = (kernel.sum() - inner.sum()) / (kernel.size - inner.size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pnpkit.errors import InputError
-from pnpkit.psf.spread import Spread, cleaned, fwhm
+from pnpkit.psf.spread import CORE, Spread, cleaned, fwhm
 
 SMOOTHED = 1.0  # samples: Gaussian before peaks are looked for
 BRIGHT = 0.25  # of the brightest peak: fainter ones are no beads
@@ -114,7 +114,7 @@ def moved(cut: np.ndarray) -> np.ndarray:
     """A bead with its centroid in the middle, of sum 1: shifted by parts of a sample, by cubic splines."""
     from scipy.ndimage import center_of_mass, shift
 
-    core = np.where(cut > 0.3 * cut.max(), cut, 0.0)
+    core = np.where(cut > CORE * cut.max(), cut, 0.0)
     offset = [n // 2 - c for n, c in zip(cut.shape, center_of_mass(core), strict=True)]
     placed = shift(cut, offset, order=3, mode="nearest")
     return placed / float(placed[placed > 0].sum())

@@ -10,6 +10,7 @@ from pnpkit import kernels
 from pnpkit.errors import InputError
 
 CENTRES = ("peak", "centroid")
+CORE = 0.3  # of the peak: what is brighter has the centroid
 FINE = 100  # points a sample, at which a width is read off
 
 
@@ -87,7 +88,7 @@ def cleaned(values: np.ndarray, centre: str = "peak", background: float | None =
     above = values - level
     if not above.max() > 0:
         raise InputError("there is nothing above the background: choose another place or background")
-    weights = np.where(above > 0.1 * above.max(), above, 0.0) if centre == "centroid" else above
+    weights = np.where(above > CORE * above.max(), above, 0.0) if centre == "centroid" else above
     if centre == "centroid":
         from scipy.ndimage import center_of_mass
 

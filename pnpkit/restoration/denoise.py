@@ -21,6 +21,7 @@ from pnpkit.restoration.picture import opened
 from pnpkit.restoration.result import Application, Restoration
 from pnpkit.restoration.settings import DenoisingKeywords, Settings, collect
 from pnpkit.restoration.unknown import without_unknown
+from pnpkit.restoration.volumes import each_slice
 from pnpkit.solvers.guarantee import Guarantee, Lack, Theorem, withdrawn
 from pnpkit.solvers.result import Status
 
@@ -36,12 +37,12 @@ CHOSEN = "at this strength, which was chosen by the picture, "
 
 
 @as_it_came
-@one_by_one
 def denoise(
     image: np.ndarray | Tensor,
     noise_level: float | None = None,
     *,
     mask: np.ndarray | Tensor | None = None,
+    axes: str | None = None,
     **settings: Unpack[DenoisingKeywords],
 ) -> Restoration:
     """Remove noise: one application of D(., strength).
@@ -50,6 +51,7 @@ def denoise(
         image: as that of ``deblur``.
         noise_level: standard deviation of the noise; None estimates it.
         mask: (H, W), true or not 0 where a pixel is unknown, as NaN is: it begins as its nearest known one.
+        axes: of a stack, letters of TCZYX: slice by slice.
         settings: see ``Settings``; ``strength`` None is the noise level, ``precision`` is auto, float32 or float64: no
             later step would make good what bfloat16 rounds.
 
@@ -66,6 +68,16 @@ def denoise(
     """
     chosen = collect(denoise, {"noise_level": noise_level, **settings})
     check_denoising(chosen)
+    if axes is None:
+        return denoise_picture(image, mask, chosen)
+    if mask is not None or isinstance(image, Tensor):
+        raise InputError("expected a stack as an array, without a mask: make what is unknown NaN")
+    return each_slice(np.asarray(image), axes, lambda part: denoise_picture(part, None, chosen))
+
+
+@one_by_one
+def denoise_picture(image: np.ndarray | Tensor, mask: np.ndarray | Tensor | None, chosen: Settings) -> Restoration:
+    """``denoise`` of pictures."""
     image, holes = without_unknown(image, mask)
     work = opened(image, chosen, holes)
     y, network, noise = work.y, work.network, work.readings.mean_level(work.y)
@@ -82,7 +94,7 @@ def denoise(
     finite = bool(torch.isfinite(out).all())
     certificate = network.certificate
     status = Status.APPLIED if finite else Status.NOT_FINITE
-    held = guarantee(certificate, linear, chosen=not given and noise_level is None)
+    held = guarantee(certificate, linear, chosen=not given and chosen.noise_level is None)
     restored = work.back(out if finite else y)
     return Restoration(
         image=restored,

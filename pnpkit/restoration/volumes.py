@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -54,6 +56,35 @@ class Piece:
     name: str
 
 
+LISTENER: ContextVar[Callable[[str], None]] = ContextVar("pieces of a stack", default=lambda _: None)
+
+
+@contextmanager
+def telling(told: Callable[[str], None]) -> Iterator[None]:
+    """``told`` is called with the name of each piece of a stack before it is restored."""
+    token = LISTENER.set(told)
+    try:
+        yield
+    finally:
+        LISTENER.reset(token)
+
+
+def each_slice(stack: np.ndarray, axes: str, one_picture: Callable[[np.ndarray], Restoration]) -> Restoration:
+    """``one_picture`` of every slice.
+
+    Raises:
+        InputError: axes that do not fit.
+    """
+    started, runs, out = time.perf_counter(), [], np.empty_like(stack)
+    letters = check_axes(axes, stack.ndim)
+    for piece in pieces(stack.shape, letters, "YX"):
+        LISTENER.get()(piece.name)
+        runs.append(one_picture(stack[piece.index]))
+        out[piece.index] = np.asarray(runs[-1].image)
+    seconds, notes = time.perf_counter() - started, (f"slice by slice ({len(runs)} of them)",)
+    return replace(worst_of(runs), image=out, seconds=seconds, each=tuple(runs), notes=notes, axes=letters)
+
+
 def is_stack(image: object, kernel: Any, axes: str | None) -> bool:
     """Whether it is for this module: axes are given, the kernel has slices, or there is one for each channel."""
     several = isinstance(kernel, (list, tuple)) and len(kernel) > 0
@@ -78,7 +109,6 @@ def deblur_stack(
     directions: str,
     settings: Settings,
     one_picture: Callable[..., Restoration],
-    told: Callable[[str], None] = lambda _: None,
 ) -> Restoration:
     """Every volume of the stack by its point-spread function, or every slice by a kernel.
 
@@ -87,7 +117,6 @@ def deblur_stack(
         kernel: one, or one for each channel; with slices (d, h, w) it deblurs volumes, else slices.
         directions: of the denoiser in volumes, a key of ``networks.volumes.DIRECTIONS`` or auto.
         one_picture: ``deblur`` of one slice, (image, kernel, boundary) -> Restoration.
-        told: is called with the name of each piece before it is restored.
 
     Raises:
         InputError: axes that do not fit, a number of kernels that does not, a kernel larger than the volume.
@@ -107,7 +136,7 @@ def deblur_stack(
         raise InputError(f"a point-spread function with slices needs an axis Z, got {letters}: name the axes")
     runs, out = [], np.empty_like(array)
     for piece in pieces(array.shape, letters, "ZYX" if volumes else "YX"):
-        told(piece.name)
+        LISTENER.get()(piece.name)
         channel = piece.index[letters.index("C")] if "C" in letters else 0
         chosen = opened[channel if len(opened) > 1 else 0]
         part = array[piece.index]

@@ -1,0 +1,233 @@
+"""Stacks and volumes, file in, file out: read with their axes, restored piece by piece, written as they came."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pnpkit.command import record, summary
+from pnpkit.command.messages import say
+from pnpkit.command.options import Options
+from pnpkit.command.places import Places, check_places
+from pnpkit.command.progress import Progress
+from pnpkit.command.tasks import Deblur, Task
+from pnpkit.command.verdict import Verdict, assurance, duration
+from pnpkit.errors import InputError
+from pnpkit.machine import startup
+from pnpkit.restoration.settings import Settings, settings_of
+
+if TYPE_CHECKING:
+    from pnpkit.images.picture import Picture
+    from pnpkit.images.stacks import Stack
+    from pnpkit.kernels import Kernel
+    from pnpkit.restoration.result import Restoration
+
+
+class Steps(click.ParamType):
+    """Z,Y,X or X alone, in µm."""
+
+    name = "Z,Y,X"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        try:
+            found = tuple(float(word) for word in str(value).split(","))
+        except ValueError:
+            found = ()
+        if len(found) != 3 or not all(0 < step < float("inf") for step in found):
+            self.fail(f"expected three numbers Z,Y,X above 0 in µm, such as 0.3,0.1,0.1, got '{value}'", param, ctx)
+        return found
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What is said of a stack beside what its file tells.
+
+    Attributes:
+        axes: their names, "" as the file says. page: number of the only plane to restore, from 1.
+        step, kernel_step: µm between samples (z, y, x) of the stack and of the point-spread functions.
+        directions: of the denoiser in volumes.
+    """
+
+    axes: str = ""
+    page: int | None = None
+    step: tuple[float, ...] = ()
+    kernel_step: tuple[float, ...] = ()
+    directions: str = "auto"
+
+
+def is_stack(name: str, task: Task, layout: Layout) -> bool:
+    """Whether the file is restored as a stack."""
+    from pnpkit.images import stacks
+
+    return task.name in ("deblur", "denoise") and layout.page is None and (bool(layout.axes) or stacks.is_stack(name))
+
+
+def page_of(name: str, layout: Layout, white: float | None, black: float | None) -> Picture:
+    """One plane of a stack as a picture.
+
+    Raises:
+        InputError: fewer planes.
+    """
+    from pnpkit.images import stacks
+    from pnpkit.images.picture import Stored, developed
+
+    stack, page = stacks.read(name, axes=layout.axes), layout.page or 1
+    planes = stack.samples.reshape(-1, *stack.samples.shape[-2:])
+    if page > len(planes):
+        raise InputError(f"{name}: expected a page from 1 to {len(planes)}, got {page}")
+    where = f"page {page} of {len(planes)} ({stack.axes})"
+    return developed(f"{name}: ", Stored(planes[page - 1], notes=(where,)), None, white, black, True)
+
+
+def restore(
+    name: str, task: Task, settings: Settings, options: Options, layout: Layout, guarded: frozenset[object],
+    command: str,
+) -> int:  # fmt: skip
+    """Restore a stack; returns 0, or raises."""
+    check(task, options)
+    import numpy as np
+
+    from pnpkit.images import stacks
+
+    places = Places.of(name, task.word, options)
+    check_places(places, options, guarded, tuple(stacks.WRITERS))
+    with Progress(not options.quiet, name) as progress:
+        stack = stacks.read(name, axes=layout.axes)
+        stack = stacks.as_floats(stack) if options.floats else stack
+        if layout.step:
+            stack = replace(stack, steps={**stack.steps, **dict(zip("ZYX", layout.step, strict=True))}, unit="µm")
+        startup.begin()
+        run = restored(stack, task, in_units(stack, settings), layout, progress, name)
+        result = replace(stack, samples=np.asarray(run.image), history=history(task, run))
+        stacks.write(places.output, result, options.overwrite)
+    told = verdict(stack, run)
+    if places.json is not None:
+        from pnpkit.machine.files import write_whole
+
+        again = record.repeat(command, options.seed, settings, (name, *filter_files(task)))
+        text = json.dumps(summary.fields(run, told, {}) | again, indent=1, allow_nan=False) + "\n"
+        write_whole(places.json, text.encode(), options.overwrite)
+    if not options.quiet:
+        notes = [f"note: {note}" for note in stack.notes]
+        line = f"{name} -> {places.output}: {duration(run.seconds)}; {assurance(run)}"
+        say("\n".join((*told.sentences, *notes, line)))
+        if options.proof:
+            say(f"\n{summary.proof(run)}")
+    if run.status.failed:
+        say(f"pnpkit: {name}: {run.status.value}", error=True)
+    return 3 if run.status.failed else 0
+
+
+def check(task: Task, options: Options) -> None:
+    """Refuse what is for pictures alone."""
+    asked = {
+        "--region": options.region,
+        "--preview": options.preview or None,
+        "--reference": options.reference,
+        "--report": options.report,
+        "--gif": options.gif,
+        "--mask": task.mask,
+        "--guide": task.guide,
+        "--white": options.white,
+        "--black": options.black,
+    }
+    found = [flag for flag, value in asked.items() if value is not None]
+    if found:
+        raise InputError(f"{', '.join(found)}: for pictures, got a stack: leave it out, or choose one --page of it")
+
+
+def filter_files(task: Task) -> tuple[str, ...]:
+    """The files that the task reads."""
+    import os
+
+    return tuple(name for name in task.reads if os.path.isfile(name))
+
+
+def in_units(stack: Stack, settings: Settings) -> Settings:
+    """The settings with levels in the units of the array: of floats they are given as shares of the file's range."""
+    import numpy as np
+
+    from pnpkit.images.pixels import FRACTIONS, scale_of
+
+    if stack.samples.dtype.name in FRACTIONS:
+        return settings
+    known = stack.samples[np.isfinite(stack.samples)] if stack.samples.dtype.kind == "f" else stack.samples
+    low, high, _ = scale_of("", known, None)
+    unit = 1.0 if stack.samples.dtype.kind == "f" else float(np.iinfo(stack.samples.dtype).max)
+    share, strength = (high - low) / unit, settings.strength
+    return replace(
+        settings,
+        noise_level=None if settings.noise_level is None else settings.noise_level * share,
+        strength=strength * share if isinstance(strength, float) else strength,
+    )
+
+
+def restored(
+    stack: Stack, task: Task, settings: Settings, layout: Layout, progress: Progress, name: str
+) -> Restoration:
+    """The function of the task on the array."""
+    from pnpkit.restoration import deblur, denoise
+    from pnpkit.restoration.volumes import telling
+
+    chosen = {entry.name: getattr(settings, entry.name) for entry in settings_of(task.name)}
+
+    def told(piece: str) -> None:
+        progress.name = f"{name}, {piece}" if piece else name
+
+    with telling(told):
+        if not isinstance(task, Deblur):
+            return denoise.denoise(stack.samples, axes=stack.axes, **chosen)
+        chosen |= {"progress": progress.enter, "callback": progress.step, "directions": layout.directions}
+        kernels = [kernel_for(word, stack, layout) for word in task.kernels]
+        one = kernels if len(kernels) > 1 else kernels[0]
+        return deblur.deblur(stack.samples, one, boundary=task.boundary, axes=stack.axes, **chosen)
+
+
+def kernel_for(word: str, stack: Stack, layout: Layout) -> Kernel:
+    """A kernel, on the sampling of the stack where both are known.
+
+    Raises:
+        InputError: ``auto``, or a kernel that is none.
+    """
+    import os
+
+    from pnpkit.images import stacks
+    from pnpkit.psf.spread import Spread, resampled
+    from pnpkit.restoration.blur_kernel import given_kernel
+
+    kernel = given_kernel(word)
+    own = layout.kernel_step
+    if not own and os.path.isfile(word) and stacks.is_stack(word):
+        read = stacks.read(word)
+        own = read.step() or () if read.unit == stack.unit else ()
+    wanted = stack.step()
+    if kernel.weights.ndim != 3 or not own or wanted is None:
+        return kernel
+    made = resampled(Spread(kernel.weights, tuple(own), stack.unit), wanted)
+    return replace(kernel, weights=made.values, origin="; ".join((kernel.origin, *made.notes)))
+
+
+def history(task: Task, run: Restoration) -> tuple[str, ...]:
+    """What was done, for the header of the result."""
+    from pnpkit import __version__
+
+    return (
+        f"pnpkit {__version__} {task.name}: {run.kernel_note or 'no kernel'}",
+        f"noise level {run.noise_level:.6g}, strength {run.strength:.6g}, {run.status.name.lower()}",
+    )
+
+
+def verdict(stack: Stack, run: Restoration) -> Verdict:
+    """What was found and done."""
+    sizes = " x ".join(f"{axis} {n}" for axis, n in zip(stack.axes, stack.samples.shape, strict=True))
+    steps = ", ".join(f"{axis.lower()} {value:.4g}" for axis, value in stack.steps.items())
+    found = f"A stack {sizes}, {stack.samples.dtype}" + (f", sampled at {steps} {stack.unit}." if steps else ".")
+    many = f", the worst of {len(run.each)}" if run.each else ""
+    ended = run.status.value.split(":")[0] if run.residuals else "denoised"
+    steps_made = f" after {run.steps} steps" if run.residuals else ""
+    how = run.kernel_note or "denoised slice by slice"
+    done = f"{how}; noise level {run.noise_level:.4g}; {ended}{steps_made}{many}."
+    return Verdict(found, done[:1].upper() + done[1:])
