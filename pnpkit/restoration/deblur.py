@@ -94,7 +94,7 @@ def deblur(
         raise InputError("directions are for volumes, whose kernel has slices: leave them out")
     if isinstance(kernel, (list, tuple)):
         raise InputError("expected one kernel for a picture, got a list: name the `axes` of a stack")
-    return deblur_picture(image, cast(Given, kernel), boundary, mask, guide, chosen)
+    return deblur_picture(image, cast(Given, kernel), boundary, mask, guide=guide, chosen=chosen)
 
 
 @one_by_one
