@@ -47,7 +47,7 @@ def restored(way: str, y: np.ndarray, kernel: np.ndarray, **how: Any) -> np.ndar
         return y
     if way == "one-sided":
         return np.asarray(pk.deblur(y, kernel, **how).image)
-    mask = np.atleast_3d(grown(y >= CEILING, 1)).any(-1) if way == "no weight" else None
+    mask = np.asarray(np.atleast_3d(grown(y >= CEILING, 1)).any(-1)) if way == "no weight" else None
     return np.asarray(pk.deblur(y, kernel, saturation="off", mask=mask, **how).image)
 
 

@@ -35,7 +35,8 @@ def protocol(name: str, kind: Any, text: str, group: str = "expert") -> Any:
 
 
 @click.command(
-    "train", cls=Grouped, short_help="Train a denoiser on your pictures.", example="pnpkit train euler-fast --data photos/ --hours 2 --folder runs/mine",
+    "train", cls=Grouped, short_help="Train a denoiser on your pictures.",
+    example="pnpkit train euler-fast --data photos/ --hours 2 --folder runs/mine",
     help="Train a denoiser on a folder of pictures, nested or not, of any type that pnpkit reads.\n\n"
     "NAME is how a shipped denoiser was trained:\n\n\b\n" + RECIPES_HELP,
 )  # fmt: skip

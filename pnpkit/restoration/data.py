@@ -53,7 +53,7 @@ class Data:
     def within(self, low: float, high: float) -> Data:
         """The same in the units of a file, in which 0 and 1 are ``low`` and ``high``."""
         span = high - low or 1.0
-        flux = None if self.flux is None else tuple(value * span for value in self.flux)
+        flux = None if self.flux is None else (self.flux[0] * span, self.flux[1] * span)
         return replace(
             self,
             noise=self.noise.scaled(-low / span, 1 / span),

@@ -97,7 +97,7 @@ def opened(
     known, ceiling = masks(holes, above, stored)
     fair = None if known is None else from_tensor(known & ~ceiling if ceiling is not None else known)
     if ceiling is not None and fair is not None:  # equal readings hide the noise
-        level = white(np.atleast_3d(fair).all(-1))
+        level = white(np.asarray(np.atleast_3d(fair).all(-1)))
     model, note = model_for(stored, settings, level, span, unit, fair, blurred)
     if isinstance(model, PoissonGaussian):
         level = effective_level(model.variance(smoothed(stored, known)), known)
