@@ -12,7 +12,7 @@ import skimage.data
 import pnpkit as pk
 from pnpkit import kernels
 
-sharp = skimage.data.astronaut()[0:192, 120:312] / 255
+sharp = skimage.data.astronaut()[0:128, 150:278] / 255
 blurred = pk.simulate(sharp, kernels.motion(11, 40), 0.005)
 estimate = pk.estimate_kernel(blurred)
 print(f"found {estimate.spec} with confidence {estimate.confidence:.2f}; true: motion:11,40")
