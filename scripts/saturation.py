@@ -2,9 +2,10 @@
 
     python scripts/saturation.py --data PATH [--scenes hu10 pan3 chen7] [--side 256] [--denoiser NAME] [--tol 1e-4]
 
-PATH holds instruments/night: blurred, sharp and kernel of each scene; Hu's kernel is turned by 180 degrees. Of each the
-window with most saturated pixels is taken; --side 0 takes the whole. PSNR in dB over the readings that are below 250 in
-the sharp picture, and over all. Rows that are stored already are kept. Writes docs/results/saturation.{json,md}.
+PATH holds instruments/night: blurred, sharp and kernel of each scene; Hu's kernel is turned by 180 degrees. Of each
+the window with most saturated pixels is taken; --side 0 takes the whole. PSNR in dB over what is below 250 in the
+sharp picture; over what of that is below 250 in the blurred one, too, so that something was read there; and over all.
+Rows that are stored already are kept. Writes docs/results/saturation.{json,md}.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import pnpkit as pk
 from pnpkit.noise.clipped import grown
 
 CEILING, BRIGHT = 255, 250
+SCORES = ("unsaturated", "read", "all")
 WAYS = ("blurred", "as they are", "no weight", "one-sided")
 
 
@@ -76,7 +78,8 @@ def main() -> None:
                 continue
             z = restored(way, y, kernel, denoiser=args.denoiser, tol=args.tol)
             dim = x < BRIGHT
-            rows.append(key | {"unsaturated": score(z, x, dim), "all": score(z, x, np.ones_like(dim))})
+            found = {"unsaturated": score(z, x, dim), "read": score(z, x, dim & (y < BRIGHT))}
+            rows.append(key | found | {"all": score(z, x, np.ones_like(dim))})
             write_results("saturation", {"rows": rows} | stamp(command), table(rows).splitlines())
             if args.pictures:
                 args.pictures.mkdir(parents=True, exist_ok=True)
@@ -86,12 +89,12 @@ def main() -> None:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """A line for each scene, window, denoiser and tolerance; a column for each way."""
-    lines = ["PSNR in dB over unsaturated readings (over all).", ""]
+    lines = ["PSNR in dB over what is unsaturated in the sharp picture / and in the blurred one, too / over all.", ""]
     lines += ["| scene | side | denoiser | tol | " + " | ".join(WAYS) + " |", "| --- " * (4 + len(WAYS)) + "|"]
     names = ("scene", "side", "denoiser", "tol")
     for key in dict.fromkeys(tuple(row[name] for name in names) for row in rows):
         found = {row["way"]: row for row in rows if tuple(row[name] for name in names) == key}
-        cells = [f"{found[w]['unsaturated']:.2f} ({found[w]['all']:.2f})" if w in found else "" for w in WAYS]
+        cells = [" / ".join(f"{found[w][n]:.2f}" for n in SCORES) if w in found else "" for w in WAYS]
         lines.append("| " + " | ".join([*map(str, key), *cells]) + " |")
     return "\n".join(lines) + "\n"
 

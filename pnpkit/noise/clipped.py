@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import binary_dilation
+from scipy.ndimage import binary_dilation, distance_transform_edt, label, maximum
 
 FEWEST = 12  # equal readings at the top
 SPIKE, LOOKED_AT = 2.0, 3  # so many times as many as of each of the so many next lower values
@@ -66,3 +66,15 @@ def grown(found: np.ndarray, by: int = 1) -> np.ndarray:
         return found
     square = np.ones((2 * by + 1, 2 * by + 1, *((1,) if found.ndim == 3 else ())), bool)
     return np.asarray(binary_dilation(found, square))
+
+
+def inner(found: np.ndarray, share: float) -> np.ndarray:
+    """What was found without its edges: of each connected part, each channel by itself, what is at least ``share`` as
+    far from the outside as its innermost pixel."""
+    channels, kept = np.atleast_3d(found), np.zeros(np.atleast_3d(found).shape, bool)
+    for c in range(channels.shape[-1]):
+        depth = distance_transform_edt(channels[..., c])
+        parts, count = label(channels[..., c], np.ones((3, 3)))
+        deepest = np.concatenate([[0.0], np.atleast_1d(maximum(depth, parts, np.arange(1, count + 1)))])
+        kept[..., c] = channels[..., c] & (depth >= share * deepest[parts])
+    return kept.reshape(found.shape)

@@ -23,7 +23,7 @@ from pnpkit.maps import Map
 from pnpkit.noise import clipped
 from pnpkit.noise.estimate import Line, groups_of, is_counted, line_through, model_of
 from pnpkit.noise.models import Gaussian, Noise, PoissonGaussian
-from pnpkit.restoration.defaults import LEFT, MARGIN, NOISY, SLACK, SMOOTHING
+from pnpkit.restoration.defaults import EDGE, LEFT, MARGIN, NOISY, SLACK, SMOOTHING
 from pnpkit.restoration.settings import GAUSSIAN, POISSON, POISSON_GAUSSIAN, Settings
 
 GIVEN = "the weights of the readings are given: they were taken from the picture before, and stay whatever x is"
@@ -164,7 +164,8 @@ def saturated_in(
 
 def masks(holes: np.ndarray | None, above: np.ndarray | None, y: Tensor) -> tuple[Tensor | None, Tensor | None]:
     """``known`` and ``above`` of ``Readings``: beside a saturated pixel nothing is known, since a sensor's colours are
-    interpolated, and files are compressed.
+    interpolated, and files are compressed. Nor of the edges of a wide part: where its light ends is for the readings
+    around it to say.
 
     Raises:
         InputError: nothing is known of a picture.
@@ -182,4 +183,5 @@ def masks(holes: np.ndarray | None, above: np.ndarray | None, y: Tensor) -> tupl
         above = above & ~(holes if above.ndim == 2 else holes[..., None])
     if (unknown | above).reshape(-1, *unknown.shape[2:]).all(0).any():
         raise InputError("every pixel of a channel is at the ceiling or unknown: nothing is known; see `saturation`")
-    return planes(~unknown), planes(above)
+    deep = clipped.inner(above, EDGE)
+    return planes(~unknown & ~(above & ~deep)), planes(deep)
