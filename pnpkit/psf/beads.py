@@ -39,8 +39,8 @@ def beads(stack: np.ndarray, step: tuple[float, ...] = (), unit: str = "px", siz
     top = float(data.max())
     integers = stack.dtype.kind in "iu"
     full = integers and top == np.iinfo(stack.dtype).max
-    cuts = [around(data, peak, reach) for peak in alone]
-    kept = [cut - rim_level(cut) for cut in cuts if not (full and (cut == top).sum() > 1)]
+    cuts = [(around(data, peak, reach), peak) for peak in alone]
+    kept = [own(cut, peak, peaks) for cut, peak in cuts if not (full and (cut == top).sum() > 1)]
     if not kept:
         raise InputError(
             f"none of {len(peaks)} beads stands alone, unsaturated, {reach} samples from the sides: "
@@ -101,6 +101,18 @@ def isolated(peaks: np.ndarray, reach: tuple[int, ...], shape: tuple[int, ...]) 
 def around(data: np.ndarray, peak: np.ndarray, reach: tuple[int, ...]) -> np.ndarray:
     """A copy of the samples around a peak."""
     return data[tuple(slice(p - r, p + r + 1) for p, r in zip(peak, reach, strict=True))].copy()
+
+
+def own(cut: np.ndarray, peak: np.ndarray, peaks: np.ndarray) -> np.ndarray:
+    """The cut around a peak without its background, and without what is nearer, across, to another peak."""
+    clear = cut - rim_level(cut)
+    rows, columns = (np.arange(n) - n // 2 + p for n, p in zip(cut.shape[-2:], peak[-2:], strict=True))
+    to_own, *to_others = (
+        (rows[:, None] - y) ** 2 + (columns - x) ** 2
+        for y, x in [peak[-2:], *(p[-2:] for p in peaks if tuple(p) != tuple(peak))]
+    )
+    foreign = np.any([to_own > other for other in to_others], axis=0) if to_others else np.zeros(1, bool)
+    return np.where(foreign, 0.0, clear)
 
 
 def rim_level(cut: np.ndarray) -> float:
