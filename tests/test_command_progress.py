@@ -51,6 +51,8 @@ def test_the_time_left_falls_from_the_forecast_to_nothing(course: tuple[progress
     clock.time += 5
     run.enter(Phase("blur", 2, 4))
     assert run.left_here() == pytest.approx(3 * 10), "the parts that are done tell of those to come"
+    run.enter(Phase("noise"))
+    assert str(run.phase) == "blur, 2 of 4", "what is over does not come again"
     run.enter(Phase("restoring", parts=2))
     clock.time += 4
     assert run.left() == pytest.approx(16 + 40)

@@ -37,7 +37,7 @@ button{font:inherit;font-size:.9rem;padding:.2rem .7rem;border:1px solid var(--l
 background:var(--card);cursor:pointer}
 button[aria-pressed=true]{border-color:var(--mark);font-weight:600}
 :focus-visible{outline:2px solid var(--mark);outline-offset:2px}
-.side{display:grid;grid-template-columns:1fr 1fr;gap:.5rem}
+.side{display:grid;grid-template-columns:minmax(0,1fr) minmax(0,1fr);gap:.5rem}
 figure{margin:0}figcaption{font-size:.85rem;color:var(--soft);margin-bottom:.2rem}
 .lens{overflow:auto;max-height:min(60vh,440px);border:1px solid var(--line);border-radius:6px;background:var(--card)}
 .lens img{display:block;max-width:none}

@@ -24,10 +24,10 @@ HALO = 48  # pixels around a region that are restored with it: a blur and the de
 TELLING = 256  # pixels: side of the least that is restored where the blur is to be estimated from it
 
 
-SMALL = 100_000  # pixels of a preview at most
+SMALL = 60_000  # pixels of a preview at most
 
 
-ROUGHLY = 1e-3  # relative residual that a preview ends at
+ROUGHLY = 2e-3  # relative residual that a preview ends at
 
 
 FAST = "euler-fast"  # denoiser of a preview, where none is named

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from pnpkit.solvers.result import Step
 
 
+ORDER = ("reading", "noise", "blur", "restoring", "second pass")  # of the phases that a forecast is made of
+
+
 EVERY = 30.0  # seconds between two lines where there is no terminal
 
 
@@ -55,7 +58,9 @@ class Course:
         self.began = self.since = self.opened = self.now()
 
     def enter(self, phase: Phase) -> None:
-        """A phase begins; a further part of the same one goes on with it."""
+        """A phase begins; a further part of the same one goes on with it, and one that is over does not come again."""
+        if phase.name in ORDER and self.phase.name in ORDER[ORDER.index(phase.name) + 1 :]:
+            return
         if phase.name == "restoring":
             self.twice = phase.parts > 1
         if phase.name != self.phase.name:
@@ -77,10 +82,7 @@ class Course:
         here = self.left_here()
         if here is None:
             return None
-        order = ("noise", "blur", "restoring", "second pass")
-        later = order[order.index(self.phase.name) + 1 :] if self.phase.name in order else ()
-        if self.phase.name == "reading":
-            later = order
+        later = ORDER[ORDER.index(self.phase.name) + 1 :] if self.phase.name in ORDER else ()
         known = self.forecast.phases if self.forecast else {}
         pace = self.pace()
         if self.phase.name == "restoring" and self.twice and pace is not None:  # measured, where it is

@@ -1,0 +1,134 @@
+"""A person's time (protocol P9): how long a photograph takes, how well that was foreseen, and what each phase takes.
+
+    python scripts/person_time.py --data PATH [--megapixels 0.15 2] [--kernel motion:11,30] [--blind] [--denoiser NAME]
+
+PATH holds bsds500; larger photographs are laid out of its pictures side by side. They are blurred with the kernel,
+noise of 2.55 of 255 is added, and they are restored as `pnpkit deblur` does it: as --preview, then by default. Seconds
+are wall time, as a person waits; processor seconds stand beside them, since other jobs on the machine stretch the
+former. Rows that are stored already are kept. Writes docs/results/person-time.{json,md}.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import resource
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from results import RESULTS, stamp, write_results
+
+from pnpkit.command.forecast import forecast
+from pnpkit.command.options import settings_from
+from pnpkit.command.part import part_of, quick
+from pnpkit.command.tasks import Deblur
+from pnpkit.images import files
+from pnpkit.images.picture import Picture
+from pnpkit.machine.phases import Phase
+from pnpkit.registry import open_denoiser
+from pnpkit.restoration.simulate import simulate
+
+
+def photograph(data: Path, megapixels: float) -> np.ndarray:
+    """A picture of that size, 3 to 2, laid out of pictures of the val split, the wide ones in their order."""
+    rows, columns = (round(1000 * math.sqrt(megapixels * ratio)) for ratio in (2 / 3, 3 / 2))
+    tiles = [
+        pixels
+        for path in sorted(data.glob("bsds500/**/val/*.jpg"))
+        if (pixels := files.read(path).pixels).shape[1] > 400
+    ]
+    down, across = -(-rows // 321), -(-columns // 481)
+    strips = [np.concatenate([tiles[(across * i + j) % len(tiles)] for j in range(across)], 1) for i in range(down)]
+    return np.concatenate(strips)[:rows, :columns]
+
+
+def measured(picture: Picture, task: Deblur, denoiser: str, preview: bool) -> dict[str, Any]:
+    """Seconds of a restoration, by phases, and the forecast that was made of it."""
+    settings = replace(settings_from("deblur", {}), denoiser=denoiser)
+    if preview:
+        part = part_of((picture.pixels.shape[0], picture.pixels.shape[1]), None, True, task.kernel == "auto")
+        task, settings = quick(task, settings, part.factor)  # type: ignore[assignment]
+        picture = part.of(picture)
+    settings = replace(settings, denoiser=open_denoiser(settings.denoiser))
+    started = time.perf_counter()
+    foreseen = forecast(task, settings, picture)
+    probe, times = time.perf_counter() - started, list[tuple[str, float]]()
+
+    def enter(phase: Phase) -> None:
+        if not any(name == phase.name for name, _ in times):  # the level of noise may be looked at again
+            times.append((phase.name, time.perf_counter()))
+
+    started, processor = time.perf_counter(), time.process_time()
+    run = task.restore(picture, replace(settings, progress=enter), lambda step: None)
+    ended, processor = time.perf_counter(), time.process_time() - processor
+    times.append(("end", ended))
+    phases = {name: after - at for (name, at), (_, after) in zip(times, times[1:], strict=False)}
+    return {
+        "foreseen": None if foreseen is None else foreseen.total,
+        "probe": probe,
+        "seconds": ended - started,
+        "processor": processor,
+        "steps": run.steps,
+        "status": run.status.name.lower(),
+        "phases": phases,
+        "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+    }
+
+
+def table(rows: dict[str, dict[str, Any]]) -> list[str]:
+    """The rows as a table."""
+    lines = ["| photograph | foreseen, s | took, s | ratio | processor, s | steps | share of each phase |"]
+    lines.append("| --- | --- | --- | --- | --- | --- | --- |")
+    for name, row in rows.items():
+        total = sum(row["phases"].values())
+        shares = ", ".join(f"{phase} {100 * part / total:.0f} %" for phase, part in row["phases"].items())
+        foreseen = row["foreseen"]
+        known = ("-", "-") if foreseen is None else (f"{foreseen:.1f}", f"{foreseen / row['seconds']:.2f}")
+        cells = (
+            name,
+            known[0],
+            f"{row['seconds']:.1f}",
+            known[1],
+            f"{row['processor']:.1f}",
+            str(row["steps"]),
+            shares,
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--megapixels", type=float, nargs="+", default=[0.15, 2.0])
+    parser.add_argument("--kernel", default="motion:11,30")
+    parser.add_argument("--blind", action="store_true", help="the kernel is estimated, too")
+    parser.add_argument("--denoiser", default="euler-guided")
+    arguments = parser.parse_args()
+    stored = RESULTS / "person-time.json"
+    rows: dict[str, dict[str, Any]] = json.loads(stored.read_text())["rows"] if stored.exists() else {}
+    for megapixels in arguments.megapixels:
+        sharp = photograph(arguments.data, megapixels)
+        torch.manual_seed(0)
+        picture = Picture(simulate(sharp, arguments.kernel, 0.01, seed=0))
+        for kernel in (arguments.kernel, *(["auto"] if arguments.blind else [])):
+            for preview in (True, False):
+                what = "preview" if preview else "default"
+                name = f"{megapixels:g} megapixels, kernel {'given' if kernel != 'auto' else 'estimated'}, {what}"
+                if name in rows:
+                    continue
+                rows[name] = measured(picture, Deblur(kernel, "unknown"), arguments.denoiser, preview)
+                command = f"python scripts/person_time.py {' '.join(sys.argv[1:])}"
+                command = command.replace(str(arguments.data), "PATH")
+                write_results("person-time", {**stamp(command), "rows": rows}, table(rows))
+                print(table({name: rows[name]})[-1], flush=True)
+
+
+if __name__ == "__main__":
+    main()
