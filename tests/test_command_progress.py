@@ -94,7 +94,7 @@ def test_without_a_forecast_the_line_tells_the_time_so_far() -> None:
     clock.time += 12
     assert run.words() == "noise, 12 s so far"
     run.enter(Phase("blur", 2, 4))
-    assert run.words().startswith("blur, 2 of 4")
+    assert run.words() == "blur, 2 of 4, 12 s so far" and run.share() is None
 
 
 def test_off_a_terminal_a_line_comes_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:

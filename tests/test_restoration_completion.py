@@ -170,7 +170,7 @@ def test_what_is_nan_outside_of_the_mask_is_filled_in_too_and_infinity_is_counte
     assert code == 2 and "got 3 NaN or inf among 256" in error
 
 
-@pytest.mark.parametrize("shape", [(2, 5, 5, 3), (2, 5, 4), (2, 5, 1)])
+@pytest.mark.parametrize("shape", [(2, 5, 5, 3), (2, 5, 4)])
 def test_the_image_is_looked_at_before_its_holes_are_filled(shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match="expected a grey"):
         pnpkit.inpaint(np.zeros(shape, np.float32), np.eye(2, 5))

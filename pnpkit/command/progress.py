@@ -80,7 +80,7 @@ class Course:
     def left(self) -> float | None:
         """Seconds that are still expected; None while nothing is known of them."""
         here = self.left_here()
-        if here is None:
+        if here is None or (self.forecast is None and not self.steps):  # nothing is known of what follows
             return None
         later = ORDER[ORDER.index(self.phase.name) + 1 :] if self.phase.name in ORDER else ()
         known = self.forecast.phases if self.forecast else {}
