@@ -96,7 +96,7 @@ def program() -> None:
 def deblur(
     inputs: tuple[str, ...], kernel: tuple[str, ...], boundary: str, mask: str | None, guide: str | None, **given: Any
 ) -> int:
-    """Remove blur and noise from photographs, volumes and stacks. IMAGE is a file, or a folder of them; the result is
+    """Remove blur and noise. IMAGE is a photograph, a volume, a stack, or a folder of them; the result is
     NAME-deblurred."""
     return restore(tasks.Deblur(kernel[0], boundary, mask, guide=guide, others=kernel[1:]), inputs, given)
 
