@@ -127,6 +127,12 @@ def test_coordinates_follow_the_pixels(tmp_path: Path, cli: Any) -> None:
     np.testing.assert_allclose(cut.pixel_to_world_values(3, 4), before.pixel_to_world_values(5, 6), rtol=1e-12)
     words = ["--denoiser", "identity", "--max-steps", "2", "--quiet", "-o", tmp_path / "c.fits"]
     assert cli("upscale", tmp_path / "a.fits", *words)[0] == 0
+    code, _, error = cli(
+        "denoise", tmp_path / "a.fits", "--denoiser", "identity", "--region", "4,3,10,9", "-o", tmp_path / "d.fits"
+    )
+    assert code == 0, error
+    part = WCS(fits.getheader(tmp_path / "d.fits"))
+    np.testing.assert_allclose(part.pixel_to_world_values(2, 1), before.pixel_to_world_values(6, 4), rtol=1e-12)
     fine = WCS(fits.getheader(tmp_path / "c.fits"))
     np.testing.assert_allclose(fine.pixel_to_world_values(6.5, 8.5), before.pixel_to_world_values(3, 4), rtol=1e-12)
 

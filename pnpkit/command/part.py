@@ -91,7 +91,8 @@ class Part:
     def picture(self, picture: Picture) -> Picture:
         """What is kept of the picture that is restored."""
         more = {name: self.kept(value) for name in ("alpha", "holes") if (value := getattr(picture, name)) is not None}
-        return replace(picture, pixels=self.kept(picture.pixels), **more)  # type: ignore[arg-type]
+        top, left = (o.start + self.factor * i.start for o, i in zip(self.outer, self.inner, strict=True))
+        return replace(picture, pixels=self.kept(picture.pixels), moved=(1, top, left), **more)  # type: ignore[arg-type]
 
     def sharp(self, reference: np.ndarray, scale: int = 1) -> np.ndarray:
         """The same part of a reference that is ``scale`` times as large as the picture."""

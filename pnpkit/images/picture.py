@@ -112,7 +112,8 @@ def with_pixels(picture: Picture, pixels: np.ndarray, factor: int = 1) -> Pictur
         lines = picture.description.splitlines() if picture.description.startswith("ImageJ=") else ()
         units = [line for line in lines if line.startswith(("ImageJ=", "unit="))]  # all else may tell of the size
         top, left = (max(0, (picture.pixels.shape[axis] - pixels.shape[axis] // factor) // 2) for axis in (0, 1))
-        picture = replace(picture, description="\n".join(units), moved=(factor, top, left))
+        _, down, right = picture.moved  # by what was cut before
+        picture = replace(picture, description="\n".join(units), moved=(factor, down + top, right + left))
     if picture.alpha is None:
         return replace(picture, pixels=pixels)
     sizes = list(zip(pixels.shape[:2], picture.alpha.shape, strict=True))
