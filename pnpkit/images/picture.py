@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from pnpkit.errors import InputError
+from pnpkit.images import address
 from pnpkit.images.pixels import FRACTIONS, check_holes, check_pixels, covered, nearest, scale_of
 
 SMALL, DENSEST = 4_000_000, 1e5  # pixels that any file may claim, and in a byte: a white row of group 4 has one bit
@@ -138,7 +139,7 @@ def check_header(path: Path, width: int, height: int, most: int, frames: int = 1
         raise InputError(f"{path}: expected an image with pixels in it, got {width} x {height}: get it afresh")
     if width * height > most:
         raise InputError(f"{path}: expected at most {most} pixels, got {width} x {height}: crop or shrink it")
-    size = path.stat().st_size
+    size = address.file_of(path).stat().st_size
     if width * height > max(SMALL, densest * size):
         raise InputError(
             f"{path}: expected a whole image, got {width} x {height} pixels in {size} bytes: get it afresh"
