@@ -166,7 +166,7 @@ def test_a_small_file_that_claims_a_large_picture_is_refused_before_it_is_decode
     with tifffile.TiffFile(path, mode="r+b") as tiff:
         for name in ("ImageWidth", "ImageLength"):
             tiff.pages.first.tags[name].overwrite(20_000)
-    refused(path, "400000000 bytes of pixels")
+    refused(path, "20000 x 20000 pixels in")
     tifffile.imwrite(tmp_path / "flat.tif", np.zeros((3000, 3000), np.uint8), compression="zlib")
     assert files.read(tmp_path / "flat.tif").pixels.shape == (3000, 3000), "what is flat is small"
 
