@@ -30,10 +30,8 @@ def deep(colour: str, planes: int) -> Callable[[Path], None]:
     return lambda path: png.from_array(values, f"{colour};16").save(str(path))
 
 
-def floats(low: float, high: float, bad: bool = False) -> Callable[[Path], None]:
+def floats(low: float, high: float) -> Callable[[Path], None]:
     values = np.random.default_rng(0).uniform(low, high, (9, 12)).astype(np.float32)
-    if bad:
-        values[2, 3] = np.nan
     return lambda path: tifffile.imwrite(path, values, photometric="minisblack")
 
 
