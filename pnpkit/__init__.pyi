@@ -20,6 +20,7 @@ from .fidelities.kullback_leibler import KullbackLeibler as KullbackLeibler
 from .fidelities.least_squares import LeastSquares as LeastSquares
 from .fidelities.one_sided import ClippedLeastSquares as ClippedLeastSquares
 from .fidelities.weighted import WeightedLeastSquares as WeightedLeastSquares
+from .interop import fidelity_of as fidelity_of
 from .maps import Map as Map
 from .operators.blur import blur as blur
 from .operators.norms import norm_bound as norm_bound

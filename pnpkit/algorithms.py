@@ -1,8 +1,9 @@
 r"""The named algorithms in one call each: a splitting, an iteration, and the loop.
 
-All solve min_x 1/2 ||A x - y||^2 + g(x). ``operator`` is a deepinv ``LinearPhysics``; or a matrix of numpy, torch or
-scipy, dense or sparse; or what scipy's ``aslinearoperator`` takes, for instance an operator of pylops. With a matrix or
-a scipy operator, y is a vector (m,) or a batch (B, m), and x has the same form.
+All solve min_x 1/2 ||A x - y||^2 + g(x), or with another data term, ``fidelity``. ``operator`` is a deepinv
+``LinearPhysics``; or a matrix of numpy, torch or scipy, dense or sparse; or what scipy's ``aslinearoperator`` takes,
+for instance an operator of pylops. With a matrix or a scipy operator, y is a vector (m,) or a batch (B, m), and x has
+the same form.
 """
 
 from __future__ import annotations
@@ -41,6 +42,9 @@ Operator: TypeAlias = Any  # a LinearPhysics, a matrix (numpy, torch, scipy) or 
 Measurement: TypeAlias = np.ndarray | Tensor | TensorList
 
 
+Data: TypeAlias = Callable[[LinearPhysics, Any], DataTerm]  # (A, y) -> f
+
+
 Callback = Callable[[Step], None]
 
 
@@ -49,6 +53,7 @@ def proximal_gradient(
     y: Measurement,
     prox: Callable[[float], Map] | Prior,
     *,
+    fidelity: Data = LeastSquares,
     tau: float | None = None,
     iteration: Iteration | None = None,
     tol: float = 1e-6,
@@ -63,6 +68,8 @@ def proximal_gradient(
             physics. The result is a numpy array if y is one.
         prox: tau -> the proximal map of tau g, e.g. ``lambda tau: proximal.soft_threshold(tau * 0.1)``; or a deepinv
             prior g (``interop.from_prior``).
+        fidelity: (A, y) -> the data term f in place of least squares, whose gradient stands for A^T (A x - y), e.g.
+            ``lambda A, y: pk.Huber(A, y, 0.1)``; A a LinearPhysics and y a batch.
         tau: step size in (0, 2/L); default 1.9/L or, for ``Fista``, 1/L.
         iteration: default Picard.
         tol, max_steps, callback: see ``solve``.
@@ -80,13 +87,13 @@ def proximal_gradient(
         [1.0, 0.0]
     """
     physics, data, back = open_problem(operator, y)
-    fidelity, runner = LeastSquares(physics, data), Picard() if iteration is None else iteration
+    f, runner = fidelity(physics, data), Picard() if iteration is None else iteration
     if isinstance(runner, type) or not isinstance(runner, Iteration):
         raise InputError(f"expected an iteration, Picard() or Fista() for instance, got {runner!r}")
-    tau = fidelity.step_size(runner.tau_L) if tau is None else tau
+    tau = f.step_size(runner.tau_L) if tau is None else tau
     at = from_prior(prox) if isinstance(prox, Prior) else prox
-    map = forward_backward(fidelity, at(tau), tau)
-    return back(solve(map, fidelity.start(), iteration=runner, tol=tol, max_steps=max_steps, callback=callback))
+    map = forward_backward(f, at(tau), tau)
+    return back(solve(map, f.start(), iteration=runner, tol=tol, max_steps=max_steps, callback=callback))
 
 
 def projected_gradient(operator: Operator, y: Measurement, limits: tuple[float, float] | Map, **options: Any) -> Result:
@@ -140,6 +147,7 @@ def regularised(
     y: Measurement,
     regulariser: Fidelity,
     *,
+    fidelity: Data = LeastSquares,
     limits: tuple[float, float] = (0.0, 1.0),
     x0: np.ndarray | Tensor | None = None,
     iteration: Iteration | None = None,
@@ -153,13 +161,14 @@ def regularised(
 
     Args:
         regulariser: R, e.g. ``load_denoiser("ridge").regulariser(sigma, image_size, weight)``, or a ``Smooth``.
+        fidelity: as that of ``proximal_gradient``.
         limits: the box; (-inf, inf) for none.
         x0: first iterate; default A^T y.
     """
     physics, data, back = open_problem(operator, y)
-    fidelity = LeastSquares(physics, data)
-    map = penalised(fidelity, regulariser, limits)
-    start = first_iterate(fidelity, x0)
+    f = fidelity(physics, data)
+    map = penalised(f, regulariser, limits)
+    start = first_iterate(f, x0)
     return back(solve(map, start, iteration=iteration or Fista(), tol=tol, max_steps=max_steps, callback=callback))
 
 
@@ -169,6 +178,7 @@ def plug_and_play(
     denoiser: str | os.PathLike[str] | Network | Callable[[Tensor, float], Tensor] | Map,
     *,
     strength: float,
+    fidelity: Data = LeastSquares,
     limits: tuple[float, float] | None = (0.0, 1.0),
     tau: float | None = None,
     x0: np.ndarray | Tensor | None = None,
@@ -185,6 +195,7 @@ def plug_and_play(
         denoiser: a name or a path as ``load_denoiser`` takes it; a pnpkit network; a Map (then ``strength`` is its
             scaling s in D(s x) / s); or any callable D(x, sigma), for instance a deepinv denoiser: it runs, and
             nothing is guaranteed.
+        fidelity: as that of ``proximal_gradient``; ``interop.fidelity_of`` follows the noise model of deepinv physics.
         limits: box of the final projection. None omits it; the existence of a fixed point is then an assumption.
         tau: step size in (0, 2/L); default 1.9/L.
         x0: first iterate; default A^T y.
@@ -204,11 +215,11 @@ def plug_and_play(
         True
     """
     physics, data, back = open_problem(operator, y)
-    fidelity = LeastSquares(physics, data)
+    f = fidelity(physics, data)
     if isinstance(denoiser, (str, os.PathLike)):
-        denoiser = open_denoiser(denoiser, device=str(fidelity.start().device))
-    map = forward_backward(fidelity, as_map(denoiser, strength), tau, limits)
-    start = first_iterate(fidelity, x0)
+        denoiser = open_denoiser(denoiser, device=str(f.start().device))
+    map = forward_backward(f, as_map(denoiser, strength), tau, limits)
+    start = first_iterate(f, x0)
     return back(solve(map, start, iteration=iteration, tol=tol, max_steps=max_steps, callback=callback))
 
 

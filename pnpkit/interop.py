@@ -11,14 +11,17 @@ from typing import Any
 
 import torch
 from deepinv.optim import L1Prior, L12Prior, PnP, Prior, Tikhonov, TVPrior, ZeroPrior
-from deepinv.optim.data_fidelity import L2, DataFidelity
-from deepinv.physics import LinearPhysics
+from deepinv.optim.data_fidelity import L2, DataFidelity, PoissonLikelihood
+from deepinv.physics import GaussianNoise, LinearPhysics, PoissonGaussianNoise, PoissonNoise, ZeroNoise
 from torch import Tensor
 
 from pnpkit.certificates import EXACT, Certificate, Kind, Side, nothing
 from pnpkit.errors import InputError
 from pnpkit.fidelities.base import Fidelity, Smooth
+from pnpkit.fidelities.data import DataTerm
+from pnpkit.fidelities.kullback_leibler import KullbackLeibler
 from pnpkit.fidelities.least_squares import LeastSquares
+from pnpkit.fidelities.weighted import WeightedLeastSquares
 from pnpkit.maps import Map
 from pnpkit.networks.base import Network
 
@@ -85,8 +88,8 @@ def from_data_fidelity(fidelity: DataFidelity, y: Tensor, physics: LinearPhysics
     """A deepinv data fidelity x -> f(A x, y).
 
     Args:
-        fidelity: ``L2(sigma)`` is 1/(2 sigma^2) ||A x - y||^2, with L = ||A||^2 / sigma^2 from the operator. Any other
-            needs ``L``, and its convexity and L are premises.
+        fidelity: ``L2(sigma)`` is 1/(2 sigma^2) ||A x - y||^2, with L = ||A||^2 / sigma^2 from the operator;
+            ``PoissonLikelihood`` is ``KullbackLeibler``. Any other needs ``L``, and its convexity and L are premises.
         y, physics: measurement and forward model.
         L: smoothness constant that the user vouches for.
     """
@@ -101,18 +104,72 @@ def from_data_fidelity(fidelity: DataFidelity, y: Tensor, physics: LinearPhysics
     if L is not None:
         return Smooth(value, gradient, L)
     if type(fidelity) is L2:
-        least, scale = LeastSquares(physics, y), float(fidelity.norm)
-        sign = "<=" if least.side is Side.PROVEN else ">="
-        method = f"L = ||A||^2 / sigma^2 {sign} {least.L * scale:.6g} ({least.norm.method})"
-        return Smooth(
-            lambda x: scale * least.value(x),
-            lambda x: scale * least.gradient(x),
-            least.L * scale,
-            side=least.side,
-            method=method,
-            premises=(),
-        )
+        weight = float(fidelity.norm)
+        return LeastSquares(physics, y) if weight == 1 else WeightedLeastSquares(physics, y, weight)
+    if type(fidelity) is PoissonLikelihood:
+        counts = y if fidelity.normalize else y * fidelity.gain
+        return KullbackLeibler(physics, counts, fidelity.bkg * fidelity.gain, fidelity.gain)
     raise InputError(f"no smoothness constant is known for {type(fidelity).__name__}: give L")
+
+
+def fidelity_of(physics: LinearPhysics, y: Tensor) -> DataTerm:
+    """The data term of the noise model that a deepinv physics carries: a negative log-likelihood, or a multiple of it.
+
+    - ``ZeroNoise`` and ``GaussianNoise`` with one sigma: least squares, the log-likelihood times sigma^2. With a sigma
+      for each image: weights sigma^-2, over their mean.
+    - ``PoissonNoise``: Kullback-Leibler with its gain; y are its readings, in counts where it does not normalise.
+    - ``PoissonGaussianNoise``: least squares weighted by 1 / variance, over its mean in an image; the variance is
+      gain max(v, gain/2) + sigma^2, v a mean of 5 x 5 readings.
+
+    Raises:
+        InputError: another noise model, a gain that is not > 0 or differs in a batch, readings < 0 with Poisson noise.
+    """
+    noise = getattr(physics, "noise_model", None)
+    kind = type(noise)
+    if noise is None or kind is ZeroNoise:
+        return LeastSquares(physics, y)
+    if kind is GaussianNoise:
+        if noise.sigma.numel() == 1:
+            return LeastSquares(physics, y)
+        return WeightedLeastSquares(physics, y, _over_mean(_per_reading(noise.sigma, y).square()))
+    if kind is PoissonNoise:
+        one = _one(noise.gain)
+        return KullbackLeibler(physics, y if bool(noise.normalize) else y * one, gain=one)
+    if kind is PoissonGaussianNoise:
+        gain, sigma = _per_reading(noise.gain, y), _per_reading(noise.sigma, y)
+        if not bool((gain > 0).all()):
+            raise InputError(f"gain must be a finite number > 0, got {noise.gain.min():g}")
+        return WeightedLeastSquares(physics, y, _over_mean(gain * torch.maximum(_mean(y), gain / 2) + sigma.square()))
+    raise InputError(
+        f"no data term is known for {kind.__name__}: known are ZeroNoise, GaussianNoise, PoissonNoise and "
+        "PoissonGaussianNoise; Huber, for instance, is made by hand"
+    )
+
+
+def _one(values: Tensor) -> float:
+    """The one value that there is, or that all are."""
+    if bool((values != values.flatten()[0]).any()):
+        raise InputError("the gain of Poisson noise must be one number, the batch has several: take image by image")
+    return float(values.flatten()[0])
+
+
+def _per_reading(values: Tensor, y: Tensor) -> Tensor:
+    """A number, or one for each image (B,), in a shape that broadcasts to y."""
+    return values.to(y).reshape(-1, *(1,) * (y.ndim - 1))
+
+
+def _over_mean(variance: Tensor) -> Tensor:
+    """1 / variance, over its mean in an image; over images where there is one number for each."""
+    weights = 1 / variance
+    alike = weights[0].numel() == 1
+    return weights / (weights.mean() if alike else weights.flatten(1).mean(1).view(-1, *(1,) * (weights.ndim - 1)))
+
+
+def _mean(y: Tensor) -> Tensor:
+    """Means over 5 x 5 readings, fewer at the border; what has no rows and columns as it is."""
+    if y.ndim != 4:
+        return y
+    return torch.nn.functional.avg_pool2d(y, 5, stride=1, padding=2, count_include_pad=False)
 
 
 def _per_image(value: Any, x: Tensor) -> Tensor:

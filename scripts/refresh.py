@@ -88,6 +88,7 @@ SINGLE = (
     Artefact("compressed", "docs/results/compressed.json", ("euler-fast",), hours=0.5),
     Artefact("levin", "docs/results/levin.json", ("euler-guided",), hours=1.0),
     Artefact("solvers", "docs/results/solvers.json", ("euler-fast",), hours=0.3),
+    Artefact("prox cost", "docs/results/prox-cost.json", (), hours=0.1),
     Artefact("speed", "docs/results/speed.json", ("wavelet", "euler-fast", "euler", "dncnn"), hours=0.3),
     Artefact("scaling", "docs/results/scaling.json", ("wavelet",), hours=0.5),
     Artefact("lecture deblurring", "docs/lecture/deblurring.json", ("euler", "wavelet", "dncnn")),

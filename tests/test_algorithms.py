@@ -289,3 +289,21 @@ def test_what_is_no_denoiser_is_refused_with_what_is() -> None:
     for wrong in (3, proximal.box(0, 1)):
         with pytest.raises(InputError, match=r"a network, a deepinv denoiser or a function D\(x, sigma\)"):
             pnpkit.denoise(picture, 0.05, denoiser=wrong)
+
+
+def test_other_data_terms_go_into_every_algorithm() -> None:
+    """A reading that is off by 100 moves least squares, and Huber's loss hardly."""
+    spoiled = Y.copy()
+    spoiled[3] += 100
+    clean = pnpkit.ista(MATRIX, Y, 0.1, tol=1e-9).x
+    plain = pnpkit.ista(MATRIX, spoiled, 0.1, tol=1e-9).x
+    robust = pnpkit.ista(MATRIX, spoiled, 0.1, tol=1e-9, fidelity=lambda A, y: pnpkit.Huber(A, y, 0.1)).x
+    assert np.linalg.norm(robust - clean) < 0.1 * np.linalg.norm(plain - clean)
+    left_out = np.ones(len(Y))
+    left_out[3] = 0
+    weighted = pnpkit.fista(
+        MATRIX, spoiled, 0.1, tol=1e-9, fidelity=lambda A, y: pnpkit.WeightedLeastSquares(A, y, left_out)
+    )
+    kept = np.delete(MATRIX, 3, 0), np.delete(Y, 3)
+    np.testing.assert_allclose(weighted.x, pnpkit.ista(*kept, 0.1, tol=1e-10).x, atol=1e-6)
+    assert weighted.guarantee.theorem == pnpkit.fista(MATRIX, Y, 0.1, tol=1e-9).guarantee.theorem

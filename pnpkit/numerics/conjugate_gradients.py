@@ -31,16 +31,17 @@ def conjugate_gradients(
     """
     x, residual, direction = torch.zeros_like(right), right, precondition(right)
     square = inner(residual, direction)
-    for _ in range(max_steps):
-        going = length(residual) > goal
-        if not bool(going.any()):
-            break
+    going = length(residual) > goal
+    for _ in range(max_steps if bool(going.any()) else 0):
         image = apply(direction)
         step = torch.where(going, square / inner(direction, image), 0)
         x, residual = x + step * direction, residual - step * image
+        before, going = going, length(residual) > goal
+        if not bool(going.any()):
+            break
         towards = precondition(residual)
         following = inner(residual, towards)
-        direction = towards + torch.where(going, following / square, 0) * direction
+        direction = towards + torch.where(before, following / square, 0) * direction
         square = following
     else:
         if bool((length(residual) > goal).any()):
