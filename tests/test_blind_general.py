@@ -49,7 +49,7 @@ def test_a_shake_is_recovered_from_edges() -> None:
 
 
 def test_the_choice_is_free_form_for_a_shake(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(general.estimate_general, "__defaults__", ((15, 19),))
+    monkeypatch.setattr(general.estimate_general, "__defaults__", ((15, 19), general.nobody))
     estimate = likeliest_kernel(blurred(), 0.003)
     assert estimate.spec == "free-form" and estimate.confidence > 0.7
     assert general.likeness(estimate.kernel, shake()) > 0.85
@@ -101,7 +101,7 @@ def test_a_named_blur_explains_more_than_none_and_a_free_form_more_than_both(
     misfits = {1: 50.0, len(gaussian): 50.0 - over_none + over_named, len(shake()): 50.0 - over_none}
     monkeypatch.setattr(choose, "hardly_blurred", lambda spec: False)
     monkeypatch.setattr(choose, "estimate_parametric", lambda *_: named)
-    monkeypatch.setattr(choose, "estimate_general", lambda _: general.FreeForm(shake(), 0.9))
+    monkeypatch.setattr(choose, "estimate_general", lambda *_, **__: general.FreeForm(shake(), 0.9))
     monkeypatch.setattr(choose, "misfit", lambda _, kernel: (misfits[len(kernel)], 0.4))
     estimate = likeliest_kernel(photograph(), 0.01)
     assert estimate.spec == spec

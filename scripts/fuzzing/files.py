@@ -57,12 +57,13 @@ def kernels(case: Case) -> None:
     """A word, a file or an array; what comes back is a kernel."""
     way = case.weighted({word: 4, kernel_file: 4, array: 3})
     kernel = way(case)
-    hold("a kernel is float64 with two odd sides", kernel.dtype == np.float64 and kernel.ndim == 2, str(kernel.dtype))
+    held = kernel.dtype == np.float64 and kernel.ndim in (2, 3)
+    hold("a kernel is float64, of a picture or of a volume", held, f"{kernel.dtype} {kernel.shape}")
     sides = all(side % 2 and side <= LARGEST for side in kernel.shape)
     hold("the sides of a kernel are odd, 501 at most", sides, str(kernel.shape))
     hold("a kernel is finite and not below 0", bool(np.isfinite(kernel).all() and (kernel >= 0).all()))
     hold("a kernel sums to 1", abs(float(kernel.sum()) - 1) < 1e-9, str(kernel.sum()))
-    if case.chance(0.2):
+    if case.chance(0.2) and kernel.ndim == 2:
         path = case.place / f"kept{case.random.choice(('.npy', '.png'))}"
         form = case.random.choice((None, ("disk:3", 0.4), ("free-form", 2.0)))
         doors.kernels.save(path, kernel, form)
