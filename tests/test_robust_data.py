@@ -214,8 +214,8 @@ def test_stored_results_are_those_of_the_shipped_weights(path: Path) -> None:
                 assert point["certified"] <= point["attacked"] <= scores["clean"]
 
 
-def test_the_readmes_classifier_runs(capsys: pytest.CaptureFixture) -> None:
-    (code,) = re.findall(r"```py\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+def test_the_classifier_of_the_page_runs(capsys: pytest.CaptureFixture) -> None:
+    code = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "howto" / "classify.md").read_text(), re.S)[0]
     exec(code, {"images": torch.rand(3, 1, 28, 28), "labels": torch.tensor([0, 1, 2])})
     assert "mnist-certified: proven, Lipschitz constant <= 0.999999" in capsys.readouterr().out
 

@@ -22,7 +22,7 @@ found = robust.certify_samples(network, images, labels)
 
 figure, axes = plt.subplots(2, 5, figsize=(9, 4))
 for axis, image, guess, radius in zip(axes.flat, images, found.predictions, found.radius, strict=True):
-    axis.imshow(image[0], cmap="gray")
+    axis.imshow(image[0].numpy(), cmap="gray")
     axis.set_title(f"{int(guess)}, radius {float(radius):.2f}", fontsize=9)
     axis.axis("off")
 figure.tight_layout()
