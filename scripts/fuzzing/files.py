@@ -48,7 +48,9 @@ def images(case: Case) -> None:
     if out.exists() and words[0] != "estimate-kernel" and case.chance(0.3):
         again = case.place / f"again{out.suffix}"
         try:
-            checked(case, "blur", str(out), "--kernel", "box:1", "-o", str(again))
+            stacks = words[0] == "denoise"  # reads and writes them, too
+            reading = ("--denoiser", "identity") if stacks else ("--kernel", "box:1")
+            checked(case, "denoise" if stacks else "blur", str(out), *reading, "-o", str(again))
         except Refused as error:
             hold("what a command wrote, it reads again", False, str(error))
 
