@@ -10,7 +10,14 @@ import numpy as np
 import problems
 import pytest
 import torch
-from deepinv.physics import Decolorize, DecomposablePhysics, Denoising, GaussianNoise, StackedLinearPhysics
+from deepinv.physics import (
+    Decolorize,
+    DecomposablePhysics,
+    Denoising,
+    GaussianNoise,
+    LinearPhysics,
+    StackedLinearPhysics,
+)
 from deepinv.utils import TensorList
 from test_operators import Unknown
 
@@ -313,3 +320,18 @@ def test_what_is_no_problem_is_refused(operator: object, y: object, message: str
 def test_what_is_no_norm_is_refused(norm: object) -> None:
     with pytest.raises(InputError, match=r"a finite number|scale A and y"):
         LeastSquares(Denoising(), torch.ones(1, 1, 4, 4), norm)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e3, 1e6])
+def test_the_stated_error_of_a_prox_holds_for_data_of_any_size(scale: float) -> None:
+    """In float32 the solver rounds like x + tau A^T y, which is as large as the data."""
+    random = np.random.default_rng(1)
+    left, right = (np.linalg.qr(random.standard_normal((9, 9)))[0] for _ in range(2))
+    matrix = torch.from_numpy(left @ np.diag(np.geomspace(4.6, 0.14, 9)) @ right)
+    single, truth, tau = matrix.float(), scale * torch.from_numpy(random.random(9)), 5000.0
+    operator = LinearPhysics(A=lambda x: x @ single.T, A_adjoint=lambda y: y @ single)
+    f = LeastSquares(operator, (matrix @ truth).float()[None])
+    point, start = f.prox(tau), (1.1 * truth).float()[None]
+    system = torch.eye(9, dtype=torch.float64) + tau * matrix.T @ matrix
+    exact = torch.linalg.solve(system, start[0].double() + tau * matrix.T @ f.y[0].double())
+    assert float((point(start)[0].double() - exact).square().mean().sqrt()) <= point.error

@@ -2,6 +2,7 @@ r"""Least squares, 1/2 ||A x - y||^2."""
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 
 import torch
@@ -50,12 +51,21 @@ class LeastSquares(DataTerm):
         """Whether prox_{tau f} is known in closed form."""
         return normal_equations.is_closed(self.operator, self.start())
 
+    def counted(self, tau: float) -> float:
+        """What the rounding of the inner solver is counted by: c (1 + tau L) - 1, c = max(1, rms(A^T y) / L).
+
+        The solver rounds like x + tau A^T y. For pictures in 0..1 c is 1.
+        """
+        rms = self.magnitude() / math.sqrt(self.start()[0].numel())
+        times = max(1.0, rms / self.L) if self.L > 0 else 1.0
+        return times * (1 + tau * self.L) - 1
+
     def prox(self, tau: float) -> Map:
         """prox_{tau f}(x) = argmin_u f(u) + 1/(2 tau) ||u - x||^2, for any tau > 0: firmly nonexpansive.
 
         In closed form where the physics has a singular value decomposition; otherwise by conjugate gradients to a
         proven error, which is named as a premise; see ``operators.normal_equations``. The proof needs no norm of A;
-        how large the error may be is counted by tau L.
+        how large the error may be is counted by tau L and the size of the data.
 
         Raises:
             InputError: a tau that is not finite, not > 0, or too large for the precision of y; an A whose A_adjoint is
@@ -63,7 +73,7 @@ class LeastSquares(DataTerm):
         """
         self.check_prox(tau)
         dtype = pieces(self.y)[0].dtype
-        closed, size = self.has_closed_prox, tau * self.L
+        closed, size = self.has_closed_prox, self.counted(tau)
         method = f"proximal map of a convex function, tau = {tau:.6g}, " + ("closed form" if closed else "iterative")
         premises = normal_equations.premises(self.operator, size, dtype, closed)
         if premises and not closed and self.side is not Side.PROVEN:

@@ -234,7 +234,10 @@ def frame_of(operator: LinearPhysics, example: Tensor) -> tuple[slice, ...] | No
 
 
 def solver_error(size: float, dtype: torch.dtype) -> float:
-    """The error at which the inner solver stops: root mean square, in the units of x; ``size`` is tau ||A||^2."""
+    """The error at which the inner solver stops: root mean square, in the units of x.
+
+    ``size`` is tau ||A||^2 for pictures in 0..1, and more for larger data (``LeastSquares.counted``).
+    """
     return max(TOLERANCE, ROUNDING * torch.finfo(dtype).eps * (1 + size))
 
 

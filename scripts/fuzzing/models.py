@@ -128,10 +128,10 @@ def backward(case: Case, shape: tuple[int, ...]) -> Backward:
         return denoising(name, case.random.choice((0.01, 0.1, 0.196)), shape)
     if name == "none":
         return Backward(name, lambda tau: proximal.box(-math.inf, math.inf), lambda z, tau: z, zero)
-    return lie(case)
+    return lie(case, side)
 
 
-def lie(case: Case) -> Backward:
+def lie(case: Case, side: float) -> Backward:
     """x -> factor x + shift with a certificate of an averaged map, or with none: then it claims nothing."""
     factor = case.random.choice((1.3, -1.3, -1.0, -0.9, 1.01, 3.0))
     shift = case.random.choice((0.0, 1.0))
@@ -140,7 +140,9 @@ def lie(case: Case) -> Backward:
     certificate = pk.nothing("open", "nothing is known") if open_ else claim
     case.note(f"x -> {factor} x + {shift}, {'open' if open_ else 'claimed'}")
     map = pk.Map(lambda z: factor * z + shift, certificate)
-    return Backward("open" if open_ else "lie", lambda tau: map, lambda z, tau: factor * z + shift, honest=open_)
+    return Backward(
+        "open" if open_ else "lie", lambda tau: map, lambda z, tau: factor * z + shift, honest=open_, size=shift * side
+    )
 
 
 def operator(case: Case, dtype: torch.dtype) -> tuple[str, Any, tuple[int, ...]]:
