@@ -87,7 +87,7 @@ def test_memory_that_runs_out_in_reading_is_no_damage(  # type: ignore[no-untype
 
 
 SLOW = """
-import sys, time
+import signal, sys, time
 from pnpkit.command import cli
 from pnpkit.machine.files import replacing
 
@@ -99,6 +99,7 @@ def slow():
         print("begun", flush=True)
         time.sleep(60)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 sys.argv = ["pnpkit", "slow"]
 cli.main()
 """
