@@ -27,6 +27,7 @@ from pnpkit.restoration.defaults import EDGE, LEFT, MARGIN, NOISY, SLACK, SMOOTH
 from pnpkit.restoration.settings import GAUSSIAN, POISSON, POISSON_GAUSSIAN, Settings
 
 GIVEN = "the weights of the readings are given: they were taken from the picture before, and stay whatever x is"
+CEILING = "which readings saturate is given: it was found in the picture before, and stays whatever x is"
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,11 @@ class Readings:
         return WeightedLeastSquares(operator, y, weights)
 
     def told(self, map: Map) -> Map:
-        """The map, with the premise that the weights are given, where there are such."""
-        if not self.weighted:
+        """The map, with the premises that weights and saturated readings are given, where there are such."""
+        given = (GIVEN,) * self.weighted + (CEILING,) * (self.above is not None)
+        if not given:
             return map
-        premises = (GIVEN, *map.certificate.premises)
+        premises = (*given, *map.certificate.premises)
         return replace(map, certificate=replace(map.certificate, premises=premises))
 
 
