@@ -170,8 +170,11 @@ def proximal_map(
 ) -> tuple[Linear, float]:
     """x -> argmin_u tau f(u) + 1/2 ||u - x||^2 on pictures like ``example``, and a bound on the root mean square error.
 
-    The bound holds for pictures in 0..1: ``TOLERANCE``, or the rounding of ||A|| tau phi'. Where that is more than
-    ``WIDE`` in float32, float64 is computed in, if A takes it.
+    The bound is ``TOLERANCE``, or the rounding of ||A|| tau phi' for pictures in 0..1, times max(1, rms(A^T y)/||A||^2)
+    for larger data. Where the rounding is more than ``WIDE`` in float32, float64 is computed in, if A takes it.
+
+    Args:
+        example: A^T y.
 
     Raises:
         InputError: a tau whose rounding alone is an error above ``LARGEST_ERROR``.
@@ -208,7 +211,9 @@ def proximal_map(
         goal = (ROUNDING * torch.finfo(dtype).eps + 1e-5) * length(g)
         return conjugate_gradients(solver.system(curvature), g, goal, MAX_STEPS, model.inverse(curvature, solver.tau))
 
-    return lambda z: Implicit.apply(z, find, lambda g, u: each(push, g, u)), max(TOLERANCE, rounding if floor else 0.0)
+    times = max(1.0, float(example.double().square().mean().sqrt()) / norm**2) if norm > 0 else 1.0
+    bound = max(TOLERANCE, times * rounding if floor else 0.0)
+    return lambda z: Implicit.apply(z, find, lambda g, u: each(push, g, u)), bound
 
 
 def plane(phi: Pointwise, i: int) -> Pointwise:
