@@ -85,6 +85,7 @@ class Map:
             >>> proximal.nonnegative().relax(0.5).certificate.averagedness
             0.25
         """
+        relaxation = float(relaxation)  # of a tensor the number that it holds now
         name = f"relaxed({self.certificate.name}, {relaxation:.6g})"
         certificate = certificates.relax(self.certificate, relaxation, name)
         return replace(
@@ -105,6 +106,7 @@ class Map:
             >>> proximal.box(0, 1).scale(0.5)(torch.tensor([[3.0]])).tolist()
             [[2.0]]
         """
+        factor = float(factor)  # of a tensor the number that it holds now
         name = f"scaled({self.certificate.name}, {factor:.6g})"
         certificate = certificates.scale(self.certificate, factor, name)
         return Map(

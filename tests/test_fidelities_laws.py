@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 import torch
-from deepinv.physics import Denoising, Downsampling, Inpainting, StackedLinearPhysics
+from deepinv.physics import Denoising, Downsampling, Inpainting, LinearPhysics, StackedLinearPhysics
 from deepinv.utils import TensorList
 from torch import Tensor
 
@@ -336,3 +336,30 @@ def test_a_reading_at_the_ceiling_says_that_the_scene_is_at_least_so_bright() ->
     one_sided = pk.ClippedLeastSquares(Denoising(), y, above=y >= 1.0)
     torch.testing.assert_close(one_sided.prox(50.0)(scene), scene)
     assert float(pk.LeastSquares(Denoising(), y).prox(50.0)(scene)[..., 4, 4]) < 1.1
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e3, 1e6])
+@pytest.mark.parametrize("kind", ["weighted", "clipped", "huber"])
+def test_the_stated_error_of_newtons_prox_holds_for_data_of_any_size(kind: str, scale: float) -> None:
+    """In float32 against the same prox in float64: both errors are stated."""
+    random = np.random.default_rng(1)
+    left, right = (np.linalg.qr(random.standard_normal((9, 9)))[0] for _ in range(2))
+    matrix = torch.from_numpy(left @ np.diag(np.geomspace(2.0, 0.14, 9)) @ right)
+    truth = scale * torch.from_numpy(random.random(9))
+    y, start, weights = (matrix @ truth)[None], (1.1 * truth)[None], torch.from_numpy(random.random((1, 9)) + 0.1)
+
+    def point(dtype: torch.dtype) -> tuple[torch.Tensor, float]:
+        own = matrix.to(dtype)
+        A = LinearPhysics(A=lambda x: x @ own.T, A_adjoint=lambda v: v @ own)
+        given = y.to(dtype)
+        f = {
+            "weighted": lambda: pk.WeightedLeastSquares(A, given, weights.to(dtype)),
+            "clipped": lambda: pk.ClippedLeastSquares(A, given, above=given > given.median()),
+            "huber": lambda: pk.Huber(A, given, 0.02 * scale),
+        }[kind]()
+        prox = f.prox(50.0)
+        return prox(start.to(dtype)).double(), prox.error
+
+    (single, error), (double, smaller) = point(torch.float32), point(torch.float64)
+    assert float((single - double).square().mean().sqrt()) <= error + smaller
+    assert error < 0.05 * scale

@@ -234,3 +234,20 @@ def test_an_objective_over_sets_is_that_of_a_point_in_them() -> None:
     run = solve(douglas_rachford(fidelity, mirrored, 5.0), torch.zeros(1, 1, 2, 2), max_steps=2, tol=0)
     assert run.objective[0] == pytest.approx(2, abs=1e-5)
     assert davis_yin(fidelity, proximal.box(0, 1), proximal.l2_ball(1.2)).objective is None
+
+
+@pytest.mark.parametrize("splitting", [douglas_rachford, admm, half_quadratic])
+def test_a_tensor_of_tau_is_read_once(splitting: Callable[..., Map]) -> None:
+    tau, x = torch.tensor(0.1, dtype=torch.float64), torch.ones_like(START)
+    T = splitting(FIDELITY, proximal.soft_threshold(0.5), tau)
+    before = T(x)
+    tau.fill_(7.0)
+    assert torch.equal(T(x), before)
+
+
+def test_a_tensor_of_a_relaxation_is_read_once() -> None:
+    lam, s, x = torch.tensor(0.5), torch.tensor(2.0), torch.tensor([[-3.0, 5.0]])
+    relaxed, scaled = proximal.nonnegative().relax(lam), proximal.soft_threshold(1.0).scale(s)
+    before = relaxed(x), scaled(x)
+    lam.fill_(1.0), s.fill_(0.1)
+    assert torch.equal(relaxed(x), before[0]) and torch.equal(scaled(x), before[1])

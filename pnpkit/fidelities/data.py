@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import abstractmethod
+from dataclasses import dataclass
 from functools import cached_property
 from numbers import Real
 from typing import Any, TypeVar
@@ -14,13 +15,14 @@ from deepinv.physics import LinearPhysics
 from deepinv.utils import TensorList
 from torch import Tensor
 
-from pnpkit.certificates import Bound, Side
+from pnpkit.certificates import Bound, Certificate, Kind, Side
 from pnpkit.errors import InputError, one_line
 from pnpkit.fidelities.base import Fidelity
 from pnpkit.maps import Map
 from pnpkit.operators import normal_equations
 from pnpkit.operators.adjoint import adjoint_gap, has_adjoint, pieces
 from pnpkit.operators.integrity import state, unchanged, unwritten, written
+from pnpkit.operators.normal_equations import Linear
 from pnpkit.operators.norms import SLACK, check_stack, norm_bound, refute, smallest_singular_value
 
 D = TypeVar("D", bound="DataTerm")
@@ -49,6 +51,21 @@ def check_data(operator: LinearPhysics, y: Tensor | TensorList) -> None:
     given, asked = ([tuple(part.shape) for part in pieces(v)] for v in (y, back))
     if given != asked:
         raise InputError(f"y does not fit A: A gives {asked}, got {given}")
+
+
+@dataclass(frozen=True)
+class ProximalPoint:
+    """x -> argmin_u tau f(u) + 1/2 ||u - x||^2 as it is computed.
+
+    Attributes:
+        function: the map.
+        error: a bound on the root mean square error of its values, 0 for a closed form.
+        premises: what that bound assumes.
+    """
+
+    function: Linear
+    error: float
+    premises: tuple[str, ...]
 
 
 class DataTerm(Fidelity):
@@ -159,13 +176,49 @@ class DataTerm(Fidelity):
         """By how much ``A_adjoint`` fails to be the adjoint of A, in words."""
         return f"|<A u, w> - <u, A^T w>| is {adjoint_gap(self.operator, self.start()):.2g} of ||A u|| ||w||"
 
-    def check_prox(self, tau: float) -> None:
-        """Raise ``InputError`` unless tau is a finite number > 0 in the type of y, and A has its adjoint."""
+    def check_prox(self, tau: float) -> float:
+        """tau as a number: of a tensor the one that it holds now.
+
+        Raises:
+            InputError: it is not finite and > 0 in the type of y, or A_adjoint is not the adjoint of A.
+        """
         if not 0 < float(torch.as_tensor(tau, dtype=pieces(self.y)[0].dtype)) < math.inf:
             raise InputError(f"a proximal map needs a finite tau > 0, got {tau}")
         if not self.has_closed_prox and not self.has_adjoint:
             raise InputError(f"the proximal map of f needs the adjoint of A, and A_adjoint is none: {self.gap()}")
+        return float(tau)
+
+    def prox(self, tau: float) -> Map:
+        """prox_{tau f}(x) = argmin_u f(u) + 1/(2 tau) ||u - x||^2, for any tau > 0: firmly nonexpansive.
+
+        In closed form or by an inner solver whose error is proven and named as a premise; see ``proximal_point``. The
+        proof needs no norm of A; how large the error may be is counted by tau L and the size of the data.
+
+        Raises:
+            InputError: a tau that is not finite, not > 0, or too large for the precision of y; an A whose A_adjoint is
+                not its adjoint.
+        """
+        tau = self.check_prox(tau)
+        point = self.proximal_point(tau)
+        method = f"proximal map of a convex function, tau = {tau:.6g}, "
+        method += "closed form" if self.has_closed_prox else "iterative"
+        premises = point.premises
+        if premises and not self.has_closed_prox and self.side is not Side.PROVEN:
+            premises += (f"that error counts on ||A|| = {self.norm.value:.4g}, which was only measured",)
+
+        def nearest(x: Tensor) -> Tensor:
+            self.model()  # refuses what was changed
+            return point.function(x)
+
+        return Map(
+            nearest,
+            Certificate("prox tau f", 1.0, 0.5, Side.PROVEN, method, premises, kind=Kind.PROX),
+            objective=lambda x: tau * self.value(x),
+            pace=self.pace(tau),
+            error=point.error,
+            magnitude=min(tau, 1 / self.L if self.L > 0 else tau) * self.magnitude(),
+        )
 
     @abstractmethod
-    def prox(self, tau: float) -> Map:
-        """prox_{tau f}(x) = argmin_u f(u) + 1/(2 tau) ||u - x||^2, for any tau > 0: firmly nonexpansive."""
+    def proximal_point(self, tau: float) -> ProximalPoint:
+        """How prox_{tau f} is computed: the closed form or the inner solver of this f."""

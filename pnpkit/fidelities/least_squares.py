@@ -8,9 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from pnpkit.certificates import Certificate, Kind, Side
-from pnpkit.fidelities.data import DataTerm
-from pnpkit.maps import Map
+from pnpkit.fidelities.data import DataTerm, ProximalPoint
 from pnpkit.operators import normal_equations
 from pnpkit.operators.adjoint import pieces
 from pnpkit.operators.norms import squares
@@ -60,36 +58,13 @@ class LeastSquares(DataTerm):
         times = max(1.0, rms / self.L) if self.L > 0 else 1.0
         return times * (1 + tau * self.L) - 1
 
-    def prox(self, tau: float) -> Map:
-        """prox_{tau f}(x) = argmin_u f(u) + 1/(2 tau) ||u - x||^2, for any tau > 0: firmly nonexpansive.
+    def proximal_point(self, tau: float) -> ProximalPoint:
+        """In closed form where A has a singular value decomposition, else by conjugate gradients to a proven error.
 
-        In closed form where the physics has a singular value decomposition; otherwise by conjugate gradients to a
-        proven error, which is named as a premise; see ``operators.normal_equations``. The proof needs no norm of A;
-        how large the error may be is counted by tau L and the size of the data.
-
-        Raises:
-            InputError: a tau that is not finite, not > 0, or too large for the precision of y; an A whose A_adjoint is
-                not its adjoint.
+        See ``operators.normal_equations``.
         """
-        self.check_prox(tau)
         dtype = pieces(self.y)[0].dtype
         closed, size = self.has_closed_prox, self.counted(tau)
-        method = f"proximal map of a convex function, tau = {tau:.6g}, " + ("closed form" if closed else "iterative")
-        premises = normal_equations.premises(self.operator, size, dtype, closed)
-        if premises and not closed and self.side is not Side.PROVEN:
-            premises += (f"that error counts on ||A||^2 = {self.L:.4g}, which was only measured",)
-        certificate = Certificate("prox tau f", 1.0, 0.5, Side.PROVEN, method, premises, kind=Kind.PROX)
-        point = normal_equations.proximal_point(self.model(), self.y, tau, self.L, closed)
-
-        def nearest(x: Tensor) -> Tensor:
-            self.model()  # refuses what was changed
-            return point(x)
-
-        return Map(
-            nearest,
-            certificate,
-            objective=lambda x: tau * self.value(x),
-            pace=self.pace(tau),
-            error=0.0 if closed else normal_equations.solver_error(size, dtype),
-            magnitude=min(tau, 1 / self.L if self.L > 0 else tau) * self.magnitude(),
-        )
+        function = normal_equations.proximal_point(self.model(), self.y, tau, self.L, closed)
+        error = 0.0 if closed else normal_equations.solver_error(size, dtype)
+        return ProximalPoint(function, error, normal_equations.premises(self.operator, size, dtype, closed))

@@ -12,12 +12,11 @@ from deepinv.physics import LinearPhysics
 from deepinv.utils import TensorList
 from torch import Tensor
 
-from pnpkit.certificates import Bound, Certificate, Kind, Side
+from pnpkit.certificates import Bound
 from pnpkit.errors import InputError
 from pnpkit.fidelities import newton
-from pnpkit.fidelities.data import DataTerm, check_data
+from pnpkit.fidelities.data import DataTerm, ProximalPoint, check_data
 from pnpkit.fidelities.pointwise import Pointwise
-from pnpkit.maps import Map
 from pnpkit.numerics.conjugate_gradients import length
 
 S = TypeVar("S", bound="Separable")
@@ -71,35 +70,10 @@ class Separable(DataTerm):
         """||grad f(0)||, the largest of a batch."""
         return float(length(self.gradient(torch.zeros_like(self.start()))).max())
 
-    def prox(self, tau: float) -> Map:
-        """prox_{tau f}(x) = argmin_u f(u) + 1/(2 tau) ||u - x||^2, for any tau > 0: firmly nonexpansive.
-
-        By Newton's method to an error that is proven and named as a premise; see ``newton``.
-
-        Raises:
-            InputError: a tau that is not finite, not > 0, or too large for the precision of y; an A whose A_adjoint is
-                not its adjoint.
-        """
-        self.check_prox(tau)
-        method = f"proximal map of a convex function, tau = {tau:.6g}, iterative"
-        point, error = newton.proximal_map(self.model(), self.start(), self.phi, tau, self.norm.value)
-        premises = newton.premises(error)
-        if self.side is not Side.PROVEN:
-            premises += (f"that error counts on ||A|| = {self.norm.value:.4g}, which was only measured",)
-        certificate = Certificate("prox tau f", 1.0, 0.5, Side.PROVEN, method, premises, kind=Kind.PROX)
-
-        def nearest(x: Tensor) -> Tensor:
-            self.model()  # refuses what was changed
-            return point(x)
-
-        return Map(
-            nearest,
-            certificate,
-            objective=lambda x: tau * self.value(x),
-            pace=self.pace(tau),
-            error=error,
-            magnitude=min(tau, 1 / self.L if self.L > 0 else tau) * self.magnitude(),
-        )
+    def proximal_point(self, tau: float) -> ProximalPoint:
+        """By Newton's method to an error that its gradient proves; see ``newton``."""
+        function, error = newton.proximal_map(self.model(), self.start(), self.phi, tau, self.norm.value)
+        return ProximalPoint(function, error, newton.premises(error))
 
 
 def readings(operator: LinearPhysics, y: Any) -> Tensor:

@@ -53,7 +53,7 @@ def forward_backward(
         >>> round(T.certificate.averagedness, 4)
         0.6667
     """
-    tau = fidelity.default_step_size() if tau is None else tau
+    tau = fidelity.default_step_size() if tau is None else float(tau)
     step = backward @ fidelity.gradient_step(tau)
     if limits is not None:
         return proximal.box(*limits) @ step
@@ -118,6 +118,7 @@ def continuation(
     Raises:
         InputError: no factors, or one of them or tau is not a finite number > 0.
     """
+    tau = float(tau)
     factors = factors_for(tau) if factors is None else factors
     if not factors or min(factors) <= 0:
         raise InputError(f"continuation needs factors > 0, got {factors}")
@@ -168,6 +169,7 @@ def douglas_rachford(fidelity: DataTerm, backward: Map, tau: float) -> Map:
         >>> pk.douglas_rachford(f, proximal.nonnegative(), tau=1.0).certificate.averagedness
         0.5
     """
+    tau = float(tau)
     map = _reflected(fidelity.prox(tau), firm(backward), "Douglas-Rachford")
     return replace(map, objective=_total(fidelity.value, tau, backward), pace=fidelity.pace(tau))
 
@@ -177,6 +179,7 @@ def admm(fidelity: DataTerm, backward: Map, tau: float) -> Map:
 
     Any tau > 0; InputError for others.
     """
+    tau = float(tau)
     map = _reflected(firm(backward), fidelity.prox(tau), "ADMM")
     return replace(map, objective=_total(fidelity.value, tau, backward), pace=fidelity.pace(tau))
 
@@ -201,7 +204,7 @@ def davis_yin(fidelity: Fidelity, first: Map, second: Map, tau: float | None = N
     F = firm(first), S = firm(second); the image is F z. 2/(4 - tau L)-averaged for tau in (0, 2/L) (Davis & Yin 2017,
     Prop. 2.1).
     """
-    tau = fidelity.unit_step_size() if tau is None else tau
+    tau = fidelity.unit_step_size() if tau is None else float(tau)
     gradient_step = fidelity.gradient_step(tau)  # raises StepSizeError for an illegal tau
     one, two = firm(first), firm(second)
 
