@@ -12,7 +12,7 @@ from PIL import Image, PngImagePlugin
 from scipy import ndimage, signal
 
 from pnpkit import kernels
-from pnpkit.blind import choose, general, latent, parametric
+from pnpkit.blind import choose, crops, general, latent, parametric
 from pnpkit.blind.choose import likeliest_kernel
 from pnpkit.blind.parametric import below, hardly_blurred, measure, misfit
 from pnpkit.command.cli import program
@@ -223,3 +223,31 @@ def test_a_saved_estimate_is_still_an_estimate(tmp_path) -> None:  # type: ignor
         kernel = blur_kernel.open_kernel(place, y, 0.01)
         assert str(kernel) == f"given: {place}" and kernel.confidence is None and kernel
     assert kernels.estimated("gaussian:2") is None
+
+
+def test_a_free_form_is_found_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[np.ndarray] = []
+
+    def search(image: np.ndarray, told: object) -> general.FreeForm:
+        searched.append(image)
+        return general.FreeForm(shake(), 0.6)
+
+    monkeypatch.setattr(choose, "estimate_general", search)
+    found = choose.estimate(blurred(), 0.003, "free")
+    assert (found.spec, found.confidence, len(searched)) == ("free-form", 0.6, 1)
+    assert np.array_equal(found.kernel, shake())
+    assert choose.estimate(np.zeros((64, 64)), 0.003, "free").spec == "sharp" and len(searched) == 1
+
+
+def test_the_most_telling_part_has_edges_in_all_directions() -> None:
+    rng = np.random.default_rng(0)
+    picture = np.full((640, 900), 0.5) + 0.001 * rng.standard_normal((640, 900))
+    picture[:200, :400] += 0.3 * (np.arange(200)[:, None] // 20 % 2)  # edges of one direction
+    picture[400:600, 600:860] = np.kron(rng.random((10, 13)), np.ones((20, 20)))
+    picture[20:180, 500:880] = np.kron(rng.random((8, 19)) > 0.5, np.ones((20, 20)))  # black and white: cut off
+    rows, columns = crops.telling(picture, 256)
+    assert rows.start <= 400 and rows.stop >= 600 and columns.start <= 620 and columns.stop >= 840
+    assert rows.stop - rows.start == columns.stop - columns.start == 256
+    assert crops.telling(picture, 900) == (slice(0, 640), slice(0, 900))
+    rows, columns = crops.telling(np.full((600, 500), 0.2), 256)
+    assert abs(rows.start + 128 - 300) <= 24 and abs(columns.start + 128 - 250) <= 24

@@ -8,6 +8,7 @@ import skimage.data
 from scipy import fft
 
 from pnpkit import kernels
+from pnpkit.blind import choose
 from pnpkit.blind.parametric import KernelEstimate, estimate_parametric
 from pnpkit.errors import InputError
 from pnpkit.images.noise import estimate_noise
@@ -172,3 +173,24 @@ def test_noise_of_odd_shapes_is_finite(shape: tuple[int, ...]) -> None:
     image = 0.5 + 0.05 * np.random.default_rng(0).standard_normal(shape)
     assert 0 <= estimate_noise(image) < 0.075
     assert estimate_noise(np.full(shape, 0.3)) == 0
+
+
+@pytest.mark.parametrize("spec, tolerance", [("gaussian:1.8", 0.1), ("motion:13,40", 0.1), ("disk:3", 0.1)])
+def test_a_family_that_is_named_is_found(spec: str, tolerance: float) -> None:
+    family = spec.partition(":")[0]
+    found = choose.estimate(blurred(photograph(), spec, 0.004), 0.004, family)
+    check_consistent(found)
+    assert numbers(found.spec, family)[0] == pytest.approx(numbers(spec, family)[0], rel=tolerance)
+    assert numbers(found.spec, family)[1:] == pytest.approx(numbers(spec, family)[1:], abs=5)
+    assert found.confidence > 0.8 and [name for name, _ in found.candidates] == [found.spec]
+
+
+def test_a_family_is_taken_at_its_word() -> None:
+    """Of a sharp picture the narrowest of the family, of a motion a disk: no other family, and not none."""
+    assert choose.estimate(photograph(), NOISE, "disk").spec.startswith("disk:")
+    motion = blurred(photograph(), "motion:13,40")
+    assert choose.estimate(motion, NOISE, "gaussian").spec.startswith("gaussian:")
+    flat = choose.estimate(np.full((64, 64), 0.5), 0.01, "motion")
+    assert (flat.spec, flat.confidence) == ("sharp", 0.0)
+    with pytest.raises(InputError, match="form of blur"):
+        choose.estimate(photograph(), NOISE, "box")

@@ -21,6 +21,8 @@ from pnpkit.blind.parametric import (
     measure,
     misfit,
 )
+from pnpkit.errors import InputError
+from pnpkit.kernels import ESTIMATED
 from pnpkit.machine.phases import Listener, Phase, nobody
 
 MARGIN = 1.0  # less misfit than a named blur, in units of log likelihood
@@ -36,6 +38,32 @@ TOLD = 0.35  # cycles per pixel: a JPEG removes what is higher, and a shake is v
 
 
 TRUSTED = 0.5  # confidence in a named blur above which no free form is searched: it would be a worse estimate
+
+
+def estimate(image: np.ndarray, noise_level: float, form: str = "auto", told: Listener = nobody) -> KernelEstimate:
+    """The blur of a picture, where ``form`` says what is known of it.
+
+    Args:
+        image, noise_level, told: as those of ``likeliest_kernel``.
+        form: ``auto``: nothing, ``likeliest_kernel``; ``gaussian``, ``motion``, ``disk``: the likeliest of that family,
+            whose parameters are found; ``free``: a free form. There is a blur, then, so ``sharp`` is only the answer
+            for a picture that is too small or constant.
+
+    Raises:
+        InputError: another form, and what ``likeliest_kernel`` refuses.
+    """
+    if form == "auto":
+        return likeliest_kernel(image, noise_level, told)
+    if form not in ESTIMATED:
+        raise InputError(f"expected a form of blur, one of {', '.join(ESTIMATED)}, got {form!r}")
+    told(Phase("blur"))
+    if form != "free":
+        return estimate_parametric(image, noise_level, (form,))
+    luminance, _ = luminance_of(image, noise_level)
+    if min(luminance.shape) < SMALLEST or np.ptp(luminance) == 0:
+        return KernelEstimate(np.ones((1, 1)), "sharp", 0.0, (("sharp", 0.0),))
+    free = estimate_general(luminance, told=told)
+    return KernelEstimate(free.kernel, "free-form", free.agreement, (("free-form", 0.0),))
 
 
 def likeliest_kernel(image: np.ndarray, noise_level: float, told: Listener = nobody) -> KernelEstimate:

@@ -21,9 +21,13 @@ import numpy as np
 from scipy import fft, optimize, special
 
 from pnpkit import kernels
+from pnpkit.blind.crops import telling
 from pnpkit.errors import InputError
 
 Blur = tuple[str, tuple[float, ...]]  # family and parameters, e.g. ("motion", (15.0, 30.0)); ("sharp", ()) is none
+
+
+NAMES = ("sharp", "gaussian", "disk", "motion")  # families, of which sharp is none
 
 
 SIGMAS = np.geomspace(0.3, 6, 24)
@@ -44,7 +48,7 @@ BLOCK = 128  # pixels: the side of the blocks whose periodograms are averaged
 SMALLEST = 32  # pixels: the spectrum of a smaller picture has too few frequencies to tell a blur
 
 
-LARGEST = 1024  # pixels: of a larger picture the middle is used
+LARGEST = 1024  # pixels: of a larger picture the most telling part is used
 
 
 LOWEST_CYCLES = 3.5  # per block: the window smears lower frequencies
@@ -85,16 +89,18 @@ class KernelEstimate:
         confidence: 0..1. The posterior probability of all blurs like this one (same family, parameter within 25 %,
             angle within 12 degrees). It is lowered if the model explains the spectrum badly, as for other blurs.
         candidates: the best of each family as (spec, log posterior minus that of the likeliest), best first.
+        rival: the likeliest blur where ``spec`` is ``sharp`` and that is not sure.
     """
 
     kernel: np.ndarray
     spec: str
     confidence: float
     candidates: tuple[tuple[str, float], ...]
+    rival: KernelEstimate | None = None
 
 
-def estimate_parametric(image: np.ndarray, noise_level: float) -> KernelEstimate:
-    """The most probable of: no blur, a Gaussian, a straight motion, a disk.
+def estimate_parametric(image: np.ndarray, noise_level: float, families: tuple[str, ...] = NAMES) -> KernelEstimate:
+    """The most probable of: no blur, a Gaussian, a straight motion, a disk; or of some of them.
 
     Tried: sigma 0.3 to 6, lengths 3 to 41 at any angle, radii 1.25 to 16.
 
@@ -105,6 +111,7 @@ def estimate_parametric(image: np.ndarray, noise_level: float) -> KernelEstimate
         image: (H, W) or (H, W, C), finite floats on the 0..1 scale. If a side is below 32 pixels or the image is
             constant, the answer is ``sharp`` with confidence 0. Below 128, the longest blurs are not tried.
         noise_level: standard deviation of the white noise in each channel, on the same scale.
+        families: those that are tried, of NAMES; the confidence is that among them.
 
     Raises:
         InputError: an image of another shape or not finite; a noise level that is negative or not finite.
@@ -113,7 +120,7 @@ def estimate_parametric(image: np.ndarray, noise_level: float) -> KernelEstimate
     if min(luminance.shape) < SMALLEST or np.ptp(luminance) == 0:
         return KernelEstimate(np.ones((1, 1)), "sharp", 0.0, (("sharp", 0.0),))
     spectrum = measure(luminance, noise)
-    blurs = grid(spectrum.block)
+    blurs = [blur for blur in grid(spectrum.block) if blur[0] in families]
     family_size = Counter(family for family, _ in blurs)
     log_prior = np.array([-math.log(family_size[family]) for family, _ in blurs])
     log_posterior = log_prior - np.array([misfit(spectrum, make(blur))[0] for blur in blurs])
@@ -132,7 +139,7 @@ def estimate_parametric(image: np.ndarray, noise_level: float) -> KernelEstimate
 
 
 def luminance_of(image: np.ndarray, noise_level: float) -> tuple[np.ndarray, float]:
-    """The mean of the channels, (H, W), of at most 1024 x 1024 pixels in the middle; and its noise level."""
+    """The mean of the channels, (H, W), of at most 1024 x 1024 telling pixels; and its noise level."""
     image = np.asarray(image, dtype=np.float64)
     if image.ndim not in (2, 3) or image.size == 0:
         raise InputError(f"expected an image (H, W) or (H, W, C), got shape {image.shape}")
@@ -140,8 +147,9 @@ def luminance_of(image: np.ndarray, noise_level: float) -> tuple[np.ndarray, flo
         raise InputError("expected a finite image, got NaN or infinity")
     if not 0 <= noise_level < math.inf:
         raise InputError(f"a noise level is finite and at least 0, got {noise_level:g}")
-    top, left = (max(0, size - LARGEST) // 2 for size in image.shape[:2])
-    channels = np.atleast_3d(image)[top : top + LARGEST, left : left + LARGEST]
+    channels = np.atleast_3d(image)
+    if max(image.shape[:2]) > LARGEST:
+        channels = channels[telling(channels.mean(-1), LARGEST)]
     if (channels == channels[..., :1]).all():  # grey: averaging equal channels removes no noise
         return channels[..., 0], noise_level
     return channels.mean(-1), noise_level / math.sqrt(channels.shape[-1])

@@ -48,6 +48,7 @@ BAD_INPUT = 2
 
 
 KERNELS = "FILE | gaussian:SIGMA | motion:LENGTH,ANGLE | disk:RADIUS | box:SIZE | moffat:FWHM,BETA | airy:RADIUS"
+FOUND = "gaussian | motion | disk | free (of that form, to be found) | auto (to be found)"
 
 
 MASK = flag(
@@ -83,7 +84,7 @@ def program() -> None:
 )
 @INPUTS
 @flag("--kernel", group="blur", default=("auto",), multiple=True, metavar="SPEC",
-      help=f"{KERNELS} | auto (an estimate, the default). Of a stack, once for each channel.")  # fmt: skip
+      help=f"{KERNELS} | {FOUND}, the default. Of a stack, once for each channel.")  # fmt: skip
 @flag("--boundary", group="blur", default="unknown", show_default=True, metavar="NAME",
       help="Of the scene beyond the frame: unknown, circular or zero.")  # fmt: skip
 @flag("--kernel-step", group="blur", type=Steps(), help="Sampling of the kernel, µm; auto: as its file says.")
@@ -142,7 +143,7 @@ def upscale(inputs: tuple[str, ...], factor: int, mask: str | None, guide: str |
 @flag("--with", "names", group="quality", default="euler-guided,wavelet,richardson-lucy", show_default=True,
       metavar="NAMES", help="Denoisers, and richardson-lucy or wiener, with commas between them.")  # fmt: skip
 @flag("--kernel", group="blur", default="auto", show_default=True, metavar="SPEC",
-      help=f"{KERNELS} | auto (an estimate).")  # fmt: skip
+      help=f"{KERNELS} | {FOUND}.")  # fmt: skip
 @flag("--boundary", group="blur", default="unknown", show_default=True, metavar="NAME",
       help="Of the scene beyond the frame: unknown, circular or zero.")  # fmt: skip
 @setting_flags("deblur", "noise_level", "linear", "tol", "device", "max_memory")
@@ -203,10 +204,14 @@ def blur(image: str, kernel: str, noise_level: float, boundary: str, linear: boo
 
 @program.command("estimate-kernel", cls=Grouped, example="pnpkit estimate-kernel photo.png -o kernel.png")
 @click.argument("image")
+@flag("--kernel", group="blur", default="auto", show_default=True, metavar="FORM",
+      help="What is known of the blur: gaussian, motion, disk or free; auto: nothing.")  # fmt: skip
 @setting_flags("deblur", "noise_level", "linear")
 @WHITE
 @together(*WRITING)
-def estimate_kernel(image: str, noise_level: float | None, linear: bool, white: float | None, **given: Any) -> int:
+def estimate_kernel(
+    image: str, kernel: str, noise_level: float | None, linear: bool, white: float | None, **given: Any
+) -> int:
     """Estimate the blur of a photograph. The kernel goes to NAME-kernel.png: none, Gaussian, motion, disk or free."""
     from pnpkit import kernels
     from pnpkit.images import files
@@ -220,14 +225,14 @@ def estimate_kernel(image: str, noise_level: float | None, linear: bool, white: 
     picture = files.read(Path(image), white=white)
     tasks.check_light(picture, linear)
     estimate = blur_kernel.estimate_kernel(
-        picture.pixels, noise_level, compression=picture.compression, limits=limits_of(picture), linear=linear
+        picture.pixels, noise_level, kernel, compression=picture.compression, limits=limits_of(picture), linear=linear
     )
-    kernel = blur_kernel.kernel_of(estimate)
+    found = blur_kernel.kernel_of(estimate)
     kernels.save(target, estimate.kernel, (estimate.spec, estimate.confidence), options.overwrite)
     if not options.quiet:
-        say(f"{image} -> {target}: {kernel}")
+        say(f"{image} -> {target}: {found}")
         rivals = ", ".join(f"{spec} {score:+.1f}" for spec, score in estimate.candidates)
-        if target.suffix.lower() == ".npy" and not blur_kernel.trustworthy(kernel):
+        if target.suffix.lower() == ".npy" and not blur_kernel.trustworthy(found):
             say("a .npy keeps nothing of this doubt, and deblur would take it for a measured kernel: write a .png")
         say(f"log posterior relative to the likeliest: {rivals}")
         tell(picture.notes)

@@ -73,9 +73,9 @@ def forecast(task: Task, settings: Settings, picture: Picture) -> Forecast | Non
     if task.name == "upscale":
         step /= task.factor**2  # the crop is enlarged, too
     phases = {"noise": 0.3 * here / REFERENCE * rows * columns / 1e6}
-    blind = isinstance(task, Deblur) and task.kernel == "auto"
-    if blind:
-        phases["blur"] = (NAMED + SEARCHED * FREE) * here / REFERENCE
+    if isinstance(task, Deblur) and task.blind:
+        named = {"auto": NAMED + SEARCHED * FREE, "free": FREE}.get(task.kernel, NAMED)
+        phases["blur"] = named * here / REFERENCE
     if twice(settings):
         first, second = TWO_PASSES
         phases |= {"restoring": step * (BEGINNING + first), "second pass": step * second * GUIDED}
@@ -107,7 +107,7 @@ def seconds_a_step(task: Task, settings: Settings, picture: Picture) -> float:
         holes = crop.holes.copy()
         holes[:2], holes[2:4] = True, False  # something to fill in, and something known
         crop = replace(crop, holes=holes)
-    if isinstance(task, Deblur) and task.kernel == "auto":
+    if isinstance(task, Deblur) and task.blind:
         task = replace(task, kernel="disk:2")
 
     def note(_: Any) -> None:

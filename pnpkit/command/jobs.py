@@ -200,9 +200,11 @@ class Job:
             work = self.read(name)
             run, frames = self.restore(work, progress)
             if writes:
+                words = self.try_candidate(work, run, progress)
                 progress.enter(Phase("writing"))
                 work, run = self.kept(work, run)
                 told, scores = self.verdict(work, run), self.score(work, run)
+                told = replace(told, advice=words or told.advice)
                 self.write(work, run, told, scores, frames)
         if writes:
             self.tell(work, run, told, scores)
@@ -227,7 +229,7 @@ class Job:
         if options.region is None and not options.preview:
             files.check_storable(places.output, picture)
             return Work(places, picture, reference)
-        blind = isinstance(task, Deblur) and task.kernel == "auto"
+        blind = isinstance(task, Deblur) and task.blind
         part = part_of((picture.pixels.shape[0], picture.pixels.shape[1]), options.region, options.preview, blind)
         if reference is not None:
             reference = part.sharp(reference[0], task.factor), reference[1]
@@ -281,6 +283,30 @@ class Job:
                 frames(step)
 
         return task.restore(work.picture, settings, show), frames
+
+    def try_candidate(self, work: Work, run: Restoration, progress: Progress) -> str:
+        """Restore the picture by the likeliest blur, too, where it is not sure that there is none; returns what to say
+        of it, if anything."""
+        likeliest = None if run.blur is None else run.blur.candidate
+        if likeliest is None or not isinstance(self.task, Deblur):
+            return ""
+        import numpy as np
+
+        from pnpkit.command import candidate
+        from pnpkit.images import files
+        from pnpkit.images.picture import with_pixels
+
+        if self.options.preview or self.shared is not None:
+            return candidate.tried(likeliest, None)
+        place = candidate.place_of(work.places, own=self.options.out is None)
+        if file_key(place) in self.guarded or (place.exists() and not self.options.overwrite):
+            return candidate.tried(likeliest, place, stays=True)
+        job = replace(self, task=replace(self.task, found=likeliest), options=replace(self.options, gif=None))
+        other, _ = job.restore(replace(work, places=replace(work.places, gif=None)), progress)
+        kept, other = self.kept(work, other)
+        result = with_pixels(kept.picture, np.asarray(other.image), self.task.factor)
+        files.write(place, replace(result, history=self.history(other)), self.options.overwrite)
+        return candidate.tried(likeliest, place)
 
     def score(self, work: Work, run: Restoration) -> dict[str, float]:
         """PSNR in dB of the result and, where it has the same size, of the input, if there is a reference."""

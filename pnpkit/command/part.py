@@ -153,7 +153,7 @@ def quick(task: Task, settings: Settings, factor: int) -> tuple[Task, Settings]:
     readout = None if settings.read_noise is None else settings.read_noise / factor
     settings = replace(settings, denoiser=denoiser, tol=max(settings.tol, ROUGHLY), noise_level=level)
     settings = replace(settings, gain=gain, read_noise=readout)
-    if isinstance(task, Deblur) and task.kernel != "auto":
+    if isinstance(task, Deblur) and not task.blind:
         return replace(task, reduction=factor), settings
     return task, settings
 

@@ -14,6 +14,8 @@ from pnpkit.errors import InputError
 from pnpkit.images import address
 from pnpkit.machine import files
 
+CANDIDATE = "candidate"  # what is added to the name of an input for the result of a blur that may be there
+
 
 @dataclass(frozen=True)
 class Places:
@@ -75,7 +77,8 @@ def expand(inputs: Sequence[str], word: str = "", quiet: bool = True, suffix: st
             found = sorted(p for p in Path(name).iterdir() if p.suffix.lower() in extensions() and seen(p))
             if not found:
                 raise InputError(f"folder {name} holds no image")
-            results = {destination(str(p), None, word, suffix) for p in found} if word else set()
+            words = (word, CANDIDATE) if word else ()
+            results = {destination(str(p), None, each, suffix) for p in found for each in words}
             found_files += [str(p) for p in found if p not in results]
             left = len(results & set(found))
             if left and not quiet:

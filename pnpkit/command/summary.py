@@ -13,6 +13,7 @@ from pnpkit.command.verdict import Verdict, assurance, duration
 
 if TYPE_CHECKING:
     from pnpkit.images.picture import Picture
+    from pnpkit.kernels import Kernel
     from pnpkit.restoration.result import Restoration
 
 
@@ -68,7 +69,7 @@ def fields(
         "strength_rule": in_flags(run.strength_note),
         "linear": run.linear,
         "kernel": in_flags(run.kernel_note) or None,
-        "blur": None if run.blur is None else {"form": run.blur.form or None, "confidence": run.blur.confidence},
+        "blur": None if run.blur is None else blur_fields(run.blur),
         "guarantee": str(run.guarantee),
         "proof": run.guarantee.to_json(),
         "certificate": run.certificate.to_json(),
@@ -76,6 +77,12 @@ def fields(
         "data": None if run.data is None else run.data.within(low, high).to_json(),
         "seconds": run.seconds,
     }
+
+
+def blur_fields(blur: Kernel) -> dict[str, Any]:
+    """The form of an estimated blur and how sure it is; and of one that may be there."""
+    about = {"form": blur.form or None, "confidence": blur.confidence}
+    return about if blur.candidate is None else {**about, "candidate": blur_fields(blur.candidate)}
 
 
 def finite(values: Iterable[float]) -> list[float | None]:

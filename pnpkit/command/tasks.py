@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from pnpkit.images.picture import Picture
+    from pnpkit.kernels import Kernel
     from pnpkit.restoration.result import Restoration
     from pnpkit.solvers.result import Step
 
@@ -55,7 +56,8 @@ class Task(Protocol):
 @dataclass(frozen=True)
 class Deblur:
     """Remove the blur of this kernel, which is made smaller where the picture was made so, by ``reduction``; ``others``
-    are the kernels of the further channels of a stack."""
+    are the kernels of the further channels of a stack; ``found`` takes the place of a kernel that was to be
+    estimated."""
 
     kernel: str
     boundary: str
@@ -63,6 +65,7 @@ class Deblur:
     reduction: int = 1
     guide: str | None = None
     others: tuple[str, ...] = ()
+    found: Kernel | None = None
     name: ClassVar[str] = "deblur"
     word: ClassVar[str] = "deblurred"
     keeps: ClassVar[bool] = False
@@ -76,6 +79,13 @@ class Deblur:
     def kernels(self) -> tuple[str, ...]:
         """All kernels, of the channels in turn."""
         return self.kernel, *self.others
+
+    @property
+    def blind(self) -> bool:
+        """Whether the kernel is to be estimated."""
+        from pnpkit import kernels
+
+        return self.found is None and kernels.is_estimated(self.kernel)
 
     def check(self, settings: Settings) -> None:
         from pnpkit.restoration import deblur
@@ -93,11 +103,12 @@ class Deblur:
         more = keywords(self.name, picture, settings, callback)
         more |= {"mask": unknown(picture), "guide": read_guide(self.guide, picture)}
         if self.reduction == 1:
-            return deblur.deblur(picture.pixels, self.kernel, boundary=self.boundary, **more)
+            kernel = self.kernel if self.found is None else self.found
+            return deblur.deblur(picture.pixels, kernel, boundary=self.boundary, **more)
         from pnpkit import kernels
 
-        kernel = kernels.reduced(kernels.parse(self.kernel), self.reduction)
-        return deblur.deblur(picture.pixels, kernel, boundary=self.boundary, **more)
+        smaller = kernels.reduced(kernels.parse(self.kernel), self.reduction)
+        return deblur.deblur(picture.pixels, smaller, boundary=self.boundary, **more)
 
 
 @dataclass(frozen=True)

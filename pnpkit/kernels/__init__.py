@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from pnpkit.errors import InputError
+from pnpkit.kernels.families import ESTIMATED as ESTIMATED
 from pnpkit.kernels.families import FAMILIES as FAMILIES
 from pnpkit.kernels.families import MAX_SIZE as MAX_SIZE
 from pnpkit.kernels.families import airy as airy
@@ -34,6 +35,11 @@ from pnpkit.kernels.scaling import reduced as reduced
 from pnpkit.kernels.value import Kernel as Kernel
 
 
+def is_estimated(kernel: object) -> bool:
+    """Whether it is a word for a kernel that is to be found in the picture: ``auto``, or one of the forms."""
+    return isinstance(kernel, str) and kernel in ESTIMATED
+
+
 def parse(spec: str) -> np.ndarray:
     """The kernel that a command-line word names.
 
@@ -45,8 +51,10 @@ def parse(spec: str) -> np.ndarray:
         InputError: a word of another form, a parameter out of range, a file that is no kernel.
     """
     family, colon, parameters = spec.partition(":")
-    if spec == "auto":
-        raise InputError("kernel 'auto' is estimated from the image by its caller; here a kernel is expected: " + FORMS)
+    if spec in ("auto", "free"):
+        raise InputError(
+            f"kernel '{spec}' is estimated from the image by its caller; here a kernel is expected: " + FORMS
+        )
     if family in FAMILIES and (colon or not os.path.exists(spec)):
         return _make(spec, family, parameters)
     wordy = colon and family.isalpha() and len(family) > 1  # 'gausian:2.5', but not 'C:kernel.png'

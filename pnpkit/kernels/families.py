@@ -16,6 +16,9 @@ MAX_SIZE = 501  # pixels along an axis: far above any blur worth undoing, so tha
 TAIL, REACH = 1e-3, 12  # a Moffat profile ends where this share of its light lies outside, at most so many FWHM away
 
 
+ESTIMATED = ("auto", "gaussian", "motion", "disk", "free")  # words for a blur to be found: any, or of one form
+
+
 RINGS = 8  # radii of the first dark ring that an Airy pattern reaches: 2 % of its light lie outside
 
 

@@ -18,6 +18,7 @@ class Kernel:
         confidence: of an estimate, 0..1; None for a kernel that was given.
         form: of an estimate: ``sharp``, a family with its parameters, or ``free-form``.
         doubts: what may be wrong with it, one sentence each.
+        candidate: where no blur was taken, but it is not sure that there is none, the likeliest one.
     """
 
     weights: np.ndarray
@@ -25,6 +26,7 @@ class Kernel:
     confidence: float | None = None
     form: str = ""
     doubts: tuple[str, ...] = ()
+    candidate: Kernel | None = None
 
     def __bool__(self) -> bool:
         return not self.doubts

@@ -26,16 +26,17 @@ Given = str | os.PathLike[str] | np.ndarray | Tensor | Kernel | KernelEstimate  
 
 
 def open_kernel(kernel: Given, y: Tensor, noise: float, told: Listener = nobody) -> Kernel:
-    """The kernel that ``kernel`` names or holds; ``auto`` is estimated from y (1, C, H, W) with that noise level.
+    """The kernel that ``kernel`` names or holds; ``auto`` and the name of a form are estimated from y (1, C, H, W)
+    with that noise level.
     ``told`` hears of the phases."""
     kernel = os.fspath(kernel) if isinstance(kernel, os.PathLike) else kernel
     if isinstance(kernel, KernelEstimate):
         return kernel_of(kernel)
     if isinstance(kernel, Kernel):
         return kernel
-    if isinstance(kernel, str) and kernel == "auto":
-        return kernel_of(choose.likeliest_kernel(pixels.from_tensor(y[:1].cpu().double()), noise, told))
     if isinstance(kernel, str):
+        if kernel in kernels.ESTIMATED:
+            return kernel_of(choose.estimate(pixels.from_tensor(y[:1].cpu().double()), noise, kernel, told))
         weights, made = kernels.parse(kernel), kernels.estimated(kernel)
         if made is None:
             return given(kernel, weights)
@@ -49,7 +50,7 @@ def given_kernel(kernel: Given) -> Kernel:
     """A kernel that is not to be estimated, (h, w) or (d, h, w).
 
     Raises:
-        InputError: a kernel that is none, or ``auto``.
+        InputError: a kernel that is none, or one that is to be estimated.
     """
     kernel = os.fspath(kernel) if isinstance(kernel, os.PathLike) else kernel
     if isinstance(kernel, Kernel):
@@ -57,7 +58,7 @@ def given_kernel(kernel: Given) -> Kernel:
     if isinstance(kernel, KernelEstimate):
         return kernel_of(kernel)
     if isinstance(kernel, str):
-        if kernel == "auto":
+        if kernel in kernels.ESTIMATED:
             raise InputError("the kernel of a stack is not estimated: give `kernel`, a file or a word")
         return given(kernel, kernels.parse(kernel))
     array = kernel.detach().cpu().double().numpy() if isinstance(kernel, Tensor) else np.asarray(kernel)
@@ -73,15 +74,23 @@ def given(name: str, weights: np.ndarray) -> Kernel:
 def estimate_kernel(
     image: np.ndarray,
     noise_level: float | None = None,
+    kernel: str = "auto",
     *,
     compression: float = 0.0,
     limits: tuple[float, float] | None = None,
     linear: bool = False,
 ) -> KernelEstimate:
-    """The kernel that ``deblur`` with ``kernel="auto"`` takes for this picture; arguments as there."""
+    """The kernel that ``deblur`` with ``kernel="auto"`` takes for this picture; arguments as there.
+
+    Args:
+        kernel: auto, or what is known of its form: gaussian, motion, disk or free.
+
+    Raises:
+        InputError: another form; and what ``deblur`` refuses.
+    """
     settings = Settings("identity", noise_level=noise_level, compression=compression, limits=limits, linear=linear)
     work = opened(image, settings)
-    return choose.likeliest_kernel(pixels.from_tensor(work.y[:1].cpu().double()), work.noise)
+    return choose.estimate(pixels.from_tensor(work.y[:1].cpu().double()), work.noise, kernel)
 
 
 def trustworthy(kernel: Kernel) -> bool:
@@ -101,4 +110,5 @@ def kernel_of(estimate: KernelEstimate, source: str = "the picture") -> Kernel:
         origin += "; no blur explains the picture better than none, so only noise is removed"
     elif estimate.confidence < DOUBTFUL:
         doubts = ("that is doubtful: give `kernel` if you know the blur",)
-    return Kernel(estimate.kernel, origin, estimate.confidence, estimate.spec, doubts)
+    rival = None if estimate.rival is None else kernel_of(estimate.rival, source)
+    return Kernel(estimate.kernel, origin, estimate.confidence, estimate.spec, doubts, rival)

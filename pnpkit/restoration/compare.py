@@ -122,9 +122,9 @@ def compare(
     check_names(names)
     if reference is not None and np.shape(reference) != np.shape(image):
         raise InputError(f"the reference is {np.shape(reference)}, the image {np.shape(image)}: not the same frame")
-    if isinstance(kernel, str) and kernel == "auto":
+    if isinstance(kernel, str) and kernel in kernels.ESTIMATED:
         kept = {key: settings[key] for key in ("noise_level", "compression", "limits", "linear") if key in settings}
-        kernel = estimate_kernel(image, **kept)  # type: ignore[arg-type]
+        kernel = estimate_kernel(image, kernel=kernel, **kept)  # type: ignore[arg-type]
     common: dict[str, Any] = {"max_steps": LIMIT, **settings, "boundary": boundary}
     rows, note, used = [], "", np.ones((1, 1))
     for number, name in enumerate(names):

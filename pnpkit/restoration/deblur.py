@@ -59,7 +59,8 @@ def deblur(
         image: ndarray (H, W) or (H, W, 3), uint8, uint16 or floats; a float tensor (B, C, H, W); or a Pillow image.
         kernel: a word or a file (see ``kernels.parse``), an array (h, w), what ``estimate_kernel`` found, or ``auto``:
             none, a Gaussian, a motion, a disk or a free form is estimated; the certificate is then that of the
-            estimated kernel. With slices, (d, h, w), the image is a volume (D, H, W). A list has one for each channel.
+            estimated kernel. ``gaussian``, ``motion``, ``disk`` and ``free`` find a blur of that form. With slices,
+            (d, h, w), the image is a volume (D, H, W). A list has one for each channel.
         mask: (H, W), true or not 0 where a pixel is unknown: it has weight 0 in f. So has NaN.
         boundary: what is known of the scene around the frame: ``unknown`` (photographs), ``circular`` or ``zero``.
         guide: a picture of the same size and units that anything made, to guide the denoiser; see
@@ -153,8 +154,8 @@ def deblur_picture(
 
 
 def check_blur(kernel: str, boundary: str) -> None:
-    """Raise unless ``kernel`` is auto or can be made or read, and ``boundary`` is one of BOUNDARIES."""
-    if kernel != "auto":
+    """Raise unless ``kernel`` is to be estimated or can be made or read, and ``boundary`` is one of BOUNDARIES."""
+    if not kernels.is_estimated(kernel):
         kernels.parse(kernel)
     check_boundary(boundary)
 

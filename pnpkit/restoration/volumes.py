@@ -97,7 +97,7 @@ def is_stack(image: object, kernel: Any, axes: str | None) -> bool:
     if isinstance(kernel, (np.ndarray, Tensor)):
         return kernel.ndim == 3 and 1 not in (kernel.shape[0], kernel.shape[2])
     coloured = tuple(image.shape[2:]) == (3,)  # type: ignore[attr-defined]
-    named = isinstance(kernel, (str, os.PathLike)) and kernel != "auto"
+    named = isinstance(kernel, (str, os.PathLike)) and not kernels.is_estimated(kernel)
     return named and not coloured and given_kernel(kernel).weights.ndim == 3
 
 
