@@ -36,6 +36,7 @@ source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 exclude_patterns = ["examples/README.rst", "Dockerfile", "_extensions"]
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 4
+highlight_language = "none"  # what a program prints is no Python
 suppress_warnings = ["config.cache"]  # sphinx-gallery's settings hold objects
 
 autodoc_member_order = "bysource"
@@ -63,6 +64,8 @@ sphinx_gallery_conf = {
 html_theme = "pydata_sphinx_theme"
 html_title = "pnpkit"
 html_show_sourcelink = False
+html_show_search_summary = False  # they are fetched, which a page opened from a file may not do
+html_context = {"default_mode": "auto"}
 html_static_path = ["_static"]
 html_css_files = ["pnpkit.css"]
 html_math_renderer = "mathml"

@@ -4,6 +4,7 @@ NAME.json; the index lists every record. Nothing of these pages is typed by hand
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ LIST = "% every record"
 
 def dress(app: Any, name: str, source: list[str]) -> None:
     """The page as it is read."""
+    source[0] = together(source[0])
     if not name.startswith("results/"):
         return
     place = Path(app.srcdir) / "results"
@@ -20,6 +22,12 @@ def dress(app: Any, name: str, source: list[str]) -> None:
         source[0] = source[0].replace(LIST, listed(place))
     elif not source[0].lstrip().startswith("# "):
         source[0] = f"# {title(short)}\n\n{source[0]}\n{provenance(place / f'{short}.json')}"
+
+
+def together(text: str) -> str:
+    """In the rows of tables figures such as 31.24 / 27.75 stay on one line."""
+    rows = text.split("\n")
+    return "\n".join(re.sub(r"(?<=\d) / (?=\d)", "\u00a0/\u00a0", row) if row[:1] == "|" else row for row in rows)
 
 
 def title(name: str) -> str:
