@@ -1,6 +1,7 @@
-r"""Activations with slope in [0, 1] that may depend on the noise level, never on the image.
+r"""Activations with slope in [0, 1] that may depend on the noise level and the place, never on the image.
 
-Such a function is the derivative of a convex 1-smooth potential, which is all that the proofs need.
+Such a function is the derivative of a convex 1-smooth potential, which is all that the proofs need. Levels are one for
+each picture, (B,), or one for each place, a map (B, 1, H, W) of the size of what it is for.
 The level enters through tables over equally spaced knots, interpolated linearly. With ``overwrite``, which is for where
 no gradient is recorded, the result takes the place of z: new memory for it would cost a fifth of a convolution.
 """
@@ -11,7 +12,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+def spread(level: Tensor) -> Tensor:
+    """Levels (B,) -> (B, 1, 1, 1), to multiply pictures with; a map (B, 1, H, W) stays as it is."""
+    return level[:, None, None, None] if level.ndim == 1 else level
+
+
+def coarser(level: Tensor, times: int, unit: int = 1) -> Tensor:
+    """A map of levels for squares of ``times`` x ``times`` places: the mean of each. Before, the last row and column
+    are repeated until the sides are multiples of ``unit``. One level for each picture stays as it is."""
+    if level.ndim == 1 or times == unit == 1:
+        return level
+    rows, columns = (-side % unit for side in level.shape[-2:])
+    return F.avg_pool2d(F.pad(level, (0, columns, 0, rows), mode="replicate"), times)
 
 
 class LevelTable(nn.Module):
@@ -23,8 +39,11 @@ class LevelTable(nn.Module):
         self.values = nn.Parameter(torch.full((knots, channels), value))
 
     def forward(self, level: Tensor) -> Tensor:
-        """(B,) levels -> (B, C, 1, 1)."""
-        return interpolate(self.values, level, self.top)[:, :, None, None]
+        """(B,) levels -> (B, C, 1, 1), a map (B, 1, H, W) -> (B, C, H, W)."""
+        if level.ndim == 1:
+            return interpolate(self.values, level, self.top)[:, :, None, None]
+        places = interpolate(self.values, level.flatten(), self.top)
+        return places.view(len(level), *level.shape[2:], -1).movedim(-1, 1)
 
 
 def interpolate(values: Tensor, level: Tensor, top: float) -> Tensor:
@@ -94,15 +113,15 @@ class Clip(nn.Module):
         self.kernel, self.kernel_at = clip, clip_at  # replaced by compiled ones in training
 
     def thresholds(self, level: Tensor) -> tuple[Tensor, Tensor]:
-        """(-sigma exp(a), sigma exp(c)), each (B, C, 1, 1)."""
-        scale = level[:, None, None, None]
+        """(-sigma exp(a), sigma exp(c)), each (B, C, 1, 1), or (B, C, H, W) of a map."""
+        scale = spread(level)
         low, high = -scale * self.low(level).exp(), scale * self.high(level).exp()
         if self.images > 1:
             low, high = (bound.repeat_interleave(self.images, 1) for bound in (low, high))
         return low, high
 
     def forward(self, z: Tensor, level: Tensor, overwrite: bool = False, places: Places | None = None) -> Tensor:
-        """(B, C, H, W), levels (B,) -> (B, C, H, W). ``overwrite`` also writes over ``places``."""
+        """(B, C, H, W), levels (B,) or a map -> (B, C, H, W). ``overwrite`` also writes over ``places``."""
         low, high = (bound.to(z.dtype) for bound in self.thresholds(level))
         if places is None:
             return z.clamp_(low, high) if overwrite else self.kernel(z, low, high)
@@ -119,7 +138,7 @@ class ReLU(nn.Module):
         self.bias = LevelTable(channels, 0.0, top, knots)
 
     def forward(self, z: Tensor, level: Tensor, overwrite: bool = False) -> Tensor:
-        """(B, C, H, W), levels (B,) -> (B, C, H, W)."""
+        """(B, C, H, W), levels (B,) or a map -> (B, C, H, W)."""
         bias = self.bias(level).to(z.dtype)
         return z.add_(bias).relu_() if overwrite else torch.relu(z + bias)
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pnpkit.certificates import Certificate, Side, nothing
-from pnpkit.layers.activations import Places
+from pnpkit.layers.activations import Places, coarser
 from pnpkit.numerics.norms import conv_norm_bound
 
 PADDINGS = ("zero", "circular")
@@ -139,13 +139,14 @@ class GradientFlowConv2d(nn.Module):
     def forward(
         self, x: Tensor, level: Tensor, places: Places | None = None, odd: tuple[bool, bool] = (False, False)
     ) -> Tensor:
-        """phi(x) at the levels (B,). ``odd`` concerns pictures continued by mirror images: see ``layers.mirrored``."""
+        """phi(x) at the levels (B,), or a map of them (B, 1, H, W). ``odd`` concerns pictures continued by mirror
+        images: see ``layers.mirrored``."""
         kernel = self.filters
         back = (-self.step * adjoint_kernel(kernel)).to(x.dtype)
         seen = x if self.scale == 1 else F.pixel_unshuffle(x, self.scale)
         z = self.convolve(seen, kernel.to(x.dtype), odd)
         given = () if places is None else (self.suited(places, odd),)
-        z = self.activation(z, level, not torch.is_grad_enabled(), *given)
+        z = self.activation(z, coarser(level, self.scale), not torch.is_grad_enabled(), *given)
         change = self.convolve(z, back, odd)
         change = change if self.scale == 1 else F.pixel_shuffle(change, self.scale)
         return change.add_(x) if change.dtype == x.dtype else x + change

@@ -18,6 +18,7 @@ from pnpkit import certificates
 from pnpkit.certificates import Certificate
 from pnpkit.errors import InputError
 from pnpkit.fidelities.base import Smooth
+from pnpkit.layers.activations import spread
 from pnpkit.layers.layout import mapped
 from pnpkit.maps import Map
 from pnpkit.operators.integrity import version, watched
@@ -68,6 +69,7 @@ class Traits:
         error: root mean square error of one evaluation, where D is solved for iteratively.
         beside: numbers per pixel that it needs beside the picture, such as a guide.
         kept: numbers per pixel that it keeps from one evaluation to the next; in tiles it keeps none.
+        maps: whether its strength may be a map, one number for each pixel.
     """
 
     top: float
@@ -77,6 +79,7 @@ class Traits:
     error: float = 0.0
     beside: int = 0
     kept: int = 0
+    maps: bool = False
 
 
 def ranged(config: Any, **ranges: tuple[float, float]) -> None:
@@ -130,7 +133,7 @@ class Network(Denoiser):
 
     @abstractmethod
     def denoise(self, x: Tensor, level: Tensor) -> Tensor:
-        """(B, 3, H, W) and levels (B,) in [0, top] -> (B, 3, H, W)."""
+        """(B, 3, H, W) and levels in [0, top], (B,) or, where the network takes maps, (B, 1, H, W) -> (B, 3, H, W)."""
 
     @abstractmethod
     def certify(self) -> Certificate:
@@ -182,12 +185,13 @@ class Network(Denoiser):
 
         Args:
             x: (B, C, H, W) with C = 1 or 3, intensities about 0..1.
-            sigma: noise level on the same scale, a number or one per image, finite and >= 0. Above ``top`` the result
-                is D(c x, c sigma) / c with c = top / sigma, which keeps every constant.
+            sigma: noise level on the same scale, finite and >= 0: a number, one per image, or a map (1 or B, 1, H, W),
+                one for each pixel. Above ``top`` the result is D(c x, c sigma) / c with c = top / sigma, of a map its
+                largest, which keeps every constant.
 
         Raises:
-            InputError: other shapes, a level that is negative or not finite, a call by ``torch.jit.trace``, or by
-                ``torch.vmap`` where numbers must be looked at, or on device meta.
+            InputError: other shapes, a level that is negative or not finite, a map where the network takes none, a
+                call by ``torch.jit.trace``, or by ``torch.vmap`` where numbers must be looked at, or on device meta.
         """
         if torch.jit.is_tracing():
             raise InputError(
@@ -210,27 +214,47 @@ class Network(Denoiser):
 
     def within(self, x: Tensor, level: Tensor) -> Tensor:
         """D(x, level) for colour pictures; D(c x, c level) / c where c = top / level is below 1."""
-        times = (level / self.top).clamp_min(1)
+        times = (level.flatten(1).amax(1) if level.ndim > 1 else level).div(self.top).clamp_min(1)
         if not torch.compiler.is_compiling() and not bool((times > 1 + ROUNDING).any()):
             return self.denoise(x, level)
-        return self.beyond(x, level / times, times[:, None, None, None])
+        across = spread(times)
+        return self.beyond(x, level / (across if level.ndim > 1 else times), across)
 
     def beyond(self, x: Tensor, level: Tensor, times: Tensor) -> Tensor:
         """D(x / times, level) * times."""
         return self.denoise(x / times, level) * times
 
     def levels(self, sigma: float | Tensor, x: Tensor) -> Tensor:
-        """A number, or one per image, finite and >= 0: as (B,), of the type and on the device of x."""
-        if isinstance(sigma, Tensor) and sigma.numel() not in (1, len(x)):
-            raise InputError(f"sigma is one number, or one for each of {len(x)} images, got {tuple(sigma.shape)}")
+        """A number, or one per image, finite and >= 0: as (B,), of the type and on the device of x. A map as
+        (B, 1, H, W)."""
         if not isinstance(sigma, (Tensor, Real)):
             raise InputError(f"sigma is a number or a tensor, got {type(sigma).__name__} {sigma!r}")
-        given = sigma if isinstance(sigma, Tensor) else float(sigma)
-        level: Tensor = self._handle_sigma(given, batch_size=len(x), device=x.device, dtype=x.dtype)
+        if isinstance(sigma, Tensor) and sigma.ndim == 4 and sigma.shape[2:] != (1, 1):
+            level = self.map_of_levels(sigma, x)
+        elif isinstance(sigma, Tensor) and sigma.numel() not in (1, len(x)):
+            raise InputError(
+                f"sigma is one number, one for each of {len(x)} images, or a map {(len(x), 1, *x.shape[-2:])}, got "
+                f"{tuple(sigma.shape)}"
+            )
+        else:
+            given = sigma if isinstance(sigma, Tensor) else float(sigma)
+            level = self._handle_sigma(given, batch_size=len(x), device=x.device, dtype=x.dtype)
         recording = torch.compiler.is_compiling()  # a check on values would not be recorded
         if not recording and not bool(((level >= 0) & (level < math.inf)).all()):
-            raise InputError(f"a noise level outside [0, inf): expected a finite number >= 0, got {level.tolist()}")
+            got = level.tolist() if level.ndim == 1 else f"a map from {float(level.min())} to {float(level.max())}"
+            raise InputError(f"a noise level outside [0, inf): expected a finite number >= 0, got {got}")
         return level
+
+    def map_of_levels(self, sigma: Tensor, x: Tensor) -> Tensor:
+        """sigma (1 or B, 1, H, W) as (B, 1, H, W), of the type and on the device of x (B, C, H, W)."""
+        if not self.traits.maps:
+            raise InputError(f"{self.name} takes no map of strengths: give one number, or one for each image")
+        if x.ndim != 4 or sigma.shape[1:] != (1, *x.shape[2:]) or len(sigma) not in (1, len(x)):
+            raise InputError(
+                f"a map of strengths for pictures {tuple(x.shape)} is {(len(x), 1, *x.shape[2:])}, got "
+                f"{tuple(sigma.shape)}"
+            )
+        return sigma.to(x).expand(len(x), -1, -1, -1)
 
     @property
     def certificate(self) -> Certificate:
@@ -289,11 +313,17 @@ class Network(Denoiser):
     def at(self, sigma: float | Tensor) -> Map:
         """The map x -> D(x, sigma) with its certificate, for the present weights and mode.
 
-        The map raises an InputError once these have changed, or a tensor sigma was written to, as far as torch counts
-        writing. (``certificate`` also sees changes by ``p.data``.)
+        Of a map of strengths (B, 1, H, W), given once, thresholds depend on the place and not on x: the certificate is
+        that of a number. The map raises an InputError once weights or mode have changed, or a tensor sigma was written
+        to, as far as torch counts writing. (``certificate`` also sees changes by ``p.data``.)
+
+        Raises:
+            InputError: a sigma that no picture can be denoised with, or a map where the network takes none.
         """
         if not isinstance(sigma, Tensor):
-            self.levels(sigma, torch.zeros(1))  # raises for a sigma that no picture can be denoised with
+            self.levels(sigma, torch.zeros(1))
+        elif sigma.ndim == 4:
+            self.levels(sigma, torch.zeros_like(sigma))
         certificate, stamp = self.certificate, self.stamp()
         largest = float(torch.as_tensor(sigma).max())
         if largest > self.top * (1 + ROUNDING):
@@ -321,7 +351,7 @@ class PerChannel(Network):
         """D(x, sigma) for a float tensor (B, C, H, W), C any."""
         if x.ndim != 4 or not x.is_floating_point() or 0 in x.shape:
             raise InputError(f"a denoiser of channels takes a float tensor (B, C, H, W), got {tuple(x.shape)}")
-        level = self.levels(sigma, x).repeat_interleave(x.shape[1])
+        level = self.levels(sigma, x).repeat_interleave(x.shape[1], 0)
         planes: Tensor = self.network(x.flatten(0, 1)[:, None], level)
         return planes.view_as(x)
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pnpkit import certificates
 from pnpkit.certificates import EXACT, Certificate, Kind, Side
 from pnpkit.errors import InputError
-from pnpkit.layers.activations import LevelTable, interpolate
+from pnpkit.layers.activations import LevelTable, interpolate, spread
 from pnpkit.networks.base import TOPS, Network, Strengths, Traits, ranged
 from pnpkit.numerics import total_variation
 from pnpkit.numerics.wavelets import Basis
@@ -37,7 +37,7 @@ class Identity(Network):
 
     def __init__(self, config: IdentityConfig):
         super().__init__()
-        self.config, self.traits = config, Traits(config.top)
+        self.config, self.traits = config, Traits(config.top, maps=True)
 
     def denoise(self, x: Tensor, level: Tensor) -> Tensor:
         return x.clone()
@@ -63,7 +63,8 @@ class WaveletConfig:
 class Wavelet(Network):
     r"""Mean over cyclic shifts R of R^T W^T S_t W R, W an orthonormal wavelet transform of opponent colours.
 
-    S_t is the soft threshold, t = sigma exp(table), one table for each scale and colour. Coifman & Donoho (1995).
+    S_t is the soft threshold, t = sigma exp(table), one table for each scale and colour. Of a map of strengths each
+    coefficient takes the mean over about the pixels that it stands for. Coifman & Donoho (1995).
     """
 
     paper = "Coifman, Donoho: Translation-invariant de-noising, Wavelets and Statistics (1995) 125-150"
@@ -72,7 +73,7 @@ class Wavelet(Network):
         super().__init__()
         rule = Strengths(2.65, 1.4, working=10 / 255, coupling=0.55)
         self.config = config
-        self.traits = Traits(config.top, width=2, rule=rule)  # measured: four copies of a colour picture
+        self.traits = Traits(config.top, width=2, rule=rule, maps=True)  # measured: four copies of a colour picture
         self.basis = Basis(config.wavelet, config.levels)
         self.tables = nn.ModuleList(
             LevelTable(3, start - 0.5 * scale, config.top, config.knots) for scale in range(config.levels)
@@ -80,21 +81,25 @@ class Wavelet(Network):
 
     def denoise(self, x: Tensor, level: Tensor) -> Tensor:
         colours = F.normalize(torch.tensor(OPPONENT, dtype=x.dtype, device=x.device), dim=1)
-        scale = level.to(x.dtype)[:, None, None, None]
-        thresholds = [scale * table(level).exp().to(x.dtype) for table in self.tables]
         z = mix(colours, x)
         shifts = [(i, j) for i in range(self.config.shifts) for j in range(self.config.shifts)]
         total = torch.zeros_like(z)
         for shift in shifts:  # one at a time: sixteen copies of a large picture would not fit into memory
             back = (-shift[0], -shift[1])
-            total = total + self.shrink(z.roll(shift, (2, 3)), thresholds).roll(back, (2, 3))
+            there = level if level.ndim == 1 else level.roll(shift, (2, 3))
+            total = total + self.shrink(z.roll(shift, (2, 3)), there).roll(back, (2, 3))
         return mix(colours.mT, total / len(shifts))
 
-    def shrink(self, z: Tensor, thresholds: list[Tensor]) -> Tensor:
+    def shrink(self, z: Tensor, level: Tensor) -> Tensor:
         """W^T S_t W z, the coarsest approximation left alone."""
         coarse, details = self.basis.analyse(z)
-        small = [d.sign() * (d.abs() - thresholds[i // 3]).clamp_min(0) for i, d in enumerate(details)]
+        small = [d.sign() * (d.abs() - self.threshold(i // 3, level, d)).clamp_min(0) for i, d in enumerate(details)]
         return self.basis.synthesise(coarse, small)
+
+    def threshold(self, scale: int, level: Tensor, like: Tensor) -> Tensor:
+        """t for details (B, 3, W', H') of a scale, whose axes ``Basis`` exchanges."""
+        seen = level if level.ndim == 1 else F.adaptive_avg_pool2d(level, (like.shape[-1], like.shape[-2])).mT
+        return (spread(seen) * self.tables[scale](seen).exp()).to(like.dtype)
 
     def certify(self) -> Certificate:
         method = "mean of soft thresholds in orthonormal bases, each firmly nonexpansive (Moreau 1965)"
@@ -122,7 +127,8 @@ class TotalVariationConfig:
 
 
 class TotalVariation(Network):
-    """argmin_u 1/2 ||u - x||^2 + w TV(u), w = sigma * gain(sigma); see ``numerics.total_variation``."""
+    """argmin_u 1/2 ||u - x||^2 + w TV(u), w = sigma * gain(sigma); see ``numerics.total_variation``. Of a map of
+    strengths each pixel has its weight: sum_i w_i |D u|_i, which is convex as well."""
 
     paper = (
         "Rudin, Osher, Fatemi: Nonlinear total variation based noise removal algorithms, Physica D 60 (1992) 259-268; "
@@ -132,11 +138,11 @@ class TotalVariation(Network):
     def __init__(self, config: TotalVariationConfig):
         super().__init__()
         rule = Strengths(2.65, 1.4, coupling=0.6)
-        self.config, self.traits = config, Traits(config.top, rule=rule, error=config.tolerance)
+        self.config, self.traits = config, Traits(config.top, rule=rule, error=config.tolerance, maps=True)
 
     def denoise(self, x: Tensor, level: Tensor) -> Tensor:
         gains = torch.tensor(self.config.gains, dtype=x.dtype, device=x.device)
-        weight = level.to(x.dtype) * interpolate(gains[:, None], level, self.top)[:, 0]
+        weight = level.to(x.dtype) * interpolate(gains[:, None], level.flatten(), self.top).view_as(level)
         return total_variation.proximal_map(x, weight, self.config.tolerance, self.config.max_steps)
 
     def certify(self) -> Certificate:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from pnpkit import certificates
 from pnpkit.certificates import Certificate
 from pnpkit.errors import InputError
+from pnpkit.layers.activations import spread
 from pnpkit.layers.layout import interleaved
 from pnpkit.networks.base import TOPS, Network, Traits, ranged
 
@@ -40,7 +41,8 @@ class DnCNN(Network):
 
     def __init__(self, config: DnCNNConfig):
         super().__init__()
-        self.config, self.traits = config, Traits(config.top, width=config.channels, convolutional=True)
+        self.config = config
+        self.traits = Traits(config.top, width=config.channels, convolutional=True, maps=True)
         widths = [4] + [config.channels] * (config.depth - 1) + [3]
         layers = [
             nn.Conv2d(fan_in, fan_out, config.kernel_size, padding=config.kernel_size // 2)
@@ -54,7 +56,7 @@ class DnCNN(Network):
         self.layers = nn.ModuleList(layers)
 
     def denoise(self, x: Tensor, level: Tensor) -> Tensor:
-        plane = level.to(x.dtype)[:, None, None, None].expand(-1, 1, *x.shape[2:])
+        plane = spread(level.to(x.dtype)).expand(-1, 1, *x.shape[2:])
         hidden = interleaved(torch.cat([x, plane], 1))
         for layer in self.layers[:-1]:
             hidden = convolve(layer, hidden).relu_()

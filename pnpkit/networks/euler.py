@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pnpkit import certificates
 from pnpkit.certificates import EXACT, Certificate, Side
 from pnpkit.errors import InputError
-from pnpkit.layers.activations import ACTIVATIONS, Clip, Places
+from pnpkit.layers.activations import ACTIVATIONS, Clip, Places, coarser
 from pnpkit.layers.gradient_flow import PADDINGS, GradientFlowConv2d
 from pnpkit.layers.layout import interleaved
 from pnpkit.layers.mirrored import FLIPS, MirroredFlowConv2d
@@ -71,7 +71,7 @@ class Euler(Network):
 
     Q lifts 3 channels to 64 by zeros, after a pixel-unshuffle or overlapping windows if these are asked for. Q is
     isometric and P = Q^T, so D is averaged if every step is (tau ||W||^2 / 2 < 1). Thresholds depend on sigma, never on
-    x.
+    x; of a map of strengths (B, 1, H, W) they take the mean over the pixels that a place stands for.
     """
 
     paper = (
@@ -95,7 +95,7 @@ class Euler(Network):
         self.config = config
         rule = Strengths(6.5, 5 / 3)  # by scripts/tune_strength.py
         width = -(-config.channels // config.unshuffle**2)
-        self.traits = Traits(config.top, width=width, convolutional=True, rule=rule)
+        self.traits = Traits(config.top, width=width, convolutional=True, rule=rule, maps=True)
         self.windows = Windows() if config.overlapping else None
         self.blocks = nn.ModuleList(self.made(number) for number in range(config.blocks))
         frame = WaveletConfig(
@@ -134,8 +134,9 @@ class Euler(Network):
         seen = interleaved(self.lift(x))  # while small: padding keeps the format
         state = F.pad(seen, (0, 0, 0, 0, 0, self.config.channels - seen.shape[1]))
         odd = (rows % self.config.unit > 0, columns % self.config.unit > 0)
+        there = coarser(level, self.config.unshuffle, self.config.unit)
         for block, chosen in zip(self.steps(), places, strict=True):
-            state = block(state, level, chosen, odd)
+            state = block(state, there, chosen, odd)
         out = self.project(state[:, : seen.shape[1]], rows, columns)
         return self.frames[1](out, level) if self.frames else out
 

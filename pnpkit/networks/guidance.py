@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pnpkit.layers.activations import Places
+from pnpkit.layers.activations import Places, coarser, spread
 from pnpkit.layers.layout import interleaved
 from pnpkit.networks.dncnn import convolve
 
@@ -80,7 +80,7 @@ class Guidance(nn.Module):
 
     @abstractmethod
     def features(self, guide: Tensor, hint: Tensor, level: Tensor) -> Tensor:
-        """g and h (B, 3, H, W), levels (B,) -> (B, width, H/2, W/2), sides rounded up."""
+        """g and h (B, 3, H, W), levels (B,) or (B, 1, H, W) -> (B, width, H/2, W/2), sides rounded up."""
 
     def places(self, features: Tensor) -> Iterator[Places]:
         """The fields (B, hidden, H/2, W/2) of each step, one step at a time, because all together are large."""
@@ -218,17 +218,17 @@ def begin(layer: nn.Module, gain: float) -> None:
 
 def difference(guide: Tensor, hint: Tensor, level: Tensor) -> Tensor:
     """(h - g) / (sigma + LEVEL_OFFSET), cut at +-FAR."""
-    far = (level.to(guide.dtype) + LEVEL_OFFSET)[:, None, None, None]
+    far = spread(level.to(guide.dtype) + LEVEL_OFFSET)
     return ((hint - guide) / far).clamp(-FAR, FAR)
 
 
 def squares(seen: Tensor, relative: Tensor, unit: int) -> Tensor:
     """(B, C, H, W) -> (B, 4 C + 1, H/2, W/2): a pixel-unshuffle, and the noise level, relative to the largest, as a
-    constant plane. Before, the last pixels are repeated until the sides are multiples of ``unit``."""
+    plane, constant but of a map. Before, the last pixels are repeated until the sides are multiples of ``unit``."""
     rows, columns = seen.shape[-2:]
     seen = F.pad(seen, (0, -columns % unit, 0, -rows % unit), mode="replicate")
     seen = F.pixel_unshuffle(seen, 2)
-    plane = relative.to(seen.dtype)[:, None, None, None].expand(-1, 1, *seen.shape[2:])
+    plane = spread(coarser(relative.to(seen.dtype), 2, unit)).expand(-1, 1, *seen.shape[2:])
     return interleaved(torch.cat([seen, plane], 1))
 
 

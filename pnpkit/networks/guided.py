@@ -26,7 +26,7 @@ from torch import Tensor
 from pnpkit import certificates
 from pnpkit.certificates import Certificate
 from pnpkit.errors import InputError
-from pnpkit.networks.base import Network, ranged
+from pnpkit.networks.base import Network, digest, ranged
 from pnpkit.networks.euler import Euler, EulerConfig
 from pnpkit.networks.guidance import Choices, Guidance, Plain, UNet
 from pnpkit.operators.integrity import version
@@ -224,7 +224,8 @@ class Given(Network):
         if not isinstance(self.second, SecondPass) or torch.is_grad_enabled():
             return self.second.denoise(torch.cat([x, guide, hint], 1), level)
         versions = (id(self.guide), version(self.guide), *(version(p) for p in self.second.guidance.parameters()))
-        key = (*level.tolist(), x.dtype, x.device, torch.is_autocast_enabled(x.device.type), versions)
+        levels = tuple(level.tolist()) if level.ndim == 1 else (*level.shape, digest(level))
+        key = (*levels, x.dtype, x.device, torch.is_autocast_enabled(x.device.type), versions)
         if key not in self.seen:
             if len(self.seen) >= KEPT:
                 self.seen.clear()

@@ -124,11 +124,12 @@ def composed(kernels: Sequence[Tensor]) -> Tensor:
 
 @dataclass(frozen=True)
 class Potential:
-    """R(.; sigma) on pictures of one size. Each picture of the batch has its sigma, and so its mu and thresholds."""
+    """R(.; sigma) on pictures of one size. Each picture of the batch has its sigma, and so its mu and thresholds; of a
+    map of strengths so has each pixel: R(z) = sum_pixels mu sum_c psi_c((W z)_c), a sum of convex functions as well."""
 
     analysis: Analysis
-    mu: Tensor  # (B, 1, 1, 1)
-    low: Tensor  # (B, C, 1, 1)
+    mu: Tensor  # (B, 1, 1, 1) or (B, 1, H, W)
+    low: Tensor  # (B, C, 1, 1) or (B, C, H, W)
     high: Tensor
     smoothness: Tensor  # (B, 1, H, W), s with 0 <= Hess R <= diag(s)
 
@@ -136,11 +137,11 @@ class Potential:
         """R(z) per picture: psi(u) = p (u - p / 2), p = clip(u)."""
         u = self.analysis(z)
         p = clip(u, self.low, self.high)
-        return self.mu.flatten() * (p * (u - p / 2)).flatten(1).sum(1)
+        return (self.mu * (p * (u - p / 2)).sum(1, keepdim=True)).flatten(1).sum(1)
 
     def gradient(self, z: Tensor) -> Tensor:
-        """mu W^T clip(W z)."""
-        return self.mu * self.analysis.adjoint(clip(self.analysis(z), self.low, self.high))
+        """W^T mu clip(W z)."""
+        return self.analysis.adjoint(self.mu * clip(self.analysis(z), self.low, self.high))
 
     def curvature(self, z: Tensor) -> Tensor:
         """psi''(W z), which is 0 or 1."""
@@ -276,7 +277,8 @@ class Ridge(Network):
     def __init__(self, config: RidgeConfig):
         super().__init__()
         rule, width = Strengths(2.65, 1.4), config.channels[-1]
-        self.config, self.traits = config, Traits(config.top, width=width, rule=rule, error=config.tolerance)
+        self.config = config
+        self.traits = Traits(config.top, width=width, rule=rule, error=config.tolerance, maps=True)
         widths = zip((3, *config.channels), config.channels, config.kernel_sizes, strict=False)
         self.filters = nn.ParameterList(centred(after, before, size) for before, after, size in widths)
         self.raw_strength = LevelTable(1, 0.0, config.top, config.knots)
@@ -304,11 +306,12 @@ class Ridge(Network):
         return self.derived("norm", self.norm_bound)
 
     def potential(self, level: Tensor, like: Tensor) -> Potential:
-        """R(.; level) for pictures with the size, type and device of ``like``."""
+        """R(.; level) for pictures with the size, type and device of ``like``. Where mu varies from pixel to pixel its
+        largest bounds the Hessian: W^T mu W <= max(mu) W^T W."""
         analysis = Analysis([kernel.to(like) for kernel in self.kernels()], *like.shape[-2:])
         mu = self.config.largest * torch.sigmoid(self.raw_strength(level)).to(like)
         low, high = self.activation.thresholds(level)
-        smoothness = mu.detach() * analysis.multiplicity
+        smoothness = mu.detach().amax((2, 3), keepdim=True) * analysis.multiplicity
         return Potential(analysis, mu, low.to(like), high.to(like), smoothness)
 
     def denoise(self, x: Tensor, level: Tensor) -> Tensor:

@@ -62,7 +62,8 @@ class Tiled(Cut):
                 bottom, right = min(top + self.side, rows), min(left + self.side, columns)
                 y0, x0 = max(0, top - self.halo), max(0, left - self.halo)
                 y1, x1 = min(rows, bottom + self.halo), min(columns, right + self.halo)
-                tile = self.network.denoise(x[..., y0:y1, x0:x1], level)
+                there = level if level.ndim == 1 else level[..., y0:y1, x0:x1]
+                tile = self.network.denoise(x[..., y0:y1, x0:x1], there)
                 out[..., top:bottom, left:right] = tile[..., top - y0 : bottom - y0, left - x0 : right - x0]
         return out
 
@@ -83,7 +84,8 @@ class Shared(Cut):
         out = torch.zeros_like(x[:, :3])  # the sum over the processes of bands among zeros is exact
         if top < bottom:
             y0, y1 = max(0, top - self.halo), min(rows, bottom + self.halo)
-            band = self.network.denoise(x[..., y0:y1, :], level)
+            there = level if level.ndim == 1 else level[..., y0:y1, :]
+            band = self.network.denoise(x[..., y0:y1, :], there)
             out[..., top:bottom, :] = band[..., top - y0 : bottom - y0, :]
         return distributed.total(out)
 

@@ -48,6 +48,7 @@ class Volumetric(Network):
         """D(x, sigma) of a float tensor (B, C, D, H, W)."""
         if x.ndim != 5 or not x.is_floating_point() or 0 in x.shape:
             raise InputError(f"a denoiser of volumes takes a float tensor (B, C, D, H, W), got {tuple(x.shape)}")
+        check_one(sigma, self.name)
         return self.mean(x, lambda axis, low, part: self.network(part, sigma))
 
     def mean(self, x: Tensor, denoised: Callable[[int, int, Tensor], Tensor]) -> Tensor:
@@ -92,6 +93,7 @@ class GivenVolume(Volumetric):
     def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         if x.shape != self.guide.shape:
             raise InputError(f"this guide is for volumes {tuple(self.guide.shape)}, got {tuple(x.shape)}")
+        check_one(sigma, self.name)
         return self.mean(x, lambda axis, low, part: self.at_slices(axis, low, part)(part, sigma))
 
     def at_slices(self, axis: int, low: int, part: Tensor) -> Network:
@@ -107,6 +109,12 @@ class GivenVolume(Volumetric):
 
     def certify(self) -> Certificate:
         return super().certify()
+
+
+def check_one(sigma: float | Tensor, name: str) -> None:
+    """Raise unless sigma is one number."""
+    if isinstance(sigma, Tensor) and sigma.numel() != 1:
+        raise InputError(f"{name} takes one strength for a volume, got a tensor {tuple(sigma.shape)}")
 
 
 def parts(x: Tensor, axis: int) -> Iterator[tuple[int, Tensor]]:

@@ -34,7 +34,7 @@ def variation(u: Tensor) -> Tensor:
 
 
 def proximal_map(z: Tensor, weight: Tensor | float, tolerance: float = 1e-4, max_steps: int = 5000) -> Tensor:
-    r"""argmin_u 1/2 ||u - z||^2 + weight TV(u), image by image.
+    r"""argmin_u 1/2 ||u - z||^2 + weight TV(u), image by image; of a weight for each pixel sum_i weight_i |D u|_i.
 
     u = z - D^T p with |p| <= weight at every pixel, by accelerated projected gradient steps on p (Beck & Teboulle,
     IEEE TIP 18, 2009). They start at p = 0, so u is a function of z, and stop when the duality gap g proves
@@ -42,10 +42,11 @@ def proximal_map(z: Tensor, weight: Tensor | float, tolerance: float = 1e-4, max
 
     Args:
         z: (B, C, H, W).
-        weight: >= 0, one number or one per image.
+        weight: >= 0: one number, one per image, or one per pixel, (B, 1, H, W).
         tolerance: largest error, root mean square, in the units of z.
     """
-    weights = torch.as_tensor(weight, dtype=z.dtype, device=z.device).expand(len(z))
+    weights = torch.as_tensor(weight, dtype=z.dtype, device=z.device)
+    weights = weights.expand(len(z)) if weights.ndim < 2 else weights
     return torch.cat([_solve(z[i : i + 1], weights[i], tolerance, max_steps) for i in range(len(z))])
 
 
@@ -53,19 +54,20 @@ def _solve(z: Tensor, weight: Tensor, tolerance: float, max_steps: int) -> Tenso
     goal = 0.5 * tolerance**2 * z.numel()
     dual = momentum = torch.zeros_like(torch.cat([z, z], 1))
     u, t = z, 1.0
-    for step in range(max_steps if float(weight) > 0 else 0):
+    largest, divisor = float(weight.max()), weight.clamp_min(torch.finfo(z.dtype).tiny)
+    for step in range(max_steps if largest > 0 else 0):
         ahead = momentum + differences(z - divergence(momentum)) / 8
-        following = ahead / (torch.linalg.vector_norm(ahead, dim=1, keepdim=True) / weight).clamp_min(1)
+        following = ahead / (torch.linalg.vector_norm(ahead, dim=1, keepdim=True) / divisor).clamp_min(1)
         faster = (1 + math.sqrt(1 + 4 * t**2)) / 2
         momentum, dual, t = following + (t - 1) / faster * (following - dual), following, faster
         if step % 10 == 9 or step + 1 == max_steps:
             u = z - divergence(dual)
             slope = differences(u)
-            gap = weight * torch.linalg.vector_norm(slope, dim=1).sum() - (slope * dual).sum()
+            gap = (weight * torch.linalg.vector_norm(slope, dim=1)).sum() - (slope * dual).sum()
             if float(gap.detach()) <= goal:
                 break
     else:
-        if float(weight) > 0:
+        if largest > 0:
             InexactWarning.tell("the solver for total variation", max_steps)
     return u
 
