@@ -5,7 +5,7 @@ T = (1 - alpha) id + alpha F with F nonexpansive; alpha = 1/2 is firm nonexpansi
 
 - composition (Combettes & Yamada 2015, Prop. 2.4): alpha = (a1 + a2 - 2 a1 a2) / (1 - a1 a2)
 - relaxation (1 - lam) id + lam T, lam in (0, 1/alpha): lam * alpha
-- scaling T(s x) / s, s > 0: alpha unchanged
+- scaling T(s x) / s, s > 0, and S T S^-1 with S x = a x + (1 - a) b, a > 0: alpha unchanged
 - a contraction with factor c < 1 is (1 + c) / 2-averaged
 """
 
@@ -358,6 +358,23 @@ def blocks(certificate: Certificate, name: str) -> Certificate:
     """The certificate of a map that acts on each slice, or channel, by itself: block diagonal, so the constants of its
     block."""
     method = "acts on each part by itself: the constants of one"
+    return replace(certificate, name=name, method=method, premises=(), parts=(certificate,), kind=Kind.MAP)
+
+
+def mix(certificate: Certificate, amount: float, name: str) -> Certificate:
+    """The certificate of S T S^-1, S x = a x + (1 - a) b with a fixed b: the same constants, since S multiplies every
+    distance by a, and its fixed points are a x* + (1 - a) b. For a = 0 it is the map to b, the projection onto a point.
+
+    Example:
+        >>> from pnpkit import proximal
+        >>> mix(proximal.box(0, 1).certificate, 0.25, "a quarter of it").averagedness
+        0.5
+    """
+    if not 0 <= amount <= 1:
+        raise InputError(f"an amount is a number in [0, 1], got {amount}")
+    if amount == 0:
+        return Certificate(name, 0.0, 0.5, Side.PROVEN, "the projection onto a point", bounded=True, kind=Kind.PROX)
+    method = f"S T S^-1, S x = {amount:.6g} x + {1 - amount:.6g} b: a similarity keeps every constant"
     return replace(certificate, name=name, method=method, premises=(), parts=(certificate,), kind=Kind.MAP)
 
 

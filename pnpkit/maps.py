@@ -20,7 +20,8 @@ def _same(x: Tensor) -> Tensor:
 class Map:
     """T: images -> images of the same shape, and what is proven about it.
 
-    ``outer @ inner`` is outer after inner, ``relax(lam)`` is (1 - lam) id + lam T, ``scale(s)`` is T(s x) / s.
+    ``outer @ inner`` is outer after inner, ``relax(lam)`` is (1 - lam) id + lam T, ``scale(s)`` is T(s x) / s, and
+    ``mixed(a, b)`` has the fixed points a x* + (1 - a) b.
 
     Attributes:
         function: x -> T x, both (B, ...).
@@ -95,6 +96,37 @@ class Map:
             box=None,
             pace=self.pace * min(relaxation, 1.0),
             error=self.error * relaxation,
+        )
+
+    def mixed(self, amount: float, b: Tensor) -> Map:
+        r"""S T S^-1 with S x = a x + (1 - a) b: its fixed points are a x* + (1 - a) b, x* those of T.
+
+        S multiplies every distance by a, so T and this map have the same constants, and for each a in [0, 1] this one
+        is averaged if T is. For a = 0 it is the map to b.
+
+        Example:
+            >>> import torch
+            >>> from pnpkit import proximal
+            >>> T = proximal.tikhonov(1.0).mixed(0.25, torch.ones(1, 1))
+            >>> T(torch.tensor([[0.75]])).tolist()  # T has the fixed point 0
+            [[0.75]]
+        """
+        name = f"mixed({self.certificate.name}, {amount:.6g})"
+        certificate = certificates.mix(self.certificate, amount, name)
+        if amount == 0:
+            return Map(lambda x: b.to(x).expand_as(x), certificate)
+
+        def function(x: Tensor) -> Tensor:
+            rest = (1 - amount) * b
+            return amount * self.function((x - rest) / amount) + rest
+
+        return Map(
+            function,
+            certificate,
+            readout=_same if self.readout is _same else lambda x: self.readout((x - (1 - amount) * b) / amount),
+            pace=self.pace,
+            error=amount * self.error,
+            magnitude=amount * self.magnitude,
         )
 
     def scale(self, factor: float) -> Map:

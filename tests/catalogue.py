@@ -273,6 +273,8 @@ MAPS: dict[str, Callable[[], Map]] = {
     "with a guide": lambda: guided().given(image(1, 3, *SIZE, seed=4)).at(0.1),
     "with a guide, by a U-Net": lambda: guided(**UNET, centres=True).given(image(1, 3, *SIZE, seed=4)).at(0.1),
     "relaxed": lambda: euler().at(0.1).relax(0.7),
+    "mixed": lambda: euler().at(0.1).mixed(0.7, image()),
+    "mixed, nothing of it": lambda: euler().at(0.1).mixed(0.0, image()),
     "over-relaxed": lambda: proximal.box(0.2, 0.7).relax(1.9),
     "scaled": lambda: euler().at(0.1).scale(2.5),
     **{

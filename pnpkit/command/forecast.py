@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pnpkit.command.tasks import Deblur, Task
 from pnpkit.errors import PnpError
+from pnpkit.restoration.defaults import ROUGH
 from pnpkit.restoration.settings import ITERATING, Settings
 
 if TYPE_CHECKING:
@@ -23,9 +25,9 @@ LARGE = 100_000  # pixels: a smaller picture is done before a probe would tell
 PROBED = 3  # steps on the crop; the first one is slower than the others
 
 
-# Evaluations until a run ends, medians of docs/results/deblurring-whole.json: of a run in one pass, and of the two
-# passes of a guided denoiser.
-ONE_PASS, TWO_PASSES = 10.0, (6.0, 9.0)
+# Evaluations until a run ends at ``defaults.ROUGH``: of a run in one pass, and of the two passes of a guided denoiser;
+# and how many more for each factor of ten that its tolerance is smaller.
+ONE_PASS, TWO_PASSES, DECADE = 7.0, (4.0, 7.0), 4.0
 
 
 GUIDED = 1.25  # time of an evaluation with a guide, in units of one without
@@ -72,15 +74,16 @@ def forecast(task: Task, settings: Settings, picture: Picture) -> Forecast | Non
     step = here * rows * columns * (task.factor**2 if task.name == "upscale" else 1)
     if task.name == "upscale":
         step /= task.factor**2  # the crop is enlarged, too
+    more = 0.0 if settings.tol is None else DECADE * math.log10(ROUGH / max(settings.tol, 1e-12))
     phases = {"noise": 0.3 * here / REFERENCE * rows * columns / 1e6}
     if isinstance(task, Deblur) and task.blind:
         named = {"auto": NAMED + SEARCHED * FREE, "free": FREE}.get(task.kernel, NAMED)
         phases["blur"] = named * here / REFERENCE
     if twice(settings):
         first, second = TWO_PASSES
-        phases |= {"restoring": step * (BEGINNING + first), "second pass": step * second * GUIDED}
+        phases |= {"restoring": step * (BEGINNING + first), "second pass": step * max(second + more, 1.0) * GUIDED}
     else:
-        phases["restoring"] = step * (BEGINNING + ONE_PASS)
+        phases["restoring"] = step * (BEGINNING + max(ONE_PASS + more, 1.0))
     return Forecast(phases, step)
 
 

@@ -37,7 +37,7 @@ from pnpkit.images import address
 from pnpkit.machine import distributed, startup
 from pnpkit.machine.phases import Phase
 from pnpkit.restoration.defaults import NOISIEST
-from pnpkit.restoration.settings import Settings, check_level
+from pnpkit.restoration.settings import Settings, check_level, hurried
 
 if TYPE_CHECKING:
     import numpy as np
@@ -270,6 +270,7 @@ class Job:
         task, settings = self.task, self.settings
         if self.options.preview and work.part is not None:
             task, settings = quick(task, settings, work.part.factor)
+        settings = hurried(settings)
         network = self.shared or open_denoiser(settings.denoiser, device=str(choose_device(settings.device)))
         settings = replace(settings, denoiser=network, progress=progress.enter)
         if self.shared is None and progress.shown:

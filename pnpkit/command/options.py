@@ -256,7 +256,9 @@ def setting_flag(entry: Field[Any], task: str) -> Callable[[Any], Any]:
         more |= {"type": click.IntRange(min=1), "metavar": "N"}
     elif about.kind == "word":
         more["metavar"] = "NAME"
-    if about.kind != "switch":
+    elif about.kind == "folder":
+        more |= {"metavar": "DIR"}
+    if about.kind not in ("switch", "folder"):
         more |= {"default": "auto" if auto else str(default), "show_default": True}
     return flag(f"--{entry.name.replace('_', '-')}", **more)
 

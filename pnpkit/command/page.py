@@ -69,7 +69,7 @@ def page(
 {pictures(before, after, Path(name).stem)}
 {blur(run)}
 <h2>What happened</h2>{listed(facts(run, scores))}
-<h2>Fixed-point residual</h2>{curve(run, settings.get("tol"))}
+<h2>Fixed-point residual</h2>{curve(run, None if run.plan is None else run.plan.tol)}
 <h2>More</h2>
 {folded("In plain words: what was solved, and why it can be trusted", explained)}
 {folded("What is guaranteed, with its derivation", proof)}

@@ -151,7 +151,7 @@ def quick(task: Task, settings: Settings, factor: int) -> tuple[Task, Settings]:
     level = None if settings.noise_level is None else settings.noise_level / factor
     gain = None if settings.gain is None else settings.gain / factor**2  # of means, whose variance is so much smaller
     readout = None if settings.read_noise is None else settings.read_noise / factor
-    settings = replace(settings, denoiser=denoiser, tol=max(settings.tol, ROUGHLY), noise_level=level)
+    settings = replace(settings, denoiser=denoiser, tol=max(settings.tol or 0.0, ROUGHLY), noise_level=level)
     settings = replace(settings, gain=gain, read_noise=readout)
     if isinstance(task, Deblur) and not task.blind:
         return replace(task, reduction=factor), settings

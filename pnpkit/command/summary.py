@@ -39,10 +39,11 @@ def proof(run: Restoration) -> str:
         line += f", objective f + R / {run.tau:.4g} = " + ", ".join(f"{value:.8g}" for value in run.objective)
     lines.append(line)
     if run.residuals:
-        lines.append(f"{run.status.value.split(':')[0]}, {run.steps} steps, residual {run.residuals[-1]:.2e}")
+        goal = "" if run.plan is None else f", tolerance {run.plan.tol:g}"
+        lines.append(f"{run.status.value.split(':')[0]}, {run.steps} steps, residual {run.residuals[-1]:.2e}{goal}")
     lines += [] if run.guide is None else [f"guide: given; {run.guide}"]
     lines.append(f"guarantee: {run.guarantee}")
-    lines.append(run.certificate.describe(depth=1))
+    lines.append(run.certificate.describe(depth=1 if run.amount in (0, 1) else 2))  # that of what is mixed, too
     return "\n".join(lines)
 
 
@@ -63,10 +64,12 @@ def fields(
         "objective": finite(run.objective),
         "splitting": run.splitting or None,
         "tau": run.tau,
+        "tol": None if run.plan is None else run.plan.tol,
         "L": run.L,
         "noise_level": run.noise_level,
         "strength": run.strength,
         "strength_rule": in_flags(run.strength_note),
+        "amount": run.amount,
         "linear": run.linear,
         "kernel": in_flags(run.kernel_note) or None,
         "blur": None if run.blur is None else blur_fields(run.blur),

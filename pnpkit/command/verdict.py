@@ -56,7 +56,7 @@ def verdict(task: Task, settings: Settings, picture: Picture, run: Restoration) 
     failure = failed(run, settings)
     if failure is not None:
         return Verdict(found, *failure)
-    return Verdict(found, done_words(task, picture, run), advice(task, settings, picture, run))
+    return Verdict(found, done_words(task, settings, picture, run), advice(task, settings, picture, run))
 
 
 def found_words(task: Task, picture: Picture, run: Restoration, noise: str) -> str:
@@ -123,8 +123,18 @@ def change(picture: Picture, run: Restoration) -> float:
     return float(np.sqrt(np.mean(np.square(difference)))) / run.span
 
 
-def done_words(task: Task, picture: Picture, run: Restoration) -> str:
-    """What was done, where nothing failed: also when that is nothing."""
+def done_words(task: Task, settings: Settings, picture: Picture, run: Restoration) -> str:
+    """What was done, where nothing failed: also when that is nothing, or was asked for in part."""
+    if run.amount == 0:
+        return "Nothing was done, as --amount is 0."
+    done = all_done(task, settings, picture, run)
+    if run.amount == 1:
+        return done
+    return f"{done} Of that change the result has {100 * run.amount:.3g} % (--amount {run.amount:g})."
+
+
+def all_done(task: Task, settings: Settings, picture: Picture, run: Restoration) -> str:
+    """``done_words`` of a whole restoration."""
     from pnpkit.solvers.result import Status
 
     stopped = run.status is Status.STEP_LIMIT
@@ -134,6 +144,10 @@ def done_words(task: Task, picture: Picture, run: Restoration) -> str:
     if task.name == "upscale":
         return f"Fine detail was restored as far as the picture tells of it{settled}."
     if run.kernel is not None and run.kernel.size > 1:
+        if settings.quick and stopped:
+            return (
+                f"Blur and noise were removed quickly, in {run.steps} step{'s' * (run.steps > 1)}: it has not settled."
+            )
         passes = ", in two passes" if run.guide_steps else ""
         return f"Blur and noise were removed{passes}{settled}."
     if change(picture, run) < UNSEEN:
@@ -178,6 +192,8 @@ def advice(task: Task, settings: Settings, picture: Picture, run: Restoration) -
         return "If it looks blurred to you, name the blur: --kernel motion:LENGTH,ANGLE or disk:RADIUS, in pixels."
     if found is not None and doubtful(found):
         return "Look at the edges: if they are doubled or ringed, the blur was another; give --kernel if you know it."
+    if run.status is Status.STEP_LIMIT and settings.quick:
+        return "Without --quick it takes longer and gets better."
     if run.status is Status.STEP_LIMIT:
         return f"It may still get better: allow it --max-steps {2 * settings.max_steps}."
     return f"Look at the kernel, too: {'; '.join(found.doubts)}." if found is not None and found.doubts else ""

@@ -84,17 +84,33 @@ def split(x: Tensor, wavelet: str) -> tuple[Tensor, Tensor]:
     """Approximations and details along the last axis."""
     even = x.shape[-1] - x.shape[-1] % 2
     pairs = x[..., :even].unflatten(-1, (-1, 2))
-    low, high = torch.zeros_like(pairs[..., 0]), torch.zeros_like(pairs[..., 0])
-    for k, (h, g) in enumerate(taps(wavelet)):
-        samples = pairs[..., k % 2].roll(-(k // 2), -1)  # x at 2i + k
-        low, high = low + h * samples, high + g * samples
+    half, weights = pairs.shape[-2], taps(wavelet)
+    wide = wrapped(pairs, (len(weights) - 1) // 2)
+    (h, g), first = weights[0], wide[..., :half, 0]
+    low, high = h * first, g * first
+    for k, (h, g) in enumerate(weights[1:], 1):
+        samples = wide[..., k // 2 : k // 2 + half, k % 2]  # x at 2i + k
+        low.add_(samples, alpha=h)
+        high.add_(samples, alpha=g)
     return torch.cat([low, x[..., even:]], -1), high
+
+
+def wrapped(pairs: Tensor, more: int) -> Tensor:
+    """The pairs, and the first ``more`` of them again behind the last, in turn where there are fewer."""
+    count = pairs.shape[-2]
+    if count >= more:
+        return torch.cat([pairs, pairs[..., :more, :]], -2)
+    return pairs.index_select(-2, torch.arange(count + more, device=pairs.device) % count)
 
 
 def join(low: Tensor, high: Tensor, wavelet: str) -> Tensor:
     """The adjoint, and inverse, of ``split``."""
-    half = high.shape[-1]
-    pair = [torch.zeros_like(high), torch.zeros_like(high)]
-    for k, (h, g) in enumerate(taps(wavelet)):
-        pair[k % 2] = pair[k % 2] + (h * low[..., :half] + g * high).roll(k // 2, -1)
-    return torch.cat([torch.stack(pair, -1).flatten(-2), low[..., half:]], -1)
+    half, weights = high.shape[-1], taps(wavelet)
+    more = (len(weights) - 1) // 2
+    wide = high.new_zeros((*high.shape[:-1], half + more, 2))
+    for k, (h, g) in enumerate(weights):
+        wide[..., k // 2 : k // 2 + half, k % 2].add_(low[..., :half], alpha=h).add_(high, alpha=g)
+    for start in range(half, half + more, half):  # what is behind the end belongs to the beginning
+        behind = wide[..., start : start + half, :]
+        wide[..., : behind.shape[-2], :].add_(behind)
+    return torch.cat([wide[..., :half, :].flatten(-2), low[..., half:]], -1)

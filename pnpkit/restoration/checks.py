@@ -11,6 +11,7 @@ from pnpkit.errors import InputError, UnknownName
 from pnpkit.machine.memory import allowed, choose_device
 from pnpkit.networks.base import Network
 from pnpkit.registry import open_denoiser
+from pnpkit.restoration.kept import check_folder
 from pnpkit.restoration.settings import GAUSSIAN, NOISES, POISSON, PRECISIONS, RULES, Settings, check_level
 from pnpkit.solvers.descent import DESCENT
 from pnpkit.solvers.iterations import ITERATIONS, Iteration
@@ -114,11 +115,17 @@ def check_descent(settings: Settings, network: Network) -> None:
 
 
 def check_run(settings: Settings) -> None:
-    """Raise unless ``tol``, ``max_steps`` and ``limits`` are numbers, and ``callback`` can be called."""
+    """Raise unless ``cache`` is a folder or None, ``amount``, ``tol``, ``max_steps`` and ``limits`` are numbers, and
+    ``callback`` can be called."""
     box: object = (0.0, 1.0) if settings.limits is None else settings.limits
     limits: tuple[Any, ...] = tuple(box) if isinstance(box, Iterable) else ()
     limits = limits if len(limits) == 2 else ("", "")
-    for number in (settings.tol, settings.max_steps, *limits):
+    check_folder(settings.cache)
+    amount = settings.amount
+    if isinstance(amount, (str, bool)) or not isinstance(amount, SupportsFloat) or not 0 <= float(amount) <= 1:
+        raise InputError(f"amount must be a number from 0 (the picture as it came) to 1, got {amount!r}")
+    tol = 0.0 if settings.tol is None else settings.tol
+    for number in (tol, settings.max_steps, *limits):
         if isinstance(number, (str, bool)) or not isinstance(number, SupportsFloat):
             came = f"{settings.tol!r}, {settings.max_steps!r}, {settings.limits!r}"
             raise InputError(f"tol, max_steps and two limits must be numbers, got {came}")

@@ -11,19 +11,22 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from deepinv.physics import LinearPhysics
+from scipy import fft
 from torch import Tensor
 
 from pnpkit import kernels
 from pnpkit.blind import latent
 from pnpkit.errors import InputError, UnknownName
+from pnpkit.kernels import Kernel
 from pnpkit.operators.blur import BOUNDARIES, blur
+from pnpkit.restoration import kept
 from pnpkit.restoration.batches import one_by_one
 from pnpkit.restoration.blur_kernel import FREE_FORM, Given, open_kernel, trustworthy
 from pnpkit.restoration.containers import as_it_came
 from pnpkit.restoration.defaults import FREE_FORM_ERROR, FREE_FORM_STRENGTH, KERNEL_ERROR
 from pnpkit.restoration.guide import around, open_guide
 from pnpkit.restoration.lamps import are_lamps
-from pnpkit.restoration.picture import nearest_known, opened
+from pnpkit.restoration.picture import Opened, nearest_known, opened
 from pnpkit.restoration.pipeline import box, restore
 from pnpkit.restoration.problem import Problem, crop
 from pnpkit.restoration.result import Restoration
@@ -39,6 +42,9 @@ LEAST_WEIGHT = 2e-3  # least weight of the sparse gradients in the first guess
 
 
 LARGEST_GUESS = 4_000_000  # pixels: above, the first guess would take longer than it saves
+
+
+QUICKLY = "quick: beyond the frame the scene is taken to go on smoothly and then to repeat"
 
 
 @as_it_came
@@ -112,12 +118,15 @@ def deblur_picture(
     work = opened(image, chosen, holes, blurred=True)
     y = work.y
     noise = work.noise
-    blurring = open_kernel(kernel, y, noise, work.told)
+    blurring = kernel_for(kernel, work, chosen)
     weights, free = blurring.weights, blurring.form == FREE_FORM
     if weights.ndim == 3:
         raise InputError("a kernel with slices is for a volume (D, H, W), got a picture: name the `axes` of a stack")
+    quick = chosen.quick and boundary == "unknown" and work.readings.known is None and work.readings.above is None
+    if quick and weights.size > 1:
+        return restore(quick_problem(work, blurring, error_of(free)), work)
     operator = blur(weights, boundary, (y.shape[-2], y.shape[-1]), dtype=y.dtype, device=y.device)
-    error = FREE_FORM_ERROR if free else KERNEL_ERROR
+    error = error_of(free)
     above = work.readings.above
     if above is not None and chosen.saturation == "auto":
         bottom, _ = box(work.settings)
@@ -149,8 +158,52 @@ def deblur_picture(
         least=FREE_FORM_STRENGTH if free else 0.0,
         passes=2 if blurred and trustworthy(blurring) else 1,
         guide=given,
+        plain=extend(y, operator),
     )
     return restore(problem, work)
+
+
+def error_of(free: bool) -> float:
+    """The level of the noise that an inexact kernel acts like."""
+    return FREE_FORM_ERROR if free else KERNEL_ERROR
+
+
+def quick_problem(work: Opened, blurring: Kernel, error: float) -> Problem:
+    """The problem of a quick run: the frame is continued into a period, in which the proximal map of the data is one
+    division of spectra, and the start is the picture as it came."""
+    y, reach = work.y, max(blurring.weights.shape) // 2
+    period = repeating(repeating(y, 2 * reach + 2).mT, 2 * reach + 2).mT.contiguous()
+    size = (period.shape[-2], period.shape[-1])
+    operator = blur(blurring.weights, "circular", size, dtype=y.dtype, device=y.device)
+
+    def picture(x: Tensor) -> np.ndarray | Tensor:
+        return work.back(crop(x, y))
+
+    return Problem(
+        operator, period, period, picture, work.noise, QUICKLY, blurring, CONTINUATION, kernel_error=error, passes=1
+    )
+
+
+def repeating(y: Tensor, least: int) -> Tensor:
+    """y with at least ``least`` further columns, half of them on each side, which lead straight from its last column
+    around to its first."""
+    columns = y.shape[-1]
+    more = fft.next_fast_len(columns + least, real=True) - columns
+    weight = torch.linspace(0, 1, more + 2, dtype=y.dtype, device=y.device)[1:-1]
+    bridge = (1 - weight) * y[..., -1:] + weight * y[..., :1]
+    return torch.cat([bridge[..., more - more // 2 :], y, bridge[..., : more - more // 2]], -1)
+
+
+def kernel_for(kernel: Given, work: Opened, chosen: Settings) -> Kernel:
+    """The kernel; of an estimate that which the cache holds for this picture, or afterwards does."""
+    if chosen.cache is None or not (isinstance(kernel, str) and kernel == "auto"):
+        return open_kernel(kernel, work.y, work.noise, work.told)
+    path = kept.place(chosen.cache, kept.key_of(work.y, work.noise), "kernel")
+    known = kept.kept_kernel(path)
+    if known is None:
+        known = open_kernel(kernel, work.y, work.noise, work.told)
+        kept.keep_kernel(path, known)
+    return known
 
 
 def check_blur(kernel: str, boundary: str) -> None:

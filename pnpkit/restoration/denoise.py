@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pnpkit import certificates
 from pnpkit.certificates import Certificate
 from pnpkit.errors import InputError
 from pnpkit.machine.memory import allowed
@@ -92,9 +93,12 @@ def denoise_picture(image: np.ndarray | Tensor, mask: np.ndarray | Tensor | None
     with torch.no_grad():
         out = network(y, sigma)
     finite = bool(torch.isfinite(out).all())
-    certificate = network.certificate
+    certificate = relaxed(network.certificate, float(chosen.amount))
     status = Status.APPLIED if finite else Status.NOT_FINITE
     held = guarantee(certificate, linear, chosen=not given and chosen.noise_level is None)
+    amount = float(chosen.amount)
+    if amount < 1:
+        out = y + amount * (out - y)
     restored = work.back(out if finite else y)
     return Restoration(
         image=restored,
@@ -105,7 +109,15 @@ def denoise_picture(image: np.ndarray | Tensor, mask: np.ndarray | Tensor | None
         linear=linear,
         span=span,
         data=told_of(work, restored),
+        amount=amount,
     )
+
+
+def relaxed(certificate: Certificate, amount: float) -> Certificate:
+    """The certificate of (1 - amount) id + amount D."""
+    if amount in (0, 1):
+        return certificate if amount else certificates.identity()
+    return certificates.relax(certificate, amount, f"relaxed({certificate.name}, {amount:.6g})")
 
 
 def guarantee(certificate: Certificate, linear: bool, chosen: bool) -> Guarantee:

@@ -44,6 +44,8 @@ class Told(Protocol):
     @property
     def kernel_note(self) -> str: ...
     @property
+    def amount(self) -> float: ...
+    @property
     def blur(self) -> Kernel | None: ...
 
 
@@ -85,7 +87,7 @@ def solved(run: Told) -> str:
     if run.plan is None:
         return (
             f"The picture is taken for a clean one with {level}. A denoiser of strength {run.strength:.4g} removed it."
-        )
+        ) + share(run.amount)
     if run.kernel is None:
         data = "explains what was measured"
     elif run.kernel.size == 1:
@@ -102,7 +104,19 @@ def solved(run: Told) -> str:
             f"It was done twice: the picture after the first {run.guide_steps} steps told the denoiser of the second "
             "pass where edges and texture are. "
         )
-    return text + (f"{capital(run.kernel_note)}." if run.kernel_note else "")
+    return text + (f"{capital(run.kernel_note)}." if run.kernel_note else "") + share(run.amount)
+
+
+def share(amount: float) -> str:
+    """How much of the restoration the result holds, where that is not all; a further sentence."""
+    if amount == 1:
+        return ""
+    if amount == 0:
+        return " But amount is 0: the result is the picture as it came."
+    return (
+        f" The result goes {100 * amount:.3g} % of the way from the picture that came to that one, which is as "
+        "certain: a mixture with a fixed picture is moved less than what is mixed."
+    )
 
 
 def trust(run: Told) -> str:

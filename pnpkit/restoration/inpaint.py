@@ -89,5 +89,5 @@ def inpaint(
         return whole.astype(as_array(given).dtype, copy=False)  # in its byte order
 
     leading = None if guide is None else guess
-    problem = Problem(operator, y * known, guess, picture, work.noise, note, least=FILLING, guide=leading)
+    problem = Problem(operator, y * known, guess, picture, work.noise, note, least=FILLING, guide=leading, plain=y)
     return restore(problem, work)

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 
 from torch import Tensor
 
+from pnpkit import certificates
 from pnpkit.fidelities.data import DataTerm
 from pnpkit.machine.memory import allowed
 from pnpkit.machine.phases import Phase
-from pnpkit.maps import Map
+from pnpkit.maps import Map, identity
 from pnpkit.networks.base import Network
 from pnpkit.networks.half_precision import decide, rough_denoisers
 from pnpkit.restoration.data import told_of
-from pnpkit.restoration.defaults import GUIDE, SMALLEST_STRENGTH
+from pnpkit.restoration.defaults import GUIDE, SMALLEST_STRENGTH, tolerance
 from pnpkit.restoration.guide import departure
+from pnpkit.restoration.kept import KEPT, End, Ended, Kept, keep_run, kept_run, key_of, place, weights_key
 from pnpkit.restoration.picture import Opened
 from pnpkit.restoration.plan import (
     GUIDING,
@@ -37,8 +41,9 @@ from pnpkit.restoration.result import Restoration
 from pnpkit.restoration.settings import Settings, check_level
 from pnpkit.restoration.sure import SURE, by_sure
 from pnpkit.solvers.descent import DESCENT
-from pnpkit.solvers.iterations import Iteration
-from pnpkit.solvers.result import Result
+from pnpkit.solvers.guarantee import Guarantee, Theorem
+from pnpkit.solvers.iterations import Iteration, Picard
+from pnpkit.solvers.result import Result, Status
 from pnpkit.solvers.splittings import FORWARD_BACKWARD, SPLITTINGS, At
 from pnpkit.solvers.stages import Stage, solve_in_stages
 
@@ -46,6 +51,9 @@ ROUGH_TOL = 2e-3  # residual at which the rough map has done its part; its own f
 
 
 PATIENCE = 5  # rough steps without a new smallest residual before they are given up
+
+
+FEW = "no step moves two pictures apart; that the steps have settled is not proven"
 
 
 CHEAP = "what came before, in bfloat16, proves nothing and only chose where it starts"
@@ -66,25 +74,28 @@ def restore(problem: Problem, opened: Opened) -> Restoration:
 
     first, second = opened.network.looks()
     iteration, first = afforded(first)
-    twice = second is not None and (problem.passes > 1 or problem.guide is not None)
+    twice = second is not None and not settings.quick and (problem.passes > 1 or problem.guide is not None)
     later, second = afforded(second) if second is not None and twice else (iteration, None)
     plan = plan_for(problem, settings, first, fidelity)
     if second is not None and problem.guide is not None:  # the only pass, with the guide as it came
         hint = hint_for(problem.guess, max(plan.level, problem.kernel_error), first, fidelity)
         iteration, first, second = later, second.given(problem.guess, hint), None
     plan, start = with_strength(plan, problem, settings, fidelity, first, opened.network.top, readings)
-    tol = settings.tol if second is None else max(settings.tol, GUIDE)
+    tol = plan.tol if second is None else max(plan.tol, GUIDE)
 
     @cache
-    def refined(run: Result | None) -> DataTerm:
+    def refined(run: Ended | None) -> DataTerm:
         """f with the variances at the result of the first pass, where tau may be any number."""
         if run is None or not readings.weighted or plan.splitting == FORWARD_BACKWARD:
             return fidelity
         return readings.fidelity(problem.operator, problem.y, problem.operator.A(run.x))
 
-    def halves(run: Result | None) -> Halves:
+    def halves(run: Ended | None) -> Halves:
         return Halves(refined(run), plan, settings, readings)
 
+    path = cached(problem, opened, plan, first if second is None else second)
+    known = None if path is None else kept_run(path, start, second is not None)
+    start, made = (start if known is None else known.end), list[Ended]()
     if plan.splitting == DESCENT:
         map, iteration = descending(fidelity, first, plan.strength, plan.tau)
         later = opened.iteration  # nothing was shortened
@@ -94,14 +105,26 @@ def restore(problem: Problem, opened: Opened) -> Restoration:
     if second is not None:
         guided = guided_by(second, first, refined, max(plan.level, problem.kernel_error))
 
-        def announced(run: Result | None) -> Network:
+        def announced(run: Ended | None) -> Network:
             opened.told(SECOND)
+            made.extend(() if run is None else (run,))
             return guided(run)
 
-        again = stages_of(announced, halves, is_rough(second, settings, start), later, settings.tol)
+        again = stages_of(announced, halves, is_rough(second, settings, start), later, plan.tol)
         stages += [replace(stage, phase=SECOND.name) for stage in again]
+        if known is not None and known.guide is not None:  # only the second pass, with the guide that was kept
+            stages = [begun(stage, End(known.guide)) for stage in again]
+    amount = float(settings.amount)
+    plain = problem.guess if problem.plain is None else problem.plain
+    if amount == 0:
+        second, stages, start = None, [Stage(lambda _: identity().mixed(0.0, plain), tol, Picard())], plain
     opened.told(FIRST if second is None else replace(FIRST, parts=2))
     run = solve_in_stages(stages, start, max_steps=settings.max_steps, callback=settings.callback)
+    run = few_steps(run) if settings.quick else run
+    if path is not None and amount > 0 and run.status is Status.CONVERGED and (known is None or run.steps > 1):
+        keep_run(path, Kept(made[0].x if second is not None else None, run.x))
+    guide = departure(problem, run.x, span, readings.known)
+    run = mixed(run, plain, amount)
     image = problem.picture(run.x)
     return Restoration(
         image=image,
@@ -110,15 +133,39 @@ def restore(problem: Problem, opened: Opened) -> Restoration:
         noise_level=problem.noise_level * span,
         seconds=time.perf_counter() - opened.started,
         blur=problem.kernel,
-        notes=(problem.note, "" if later == opened.iteration else SHORT.format(later)),
+        notes=(
+            problem.note,
+            "" if later == opened.iteration else SHORT.format(later),
+            "" if known is None else KEPT.format(path),
+        ),
         linear=settings.linear,
         span=span,
         data=told_of(opened, image),
-        guide=departure(problem, run.x, span, readings.known),
+        guide=guide,
+        amount=amount,
     )
 
 
 FIRST, SECOND = Phase("restoring"), Phase("second pass")
+
+
+def cached(problem: Problem, opened: Opened, plan: Plan, network: Network) -> Path | None:
+    """The file of the cache for all that the guide and the end follow from, but tolerance and limit of steps; None
+    without a cache."""
+    settings = opened.settings
+    if settings.cache is None:
+        return None
+    data = problem.operator.A_adjoint(problem.y)
+    masks = [mask for mask in (opened.readings.known, opened.readings.above) if mask is not None]
+    guide = () if problem.guide is None else (problem.guide,)
+    weights = weights_key(network.state_dict())
+    told = (replace(plan, tol=0.0), opened.readings.model, settings.limits, settings.method, settings.linear, weights)
+    return place(settings.cache, key_of(problem.y, data, *masks, *guide, network.name, *told), "run")
+
+
+def begun(stage: Stage, ended: Ended) -> Stage:
+    """The stage after one that ended so."""
+    return replace(stage, map=lambda _: stage.map(ended))
 
 
 def box(settings: Settings) -> tuple[float, float]:
@@ -127,17 +174,36 @@ def box(settings: Settings) -> tuple[float, float]:
     return settings.limits
 
 
-Networks = Callable[[Result | None], Network]  # from the last result that converged to the denoiser of a stage
+Networks = Callable[[Ended | None], Network]  # from the last result that converged to the denoiser of a stage
 
 
-Fidelities = Callable[[Result | None], DataTerm]  # likewise to the data term of a stage
+Fidelities = Callable[[Ended | None], DataTerm]  # likewise to the data term of a stage
+
+
+def few_steps(run: Result) -> Result:
+    """A run of a fixed number of steps: its theorem speaks of the limit, and of this end it is known that no step moves
+    two pictures apart. A run that has met its tolerance keeps its theorem."""
+    if run.status is not Status.STEP_LIMIT or not run.guarantee or not run.certificate.nonexpansive:
+        return run
+    hypothesis = f"{run.steps} of them, Lipschitz constant <= {run.certificate.lipschitz:.6g}"
+    theorem = Theorem(f"{FEW}, since the last residual is {run.residuals[-1]:.2g}", hypothesis)
+    return replace(run, guarantee=Guarantee(theorem, None, run.guarantee.premises), bounds=())
+
+
+def mixed(run: Result, plain: Tensor, amount: float) -> Result:
+    """The run with x = amount x* + (1 - amount) plain in place of its x*, and the certificate of the map that has it
+    for a fixed point, ``Map.mixed``. Residuals and bounds stay those of the run."""
+    if amount in (0, 1):
+        return run
+    name = f"mixed({run.certificate.name}, {amount:.6g})"
+    return replace(run, x=plain + amount * (run.x - plain), certificate=certificates.mix(run.certificate, amount, name))
 
 
 def guided_by(second: Network, first: Network, fidelity: Fidelities, level: float) -> Networks:
     """From the result of the first pass to the denoiser that it guides, made once."""
 
     @cache
-    def guided(run: Result | None) -> Network:
+    def guided(run: Ended | None) -> Network:
         assert run is not None, "the first pass comes first"
         return second.given(run.x, hint_for(run.x, level, first, fidelity(run)))
 
@@ -169,7 +235,7 @@ class Halves:
 
 def stages_of(
     network: Networks,
-    halves: Callable[[Result | None], Halves],
+    halves: Callable[[Ended | None], Halves],
     rough: bool,
     iteration: Iteration,
     tol: float,
@@ -180,7 +246,7 @@ def stages_of(
     if not rough:
         return [last]
 
-    def rounded(run: Result | None) -> Map:
+    def rounded(run: Ended | None) -> Map:
         return halves(run).with_denoiser(rough_denoisers(network(run)))
 
     return [Stage(rounded, max(tol, ROUGH_TOL), iteration, CHEAP, PATIENCE, ", in float32", FIRST.name), last]
@@ -212,7 +278,9 @@ def plan_for(problem: Problem, settings: Settings, network: Network, fidelity: D
         note = f"auto: the least that there must be, {cause} asks for less"
     if rule > network.top:
         note = f"auto: the most that {network.name} has, {cause} asks for {rule:.4f}"
-    return Plan(splitting, tau, fidelity.L, min(max(rule, least), network.top), level, note)
+    flat = problem.guess.ndim == 4  # of volumes the exact one
+    tol = tolerance(math.prod(problem.guess.shape[2:]) if flat else 0) if settings.tol is None else float(settings.tol)
+    return Plan(splitting, tau, fidelity.L, min(max(rule, least), network.top), level, note, tol)
 
 
 def with_strength(

@@ -36,7 +36,7 @@ class Plan:
         splitting: how T meets the data. tau: its step or penalty.
         L: the bound on ||A||^2, which limits the tau of forward-backward splitting to (0, 2/L).
         strength: sigma of the denoiser, inside its range, on the picture's own scale. note: how it was found.
-        level: the noise level that the rules followed.
+        level: the noise level that the rules followed. tol: the relative residual that it stops at.
     """
 
     splitting: str
@@ -45,6 +45,7 @@ class Plan:
     strength: float
     level: float
     note: str
+    tol: float
 
     @property
     def step_note(self) -> str:

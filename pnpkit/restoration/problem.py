@@ -29,6 +29,7 @@ class Problem:
         splitting: the usual one. note: what is filled in or enlarged. kernel: of the blur, where there is one.
         passes: how many a guided denoiser has at most, 1 or 2.
         guide: the guide that was given for the second, (B, C, H, W), the frame of the picture: then it alone is made.
+        plain: (B, C, H, W), the picture as it came, where the estimate lives: what ``amount`` 0 gives. None: ``guess``.
     """
 
     operator: LinearPhysics
@@ -43,6 +44,7 @@ class Problem:
     least: float = 0.0
     passes: int = 2
     guide: Tensor | None = None
+    plain: Tensor | None = None
 
 
 def crop(x: Tensor, y: Tensor) -> Tensor:

@@ -59,6 +59,7 @@ class Restoration:
             of it.
         data: what was taken of the data: noise model, scale, box, unknown and saturated pixels, flux.
         guide: of a guide that was given, how far the result left it and what the data say of both; else None.
+        amount: how far the result goes from the picture that came, 0, to what the run ended at, 1.
         axes: those of a stack or volume, "ZYX" for instance; "" for pictures.
         each: of a batch or stack, the results of its pictures; all else is then that of the one that fared worst.
     """
@@ -74,6 +75,7 @@ class Restoration:
     span: float = 1.0
     data: Data | None = None
     guide: Departure | None = None
+    amount: float = 1.0
     axes: str = ""
     each: tuple[Restoration, ...] = ()
 

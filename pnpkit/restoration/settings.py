@@ -9,12 +9,12 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from pnpkit.errors import InputError
 from pnpkit.machine.phases import Phase
-from pnpkit.restoration.defaults import DENOISERS
+from pnpkit.restoration.defaults import DENOISERS, QUICK, QUICK_STEPS
 
 if TYPE_CHECKING:
     from pnpkit.networks.base import Network
@@ -41,24 +41,25 @@ class Option:
     Attributes:
         help: one sentence, for the command line and for ``Settings``. iterating_help: what is added to it for the tasks
             of ``ITERATING``. detail: what is added to it in the docstring of ``Settings``.
-        kind: how a word of the command line is read: a number of at least 0, a whole number of at least 1, a word, or
-            a switch. none: the command line has no such flag.
+        kind: how a word of the command line is read: a number of at least 0, a whole number of at least 1, a word, a
+            folder, or a switch. none: the command line has no such flag.
         unit: of numbers, in words. words: what may stand for a number, beside auto, which stands for None.
         iterating_words: words of the tasks of ``ITERATING`` alone. signed: numbers below 0 are taken, too.
         group: the heading in the help of the command line.
-        iterating: for the tasks of ``ITERATING`` alone.
+        iterating: for the tasks of ``ITERATING`` alone. only: for this task alone.
     """
 
     help: str
     iterating_help: str = ""
     detail: str = ""
-    kind: Literal["number", "count", "word", "switch", "none"] = "none"
+    kind: Literal["number", "count", "word", "switch", "folder", "none"] = "none"
     unit: str = ""
     words: tuple[str, ...] = ()
     iterating_words: tuple[str, ...] = ()
     signed: bool = False
     group: str = "expert"
     iterating: bool = False
+    only: str = ""
 
 
 PICTURE = "units of the picture"  # what they are stands in the docstring of ``Settings``
@@ -165,6 +166,27 @@ class Settings:
         words=("auto", "off"),
         group="input",
     )
+    amount: float = declared(
+        1.0,
+        "How far to go from the picture that came, 0, to the restoration, 1.",
+        detail="The result is (1 - amount) y + amount x, by its map's ``mixed``: for each amount the fixed point of a "
+        "map with the same certificate. What the restoration does too much, it does that much less; noise and blur "
+        "come back by as much. Of y missing pixels are those nearby, and an enlarged y is that by bicubic splines.",
+        kind="number",
+        group="quality",
+    )
+    quick: bool = declared(
+        False,
+        "For slightly soft pictures: one step with the wavelet denoiser, seconds a megapixel; not proven to have "
+        "settled.",
+        detail="``defaults.QUICK_STEPS`` evaluations of T, whose half for the data is in closed form, and no second "
+        "pass; another denoiser than the default is kept. What is proven of such a run is that no step moves two "
+        "pictures apart; its residual is below no tolerance, and it says so.",
+        kind="switch",
+        group="quality",
+        iterating=True,
+        only="deblur",
+    )
     splitting: str = declared(
         "auto",
         "continuation, half-quadratic or forward-backward; auto: the first for a blur, else the last.",
@@ -189,10 +211,11 @@ class Settings:
         kind="word",
         iterating=True,
     )
-    tol: float = declared(
-        1e-4,
-        "Relative residual to stop at.",
-        detail="Stop when ||x - T x|| <= tol ||x||, for a tau below 1/L when it is <= tol tau L ||x||.",
+    tol: float | None = declared(
+        None,
+        "Relative residual to stop at; auto: 1e-4, and 1e-3 for more than 0.1 megapixels.",
+        detail="Stop when ||x - T x|| <= tol ||x||, for a tau below 1/L when it is <= tol tau L ||x||. What the larger "
+        "one costs stands at ``restoration.defaults.tolerance``.",
         kind="number",
         group="quality",
         iterating=True,
@@ -225,6 +248,15 @@ class Settings:
         detail="None: what the type of integers holds; 0..1 for floats that look like a photograph on that scale; else "
         "beyond the data as ``restoration.scale.box_of`` says. ``denoise`` cuts nothing.",
         unit=PICTURE,
+    )
+    cache: str | None = declared(
+        None,
+        "Keep guide, end and estimated kernel in this folder, and begin there next time.",
+        detail="Keyed by the content of all that they follow from, see ``restoration.kept``; the proof holds from any "
+        "start, and the residual is measured anew. With another ``amount`` or a larger tolerance that takes one or two "
+        "evaluations.",
+        kind="folder",
+        iterating=True,
     )
     callback: Callable[[Step], None] | None = declared(
         None, "Called with a ``Step`` after every evaluation.", iterating=True
@@ -268,23 +300,30 @@ class DenoisingKeywords(TypedDict, total=False):
     read_noise: float | None
     saturation: float | str
     progress: Callable[[Phase], None] | None
+    amount: float
 
 
 class SettingsKeywords(DenoisingKeywords, total=False):
     """The keywords of ``deblur``, ``inpaint`` and ``upscale``, for type checkers: the fields of ``Settings``."""
 
     noise_level: float | None
+    quick: bool
     splitting: str
     tau: float | None
     method: str
-    tol: float
+    tol: float | None
     max_steps: int
+    cache: str | None
     callback: Callable[[Step], None] | None
 
 
 def settings_of(task: str) -> list[Field[Any]]:
     """The fields of ``Settings`` that a task takes."""
-    return [entry for entry in fields(Settings) if task in ITERATING or not option_of(entry).iterating]
+    return [
+        entry
+        for entry in fields(Settings)
+        if (task in ITERATING or not option_of(entry).iterating) and option_of(entry).only in ("", task)
+    ]
 
 
 def collect(task: Callable[..., Any], given: Mapping[str, Any]) -> Settings:
@@ -301,7 +340,15 @@ def collect(task: Callable[..., Any], given: Mapping[str, Any]) -> Settings:
             near = difflib.get_close_matches(word, own + known, n=1)
             hint = f": did you mean '{near[0]}'?" if near else ""
             raise TypeError(f"{name}() got an unexpected keyword argument '{word}'{hint} (see pnpkit.Settings)")
-    return Settings(**{"denoiser": DENOISERS[name], **given})
+    return hurried(Settings(**{"denoiser": DENOISERS[name], **given}))
+
+
+def hurried(settings: Settings) -> Settings:
+    """The settings of a quick run, where one is asked for: few steps, and a cheap denoiser in place of the default."""
+    if not settings.quick:
+        return settings
+    denoiser = QUICK if settings.denoiser == DENOISERS["deblur"] else settings.denoiser
+    return replace(settings, denoiser=denoiser, max_steps=min(settings.max_steps, QUICK_STEPS))
 
 
 def check_level(what: str, value: float | str, top: float = 1.0) -> float:

@@ -59,11 +59,12 @@ def upscale(
     image, holes = without_unknown(image, mask)
     work = opened(image, chosen, holes)
     y = work.y
+    plain = F.interpolate(y, scale_factor=factor, mode="bicubic")
     if guide is None:
-        given, guess = None, F.interpolate(y, scale_factor=factor, mode="bicubic")
+        given, guess = None, plain
     else:
         given = guess = open_guide(guide, work, [factor * side for side in y.shape[-2:]])
     note = f"enlarged {factor} times, from {y.shape[-1]}x{y.shape[-2]} pixels"
     operator = area_downsampling(y, factor)
-    problem = Problem(operator, y, guess, work.back, work.noise, note, least=SHARPENING, guide=given)
+    problem = Problem(operator, y, guess, work.back, work.noise, note, least=SHARPENING, guide=given, plain=plain)
     return restore(problem, work)
