@@ -1,11 +1,13 @@
 """A person's time (protocol P9): how long a photograph takes, how well that was foreseen, and what each phase takes.
 
     python scripts/person_time.py --data PATH [--megapixels 0.15 2] [--kernel motion:11,30] [--blind] [--denoiser NAME]
+        [--label now]
 
 PATH holds bsds500; larger photographs are laid out of its pictures side by side. They are blurred with the kernel,
-noise of 2.55 of 255 is added, and they are restored as `pnpkit deblur` does it: as --preview, then by default. Seconds
-are wall time, as a person waits; processor seconds stand beside them, since other jobs on the machine stretch the
-former. Rows that are stored already are kept. Writes docs/results/person-time.{json,md}.
+noise of 2.55 of 255 is added, and they are restored as `pnpkit deblur` does it: as --preview, then by default. The
+forecast is told in processor seconds and compared with those, since other jobs on the machine stretch wall time, and
+not evenly; wall seconds stand beside them. Rows that are stored already are kept; a label says of which version they
+are (those before had their forecast in wall seconds). Writes docs/results/person-time.{json,md}.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from pnpkit.command.options import settings_from
 from pnpkit.command.part import part_of, quick
 from pnpkit.command.tasks import Deblur
 from pnpkit.images import files
+from pnpkit.images.metrics import psnr
 from pnpkit.images.picture import Picture
 from pnpkit.machine.phases import Phase
 from pnpkit.registry import open_denoiser
@@ -48,7 +51,7 @@ def photograph(data: Path, megapixels: float) -> np.ndarray:
     return np.concatenate(strips)[:rows, :columns]
 
 
-def measured(picture: Picture, task: Deblur, denoiser: str, preview: bool) -> dict[str, Any]:
+def measured(picture: Picture, sharp: np.ndarray, task: Deblur, denoiser: str, preview: bool) -> dict[str, Any]:
     """Seconds of a restoration, by phases, and the forecast that was made of it."""
     settings = replace(settings_from("deblur", {}), denoiser=denoiser)
     if preview:
@@ -56,8 +59,12 @@ def measured(picture: Picture, task: Deblur, denoiser: str, preview: bool) -> di
         task, settings = quick(task, settings, part.factor)  # type: ignore[assignment]
         picture = part.of(picture)
     settings = replace(settings, denoiser=open_denoiser(settings.denoiser))
-    started = time.perf_counter()
-    foreseen = forecast(task, settings, picture)
+    started, clock = time.perf_counter(), time.perf_counter
+    time.perf_counter = time.process_time  # type: ignore[assignment]
+    try:
+        foreseen = forecast(task, settings, picture)
+    finally:
+        time.perf_counter = clock  # type: ignore[assignment]
     probe, times = time.perf_counter() - started, list[tuple[str, float]]()
 
     def enter(phase: Phase) -> None:
@@ -75,7 +82,10 @@ def measured(picture: Picture, task: Deblur, denoiser: str, preview: bool) -> di
         "seconds": ended - started,
         "processor": processor,
         "steps": run.steps,
+        "guide_steps": run.guide_steps,
         "status": run.status.name.lower(),
+        "psnr": None if preview else psnr(np.asarray(run.image).clip(0, 1), sharp),
+        "clock": "processor",
         "phases": phases,
         "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
     }
@@ -83,13 +93,13 @@ def measured(picture: Picture, task: Deblur, denoiser: str, preview: bool) -> di
 
 def table(rows: dict[str, dict[str, Any]]) -> list[str]:
     """The rows as a table."""
-    lines = ["| photograph | foreseen, s | took, s | ratio | processor, s | steps | share of each phase |"]
-    lines.append("| --- | --- | --- | --- | --- | --- | --- |")
+    lines = ["| photograph | foreseen, s | took, s | ratio | processor, s | steps | dB | share of each phase |"]
+    lines.append("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for name, row in rows.items():
         total = sum(row["phases"].values())
         shares = ", ".join(f"{phase} {100 * part / total:.0f} %" for phase, part in row["phases"].items())
-        foreseen = row["foreseen"]
-        known = ("-", "-") if foreseen is None else (f"{foreseen:.1f}", f"{foreseen / row['seconds']:.2f}")
+        foreseen, took = row["foreseen"], row["processor" if row.get("clock") == "processor" else "seconds"]
+        known = ("-", "-") if foreseen is None else (f"{foreseen:.1f}", f"{foreseen / took:.2f}")
         cells = (
             name,
             known[0],
@@ -97,6 +107,7 @@ def table(rows: dict[str, dict[str, Any]]) -> list[str]:
             known[1],
             f"{row['processor']:.1f}",
             str(row["steps"]),
+            f"{row['psnr']:.2f}" if row.get("psnr") else "-",
             shares,
         )
         lines.append(f"| {' | '.join(cells)} |")
@@ -110,6 +121,7 @@ def main() -> None:
     parser.add_argument("--kernel", default="motion:11,30")
     parser.add_argument("--blind", action="store_true", help="the kernel is estimated, too")
     parser.add_argument("--denoiser", default="euler-guided")
+    parser.add_argument("--label", default="now")
     arguments = parser.parse_args()
     stored = RESULTS / "person-time.json"
     rows: dict[str, dict[str, Any]] = json.loads(stored.read_text())["rows"] if stored.exists() else {}
@@ -117,13 +129,16 @@ def main() -> None:
         sharp = photograph(arguments.data, megapixels)
         torch.manual_seed(0)
         picture = Picture(simulate(sharp, arguments.kernel, 0.01, seed=0))
+        rim = [(a - b) // 2 for a, b in zip(sharp.shape, picture.pixels.shape, strict=True)]
+        sharp = sharp[rim[0] : rim[0] + picture.pixels.shape[0], rim[1] : rim[1] + picture.pixels.shape[1]]
         for kernel in (arguments.kernel, *(["auto"] if arguments.blind else [])):
             for preview in (True, False):
                 what = "preview" if preview else "default"
-                name = f"{megapixels:g} megapixels, kernel {'given' if kernel != 'auto' else 'estimated'}, {what}"
+                known = "given" if kernel != "auto" else "estimated"
+                name = f"{arguments.label}: {megapixels:g} megapixels, kernel {known}, {what}"
                 if name in rows:
                     continue
-                rows[name] = measured(picture, Deblur(kernel, "unknown"), arguments.denoiser, preview)
+                rows[name] = measured(picture, sharp, Deblur(kernel, "unknown"), arguments.denoiser, preview)
                 command = f"python scripts/person_time.py {' '.join(sys.argv[1:])}"
                 command = command.replace(str(arguments.data), "PATH")
                 write_results("person-time", {**stamp(command), "rows": rows}, table(rows))

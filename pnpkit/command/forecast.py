@@ -83,7 +83,7 @@ def forecast(task: Task, settings: Settings, picture: Picture) -> Forecast | Non
         first, second = TWO_PASSES
         phases |= {"restoring": step * (BEGINNING + first), "second pass": step * max(second + more, 1.0) * GUIDED}
     else:
-        phases["restoring"] = step * (BEGINNING + max(ONE_PASS + more, 1.0))
+        phases["restoring"] = step * (BEGINNING + min(max(ONE_PASS + more, 1.0), settings.max_steps))
     return Forecast(phases, step)
 
 

@@ -257,7 +257,7 @@ def setting_flag(entry: Field[Any], task: str) -> Callable[[Any], Any]:
     elif about.kind == "word":
         more["metavar"] = "NAME"
     elif about.kind == "folder":
-        more |= {"metavar": "DIR"}
+        more |= {"metavar": "DIR", "default": None}
     if about.kind not in ("switch", "folder"):
         more |= {"default": "auto" if auto else str(default), "show_default": True}
     return flag(f"--{entry.name.replace('_', '-')}", **more)

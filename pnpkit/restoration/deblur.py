@@ -196,9 +196,9 @@ def repeating(y: Tensor, least: int) -> Tensor:
 
 def kernel_for(kernel: Given, work: Opened, chosen: Settings) -> Kernel:
     """The kernel; of an estimate that which the cache holds for this picture, or afterwards does."""
-    if chosen.cache is None or not (isinstance(kernel, str) and kernel == "auto"):
+    if chosen.cache is None or not isinstance(kernel, str) or kernel not in kernels.ESTIMATED:
         return open_kernel(kernel, work.y, work.noise, work.told)
-    path = kept.place(chosen.cache, kept.key_of(work.y, work.noise), "kernel")
+    path = kept.place(chosen.cache, kept.key_of(work.y, work.noise, kernel), "kernel")
     known = kept.kept_kernel(path)
     if known is None:
         known = open_kernel(kernel, work.y, work.noise, work.told)

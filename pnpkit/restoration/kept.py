@@ -14,7 +14,6 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -25,6 +24,7 @@ from pnpkit import __version__
 from pnpkit.errors import InputError
 from pnpkit.kernels import Kernel
 from pnpkit.machine.files import write_whole
+from pnpkit.solvers.result import Result
 
 KEPT = "what an earlier run kept was the start: {}"
 
@@ -37,18 +37,14 @@ class Kept:
     end: Tensor
 
 
-class Ended(Protocol):
-    """What a stage ended at: a ``Result``, or what was kept of one."""
-
-    @property
-    def x(self) -> Any: ...
-
-
 @dataclass(frozen=True, eq=False)
 class End:
     """The picture that a stage of an earlier run ended at."""
 
     x: Tensor
+
+
+Ended = Result | End  # what a stage ended at
 
 
 def key_of(*parts: object) -> str:

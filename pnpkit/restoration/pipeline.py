@@ -110,10 +110,15 @@ def restore(problem: Problem, opened: Opened) -> Restoration:
             made.extend(() if run is None else (run,))
             return guided(run)
 
-        again = stages_of(announced, halves, is_rough(second, settings, start), later, plan.tol)
-        stages += [replace(stage, phase=SECOND.name) for stage in again]
-        if known is not None and known.guide is not None:  # only the second pass, with the guide that was kept
-            stages = [begun(stage, End(known.guide)) for stage in again]
+        kept = None if known is None or known.guide is None else End(known.guide)  # then there is no first pass
+        again = stages_of(
+            lambda run: announced(kept or run),
+            lambda run: halves(kept or run),
+            is_rough(second, settings, start),
+            later,
+            plan.tol,
+        )
+        stages = ([] if kept else stages) + [replace(stage, phase=SECOND.name) for stage in again]
     amount = float(settings.amount)
     plain = problem.guess if problem.plain is None else problem.plain
     if amount == 0:
@@ -161,11 +166,6 @@ def cached(problem: Problem, opened: Opened, plan: Plan, network: Network) -> Pa
     weights = weights_key(network.state_dict())
     told = (replace(plan, tol=0.0), opened.readings.model, settings.limits, settings.method, settings.linear, weights)
     return place(settings.cache, key_of(problem.y, data, *masks, *guide, network.name, *told), "run")
-
-
-def begun(stage: Stage, ended: Ended) -> Stage:
-    """The stage after one that ended so."""
-    return replace(stage, map=lambda _: stage.map(ended))
 
 
 def box(settings: Settings) -> tuple[float, float]:
