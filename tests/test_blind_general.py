@@ -84,28 +84,40 @@ def test_named_blurs_keep_their_names_and_cost_no_search(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    "over_named, over_none, spec",
+    "over_named, over_none, spec, rival, confidence",
     [
-        (7.0, 9.5, "sharp"),
-        (6.0, 9.5, "named"),
-        (16.0, 16.0, "free-form"),
-        (4.0, 25.0, "free-form"),
-        (0.5, 25.0, "named"),
+        (7.0, 9.5, "free-form", None, 0.9),
+        (4.0, 25.0, "free-form", None, 0.9),
+        (0.5, 25.0, "named", None, 0.3),
+        (1.0, 1.9, "sharp", "free-form", choose.UNSURE * 0.1 / 6),
+        (1.0, -3.9, "sharp", "free-form", choose.UNSURE * 5.9 / 6),
+        (1.0, -4.1, "sharp", None, 0.7),
+        (-1.0, 0.5, "sharp", "named", choose.UNSURE * 1.5 / 6),
     ],
 )
 def test_a_named_blur_explains_more_than_none_and_a_free_form_more_than_both(
-    over_named: float, over_none: float, spec: str, monkeypatch: pytest.MonkeyPatch
+    over_named: float,
+    over_none: float,
+    spec: str,
+    rival: str | None,
+    confidence: float,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """The free form's misfit is smaller by so much than that of the named blur, and than that of none."""
     gaussian = kernels.gaussian(0.7)
     named = parametric.KernelEstimate(gaussian, "named", 0.3, (("named", 0.0),))
     misfits = {1: 50.0, len(gaussian): 50.0 - over_none + over_named, len(shake()): 50.0 - over_none}
     monkeypatch.setattr(choose, "hardly_blurred", lambda spec: False)
     monkeypatch.setattr(choose, "estimate_parametric", lambda *_: named)
-    monkeypatch.setattr(choose, "estimate_general", lambda *_, **__: general.FreeForm(shake(), 0.9))
+    monkeypatch.setattr(choose, "estimate_general", lambda *_, **__: general.FreeForm(shake(), 0.9, choose.USUAL))
     monkeypatch.setattr(choose, "misfit", lambda _, kernel: (misfits[len(kernel)], 0.4))
     estimate = likeliest_kernel(photograph(), 0.01)
-    assert estimate.spec == spec
-    assert estimate.confidence == {"named": 0.3, "sharp": 1 - 0.3, "free-form": 0.9}[spec]
+    assert estimate.spec == spec and estimate.confidence == pytest.approx(confidence)
+    assert (None if estimate.rival is None else estimate.rival.spec) == rival
+    assert max(score for _, score in estimate.candidates) == 0.0
+    sparser = general.FreeForm(shake(), 0.9, choose.USUAL + 1)
+    monkeypatch.setattr(choose, "estimate_general", lambda *_, **__: sparser)
+    assert likeliest_kernel(photograph(), 0.01).spec == ("named" if spec == "named" else "free-form")
 
 
 def test_a_blur_that_only_what_compression_emptied_tells_of_is_none() -> None:
@@ -173,15 +185,21 @@ def test_both_deconvolutions_undo_a_known_blur() -> None:
         assert after < before / 2
 
 
-@pytest.mark.parametrize("judged, side", [((10.1, 10.0, 12.0), 3), ((10.3, 10.14, 10.0), 5), ((12.0, 11.0, 10.0), 7)])
-def test_of_kernels_as_good_as_the_best_the_smallest_support_wins(
+@pytest.mark.parametrize("judged, side", [((10.1, 10.0, 12.0), 3), ((11.0, 10.2, 10.1), 5), ((12.0, 11.0, 10.0), 7)])
+def test_a_larger_support_must_explain_more(
     judged: tuple[float, ...], side: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = dict(zip((3, 5, 7), judged, strict=True))
     monkeypatch.setattr(general, "descend", lambda y, search: np.full((search.size,) * 2, 1 / search.size**2))
-    monkeypatch.setattr(general, "sparsity", lambda y, kernel: values[len(kernel)])
+    monkeypatch.setattr(general, "sparsity", lambda y, kernel: values.get(len(kernel), 20.0))
     found = general.estimate_general(np.zeros((40, 50)), sizes=(7, 3, 5))
     assert found.kernel.shape == (side, side) and 0 < found.agreement < 1
+    assert found.sparser == pytest.approx(np.log(20.0 / values[side]))
+    other = 3 if side > 3 else 7
+    found = general.estimate_general(
+        np.zeros((40, 50)), (7, 3, 5), misfit=lambda kernel: -30.0 * (len(kernel) == other)
+    )
+    assert found.kernel.shape == (other, other), "a misfit that is smaller by 30 counts for more"
 
 
 def test_too_small_a_picture_is_refused() -> None:
@@ -228,7 +246,7 @@ def test_a_saved_estimate_is_still_an_estimate(tmp_path) -> None:  # type: ignor
 def test_a_free_form_is_found_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     searched: list[np.ndarray] = []
 
-    def search(image: np.ndarray, told: object) -> general.FreeForm:
+    def search(image: np.ndarray, **_: object) -> general.FreeForm:
         searched.append(image)
         return general.FreeForm(shake(), 0.6)
 

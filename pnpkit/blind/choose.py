@@ -2,12 +2,19 @@ r"""The choice between no blur, a named blur and a free form: the kernel whose r
 
 For the right kernel K, the measured spectrum divided by the one that K and a typical photograph predict is white noise.
 ``blind.parametric.misfit`` says how far from white it is (Whittle 1953). A wrong kernel ruins a sharp picture, so a
-named blur must have a smaller misfit than no blur, by ``NAMED``. A free form has many more parameters: its misfit must
-be smaller than that of the named blur by ``MARGIN``, and than that of no blur by ``EVIDENCE``. All misfits are of
-frequencies up to ``TOLD``.
+named blur must have a smaller misfit than no blur, by ``NAMED``. The evidence for a free form is
+
+    E = misfit(no blur) - misfit(K) + SPARSER (log s(no blur) / s(K) - USUAL),
+
+s the sparsity of ``general.sparsity``: the picture behind a blur has fewer, stronger edges. A free form is taken from
+``EVIDENCE`` on, if its misfit is smaller than that of a named blur by ``MARGIN``. Below that, down to ``POSSIBLE``, it
+is not sure that there is no blur, and the free form is the rival of that answer. All misfits are of frequencies up to
+``TOLD``.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 
@@ -31,13 +38,22 @@ MARGIN = 1.0  # less misfit than a named blur, in units of log likelihood
 NAMED = 3.0  # less than no blur: Gaussians from 0.8, disks, motions gained 4 to 70, sharp pictures lost 1 to 5
 
 
-EVIDENCE = 10.0  # less than no blur: detected shakes gained 12 to 51, sharp pictures up to 5 (lab book)
+SPARSER, USUAL = 10.0, 0.3  # what sparser edges count for; a free form finds so much in sharp pictures, too
+
+
+UNSURE = 0.49  # highest confidence in no blur where one is possible
+
+
+EVIDENCE, POSSIBLE = 2.0, -4.0  # from which on a free form is taken, and from which on it is possible (lab book)
 
 
 TOLD = 0.35  # cycles per pixel: a JPEG removes what is higher, and a shake is visible below
 
 
 TRUSTED = 0.5  # confidence in a named blur above which no free form is searched: it would be a worse estimate
+
+
+CERTAIN = 0.95  # confidence in no blur above which none is searched either
 
 
 def estimate(image: np.ndarray, noise_level: float, form: str = "auto", told: Listener = nobody) -> KernelEstimate:
@@ -59,10 +75,11 @@ def estimate(image: np.ndarray, noise_level: float, form: str = "auto", told: Li
     told(Phase("blur"))
     if form != "free":
         return estimate_parametric(image, noise_level, (form,))
-    luminance, _ = luminance_of(image, noise_level)
+    luminance, noise = luminance_of(image, noise_level)
     if min(luminance.shape) < SMALLEST or np.ptp(luminance) == 0:
         return KernelEstimate(np.ones((1, 1)), "sharp", 0.0, (("sharp", 0.0),))
-    free = estimate_general(luminance, told=told)
+    spectrum = below(measure(luminance, noise), TOLD)
+    free = estimate_general(luminance, told=told, misfit=lambda kernel: misfit(spectrum, kernel)[0])
     return KernelEstimate(free.kernel, "free-form", free.agreement, (("free-form", 0.0),))
 
 
@@ -77,7 +94,8 @@ def likeliest_kernel(image: np.ndarray, noise_level: float, told: Listener = nob
     Returns:
         ``spec`` is ``sharp`` (kernel 1 x 1), a named blur, or ``free-form``, whose confidence is the agreement of
         several searches. ``candidates`` are those of ``estimate_parametric`` and, where one was searched, the free form
-        with its gain over what it must exceed. The likeliest is first, whether or not it is taken.
+        with its gain over what it must exceed. The likeliest is first, whether or not it is taken. ``rival`` is the
+        likeliest blur where none is taken and that is not sure; the confidence is then below one half.
 
     Raises:
         InputError: the image has another shape or is not finite; the noise level is negative or not finite.
@@ -88,23 +106,31 @@ def likeliest_kernel(image: np.ndarray, noise_level: float, told: Listener = nob
     if min(luminance.shape) < SMALLEST or np.ptp(luminance) == 0:
         return named
     spectrum = below(measure(luminance, noise), TOLD)
-    gain = misfit(spectrum, np.ones((1, 1)))[0] - misfit(spectrum, named.kernel)[0]
-    trusted = named.confidence > TRUSTED
-    if hardly_blurred(named.spec):
-        named = _as_sharp(named, named.confidence)
-    elif gain < NAMED:
-        named, trusted = _as_sharp(named, 1 - named.confidence), False
-    if trusted:
+    none = misfit(spectrum, np.ones((1, 1)))[0]
+    gain = none - misfit(spectrum, named.kernel)[0]
+    blurred = not hardly_blurred(named.spec) and gain >= NAMED
+    if blurred and named.confidence > TRUSTED:
         return named
-    free = estimate_general(luminance, told=told)
-    left = misfit(spectrum, free.kernel)[0]
-    over_named, over_none = (misfit(spectrum, kernel)[0] - left for kernel in (named.kernel, np.ones((1, 1))))
-    gain = min(over_named - MARGIN, over_none - EVIDENCE)
-    if gain <= 0:
-        candidates = sorted((*named.candidates, ("free-form", gain)), key=lambda pair: -pair[1])
-        return KernelEstimate(named.kernel, named.spec, named.confidence, tuple(candidates))
-    others = tuple((spec, score - gain) for spec, score in named.candidates)
-    return KernelEstimate(free.kernel, "free-form", free.agreement, (("free-form", 0.0), *others))
+    if hardly_blurred(named.spec) and named.confidence > CERTAIN:
+        return _as_sharp(named, named.confidence)
+    free = estimate_general(luminance, told=told, misfit=lambda kernel: misfit(spectrum, kernel)[0])
+    less = none - misfit(spectrum, free.kernel)[0]
+    over = less + SPARSER * (free.sparser - USUAL) - EVIDENCE
+    over = min(over, less - gain - MARGIN) if blurred else over
+    if over > 0:
+        others = tuple((spec, score - over) for spec, score in named.candidates)
+        return KernelEstimate(free.kernel, "free-form", free.agreement, (("free-form", 0.0), *others))
+    candidates = tuple(sorted((*named.candidates, ("free-form", over)), key=lambda pair: -pair[1]))
+    if blurred:
+        return replace(named, candidates=candidates)
+    rival = KernelEstimate(free.kernel, "free-form", free.agreement, (("free-form", 0.0),))
+    confidence = named.confidence if hardly_blurred(named.spec) else 1 - named.confidence
+    if not hardly_blurred(named.spec) and gain > max(0.0, less):
+        rival, over = replace(named, rival=None), gain - NAMED
+    if over <= POSSIBLE - EVIDENCE:
+        return replace(_as_sharp(named, confidence), candidates=candidates)
+    confidence = min(confidence, UNSURE * over / (POSSIBLE - EVIDENCE))
+    return KernelEstimate(np.ones((1, 1)), "sharp", confidence, candidates, rival)
 
 
 def _as_sharp(named: KernelEstimate, confidence: float) -> KernelEstimate:

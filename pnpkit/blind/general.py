@@ -7,8 +7,9 @@ Picture and kernel are estimated in turns, from coarse to fine resolution:
 
 d is the row and column differences at edges above a threshold, which falls from turn to turn. After each turn, parts of
 k with little mass are removed; after each level k is centred. Different supports lead to different results, so several
-are tried. The kernel whose picture has the fewest and strongest gradients wins. Among kernels that are equal up to
-``EQUAL``, the smallest support wins, because a larger support makes any kernel look better.
+are tried. The kernel with the least log s + LARGER n + WHITER m wins: s is the sparsity of its picture, few and strong
+gradients; n its place among the supports, because a larger support makes any kernel look better; m its misfit, where
+that is known (``blind.parametric.misfit``).
 
 Sources: Cho & Lee 2009 (thresholded gradients), Xu, Zheng & Jia 2013 (L0 prior), Pan et al. 2014 (alternation and
 clean-up), Krishnan, Tay & Fergus 2011 (sparsity relative to strength).
@@ -17,6 +18,7 @@ clean-up), Krishnan, Tay & Fergus 2011 (sparsity relative to strength).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +43,7 @@ SIZES = (15, 21, 27, 35)  # the supports that are tried, pixels
 JUDGED = 2e-3  # weight of the sparse gradients in the picture that judges a kernel
 
 
-EQUAL = 0.015  # kernels whose sparsities differ by no more than this share count as equal
+LARGER, WHITER = 0.04, 0.01  # of a step to a larger support, and of a unit of misfit, in logarithms of the sparsity
 
 
 @dataclass(frozen=True)
@@ -72,13 +74,24 @@ class Search:
 
 @dataclass(frozen=True, eq=False)
 class FreeForm:
-    """A kernel, (h, h) float64, and how well the searches agree on it, 0..1."""
+    """A kernel, (h, h) float64, and how far to trust it.
+
+    Attributes:
+        agreement: how well the searches agree on it, 0..1.
+        sparser: the logarithm of the sparsity of the picture as it is over that of the picture behind the kernel.
+    """
 
     kernel: np.ndarray
     agreement: float
+    sparser: float = 0.0
 
 
-def estimate_general(image: np.ndarray, sizes: tuple[int, ...] = SIZES, told: Listener = nobody) -> FreeForm:
+def estimate_general(
+    image: np.ndarray,
+    sizes: tuple[int, ...] = SIZES,
+    told: Listener = nobody,
+    misfit: Callable[[np.ndarray], float] = lambda kernel: 0.0,
+) -> FreeForm:
     """The best kernel of searches with these supports. Deterministic; about 1 s a support at 255 x 255.
 
     The agreement is the largest likeness of the winner to the result of another support. Searches with different
@@ -88,6 +101,7 @@ def estimate_general(image: np.ndarray, sizes: tuple[int, ...] = SIZES, told: Li
         image: (H, W) finite floats on the 0..1 scale; of a larger one the most telling 512 x 512 are used.
         sizes: odd sides of the supports; those larger than a third of the picture are left out.
         told: hears of each size before it is tried.
+        misfit: of a kernel to the spectrum of the picture, in units of log likelihood.
 
     Raises:
         InputError: a picture with a side below 32 pixels.
@@ -101,10 +115,12 @@ def estimate_general(image: np.ndarray, sizes: tuple[int, ...] = SIZES, told: Li
         told(Phase("blur", number + 1, len(usable)))
         found.append(descend(y, Search(size)))
     judged = [sparsity(y, kernel) for kernel in found]
-    winner = next(index for index, value in enumerate(judged) if value <= (1 + EQUAL) * min(judged))
+    costs = [math.log(max(s, 1e-12)) + LARGER * n + WHITER * misfit(found[n]) for n, s in enumerate(judged)]
+    winner = costs.index(min(costs))
     others = found[:winner] + found[winner + 1 :]
     agreement = max((likeness(found[winner], other) for other in others), default=0.0)
-    return FreeForm(trimmed(found[winner]), agreement)
+    sparser = math.log(sparsity(y, np.ones((1, 1))) / max(judged[winner], 1e-12))
+    return FreeForm(trimmed(found[winner]), agreement, sparser)
 
 
 def sparsity(y: np.ndarray, kernel: np.ndarray) -> float:

@@ -36,13 +36,13 @@ GUIDED = 1.25  # time of an evaluation with a guide, in units of one without
 BEGINNING = 1.5  # what comes before the first evaluation, in units of one
 
 
-NAMED, FREE = 1.5, 16.0  # seconds of the search for a blur, named and of any form, where an evaluation takes REFERENCE
+NAMED, FREE = 1.5, 6.0  # seconds of the search for a blur, named and of any form, where an evaluation takes REFERENCE
 
 
 REFERENCE = 9e-6  # seconds per pixel and evaluation, of the machine that NAMED and FREE were measured on
 
 
-SEARCHED = 0.5  # share of pictures for which a free form is searched
+SEARCHED = 0.8  # share of pictures for which a free form is searched
 
 
 @dataclass(frozen=True)

@@ -189,7 +189,7 @@ def advice(task: Task, settings: Settings, picture: Picture, run: Restoration) -
     if found is not None and found.family == "sharp":
         if found.confidence is not None and found.confidence >= SURE:
             return ""
-        return "If it looks blurred to you, name the blur: --kernel motion:LENGTH,ANGLE or disk:RADIUS, in pixels."
+        return "If it looks blurred to you, name the blur: --kernel motion, disk, gaussian or free; how much, is found."
     if found is not None and doubtful(found):
         return "Look at the edges: if they are doubled or ringed, the blur was another; give --kernel if you know it."
     if run.status is Status.STEP_LIMIT and settings.quick:

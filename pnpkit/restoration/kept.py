@@ -116,16 +116,21 @@ def keep_run(path: Path, kept: Kept) -> None:
 
 
 def kept_kernel(path: Path) -> Kernel | None:
-    """An estimated kernel that was kept."""
+    """An estimated kernel that was kept, with its candidate."""
     found, about = load(path)
-    weights = found.get("weights")
-    if weights is None or weights.ndim != 2 or "about" not in about:
+    if "about" not in about or any(weights.ndim != 2 for weights in found.values()):
         return None
-    told = json.loads(about["about"])
-    return Kernel(weights.numpy(), told["origin"], told["confidence"], told["form"], tuple(told["doubts"]))
+    kernel: Kernel | None = None
+    for name, told in reversed(json.loads(about["about"]).items()):  # the candidate first
+        weights = found[name].numpy()
+        kernel = Kernel(weights, told["origin"], told["confidence"], told["form"], tuple(told["doubts"]), kernel)
+    return kernel
 
 
 def keep_kernel(path: Path, kernel: Kernel) -> None:
-    """Write it for the next run."""
-    told = {name: getattr(kernel, name) for name in ("origin", "confidence", "form", "doubts")}
-    store(path, {"weights": torch.from_numpy(kernel.weights.copy())}, {"about": json.dumps(told)})
+    """Write it, and its candidate, for the next run."""
+    names = ("origin", "confidence", "form", "doubts")
+    all_of = {"weights": kernel} | ({} if kernel.candidate is None else {"candidate": kernel.candidate})
+    told = {key: {name: getattr(one, name) for name in names} for key, one in all_of.items()}
+    tensors = {key: torch.from_numpy(one.weights.copy()) for key, one in all_of.items()}
+    store(path, tensors, {"about": json.dumps(told)})
