@@ -24,6 +24,7 @@ from pnpkit.command.options import (
     JSON,
     REFERENCE,
     REPORT,
+    WEIGHTS,
     WHITE,
     WRITING,
     Commands,
@@ -92,35 +93,40 @@ def program() -> None:
       help="How the denoiser looks at a volume.")  # fmt: skip
 @STACK
 @MASK
+@WEIGHTS
 @GUIDE
 @restoring("deblur")
 def deblur(
-    inputs: tuple[str, ...], kernel: tuple[str, ...], boundary: str, mask: str | None, guide: str | None, **given: Any
-) -> int:
+    inputs: tuple[str, ...], kernel: tuple[str, ...], boundary: str, mask: str | None, weights: str | None,
+    guide: str | None, **given: Any,
+) -> int:  # fmt: skip
     """Remove blur and noise. IMAGE is a photograph, a volume, a stack, or a folder of them; the result is
     NAME-deblurred."""
-    return restore(tasks.Deblur(kernel[0], boundary, mask, guide=guide, others=kernel[1:]), inputs, given)
+    task = tasks.Deblur(kernel[0], boundary, mask, guide=guide, weights=weights, others=kernel[1:])
+    return restore(task, inputs, given)
 
 
 @program.command(cls=Grouped, example="pnpkit denoise folder/ -o clean/ --skip-existing")
 @INPUTS
 @STACK
 @MASK
+@WEIGHTS
 @restoring("denoise")
-def denoise(inputs: tuple[str, ...], mask: str | None, **given: Any) -> int:
+def denoise(inputs: tuple[str, ...], mask: str | None, weights: str | None, **given: Any) -> int:
     """Remove noise from photographs. The result is NAME-denoised."""
-    return restore(tasks.Denoise(mask), inputs, given)
+    return restore(tasks.Denoise(mask, weights), inputs, given)
 
 
 @program.command(cls=Grouped, example="pnpkit inpaint photo.png --mask scratches.png -o whole.png")
 @INPUTS
 @flag("--mask", group="input", required=True, metavar="MASK",
       help="An image of the same size, not black where to fill in.")  # fmt: skip
+@WEIGHTS
 @GUIDE
 @restoring("inpaint")
-def inpaint(inputs: tuple[str, ...], mask: str, guide: str | None, **given: Any) -> int:
+def inpaint(inputs: tuple[str, ...], mask: str, weights: str | None, guide: str | None, **given: Any) -> int:
     """Fill in scratches, dates, holes. The result is NAME-inpainted; outside of the mask all stays as it is."""
-    return restore(tasks.Inpaint(mask, guide), inputs, given)
+    return restore(tasks.Inpaint(mask, guide, weights), inputs, given)
 
 
 @program.command(cls=Grouped, example="pnpkit upscale photo.png --factor 2 -o large.png")
@@ -128,11 +134,14 @@ def inpaint(inputs: tuple[str, ...], mask: str, guide: str | None, **given: Any)
 @flag("--factor", group="quality", type=click.IntRange(2, 8), default=2, show_default=True, metavar="N",
       help="Pixels per pixel and side.")  # fmt: skip
 @MASK
+@WEIGHTS
 @GUIDE
 @restoring("upscale")
-def upscale(inputs: tuple[str, ...], factor: int, mask: str | None, guide: str | None, **given: Any) -> int:
+def upscale(
+    inputs: tuple[str, ...], factor: int, mask: str | None, weights: str | None, guide: str | None, **given: Any
+) -> int:
     """Enlarge a picture. The result is NAME-upscaled; pixels are taken for means over squares, as a sensor's are."""
-    return restore(tasks.Upscale(factor, mask, guide), inputs, given)
+    return restore(tasks.Upscale(factor, mask, guide, weights), inputs, given)
 
 
 @program.command(

@@ -32,6 +32,7 @@ from pnpkit.command.reference import sharp
 from pnpkit.command.stacks import Layout
 from pnpkit.command.tasks import Deblur, Task
 from pnpkit.command.verdict import Verdict, verdict
+from pnpkit.command.weights import weighted
 from pnpkit.errors import InputError
 from pnpkit.images import address
 from pnpkit.machine import distributed, startup
@@ -223,6 +224,7 @@ class Job:
             picture = files.read(name, holes, options.white, options.black, unknown=True)
         else:
             picture = stacks.page_of(name, self.layout, options.white, options.black)
+        picture = weighted(picture, task.weights, name, self.settings.weights_are)
         picture = picture if task.keeps else seen(picture)
         picture = as_floats(picture) if options.floats else picture
         reference = sharp(options.reference, picture, task.factor) if options.reference else None
@@ -352,7 +354,8 @@ class Job:
         """What was done, for the header of the result."""
         from pnpkit import __version__
 
-        done = f"pnpkit {__version__} {self.task.name}: {run.kernel_note or 'no kernel'}"
+        weights = f", weights {self.task.weights}" if self.task.weights else ""
+        done = f"pnpkit {__version__} {self.task.name}: {run.kernel_note or 'no kernel'}{weights}"
         return done, f"noise level {run.noise_level:.6g}, strength {run.strength:.6g}, {run.status.name.lower()}"
 
     def tell(self, work: Work, run: Restoration, told: Verdict, scores: dict[str, float]) -> None:

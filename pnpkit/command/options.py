@@ -181,6 +181,12 @@ GUIDE = flag(
     metavar="IMAGE",
     help="A picture of the result's size that anything made: it guides a guided denoiser, whose proof holds.",
 )
+WEIGHTS = flag(
+    "--weights",
+    group="input",
+    metavar="FILE",
+    help="A map of what every pixel is worth, such as field.fits[WHT]; [WHT] alone is of the input itself.",
+)
 FLOAT = flag(
     "--float", "floats", group="output", is_flag=True, help="Write float32 in the units of the file, not its own type."
 )

@@ -81,6 +81,8 @@ class Part:
             values = getattr(picture, name)
             if values is not None:
                 taken[name] = thinned(values[self.outer], self.factor)
+        if picture.weights is not None:
+            taken["weights"] = pooled(picture.weights[self.outer], self.factor)
         return replace(picture, **taken, compression=picture.compression / self.factor)  # type: ignore[arg-type]
 
     def kept(self, pixels: np.ndarray, scale: int = 1) -> np.ndarray:
@@ -143,6 +145,16 @@ def thinned(values: np.ndarray, factor: int) -> np.ndarray:
     rows, columns = (size // factor for size in values.shape[:2])
     blocks: np.ndarray = values[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor)
     return blocks.max(axis=(1, 3))
+
+
+def pooled(weights: np.ndarray, factor: int) -> np.ndarray:
+    """The inverse variances of ``reduced`` readings: 0 where a block holds one of which nothing is known."""
+    if factor == 1:
+        return weights
+    known = weights > 0
+    variances = reduced((known / (weights + ~known)), factor) / factor**2
+    whole = reduced(known.astype("float64"), factor) == 1
+    return whole / (variances + ~whole)
 
 
 def quick(task: Task, settings: Settings, factor: int) -> tuple[Task, Settings]:

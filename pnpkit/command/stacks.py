@@ -130,6 +130,7 @@ def check(task: Task, options: Options) -> None:
         "--report": options.report,
         "--gif": options.gif,
         "--mask": task.mask,
+        "--weights": task.weights,
         "--guide": task.guide,
         "--white": options.white,
         "--black": options.black,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from pnpkit.command.weights import check_weights
 from pnpkit.errors import InputError
 from pnpkit.restoration.defaults import limits_of
 from pnpkit.restoration.settings import ITERATING, Settings, check_level, settings_of
@@ -25,8 +26,8 @@ class Task(Protocol):
     Attributes:
         name: of the command and of its function. word: what is added to the name of an input for that of its result.
         factor: the result is so many times as large as the input. mask: the picture of what is unknown, where there is
-            one. keeps: whether all that is outside of the mask comes back as it was. guide: the picture that guides the
-            denoiser, where one is given.
+            one. weights: the map of what every pixel is worth, likewise. keeps: whether all that is outside of the
+            mask comes back as it was. guide: the picture that guides the denoiser, where one is given.
     """
 
     name: ClassVar[str]
@@ -38,6 +39,9 @@ class Task(Protocol):
 
     @property
     def mask(self) -> str | None: ...
+
+    @property
+    def weights(self) -> str | None: ...
 
     @property
     def guide(self) -> str | None: ...
@@ -64,6 +68,7 @@ class Deblur:
     mask: str | None = None
     reduction: int = 1
     guide: str | None = None
+    weights: str | None = None
     others: tuple[str, ...] = ()
     found: Kernel | None = None
     name: ClassVar[str] = "deblur"
@@ -73,7 +78,7 @@ class Deblur:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        return (*self.kernels, *filter(None, (self.mask, self.guide)))
+        return (*self.kernels, *filter(None, (self.mask, self.weights, self.guide)))
 
     @property
     def kernels(self) -> tuple[str, ...]:
@@ -93,6 +98,7 @@ class Deblur:
         for kernel in self.kernels:
             deblur.check_blur(kernel, self.boundary)
         check_mask(self.mask)
+        check_weights(self.weights)
         check_guide(self.guide, settings)
 
     def restore(self, picture: Picture, settings: Settings, callback: Callable[[Step], None]) -> Restoration:
@@ -101,7 +107,7 @@ class Deblur:
         if self.others:
             raise InputError(f"expected one --kernel for a picture, got {len(self.kernels)}: more are for stacks")
         more = keywords(self.name, picture, settings, callback)
-        more |= {"mask": unknown(picture), "guide": read_guide(self.guide, picture)}
+        more |= {"mask": unknown(picture), "weights": picture.weights, "guide": read_guide(self.guide, picture)}
         if self.reduction == 1:
             kernel = self.kernel if self.found is None else self.found
             return deblur.deblur(picture.pixels, kernel, boundary=self.boundary, **more)
@@ -116,6 +122,7 @@ class Denoise:
     """Apply the denoiser once."""
 
     mask: str | None = None
+    weights: str | None = None
     name: ClassVar[str] = "denoise"
     word: ClassVar[str] = "denoised"
     guide: ClassVar[str | None] = None
@@ -124,19 +131,20 @@ class Denoise:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        return tuple(filter(None, (self.mask,)))
+        return tuple(filter(None, (self.mask, self.weights)))
 
     def check(self, settings: Settings) -> None:
         from pnpkit.restoration import denoise
 
         denoise.check_denoising(settings)
         check_mask(self.mask)
+        check_weights(self.weights)
 
     def restore(self, picture: Picture, settings: Settings, callback: Callable[[Step], None]) -> Restoration:
         from pnpkit.restoration import denoise
 
         more = keywords(self.name, picture, settings, callback)
-        return denoise.denoise(picture.pixels, mask=unknown(picture), **more)
+        return denoise.denoise(picture.pixels, mask=unknown(picture), weights=picture.weights, **more)
 
 
 @dataclass(frozen=True)
@@ -145,6 +153,7 @@ class Inpaint:
 
     mask: str
     guide: str | None = None
+    weights: str | None = None
     name: ClassVar[str] = "inpaint"
     word: ClassVar[str] = "inpainted"
     keeps: ClassVar[bool] = True
@@ -152,10 +161,11 @@ class Inpaint:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        return tuple(filter(None, (self.mask, self.guide)))
+        return tuple(filter(None, (self.mask, self.weights, self.guide)))
 
     def check(self, settings: Settings) -> None:
         check_mask(self.mask)
+        check_weights(self.weights)
         check_guide(self.guide, settings)
 
     def restore(self, picture: Picture, settings: Settings, callback: Callable[[Step], None]) -> Restoration:
@@ -163,7 +173,8 @@ class Inpaint:
 
         assert picture.holes is not None  # by the mask that was read with it
         more = keywords(self.name, picture, settings, callback)
-        return inpaint.inpaint(picture.pixels, picture.holes, guide=read_guide(self.guide, picture), **more)
+        more |= {"weights": picture.weights, "guide": read_guide(self.guide, picture)}
+        return inpaint.inpaint(picture.pixels, picture.holes, **more)
 
 
 @dataclass(frozen=True)
@@ -173,24 +184,26 @@ class Upscale:
     factor: int
     mask: str | None = None
     guide: str | None = None
+    weights: str | None = None
     name: ClassVar[str] = "upscale"
     word: ClassVar[str] = "upscaled"
     keeps: ClassVar[bool] = False
 
     @property
     def reads(self) -> tuple[str, ...]:
-        return tuple(filter(None, (self.mask, self.guide)))
+        return tuple(filter(None, (self.mask, self.weights, self.guide)))
 
     def check(self, settings: Settings) -> None:
         """The command line has checked the factor."""
         check_mask(self.mask)
+        check_weights(self.weights)
         check_guide(self.guide, settings)
 
     def restore(self, picture: Picture, settings: Settings, callback: Callable[[Step], None]) -> Restoration:
         from pnpkit.restoration import upscale
 
         more = keywords(self.name, picture, settings, callback)
-        more |= {"mask": unknown(picture), "guide": read_guide(self.guide, picture)}
+        more |= {"mask": unknown(picture), "weights": picture.weights, "guide": read_guide(self.guide, picture)}
         return upscale.upscale(picture.pixels, self.factor, **more)
 
 
@@ -239,6 +252,8 @@ def keywords(task: str, picture: Picture, settings: Settings, callback: Callable
         check_level("noise level", settings.noise_level)
     chosen = {entry.name: getattr(settings, entry.name) for entry in settings_of(task)}
     chosen |= {"compression": picture.compression, "limits": limits_of(picture), **in_pixels(picture, settings)}
+    if picture.weights is not None:  # which they were turned into when they were read
+        chosen["weights_are"] = "relative" if picture.relative else "inverse-variance"
     return chosen | {"callback": callback} if task in ITERATING else chosen
 
 

@@ -60,6 +60,8 @@ class Picture:
             None.
         description: the text of a TIFF, e.g. the unit of ImageJ's scale.
         holes: (H, W) booleans, true where the file was not read, or None.
+        weights: (H, W) or (H, W, 3), inverse variances of ``pixels`` that came beside the file, or None.
+        relative: they are so up to a factor.
         planar: whether a TIFF stores its colours one after the other.
         cards: headers of a FITS, that of the file and that of the image, as text; or none.
         packed: how a FITS stores its numbers as integers; None where it stores them as they are.
@@ -79,6 +81,8 @@ class Picture:
     density: tuple[float, float, int] | None = None
     description: str = ""
     holes: np.ndarray | None = None
+    weights: np.ndarray | None = None
+    relative: bool = True
     planar: bool = False
     cards: tuple[str, ...] = ()
     packed: Packing | None = None
@@ -165,7 +169,7 @@ class Stored:
         icc, exif, description, planar, cards, packed: see ``Picture``.
         compression: root mean square error of a JPEG, as a share of the largest value of the type.
         density: across and down, each a fraction (top, bottom), of the pixels per unit; None or odd where unknown.
-        unit: as TIFF numbers it.
+        unit: as TIFF numbers it. title: what the file calls the image itself.
     """
 
     samples: np.ndarray
@@ -181,6 +185,17 @@ class Stored:
     planar: bool = False
     cards: tuple[str, ...] = ()
     packed: Packing | None = None
+    title: str = ""
+
+
+def upright(stored: Stored) -> np.ndarray:
+    """The samples, turned as EXIF says."""
+    samples = stored.samples
+    if stored.orientation in _TURNED:
+        samples = samples.swapaxes(0, 1)
+    if stored.orientation in (2, 3, 6, 7):
+        samples = samples[:, ::-1]
+    return samples[::-1] if stored.orientation in (3, 4, 7, 8) else samples
 
 
 def developed(
@@ -195,13 +210,7 @@ def developed(
 
     ``where`` begins every message; the others as in ``images.files.read``.
     """
-    samples, notes = stored.samples, stored.notes
-    if stored.orientation in _TURNED:
-        samples = samples.swapaxes(0, 1)
-    if stored.orientation in (2, 3, 6, 7):
-        samples = samples[:, ::-1]
-    if stored.orientation in (3, 4, 7, 8):
-        samples = samples[::-1]
+    samples, notes = upright(stored), stored.notes
     if stored.orientation in range(2, 9):
         notes += ("EXIF orientation applied",)
     samples = np.atleast_3d(samples)

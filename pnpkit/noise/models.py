@@ -73,7 +73,36 @@ class PoissonGaussian:
         return f"poisson{'-gaussian' if self.read_noise else ''}, gain {self.gain:.4g}, offset {self.offset:.4g}{read}"
 
 
-Noise = Gaussian | PoissonGaussian
+@dataclass(frozen=True, eq=False)
+class Mapped:
+    """var y as a map gives it, for each reading by itself.
+
+    Args:
+        spread: the variances, > 0, infinite where a reading says nothing; of a shape that broadcasts to that of y.
+    """
+
+    spread: Tensor
+
+    def variance(self, v: Tensor) -> Tensor:
+        """The map, of the shape of v."""
+        return self.spread.to(v).expand_as(v)
+
+    def scaled(self, offset: float, span: float) -> Mapped:
+        """The model of (y - offset) / span."""
+        return Mapped(self.spread / span**2)
+
+    @property
+    def deviations(self) -> tuple[float, float, float]:
+        """The least, the median and the largest standard deviation of what is known."""
+        found = self.spread[torch.isfinite(self.spread)].double().sqrt()
+        return float(found.min()), float(found.median()), float(found.max())
+
+    def __str__(self) -> str:
+        least, median, most = self.deviations
+        return f"weights by a map, standard deviation {least:.4g} to {most:.4g}, median {median:.4g}"
+
+
+Noise = Gaussian | PoissonGaussian | Mapped
 
 
 def effective_level(variance: Tensor, known: Tensor | None = None) -> float:

@@ -24,9 +24,11 @@ def one_by_one(task: Callable[P, Restoration]) -> Callable[P, Restoration]:
         image = args[0] if args else keywords.get("image")
         if not (isinstance(image, Tensor) and image.ndim == 4 and len(image) > 1):
             return task(*args, **keywords)
-        guides = keywords.get("guide")
-        each = guides.split(1) if isinstance(guides, Tensor) and len(guides) == len(image) else [guides] * len(image)
-        own = [keywords | {"guide": guide} if "guide" in keywords else keywords for guide in each]
+        own: list[dict[str, object]] = [dict(keywords) for _ in image]
+        for name in ("guide", "weights"):  # one for each picture, where there are as many
+            given = keywords.get(name)
+            if isinstance(given, Tensor) and given.ndim == 4 and len(given) == len(image):
+                own = [more | {name: part} for more, part in zip(own, given.split(1), strict=True)]
         return together([_alone(task, part, args, more) for part, more in zip(image.split(1), own, strict=True)])
 
     return restored

@@ -9,11 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pnpkit.noise.models import Gaussian, Noise, PoissonGaussian
+from pnpkit.noise.models import Gaussian, Mapped, Noise, PoissonGaussian
 from pnpkit.restoration.settings import GAUSSIAN, POISSON, POISSON_GAUSSIAN
 
 if TYPE_CHECKING:
     from pnpkit.restoration.picture import Opened
+
+
+WEIGHTS = "weights"  # the kind of noise that a map gives
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,11 @@ class Data:
 
     @property
     def kind(self) -> str:
-        """The word of ``noise`` in the settings."""
+        """The word of ``noise`` in the settings, or WEIGHTS."""
         if isinstance(self.noise, Gaussian):
             return GAUSSIAN
+        if isinstance(self.noise, Mapped):
+            return WEIGHTS
         return POISSON_GAUSSIAN if self.noise.read_noise else POISSON
 
     @property

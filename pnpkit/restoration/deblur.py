@@ -54,6 +54,7 @@ def deblur(
     *,
     boundary: str = "unknown",
     mask: np.ndarray | Tensor | None = None,
+    weights: np.ndarray | Tensor | None = None,
     guide: np.ndarray | Tensor | None = None,
     axes: str | None = None,
     directions: str = "auto",
@@ -68,6 +69,8 @@ def deblur(
             estimated kernel. ``gaussian``, ``motion``, ``disk`` and ``free`` find a blur of that form. With slices,
             (d, h, w), the image is a volume (D, H, W). A list has one for each channel.
         mask: (H, W), true or not 0 where a pixel is unknown: it has weight 0 in f. So has NaN.
+        weights: (H, W) or of the shape of the image, what every reading is worth: inverse variances, or what
+            ``weights_are`` says; 0 and NaN are unknown.
         boundary: what is known of the scene around the frame: ``unknown`` (photographs), ``circular`` or ``zero``.
         guide: a picture of the same size and units that anything made, to guide the denoiser; see
             ``restoration.guide``. Then only the second pass of a guided denoiser is made, with its proof.
@@ -93,15 +96,17 @@ def deblur(
     if is_stack(image, kernel, axes):
         if mask is not None:
             raise InputError("a mask is for one picture: of a stack make what is unknown NaN")
+        if weights is not None or chosen.weights_are != "auto":
+            raise InputError("weights are for one picture: of a stack make what is unknown NaN")
         if guide is not None:
             raise InputError("a guide is for one picture: leave it out")
-        one = functools.partial(deblur_picture, mask=None, guide=None, chosen=chosen)
+        one = functools.partial(deblur_picture, mask=None, weights=None, guide=None, chosen=chosen)
         return deblur_stack(image, kernel, axes, boundary, directions, chosen, one)
     if directions != "auto":
         raise InputError("directions are for volumes, whose kernel has slices: leave them out")
     if isinstance(kernel, (list, tuple)):
         raise InputError("expected one kernel for a picture, got a list: name the `axes` of a stack")
-    return deblur_picture(image, cast(Given, kernel), boundary, mask, guide=guide, chosen=chosen)
+    return deblur_picture(image, cast(Given, kernel), boundary, mask, weights=weights, guide=guide, chosen=chosen)
 
 
 @one_by_one
@@ -110,28 +115,30 @@ def deblur_picture(
     kernel: Given,
     boundary: str,
     mask: np.ndarray | Tensor | None,
+    weights: np.ndarray | Tensor | None,
     guide: np.ndarray | Tensor | None,
     chosen: Settings,
 ) -> Restoration:
     """``deblur`` of pictures."""
-    image, holes = without_unknown(image, mask)
-    work = opened(image, chosen, holes, blurred=True)
+    image, holes, worth = without_unknown(image, mask, weights, chosen)
+    work = opened(image, chosen, holes, blurred=True, weights=worth)
     y = work.y
     noise = work.noise
     blurring = kernel_for(kernel, work, chosen)
-    weights, free = blurring.weights, blurring.form == FREE_FORM
-    if weights.ndim == 3:
+    taps, free = blurring.weights, blurring.form == FREE_FORM
+    if taps.ndim == 3:
         raise InputError("a kernel with slices is for a volume (D, H, W), got a picture: name the `axes` of a stack")
-    quick = chosen.quick and boundary == "unknown" and work.readings.known is None and work.readings.above is None
-    if quick and weights.size > 1:
+    quick = chosen.quick and boundary == "unknown" and worth is None
+    quick = quick and work.readings.known is None and work.readings.above is None
+    if quick and taps.size > 1:
         return restore(quick_problem(work, blurring, error_of(free)), work)
-    operator = blur(weights, boundary, (y.shape[-2], y.shape[-1]), dtype=y.dtype, device=y.device)
+    operator = blur(taps, boundary, (y.shape[-2], y.shape[-1]), dtype=y.dtype, device=y.device)
     error = error_of(free)
     above = work.readings.above
     if above is not None and chosen.saturation == "auto":
         bottom, _ = box(work.settings)
         if not are_lamps(operator, y, above, extend(y, operator), bottom, noise, error):
-            work = opened(image, replace(chosen, saturation="off"), holes, blurred=True)
+            work = opened(image, replace(chosen, saturation="off"), holes, blurred=True, weights=worth)
             y, noise, above = work.y, work.noise, None
     given = None if guide is None else open_guide(guide, work, y.shape[-2:])
     if given is not None:
@@ -140,12 +147,12 @@ def deblur_picture(
     elif above is not None:  # from below, light gathers where the readings ask for it, and lamps do not begin too wide
         guess = extend(nearest_known(y, above.any(1)[0]), operator)
     else:
-        guess = first_guess(y, weights, noise) if boundary == "unknown" else extend(y, operator)
+        guess = first_guess(y, taps, noise) if boundary == "unknown" else extend(y, operator)
 
     def picture(x: Tensor) -> np.ndarray | Tensor:
         return work.back(crop(x, y))
 
-    blurred = weights.size > 1  # without a blur only noise is removed
+    blurred = taps.size > 1  # without a blur only noise is removed
     problem = Problem(
         operator,
         y,

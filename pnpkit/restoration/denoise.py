@@ -43,6 +43,7 @@ def denoise(
     noise_level: float | None = None,
     *,
     mask: np.ndarray | Tensor | None = None,
+    weights: np.ndarray | Tensor | None = None,
     axes: str | None = None,
     **settings: Unpack[DenoisingKeywords],
 ) -> Restoration:
@@ -52,6 +53,9 @@ def denoise(
         image: as that of ``deblur``.
         noise_level: standard deviation of the noise; None estimates it.
         mask: (H, W), true or not 0 where a pixel is unknown, as NaN is: it begins as its nearest known one.
+        weights: (H, W) or of the shape of the image, what every reading is worth: inverse variances, or what
+            ``weights_are`` says; 0 and NaN are unknown. They tell the noise, by the
+            median; the strength is the same everywhere.
         axes: of a stack, letters of TCZYX: slice by slice.
         settings: see ``Settings``; ``strength`` None is the noise level, ``precision`` is auto, float32 or float64: no
             later step would make good what bfloat16 rounds.
@@ -70,17 +74,22 @@ def denoise(
     chosen = collect(denoise, {"noise_level": noise_level, **settings})
     check_denoising(chosen)
     if axes is None:
-        return denoise_picture(image, mask, chosen)
-    if mask is not None or isinstance(image, Tensor):
-        raise InputError("expected a stack as an array, without a mask: make what is unknown NaN")
-    return each_slice(np.asarray(image), axes, lambda part: denoise_picture(part, None, chosen))
+        return denoise_picture(image, mask, weights, chosen)
+    if mask is not None or weights is not None or isinstance(image, Tensor):
+        raise InputError("expected a stack as an array, without mask or weights: make what is unknown NaN")
+    return each_slice(np.asarray(image), axes, lambda part: denoise_picture(part, None, None, chosen))
 
 
 @one_by_one
-def denoise_picture(image: np.ndarray | Tensor, mask: np.ndarray | Tensor | None, chosen: Settings) -> Restoration:
+def denoise_picture(
+    image: np.ndarray | Tensor,
+    mask: np.ndarray | Tensor | None,
+    weights: np.ndarray | Tensor | None,
+    chosen: Settings,
+) -> Restoration:
     """``denoise`` of pictures."""
-    image, holes = without_unknown(image, mask)
-    work = opened(image, chosen, holes)
+    image, holes, worth = without_unknown(image, mask, weights, chosen)
+    work = opened(image, chosen, holes, weights=worth)
     y, network, noise = work.y, work.network, work.readings.mean_level(work.y)
     strength, linear, span = work.settings.strength, chosen.linear, work.scale.span
     given = strength is not None and not isinstance(strength, str)

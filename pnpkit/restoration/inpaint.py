@@ -32,6 +32,7 @@ def inpaint(
     image: np.ndarray | Tensor,
     mask: np.ndarray | Tensor,
     *,
+    weights: np.ndarray | Tensor | None = None,
     guide: np.ndarray | Tensor | None = None,
     **settings: Unpack[SettingsKeywords],
 ) -> Restoration:
@@ -42,6 +43,9 @@ def inpaint(
     Args:
         image: as that of ``deblur``.
         mask: (H, W), true or not 0 where a pixel is MISSING (as in skimage and OpenCV, not as in deepinv).
+        weights: (H, W) or of the shape of the image, what every reading is worth: inverse variances, or what
+            ``weights_are`` says; 0 and NaN are unknown. Outside of the holes the picture still comes
+            back as it was.
         guide: as that of ``deblur``.
         settings: see ``Settings``; ``strength`` None is 10/255, or more when the noise asks for it.
 
@@ -64,9 +68,9 @@ def inpaint(
     if not isinstance(given, Tensor):
         check_shape("", given)
     marked = open_mask(mask, given.shape[-2:] if isinstance(given, Tensor) else given.shape[:2])
-    image, found = without_unknown(given, marked)
+    image, found, worth = without_unknown(given, marked, weights, chosen)
     holes = marked if found is None else found
-    work = opened(image, chosen, holes)
+    work = opened(image, chosen, holes, weights=worth)
     if work.readings.above is None:  # the operator leaves out what is missing
         work = replace(work, readings=replace(work.readings, known=None))
     y = work.y

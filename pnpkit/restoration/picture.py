@@ -17,13 +17,14 @@ from pnpkit.images.pixels import as_array, as_float, from_tensor, nearest, to_te
 from pnpkit.machine.memory import choose_device
 from pnpkit.machine.phases import Listener, Phase, nobody
 from pnpkit.networks.base import Network
-from pnpkit.noise.models import PoissonGaussian, effective_level
+from pnpkit.noise.models import Gaussian, Noise, effective_level
 from pnpkit.restoration.checks import open_tools
 from pnpkit.restoration.defaults import COMPRESSED
 from pnpkit.restoration.problem import Back
 from pnpkit.restoration.readings import Readings, masks, model_for, saturated_in, smoothed
 from pnpkit.restoration.scale import Scale, all_equal, raised, scale_of
 from pnpkit.restoration.settings import PRECISIONS, Settings, check_level
+from pnpkit.restoration.weighing import Weights, filled, model_of_map
 from pnpkit.solvers.iterations import Iteration
 from pnpkit.solvers.result import Step
 
@@ -64,13 +65,18 @@ class Opened:
 
 
 def opened(
-    image: np.ndarray | Tensor, settings: Settings, holes: np.ndarray | None = None, blurred: bool = False
+    image: np.ndarray | Tensor,
+    settings: Settings,
+    holes: np.ndarray | None = None,
+    blurred: bool = False,
+    weights: Weights | None = None,
 ) -> Opened:
     """The picture in the type that the run computes in and on its own scale, with the tools of the settings.
 
     Args:
         holes: (H, W), true where a pixel is unknown; it becomes its nearest known one.
         blurred: whether the picture is taken to be blurred: then plateaus saturate.
+        weights: what its readings are worth, where that is given.
 
     Raises:
         InputError: anything that no picture could be restored with, before the picture is looked at.
@@ -80,7 +86,9 @@ def opened(
     stored, outward, working = open_image(image, settings.device, settings.linear, settings.precision)
     if holes is not None:
         stored = nearest_known(stored, torch.from_numpy(holes).to(stored.device))
-    grey = all_equal(stored)
+    if weights is not None:
+        stored = filled(stored, weights, nearest_known)
+    grey = all_equal(stored) and (weights is None or weights.inverse.shape[1] == 1)
     stored = stored[:, :1] if grey else stored
     integers, unit = _is_integer(image) and as_array(image).dtype.kind == "u", unit_of(image)
     whole = None if holes is None else ~holes
@@ -95,11 +103,18 @@ def opened(
     span = scale_of(stored, level, settings.limits, integers).span
     above = saturated_in(stored, settings, level, span, unit, holes, blurred)
     known, ceiling = masks(holes, above, stored)
+    if weights is not None and not bool(weights.inverse.all()):
+        some = (weights.inverse > 0).to(stored.device)
+        known = some if known is None else known & some
     fair = None if known is None else from_tensor(known & ~ceiling if ceiling is not None else known)
     if ceiling is not None and fair is not None:  # equal readings hide the noise
         level = white(np.asarray(np.atleast_3d(fair).all(-1)))
-    model, note = model_for(stored, settings, level, span, unit, fair, blurred)
-    if isinstance(model, PoissonGaussian):
+    model: Noise
+    if weights is not None:
+        model, note = model_of_map(stored, weights, settings, span, unit, known)
+    else:
+        model, note = model_for(stored, settings, level, span, unit, fair, blurred)
+    if not isinstance(model, Gaussian):
         level = effective_level(model.variance(smoothed(stored, known)), known)
     scale = scale_of(stored, level, settings.limits, integers)
     cut = scale.box if ceiling is not None else None

@@ -86,7 +86,7 @@ def restore(problem: Problem, opened: Opened) -> Restoration:
     @cache
     def refined(run: Ended | None) -> DataTerm:
         """f with the variances at the result of the first pass, where tau may be any number."""
-        if run is None or not readings.weighted or plan.splitting == FORWARD_BACKWARD:
+        if run is None or not readings.follows or plan.splitting == FORWARD_BACKWARD:
             return fidelity
         return readings.fidelity(problem.operator, problem.y, problem.operator.A(run.x))
 

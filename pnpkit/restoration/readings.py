@@ -22,11 +22,12 @@ from pnpkit.images.pixels import from_tensor
 from pnpkit.maps import Map
 from pnpkit.noise import clipped
 from pnpkit.noise.estimate import Line, groups_of, is_counted, line_through, model_of
-from pnpkit.noise.models import Gaussian, Noise, PoissonGaussian
+from pnpkit.noise.models import Gaussian, Mapped, Noise, PoissonGaussian
 from pnpkit.restoration.defaults import EDGE, LEFT, MARGIN, NOISY, SLACK, SMOOTHING
 from pnpkit.restoration.settings import GAUSSIAN, POISSON, POISSON_GAUSSIAN, Settings
 
 GIVEN = "the weights of the readings are given: they were taken from the picture before, and stay whatever x is"
+MAP = "the weights of the readings are given, by a map that came with them"
 CEILING = "which readings saturate is given: it was found in the picture before, and stays whatever x is"
 
 
@@ -54,10 +55,18 @@ class Readings:
     @property
     def weighted(self) -> bool:
         """Whether the readings do not all have the same variance."""
+        return not isinstance(self.model, Gaussian)
+
+    @property
+    def follows(self) -> bool:
+        """Whether the variance follows what is read, so that a better picture makes better weights."""
         return isinstance(self.model, PoissonGaussian)
 
     def mean_level(self, y: Tensor) -> float:
-        """The root mean variance: the level of white noise with as much power."""
+        """The root mean variance: the level of white noise with as much power. Of a map the root of the median, which
+        a few readings of no worth do not raise."""
+        if isinstance(self.model, Mapped):
+            return self.model.deviations[1]
         if not self.weighted:
             return self.level
         return float(self.model.variance(smoothed(y, self.known)).double().mean().sqrt())
@@ -78,7 +87,9 @@ class Readings:
 
     def told(self, map: Map) -> Map:
         """The map, with the premises that weights and saturated readings are given, where there are such."""
-        given = (GIVEN,) * self.weighted + (CEILING,) * (self.above is not None)
+        given = (
+            (GIVEN,) * self.follows + (MAP,) * isinstance(self.model, Mapped) + (CEILING,) * (self.above is not None)
+        )
         if not given:
             return map
         premises = (*given, *map.certificate.premises)

@@ -187,6 +187,15 @@ class Settings:
         iterating=True,
         only="deblur",
     )
+    weights_are: str = declared(
+        "auto",
+        "relative, inverse-variance, variance or standard-deviation; auto: what their name says, else relative.",
+        detail="What ``weights`` are. Relative ones are inverse variances up to a factor, which the noise of the "
+        "picture tells, or ``noise_level``; the others are in the units of the data and tell the noise themselves. "
+        "Of arrays, which have no name, auto is relative. 0 and NaN are unknown, whatever they are.",
+        kind="word",
+        group="input",
+    )
     splitting: str = declared(
         "auto",
         "continuation, half-quadratic or forward-backward; auto: the first for a blur, else the last.",
@@ -299,6 +308,7 @@ class DenoisingKeywords(TypedDict, total=False):
     offset: float | None
     read_noise: float | None
     saturation: float | str
+    weights_are: str
     progress: Callable[[Phase], None] | None
     amount: float
 

@@ -10,33 +10,43 @@ from torch import Tensor
 
 from pnpkit.errors import InputError
 from pnpkit.images.pixels import as_array, check_holes, check_shape, covered
+from pnpkit.restoration.settings import Settings
+from pnpkit.restoration.weighing import Weights, open_weights
 
 
 def without_unknown(
-    image: np.ndarray | Tensor, mask: np.ndarray | Tensor | None = None
-) -> tuple[np.ndarray | Tensor, np.ndarray | None]:
-    """The picture with harmless values where nothing is known, and (H, W) booleans, true there; None: all is known.
+    image: np.ndarray | Tensor,
+    mask: np.ndarray | Tensor | None,
+    weights: np.ndarray | Tensor | None,
+    settings: Settings,
+) -> tuple[np.ndarray | Tensor, np.ndarray | None, Weights | None]:
+    """The picture with harmless values where nothing is known, (H, W) booleans, true there, and what the others are
+    worth; None: all is known, and nothing said of its worth.
 
     Args:
         image: as that of ``deblur``. NaN is unknown, in all channels of its pixel.
         mask: (H, W), true or not 0 where a pixel is unknown, too.
+        weights: see ``weighing.open_weights``; a pixel without any weight is unknown, too.
 
     Raises:
-        InputError: a mask of another size, or no pixel that is known.
+        InputError: a mask or weights of another size, or no pixel that is known.
     """
     if not isinstance(image, Tensor):
         image = as_array(image)
         check_shape("", image)
     size = image.shape[-2:] if isinstance(image, Tensor) else image.shape[:2]
     holes = np.zeros(size, bool) if mask is None else open_mask(mask, size)
+    worth = open_weights(weights, image, settings)
     nowhere = not_a_number(image)
+    if worth is not None:
+        nowhere = nowhere | worth.nowhere
     if nowhere.any():
         holes = holes | nowhere
         if holes.all():
             raise InputError("every pixel is unknown: expected a picture with numbers in it")
     if not holes.any():
-        return image, None
-    return filled(image, holes), holes
+        return image, None, worth
+    return filled(image, holes), holes, worth
 
 
 def not_a_number(image: np.ndarray | Tensor) -> np.ndarray:

@@ -34,6 +34,7 @@ def upscale(
     factor: int = 2,
     *,
     mask: np.ndarray | Tensor | None = None,
+    weights: np.ndarray | Tensor | None = None,
     guide: np.ndarray | Tensor | None = None,
     **settings: Unpack[SettingsKeywords],
 ) -> Restoration:
@@ -44,7 +45,7 @@ def upscale(
     Args:
         image: as that of ``deblur``.
         factor: a whole number from 2 to 8; the result is (factor H, factor W).
-        mask: as that of ``deblur``.
+        mask, weights: as those of ``deblur``.
         guide: as that of ``deblur``, of the size of the result.
         settings: see ``Settings``; ``strength`` None is 2/255, or more when the noise asks for it.
 
@@ -56,8 +57,8 @@ def upscale(
         raise InputError(f"a factor is a whole number from 2 to {LARGEST_FACTOR}, got {factor!r}")
     factor = int(factor)
     chosen = collect(upscale, settings)
-    image, holes = without_unknown(image, mask)
-    work = opened(image, chosen, holes)
+    image, holes, worth = without_unknown(image, mask, weights, chosen)
+    work = opened(image, chosen, holes, weights=worth)
     y = work.y
     plain = F.interpolate(y, scale_factor=factor, mode="bicubic")
     if guide is None:

@@ -68,6 +68,7 @@ def decode(path: Path, head: bytes, most: int) -> Stored:
             planar=colours,
             cards=tuple(header.tostring() for header in headers),
             packed=packed,
+            title=unit.name,
         )
 
 
