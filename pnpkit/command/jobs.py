@@ -8,7 +8,6 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pnpkit.command import record, stacks, summary
@@ -25,6 +24,7 @@ from pnpkit.command.places import (
     expand,
     file_key,
     gone_if_empty,
+    is_folder,
     make_folder,
 )
 from pnpkit.command.progress import Progress, roughly
@@ -99,7 +99,7 @@ class Job:
             check_name(self.task.guide, "--guide")
             if options.preview or options.region:
                 raise InputError("--guide is for the whole picture: leave out --preview and --region")
-        folder = len(files) > 1 or any(Path(name).is_dir() for name in inputs)
+        folder = len(files) > 1 or any(is_folder(name) for name in inputs)
         if folder:
             self.check()
         with gone_if_empty(options.out, options.report):

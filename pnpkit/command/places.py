@@ -12,6 +12,7 @@ from pnpkit.command.messages import say
 from pnpkit.command.options import Options
 from pnpkit.errors import InputError
 from pnpkit.images import address
+from pnpkit.images.address import is_zarr
 from pnpkit.machine import files
 
 CANDIDATE = "candidate"  # what is added to the name of an input for the result of a blur that may be there
@@ -56,7 +57,12 @@ def destination(name: str, out: str | None, word: str, suffix: str = "") -> Path
     stem, suffix = source.name.removesuffix(own) + (f"-{part}" if part else ""), suffix or own
     if out is None:
         return source.with_name(f"{stem}-{word}{suffix}")
-    return Path(out) / f"{stem}{suffix}" if Path(out).is_dir() else Path(out)
+    return Path(out) / f"{stem}{suffix}" if is_folder(out) else Path(out)
+
+
+def is_folder(name: str | os.PathLike[str]) -> bool:
+    """Whether it is a folder, and not one of zarr, which stands for a file."""
+    return os.path.isdir(name) and not is_zarr(name)
 
 
 def page_of(name: str, folder: str) -> Path:
@@ -73,8 +79,9 @@ def expand(inputs: Sequence[str], word: str = "", quiet: bool = True, suffix: st
     found_files: list[str] = []
     for name in inputs:
         check_name(name, "an input")
-        if Path(name).is_dir():
-            found = sorted(p for p in Path(name).iterdir() if p.suffix.lower() in extensions() and seen(p))
+        if is_folder(name):
+            there = (p for p in Path(name).iterdir() if not p.name.startswith("."))
+            found = sorted(p for p in there if is_zarr(p) or (p.suffix.lower() in extensions() and p.is_file()))
             if not found:
                 raise InputError(f"folder {name} holds no image")
             words = (word, CANDIDATE) if word else ()
@@ -92,11 +99,6 @@ def check_name(name: str, what: str) -> None:
     """Refuse an empty name."""
     if not name:
         raise InputError(f"{what} has an empty name: an unset variable of the shell?")
-
-
-def seen(path: Path) -> bool:
-    """Whether a person sees the file in its folder."""
-    return path.is_file() and not path.name.startswith(".")
 
 
 def make_folder(out: str | None, several: bool) -> None:
@@ -206,6 +208,6 @@ def check_written(places: Places, guarded: frozenset[object]) -> None:
         if other != what:
             raise InputError(f"{path}: both {other} and {what} would be written there: choose another name")
         parent = path.parent if path.parent.exists() or what != "--report" else path.parent.parent
-        if path.is_dir() or not os.access(parent, os.W_OK):
-            came = "a folder" if path.is_dir() else f"a file in {path.parent}, which may not be written to"
+        if is_folder(path) or not os.access(parent, os.W_OK):
+            came = "a folder" if is_folder(path) else f"a file in {path.parent}, which may not be written to"
             raise InputError(f"{path}: expected a place for {what}, got {came}: choose another")

@@ -93,7 +93,7 @@ def restore(
     from pnpkit.images import stacks
 
     places = Places.of(name, task.word, options)
-    check_places(places, options, guarded, tuple(stacks.WRITERS))
+    check_places(places, options, guarded, stacks.SUFFIXES)
     with Progress(not options.quiet, name) as progress:
         stack = stacks.read(name, axes=layout.axes)
         stack = stacks.as_floats(stack) if options.floats else stack

@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 
+MARKS = (".zgroup", ".zarray", "zarr.json")  # one of these is in every group and array of zarr
 _PART = re.compile(r"(.+)\[([^\[\]/]+)\]")
 
 
@@ -22,3 +23,8 @@ def split(name: str | os.PathLike[str]) -> tuple[Path, str]:
 def file_of(name: str | os.PathLike[str]) -> Path:
     """The file of a name."""
     return split(name)[0]
+
+
+def is_zarr(name: str | os.PathLike[str]) -> bool:
+    """Whether it is a folder that zarr wrote, which stands for a file."""
+    return os.path.isdir(name) and any(os.path.isfile(os.path.join(name, mark)) for mark in MARKS)

@@ -14,7 +14,7 @@ import numpy as np
 from pnpkit.errors import InputError, one_line
 from pnpkit.images import address
 from pnpkit.images import picture as pictures
-from pnpkit.images.formats import bmp, fits, gif, jpeg, png, raw, tiff, webp
+from pnpkit.images.formats import bmp, fits, gif, jpeg, ome_zarr, png, raw, tiff, webp
 from pnpkit.images.formats.codec import Codec
 from pnpkit.images.picture import Picture, Stored, developed
 from pnpkit.images.pixels import check_pixels, quantised
@@ -77,6 +77,8 @@ def decode(path: str | os.PathLike[str], most: int | None = None) -> tuple[Store
     """
     path, (file, part) = Path(path), address.split(path)
     check_input(file)
+    if address.is_zarr(file):
+        raise InputError(f"{path}: expected a picture, got an OME-Zarr, which is a stack: deblur and denoise take it")
     try:
         with file.open("rb") as opened:
             head = opened.read(HEAD)
@@ -106,9 +108,9 @@ def decode(path: str | os.PathLike[str], most: int | None = None) -> tuple[Store
 
 
 def check_input(path: str | os.PathLike[str]) -> None:
-    """Raises InputError where there is no file."""
+    """Raises InputError where there is no file, and no folder of zarr, which stands for one."""
     path = address.file_of(path)
-    if not os.path.isfile(path):
+    if not os.path.isfile(path) and not address.is_zarr(path):
         came = "a folder or device" if os.path.exists(path) else "nothing there"
         raise InputError(f"{path}: expected an image file, got {came}: give the path of one image")
 
@@ -181,5 +183,5 @@ def _check_place(path: Path, known: tuple[str, ...]) -> None:
     if not os.access(path.parent, os.W_OK):
         raise InputError(f"{path}: expected a folder that may be written to, {path.parent} may not: choose another")
     check_name(path)
-    if os.path.isdir(path):
+    if os.path.isdir(path) and not (ome_zarr.SUFFIX in known and address.is_zarr(path)):
         raise InputError(f"{path}: expected a file name to write to, got a folder: add a name")

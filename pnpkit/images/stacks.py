@@ -11,8 +11,9 @@ import numpy as np
 
 from pnpkit.errors import InputError
 from pnpkit.images import address, files
+from pnpkit.images.formats import ome_tiff, ome_zarr
 from pnpkit.images.pixels import TYPES
-from pnpkit.machine.files import replacing
+from pnpkit.machine.files import replacing, replacing_folder
 
 AXES = "TCZYX"  # time, channel, slice, row, column
 
@@ -29,7 +30,7 @@ class Stack:
         axes: letters of ``AXES``, rows and columns last.
         steps: distance between two samples along an axis, by its letter, where it is known.
         unit: of the steps, "µm" for instance.
-        kind: of the file: "imagej", "ome", "tiff", "fits", "npy" or "npz".
+        kind: of the file: "imagej", "ome", "tiff", "fits", "npy", "npz" or "zarr".
         tags: what the file tells beside, in the form of its kind. notes: what reading had to change.
         history: what was done to it, for files that keep that.
     """
@@ -69,7 +70,7 @@ def is_stack(path: str | os.PathLike[str]) -> bool:
     file = address.file_of(path)
     suffix = file.suffix.lower()
     try:
-        if suffix in (".npy", ".npz"):
+        if suffix in (".npy", ".npz") or address.is_zarr(file):
             return True
         with file.open("rb") as opened:
             head = opened.read(files.HEAD)
@@ -113,7 +114,7 @@ def _fits_shape(path: Path) -> tuple[int, ...]:
 
 
 def read(path: str | os.PathLike[str], most: int | None = None, axes: str = "") -> Stack:
-    """A stack from a TIFF, FITS or NPY file. ``axes`` names its axes where the file does not.
+    """A stack from a TIFF, FITS or NPY file, or an OME-Zarr. ``axes`` names its axes where the file does not.
 
     Raises:
         InputError: with the path, for what is none, a type that is not worked with, or more than ``most`` samples.
@@ -141,6 +142,8 @@ def _read(path: Path, axes: str) -> Stack:
     suffix = file.suffix.lower()
     if suffix in (".npy", ".npz"):
         return _read_numpy(path, axes)
+    if address.is_zarr(file):
+        return _read_zarr(file, axes)
     with file.open("rb") as opened:
         fits = opened.read(files.HEAD).startswith(files.FORMATS["FITS"].magics)
     return _read_fits(path, axes) if fits else _read_tiff(file, axes)
@@ -155,8 +158,17 @@ def _read_numpy(path: Path, axes: str) -> Stack:
                 raise InputError(f"{path}: expected an archive with one array, got {', '.join(loaded.files) or 'none'}")
             name, loaded = loaded.files[0], loaded[loaded.files[0]]
     samples = loaded.astype(loaded.dtype.newbyteorder("="), copy=False)
-    guess = {2: "YX", 3: "ZYX", 4: "CZYX", 5: "TCZYX"}.get(samples.ndim, "")
-    return Stack(samples, check_axes(axes or guess, samples.ndim), kind="npz" if name else "npy", tags=name)
+    named = check_axes(axes or GUESS.get(samples.ndim, ""), samples.ndim)
+    return Stack(samples, named, kind="npz" if name else "npy", tags=name)
+
+
+GUESS = {2: "YX", 3: "ZYX", 4: "CZYX", 5: "TCZYX"}  # axes by their number, where nothing tells them
+
+
+def _read_zarr(folder: Path, axes: str) -> Stack:
+    held = ome_zarr.read(folder)
+    named = check_axes(axes or held.axes or GUESS.get(held.samples.ndim, ""), held.samples.ndim)
+    return Stack(held.samples, named, held.steps, held.unit, "zarr", (held.attributes, held.blocks), held.notes)
 
 
 def _read_fits(path: Path, axes: str) -> Stack:
@@ -243,9 +255,13 @@ def write(path: str | os.PathLike[str], stack: Stack, overwrite: bool = True) ->
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    if suffix not in WRITERS:
-        raise InputError(f"{path}: a stack is written as {' '.join(WRITERS)}, got '{suffix}'")
+    if suffix not in SUFFIXES:
+        raise InputError(f"{path}: a stack is written as {' '.join(SUFFIXES)}, got '{suffix}'")
     try:
+        if suffix == ome_zarr.SUFFIX:
+            with replacing_folder(path, overwrite) as folder:
+                _write_zarr(folder, path, stack)
+            return
         with replacing(path, overwrite) as file:
             WRITERS[suffix](file, stack)
     except FileExistsError:
@@ -258,7 +274,9 @@ def _write_tiff(file: BinaryIO, stack: Stack) -> None:
     import tifffile
 
     if stack.kind == "ome":
-        return _write_ome(file, stack)
+        return ome_tiff.write(file, stack.samples, stack.axes, str(stack.tags))
+    if stack.kind == "zarr":
+        return ome_tiff.write_new(file, stack.samples, stack.axes, stack.steps, stack.unit, channel_names(stack))
     big = stack.samples.nbytes > 2**32 - 2**25
     y, x = (stack.steps.get(axis, 0.0) for axis in "YX")
     told = (
@@ -288,52 +306,17 @@ def _write_tiff(file: BinaryIO, stack: Stack) -> None:
 _SHAPED = ("ImageJ", "images", "slices", "channels", "frames", "hyperstack", "axes", "min", "max", "Ranges", "spacing")
 
 
-def _write_ome(file: BinaryIO, stack: Stack) -> None:
-    """With the model of the file it came from, but for the type and the places of its planes."""
-    import re
-
-    import tifffile
-
-    xml = str(stack.tags)
-    xml = re.sub(r"<(\w+:)?TiffData\b[^>]*?(/>|>.*?</(\w+:)?TiffData>)", "", xml, flags=re.S)
-    xml = re.sub(
-        r"(<(?:\w+:)?Pixels\b[^>]*?\bType=)\"[^\"]*\"", rf'\g<1>"{_OME[stack.samples.dtype.name]}"', xml, count=1
-    )
-    order = re.search(r"DimensionOrder=\"XY([ZCT]{3})\"", xml)
-    planes = "".join(reversed(order[1])) if order else "TCZ"
-    wanted = "".join(axis for axis in planes if axis in stack.axes) + "YX"
-    samples = stack.samples.transpose([stack.axes.index(axis) for axis in wanted])
-    count = int(np.prod(samples.shape[:-2]))
-    xml = re.sub(r"(<(?:\w+:)?Pixels\b[^>]*?)/>", r"\1></Pixels>", xml, count=1)
-    at = _before_plane(xml)
-    prefix = re.search(r"<(\w+:)?Pixels\b", xml)
-    tag = f"{prefix[1] or ''}TiffData" if prefix else "TiffData"
-    xml = f'{xml[:at]}<{tag} IFD="0" PlaneCount="{count}"/>{xml[at:]}'
-    tifffile.imwrite(
-        file,
-        samples,
-        photometric="minisblack",
-        description=xml.encode(),
-        metadata=None,
-        bigtiff=samples.nbytes > 2**32 - 2**25,
-    )
+def channel_names(stack: Stack) -> list[str]:
+    """The names of the channels, where the file tells them."""
+    if stack.kind == "ome":
+        return ome_tiff.channel_names(str(stack.tags))
+    return ome_zarr.channel_names(stack.tags[0]) if stack.kind == "zarr" else []
 
 
-def _before_plane(xml: str) -> int:
-    """Where TiffData stand in Pixels: after the channels, before the planes."""
-    import re
-
-    channels = [found.end() for found in re.finditer(r"</(?:\w+:)?Channel>|<(?:\w+:)?Channel\b[^>]*/>", xml)]
-    if channels:
-        return channels[-1]
-    found = re.search(r"<(?:\w+:)?Pixels\b[^>]*>", xml)
-    return found.end() if found else len(xml)
-
-
-_OME = {
-    "uint8": "uint8", "uint16": "uint16", "uint32": "uint32", "int16": "int16", "int32": "int32",
-    "float32": "float", "float64": "double",
-}  # fmt: skip
+def _write_zarr(folder: Path, path: Path, stack: Stack) -> None:
+    attributes, blocks = stack.tags if stack.kind == "zarr" else ({}, ())
+    held = ome_zarr.Held(stack.samples, stack.axes, stack.steps, stack.unit, attributes, blocks)
+    ome_zarr.write(folder, held, path.name.split(".")[0], channel_names(stack), stack.history)
 
 
 def _write_fits(file: BinaryIO, stack: Stack) -> None:
@@ -362,6 +345,7 @@ WRITERS = {
     ".npy": _write_npy,
     ".npz": _write_npz,
 }
+SUFFIXES = (*WRITERS, ome_zarr.SUFFIX)  # of all that can be written
 
 
 def as_floats(stack: Stack) -> Stack:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -54,6 +55,35 @@ def replacing(path: str | os.PathLike[str], overwrite: bool = True) -> Iterator[
         if error.errno is None or (error.filename and not str(error.filename).endswith(".part")):
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextmanager
+def replacing_folder(path: str | os.PathLike[str], overwrite: bool = True) -> Iterator[Path]:
+    """A new folder that takes the place of ``path`` when the block ends well, and vanishes when it does not.
+
+    Args:
+        overwrite: whether a folder at ``path`` is replaced.
+
+    Raises:
+        FileExistsError: there is something at ``path`` that must not be replaced.
+        OSError: as ``os.mkdir`` and ``os.rename`` do.
+    """
+    path = Path(path)
+    temporary = path.parent / f".pnpkit-{secrets.token_hex(8)}.part"
+    temporary.mkdir()
+    try:
+        yield temporary
+        if path.exists():
+            if not (overwrite and path.is_dir()):
+                raise FileExistsError(17, "exists already", str(path))
+            old = path.parent / f".pnpkit-{secrets.token_hex(8)}.part"
+            os.rename(path, old)
+            os.rename(temporary, path)
+            shutil.rmtree(old)
+        else:
+            os.rename(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def begin(folder: Path, prefix: str) -> tuple[Path, BinaryIO]:
@@ -107,8 +137,12 @@ def write_whole(path: str | os.PathLike[str], data: bytes, overwrite: bool = Tru
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
-    """The hash of a file, in hexadecimal digits."""
+    """The hash of a file, in hexadecimal digits; of a folder that of the names and hashes of all that is in it."""
     digest = hashlib.sha256()
+    if os.path.isdir(path):
+        for below in sorted(below for below in Path(path).rglob("*") if below.is_file()):
+            digest.update(f"{below.relative_to(path).as_posix()} {sha256_of(below)}\n".encode())
+        return digest.hexdigest()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
