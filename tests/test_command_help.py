@@ -54,15 +54,7 @@ def test_a_level_of_255_is_told_on_the_scale(cli, tmp_path: Path) -> None:  # ty
     assert code == 2 and "25 of 255 is 0.098" in error and len(error.splitlines()) == 1
 
 
-@pytest.mark.parametrize(
-    ("head", "word"),
-    [
-        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
-        (b"\0\0\0\x1cftypavif\0\0\0\0", "AVIF"),
-        (b"FUJIFILMCCD-RAW 0201", "camera raw"),
-    ],
-)
-def test_files_of_phones_and_cameras_are_told_what_to_do(cli, tmp_path: Path, head: bytes, word: str) -> None:  # type: ignore[no-untyped-def]
-    (tmp_path / "a.jpg").write_bytes(head + bytes(100))
+def test_a_camera_raw_file_is_told_what_to_do(cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "a.jpg").write_bytes(b"FUJIFILMCCD-RAW 0201" + bytes(100))
     code, _, error = cli("denoise", tmp_path / "a.jpg")
-    assert code == 2 and word in error and "convert" in error and len(error.splitlines()) == 1
+    assert code == 2 and "camera raw" in error and "convert" in error and len(error.splitlines()) == 1

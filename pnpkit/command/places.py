@@ -51,13 +51,20 @@ class Places:
 
 def destination(name: str, out: str | None, word: str, suffix: str = "") -> Path:
     """Where the result goes: to ``out``, into it if it is a folder, or beside the input as NAME-word; with the suffix
-    of the input, unless another is given."""
+    of the input, unless another is given or nothing is written with that."""
     source, part = address.split(name)
     own = "".join(source.suffixes[-2:]) if source.stem.lower().endswith(".ome") else source.suffix
-    stem, suffix = source.name.removesuffix(own) + (f"-{part}" if part else ""), suffix or own
+    stem, suffix = source.name.removesuffix(own) + (f"-{part}" if part else ""), suffix or written_as(own)
     if out is None:
         return source.with_name(f"{stem}-{word}{suffix}")
     return Path(out) / f"{stem}{suffix}" if is_folder(out) else Path(out)
+
+
+def written_as(suffix: str) -> str:
+    """The suffix of the result: that of the input, but for what is read alone."""
+    from pnpkit.images.files import DEVELOPED
+
+    return DEVELOPED.get(suffix.lower(), suffix)
 
 
 def is_folder(name: str | os.PathLike[str]) -> bool:
@@ -74,14 +81,15 @@ def page_of(name: str, folder: str) -> Path:
 def expand(inputs: Sequence[str], word: str = "", quiet: bool = True, suffix: str = "") -> list[str]:
     """Files as they are; a folder stands for the images in it, but, where there is a ``word``, not for those that an
     earlier run left: NAME-word beside NAME."""
-    from pnpkit.images.files import extensions
+    from pnpkit.images.files import DEVELOPED, extensions
 
     found_files: list[str] = []
     for name in inputs:
         check_name(name, "an input")
         if is_folder(name):
+            known = {*extensions(), *DEVELOPED}
             there = (p for p in Path(name).iterdir() if not p.name.startswith("."))
-            found = sorted(p for p in there if is_zarr(p) or (p.suffix.lower() in extensions() and p.is_file()))
+            found = sorted(p for p in there if is_zarr(p) or (p.suffix.lower() in known and p.is_file()))
             if not found:
                 raise InputError(f"folder {name} holds no image")
             words = (word, CANDIDATE) if word else ()

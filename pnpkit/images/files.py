@@ -14,7 +14,7 @@ import numpy as np
 from pnpkit.errors import InputError, one_line
 from pnpkit.images import address
 from pnpkit.images import picture as pictures
-from pnpkit.images.formats import bmp, fits, gif, jpeg, ome_zarr, png, raw, tiff, webp
+from pnpkit.images.formats import bmp, fits, gif, heif, jpeg, ome_zarr, png, raw, tiff, webp
 from pnpkit.images.formats.codec import Codec
 from pnpkit.images.picture import Picture, Stored, developed
 from pnpkit.images.pixels import check_pixels, quantised
@@ -34,7 +34,10 @@ FORMATS: dict[str, Codec] = {
 EXISTS = "the output exists already: choose another name or set `overwrite`"
 
 
-HEIF = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1", b"ftypmsf1", b"ftypavif")  # from the fifth byte on
+DEVELOPED = {  # extensions that are read alone, and what their results are written as
+    **dict.fromkeys(raw.EXTENSIONS, ".tif"),
+    **dict.fromkeys(heif.EXTENSIONS, ".png"),
+}
 
 
 HEAD = 32  # bytes that a codec is chosen by
@@ -53,7 +56,8 @@ def read(
     *,
     unknown: bool = False,
 ) -> Picture:
-    """Read a PNG, TIFF, FITS, JPEG, WebP, BMP or still GIF file; its content decides, not its extension.
+    """Read a PNG, TIFF, FITS, JPEG, WebP, BMP or still GIF file; its content decides, not its extension. With their
+    extras also HEIC and AVIF, and camera raw files, which are developed to linear light.
 
     ``path[NAME]`` or ``path[NUMBER]`` is an extension of a FITS. Integers of 8, 16 and 32 bits and floats, grey or RGB,
     with or without alpha. Palettes and CMYK become RGB, 1 bit becomes 8 bit grey, EXIF orientation is applied; each
@@ -82,16 +86,14 @@ def decode(path: str | os.PathLike[str], most: int | None = None) -> tuple[Store
     try:
         with file.open("rb") as opened:
             head = opened.read(HEAD)
+        for known, codec in ((raw.is_raw, raw.CODEC), (heif.is_heif, heif.CODEC)):
+            if known(head):
+                return codec.decode(path, head, pictures.MAX_PIXELS if most is None else most), codec
         for name, codec in FORMATS.items():
             if head.startswith(codec.magics):
                 if part and not codec.parts:
                     raise InputError(f"{path}: expected a FITS before [{part}], got a {name}: give its name alone")
                 return codec.decode(path, head, pictures.MAX_PIXELS if most is None else most), codec
-        if raw.is_raw(head):
-            raise raw.refusal(path)
-        if head[4:12] in HEIF:
-            advice = "convert it to PNG or JPEG (heif-convert, or 'Most compatible' in the phone's camera settings)"
-            raise InputError(f"{path}: expected an image, got a HEIC or AVIF file: {advice}")
         came = f"one that begins with {head[:8]!r}: convert it" if head else "an empty one: get it afresh"
         *names, last = FORMATS
         raise InputError(f"{path}: expected a {', '.join(names)} or {last} file, got {came}")

@@ -33,14 +33,16 @@ MOST_PIECES, MOST_PAGES = 300_000, 1000  # strips or tiles that are read within 
 
 
 def decode(path: Path, head: bytes, most: int) -> Stored:
-    """Integers of 8 and 16 bits and floats, grey or RGB, with or without straight alpha, in one page.
+    """Integers of 8 and 16 bits and floats, grey or RGB, with or without straight alpha, in one page; what a camera's
+    sensor measured (DNG, NEF, ARW) is developed, see ``raw.decode``.
 
-    Raises InputError for other layouts, several pages, data of a camera's sensor, more than MOST_PIECES strips, and
+    Raises InputError for other layouts, several pages, more than MOST_PIECES strips, and
     claims of more than MOST_CLAIMED times the size of the file.
     """
     with tifffile.TiffFile(path) as tiff:
         found = [page for page in islice(tiff.pages, MOST_PAGES) if isinstance(page, tifffile.TiffPage)]
-        check_no_sensor(path, found)
+        if of_a_sensor(found):
+            return raw.decode(path, head, most)
         pages = [page for page in found if not page.is_reduced]
         if not pages:
             raise InputError(f"{path}: expected an image, got a TIFF that holds none")
@@ -59,12 +61,13 @@ def circular(tiff: tifffile.TiffFile) -> bool:
     return len(set(offsets)) < len(offsets)
 
 
-def check_no_sensor(path: Path, pages: list[tifffile.TiffPage]) -> None:
-    """Raise where a page, or one below it, holds what a sensor measured: the others are then thumbnails."""
+def of_a_sensor(pages: list[tifffile.TiffPage]) -> bool:
+    """Whether a page, or one below it, holds what a sensor measured: the others are then thumbnails."""
     for page in pages:
         kinds = [page, *(below for below in page.pages or () if isinstance(below, tifffile.TiffPage))]
         if any(tifffile.PHOTOMETRIC(kind.photometric).name in _SENSOR for kind in kinds):
-            raise raw.refusal(path)
+            return True
+    return False
 
 
 def check_layout(path: Path, page: tifffile.TiffPage) -> None:
