@@ -152,7 +152,7 @@ def test_the_command_line_takes_stores_like_files(cli: Any, tmp_path: Path) -> N
     assert code == 2 and "exists" in error
     code, _, error = cli("deblur", path, *words, "-o", path, "--overwrite")
     assert code == 2 and "inputs stay untouched" in error
-    code, _, error = cli("upscale", path)
+    code, _, error = cli("upscale", path, "-o", tmp_path / "a.png")
     assert code == 2 and "OME-Zarr" in error and len(error.strip().splitlines()) == 1
     (tmp_path / "folder").mkdir()
     path.rename(tmp_path / "folder" / "a.ome.zarr")

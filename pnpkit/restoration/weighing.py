@@ -106,7 +106,7 @@ def model_of_map(
     mean = float(every[every > 0 if known is None else known.expand_as(every)].mean())
     flat = (y - smoothed(y, known)).double() * (inverse / mean).sqrt()  # as noisy everywhere
     fair = None if known is None else from_tensor(known.expand_as(y)[:1])
-    shown = estimate_noise(from_tensor(flat), None if fair is None else np.atleast_3d(fair).all(-1))
+    shown = estimate_noise(from_tensor(flat), None if fair is None else np.asarray(np.atleast_3d(fair).all(-1)))
     shown = max(shown, COMPRESSED * settings.compression, LEAST * span)
     if not weights.relative:
         ratio = shown * mean**0.5
