@@ -216,6 +216,7 @@ def load_from(place: Path, card: Card) -> Network:
     Raises:
         CardError: whatever is wrong with card or weights.
     """
+    from pnpkit.layers.gradient_flow import to_be_loaded
     from pnpkit.networks.architectures import NETWORKS
 
     with cards.trouble_with(place):
@@ -224,7 +225,8 @@ def load_from(place: Path, card: Card) -> Network:
         network, config = NETWORKS[card.architecture]
         arguments = cards.arguments(config, card.arguments)
         tensors = cards.weights(place, card.sha256)
-        built: Network = cards.built(lambda: network(arguments), tensors)
+        with to_be_loaded():
+            built: Network = cards.built(lambda: network(arguments), tensors)
         built.load_state_dict(tensors)
         if card.sigma_range[1] > built.top or not 0 < built.top <= 1:
             raise CardError(f"sigma_range ends at {card.sigma_range[1]:g}, the network at {built.top:g}")

@@ -9,6 +9,9 @@ is 1-Lipschitz for 0 <= tau <= 2 / ||W||^2 and (tau ||W||^2 / 2)-averaged for 0 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 import torch.nn.functional as F
@@ -55,6 +58,20 @@ def zero_mean_orthogonal(hidden: int, channels: int, size: int) -> Tensor:
     return (u @ v).reshape(kernel.shape)
 
 
+LOADED: ContextVar[bool] = ContextVar("LOADED", default=False)  # whether weights will be loaded over the initial ones
+
+
+@contextmanager
+def to_be_loaded() -> Iterator[None]:
+    """In this block layers are made for weights that are loaded over the initial ones, which then need no norm: most of
+    the time of making a network is that of norms."""
+    token = LOADED.set(True)
+    try:
+        yield
+    finally:
+        LOADED.reset(token)
+
+
 class GradientFlowConv2d(nn.Module):
     """phi(x) = x - tau W^T sigma(W x; level), W a convolution from ``channels`` to ``hidden``.
 
@@ -83,7 +100,9 @@ class GradientFlowConv2d(nn.Module):
             raise ValueError(f"padding must be one of {', '.join(PADDINGS)}, got {padding!r}")
         self.padding, self.scale = padding, scale
         kernel = self.begin(zero_mean_orthogonal(hidden, channels * scale**2, kernel_size))
-        self.kernel = nn.Parameter(kernel / conv_norm_bound(self.spread(kernel), START_GRID))
+        self.kernel = nn.Parameter(
+            kernel if LOADED.get() else kernel / conv_norm_bound(self.spread(kernel), START_GRID)
+        )
         self.raw_step = nn.Parameter(torch.logit(torch.tensor(step / LARGEST_STEP)))
         self.activation = activation
 

@@ -381,8 +381,9 @@ def replaced(module: nn.Module) -> str:
     """Whether hooks, methods or kernels were put in the place of a module's own."""
     if module._forward_hooks or module._forward_pre_hooks:
         return f"a {type(module).__name__} has hooks on its forward calls, which the proof does not know"
-    for name, value in vars(module).items():
-        if any(isinstance(vars(kind).get(name), METHODS) for kind in type(module).__mro__):
+    own = type(module)
+    for name, value in vars(module).items():  # few names are those of the class, and only these are looked up in turn
+        if hasattr(own, name) and any(isinstance(vars(kind).get(name), METHODS) for kind in own.__mro__):
             return f"the {name} of a {type(module).__name__} was replaced, which the proof does not know"
         if isinstance(value, FunctionType) and not f"{value.__module__}.".startswith(KNOWN):
             return f"the {name} of a {type(module).__name__} is a function of {value.__module__}"
