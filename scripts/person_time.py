@@ -60,11 +60,11 @@ def measured(picture: Picture, sharp: np.ndarray, task: Deblur, denoiser: str, p
         picture = part.of(picture)
     settings = replace(settings, denoiser=open_denoiser(settings.denoiser))
     started, clock = time.perf_counter(), time.perf_counter
-    time.perf_counter = time.process_time  # type: ignore[assignment]
+    time.perf_counter = time.process_time
     try:
         foreseen = forecast(task, settings, picture)
     finally:
-        time.perf_counter = clock  # type: ignore[assignment]
+        time.perf_counter = clock
     probe, times = time.perf_counter() - started, list[tuple[str, float]]()
 
     def enter(phase: Phase) -> None:

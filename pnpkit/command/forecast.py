@@ -27,7 +27,7 @@ PROBED = 3  # steps on the crop; the first one is slower than the others
 
 # Evaluations until a run ends at ``defaults.ROUGH``: of a run in one pass, and of the two passes of a guided denoiser;
 # and how many more for each factor of ten that its tolerance is smaller.
-ONE_PASS, TWO_PASSES, DECADE = 7.0, (4.0, 7.0), 4.0
+ONE_PASS, TWO_PASSES, DECADE = 7.0, (5.0, 6.0), 4.0
 
 
 GUIDED = 1.25  # time of an evaluation with a guide, in units of one without

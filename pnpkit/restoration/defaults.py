@@ -46,9 +46,9 @@ FILLING, SHARPENING = 10 / 255, 2 / 255
 COMPRESSED = 1.5  # least noise level of a JPEG, in units of its compression error (docs/lab-book)
 
 
-# Relative residual at which a first restoration is good enough for a guide. 1e-3 took 6 to 8 steps and 1e-2 takes 3 or
-# 4, for +0.03, 0, -0.03, -0.04, -0.04 dB in the end, see ``tolerance``.
-GUIDE = 1e-2
+# Relative residual at which a first restoration is good enough for a guide. 1e-3 takes 6 to 8 steps, 3e-3 takes 5 and
+# 1e-2 takes 3 or 4; with the last a box blur loses up to 0.13 dB in the end (docs/lab-book).
+GUIDE = 3e-3
 
 
 SMALL, EXACT, ROUGH = 100_000, 1e-4, 1e-3
@@ -57,8 +57,8 @@ SMALL, EXACT, ROUGH = 100_000, 1e-4, 1e-3
 def tolerance(pixels: int) -> float:
     """The relative residual that a run stops at, where none is given: ``EXACT`` up to ``SMALL`` pixels, then ``ROUGH``.
 
-    Measured on a crop of 128 x 128 pixels (docs/lab-book): with ``GUIDE`` 1e-2 the second pass takes 5 or 6 steps to
-    1e-3 and 8 to 11 to 1e-4, for 0.01 dB more to 0.03 less.
+    Measured on a crop of 128 x 128 pixels (docs/lab-book): the second pass takes 5 or 6 steps to 1e-3 and 8 to 11 to
+    1e-4, for 0.01 dB more to 0.03 less.
     """
     return EXACT if pixels <= SMALL else ROUGH
 

@@ -162,9 +162,11 @@ def cached(problem: Problem, opened: Opened, plan: Plan, network: Network) -> Pa
         return None
     data = problem.operator.A_adjoint(problem.y)
     masks = [mask for mask in (opened.readings.known, opened.readings.above) if mask is not None]
+    if opened.readings.weighted:
+        masks.append(opened.readings.model.variance(problem.y))
     guide = () if problem.guide is None else (problem.guide,)
     weights = weights_key(network.state_dict())
-    told = (replace(plan, tol=0.0), opened.readings.model, settings.limits, settings.method, settings.linear, weights)
+    told = (replace(plan, tol=0.0), settings.limits, settings.method, settings.linear, weights)
     return place(settings.cache, key_of(problem.y, data, *masks, *guide, network.name, *told), "run")
 
 
