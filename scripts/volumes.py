@@ -1,6 +1,6 @@
 """Volumes (protocol P7): bars with their truth, beside Richardson-Lucy at its best iteration and its TV variant.
 
-    python scripts/volumes.py --data PATH [--reduction 2] [--denoiser NAME] [--max-steps 100] [--measured]
+    python scripts/volumes.py --data PATH [--reduction 2] [--denoiser NAME] [--max-steps 20] [--measured]
 
 PATH holds instruments/micro3d/bars25-*. The truth is averaged over blocks of ``reduction`` samples along each axis,
 convolved exactly (periodic) with the point-spread function of an objective of NA 1.4 (Gibson & Lanni), and given
@@ -13,6 +13,7 @@ Writes docs/results/volumes.{json,md} and docs/figures/volumes.png, the middle p
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import time
 from pathlib import Path
@@ -28,8 +29,8 @@ from pnpkit import kernels
 from pnpkit.operators.volume import VolumeBlur
 from pnpkit.psf.optics import optics
 
-COMMAND = "python scripts/volumes.py --data PATH"
-PEAKS, ITERATIONS, WEIGHTS, SEED = (50, 10), 300, (0.002, 0.01, 0.05), 0
+COMMAND = "python scripts/volumes.py --data PATH --max-steps {}"
+PEAKS, ITERATIONS, WEIGHTS, SEED = (50, 10), 300, (0.0005, 0.002, 0.01), 0
 
 
 def blocks(x: np.ndarray, n: int) -> np.ndarray:
@@ -110,45 +111,45 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--reduction", type=int, default=2)
     parser.add_argument("--denoiser", default="euler-fast")
-    parser.add_argument("--max-steps", type=int, default=100)
+    parser.add_argument("--max-steps", type=int, default=20)
     parser.add_argument("--measured", action="store_true")
     arguments = parser.parse_args()
     path = RESULTS / "volumes.json"
     rows = json.loads(path.read_text())["rows"] if path.exists() else []
     known = {(row["data"], row["method"]) for row in rows}
-    for name, (y, x, psf, gain) in problems(arguments.data, arguments.reduction, arguments.measured).items():
+    given = problems(arguments.data / "instruments" / "micro3d", arguments.reduction, arguments.measured)
+    made = {name: {"truth": x, "data": y} for name, (y, x, _, _) in given.items()}
+
+    def add(name: str, method: str, psnr: float, seconds: float = 0.0, note: str = "") -> None:
+        size = "x".join(map(str, given[name][1].shape))
+        row = {"data": name, "size": size, "method": method, "psnr": psnr, "seconds": seconds, "note": note}
+        rows.append(row)
+        known.add((name, method))
+        made_by = stamp(COMMAND.format(arguments.max_steps), SEED)
+        write_results("volumes", {"rows": rows} | made_by, table(rows).splitlines())
+
+    for directions, (name, (y, x, psf, gain)) in itertools.product(("slices", "three"), given.items()):
         A = VolumeBlur(psf, "circular", x.shape, dtype=torch.float64)
-        made = {"truth": x, "data": y}
-        size = "x".join(map(str, x.shape))
-
-        def add(
-            method: str, psnr: float, seconds: float = 0.0, note: str = "", of: tuple[str, str] = (name, size)
-        ) -> None:
-            row = {"data": of[0], "size": of[1], "method": method, "psnr": psnr, "seconds": seconds, "note": note}
-            rows.append(row)
-            write_results("volumes", {"rows": rows} | stamp(COMMAND, SEED), table(rows).splitlines())
-
         if (name, "data") not in known:
-            add("data", score(y, x), 0.0, "")
+            add(name, "data", score(y, x))
         for weight in (0.0, *WEIGHTS):
             method = f"Richardson-Lucy, TV {weight:g}" if weight else "Richardson-Lucy"
             start = time.perf_counter()
             if (name, method) not in known:
-                made[method], psnr, iteration = richardson_lucy(y.astype(float), x, A, weight)
-                add(method, psnr, time.perf_counter() - start, f"best at iteration {iteration}")
-        for directions in ("slices", "three"):
-            method = f"{arguments.denoiser}, {directions}"
-            if (name, method) in known:
-                continue
-            how: dict[str, Any] = {"noise": "poisson", "gain": gain} if gain else {}
-            run = pk.deblur(
-                y, psf, boundary="circular", denoiser=arguments.denoiser, max_steps=arguments.max_steps,
-                directions=directions, **how,
-            )  # fmt: skip
-            made[method] = np.asarray(run.image)
-            note = f"{run.status.name.lower()}, {run.steps} steps, residual {run.residuals[-1]:.1e}"
-            add(method, score(made[method], x), run.seconds, note)
-        planes(list(made.values()), RESULTS.parent / "figures" / "volumes.png")
+                made[name][method], psnr, iteration = richardson_lucy(y.astype(float), x, A, weight)
+                add(name, method, psnr, time.perf_counter() - start, f"best at iteration {iteration}")
+        method = f"{arguments.denoiser}, {directions}"
+        if (name, method) in known:
+            continue
+        how: dict[str, Any] = {"noise": "poisson", "gain": gain} if gain else {}
+        run = pk.deblur(
+            y, psf, boundary="circular", denoiser=arguments.denoiser, max_steps=arguments.max_steps,
+            directions=directions, **how,
+        )  # fmt: skip
+        made[name][method] = np.asarray(run.image)
+        note = f"{run.status.name.lower()}, {run.steps} steps, residual {run.residuals[-1]:.1e}"
+        add(name, method, score(made[name][method], x), run.seconds, note)
+        planes(list(made[name].values()), RESULTS.parent / "figures" / "volumes.png")
 
 
 def table(rows: list[dict]) -> str:

@@ -18,7 +18,8 @@ from pnpkit.operators.blur import blur
 from pnpkit.operators.norms import measured_norm, norm_bound
 from pnpkit.operators.volume import VolumeBlur
 from pnpkit.registry import load_denoiser
-from pnpkit.restoration.volumes import within_frame
+from pnpkit.restoration.blocks import blocks_for, cut
+from pnpkit.restoration.volumes import telling, within_frame
 
 QUICK: dict[str, Any] = {"denoiser": "euler-fast", "max_steps": 6}
 GRID = np.stack(np.meshgrid(*[np.arange(-2, 3)] * 3, indexing="ij"))
@@ -128,6 +129,36 @@ def test_a_guided_denoiser_looks_twice_at_volumes() -> None:
     y = gaussian_filter(scene((6, 16, 16)), 1.0)
     run = pk.deblur(y, PSF, denoiser="euler-guided", noise_level=0.01, max_steps=12, tol=1e-2, boundary="zero")
     assert run.guarantee and run.guide_steps > 0
+
+
+def test_blocks_cover_a_volume_once_and_fit_into_memory() -> None:
+    shape, reach = (20, 50, 70), (2, 3, 3)
+    assert blocks_for(shape, reach, None) is None
+    sides = blocks_for(shape, reach, 0.005)
+    assert sides is not None and sides != shape
+    count = np.zeros(shape, int)
+    for block in cut(shape, sides, reach):
+        wide = np.zeros(shape, int)
+        wide[block.wide] = np.arange(wide[block.wide].size).reshape(wide[block.wide].shape)
+        np.testing.assert_array_equal(wide[block.kept], wide[block.wide][block.inner])
+        count[block.kept] += 1
+    assert (count == 1).all()
+    with pytest.raises(InputError, match="smallest block"):
+        blocks_for(shape, reach, 0.0005)
+
+
+def test_a_volume_beyond_the_memory_is_restored_in_blocks_near_the_whole() -> None:
+    x, kernel = gaussian_filter(np.tile(scene((8, 12, 22)), (1, 1, 4))[:6, :, :84], 0.6), kernels.normalise(PSF[1:-1])
+    A = VolumeBlur(kernel, "unknown", (4, 8, 80), dtype=torch.float64)
+    y = A.A(torch.from_numpy(x)[None, None])[0, 0].numpy() + np.random.default_rng(0).normal(0, 0.01, (4, 8, 80))
+    quick: dict[str, Any] = {"denoiser": "identity", "max_steps": 6, "noise_level": 0.01}
+    whole = pk.deblur(y, kernel, **quick)
+    told: list[str] = []
+    with telling(told.append):
+        parts = pk.deblur(y, kernel, max_memory=8e5 / 2**30, **quick)
+    assert "in 2 blocks of 4x8x40" in parts.kernel_note and told[-1] == "block 2 of 2"
+    off, change = (float(np.sqrt(np.mean((a - b) ** 2))) for a, b in ((parts.image, whole.image), (whole.image, y)))
+    assert off < 0.1 * change and parts.guarantee
 
 
 def test_axes_say_what_is_restored_by_itself() -> None:

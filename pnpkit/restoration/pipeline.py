@@ -12,6 +12,7 @@ from pathlib import Path
 from torch import Tensor
 
 from pnpkit import certificates
+from pnpkit.fidelities.constrained import Constrained
 from pnpkit.fidelities.data import DataTerm
 from pnpkit.machine.memory import allowed
 from pnpkit.machine.phases import Phase
@@ -66,7 +67,12 @@ def restore(problem: Problem, opened: Opened) -> Restoration:
     what it gives is the guide of the second. With a guide that is given the second is the only one.
     """
     settings, span, readings = opened.settings, opened.scale.span, opened.readings
-    fidelity = readings.fidelity(problem.operator, problem.y, smoothed(problem.y, readings.known))
+
+    def data_term(v: Tensor) -> DataTerm:
+        f = readings.fidelity(problem.operator, problem.y, v)
+        return Constrained(f, box(settings)) if problem.boxed else f
+
+    fidelity = data_term(smoothed(problem.y, readings.known))
     memory = allowed(settings.max_memory)
 
     def afforded(network: Network) -> tuple[Iteration, Network]:
@@ -88,7 +94,7 @@ def restore(problem: Problem, opened: Opened) -> Restoration:
         """f with the variances at the result of the first pass, where tau may be any number."""
         if run is None or not readings.follows or plan.splitting == FORWARD_BACKWARD:
             return fidelity
-        return readings.fidelity(problem.operator, problem.y, problem.operator.A(run.x))
+        return data_term(problem.operator.A(run.x))
 
     def halves(run: Ended | None) -> Halves:
         return Halves(refined(run), plan, settings, readings)
@@ -273,7 +279,7 @@ def plan_for(problem: Problem, settings: Settings, network: Network, fidelity: D
             f"what is wrong with the kernel, taken for noise of {problem.kernel_error:.4f}",
         )
     tau = step_for(splitting, level, network, fidelity) if settings.tau is None else float(settings.tau)
-    rule = wanted(level, tau, network, splitting)
+    rule = problem.gentle * wanted(level, tau, network, splitting)
     least = max(problem.least, SMALLEST_STRENGTH)
     note = f"auto: it follows {cause}"
     if rule < least:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,20 +25,22 @@ from pnpkit.kernels import Kernel
 from pnpkit.machine.memory import choose_device
 from pnpkit.machine.phases import nobody
 from pnpkit.networks.volumes import Volumetric
-from pnpkit.noise.models import PoissonGaussian, effective_level
+from pnpkit.noise.models import Noise, PoissonGaussian, effective_level
 from pnpkit.operators.volume import VolumeBlur
+from pnpkit.restoration.blocks import LOOKED_AT, blocks_for, in_blocks
 from pnpkit.restoration.blur_kernel import Given, given_kernel
 from pnpkit.restoration.checks import open_tools
-from pnpkit.restoration.defaults import DIRECTIONS, KERNEL_ERROR
+from pnpkit.restoration.defaults import DIRECTIONS, GENTLE, KERNEL_ERROR
 from pnpkit.restoration.picture import Opened, on_scale
 from pnpkit.restoration.pipeline import restore
 from pnpkit.restoration.problem import Problem
 from pnpkit.restoration.readings import Readings, model_for, smoothed
 from pnpkit.restoration.result import Restoration
-from pnpkit.restoration.scale import scale_of
+from pnpkit.restoration.rough import brightest, richardson_lucy
+from pnpkit.restoration.scale import Scale, scale_of
 from pnpkit.restoration.settings import Settings, check_level
 from pnpkit.solvers.result import Status
-from pnpkit.solvers.splittings import CONTINUATION
+from pnpkit.solvers.splittings import HALF_QUADRATIC
 
 WORDS = {"slices": "denoised slice by slice", "three": "denoised in slices of three directions"}
 
@@ -180,31 +183,70 @@ def worst_of(runs: list[Restoration]) -> Restoration:
 
 
 def deblur_volume(
-    volume: np.ndarray, kernel: Kernel, boundary: str, directions: str, settings: Settings
+    volume: np.ndarray, kernel: Kernel, boundary: str, directions: str, settings: Settings, survey: Survey | None = None
 ) -> Restoration:
-    """A fixed point of T = proj ∘ D_s ∘ prox_{t f} ∘ D_s' ∘ prox_{t' f} on one volume, D slice by slice or in three
-    directions, f as for pictures with a three-dimensional K.
+    """A fixed point of T = proj ∘ D_s ∘ prox_{t (f + box)} on one volume, D slice by slice or in three directions, f as
+    for pictures with a three-dimensional K. ``survey`` is that of the whole, where this volume is a part of one.
 
     Raises:
         InputError: a kernel larger than the volume, or anything else that cannot be used.
     """
+    check_volume(volume, settings)
     how = DIRECTIONS if directions == "auto" else directions
-    opened = open_volume(volume, how, settings)
-    y = opened.y
-    weights, cut = within_frame(kernel.weights, tuple(y.shape[-3:]))
-    operator = VolumeBlur(weights, boundary, tuple(y.shape[-3:]), dtype=y.dtype, device=y.device)
-    margin = [(scene - frame) // 2 for scene, frame in zip(operator.scene, operator.frame, strict=True)]
-    guess = F.pad(y, [m for side in reversed(margin) for m in (side, side)], mode="replicate")
+    weights, cut = within_frame(kernel.weights, volume.shape)
+    reach = tuple(taps // 2 for taps in weights.shape)
+    sides = blocks_for(volume.shape, reach, settings.max_memory) if survey is None else None
+    if sides is not None:
+        return blockwise(volume, kernel, how, sides, settings)
+    working = torch.float64 if settings.precision == "float64" else torch.float32
+    place = choose_device(settings.device)
+    operator = VolumeBlur(weights, boundary, volume.shape, dtype=working, device=place)
+    opened, guess, found = open_volume(volume, operator, how, settings, survey)
 
     def picture(x: Tensor) -> np.ndarray | Tensor:
         return opened.back(operator.framed(x))
 
     note = "; ".join(filter(None, (cut, WORDS[how])))
-    blurring = replace(kernel, weights=weights)
+    room = [(scene - frame) // 2 for scene, frame in zip(operator.scene, operator.frame, strict=True)]
+    margins = [m for side in reversed(room) for m in (side, side)]
     problem = Problem(
-        operator, y, guess, picture, opened.noise, note, blurring, CONTINUATION, kernel_error=KERNEL_ERROR
+        operator,
+        opened.y,
+        guess,
+        picture,
+        opened.noise,
+        note,
+        replace(kernel, weights=weights),
+        HALF_QUADRATIC,
+        KERNEL_ERROR / found.times,  # a share of what was read, which is lower than what is looked for
+        plain=F.pad(opened.y, margins, mode="replicate"),
+        boxed=True,
+        gentle=GENTLE,
     )
     return restore(problem, opened)
+
+
+def blockwise(
+    volume: np.ndarray, kernel: Kernel, directions: str, sides: tuple[int, ...], settings: Settings
+) -> Restoration:
+    """``deblur_volume`` block by block, with the noise and scale of the whole: from some slices, and how bright the
+    result is from the middle block."""
+    some = volume[:: max(1, math.ceil(len(volume) / LOOKED_AT))]
+    found = surveyed(np.ascontiguousarray(some), settings)
+    wide = [min(s + taps, n) for s, taps, n in zip(sides, kernel.weights.shape, volume.shape, strict=True)]
+    middle = tuple(slice((n - s) // 2, (n - s) // 2 + s) for n, s in zip(volume.shape, wide, strict=True))
+    part = np.ascontiguousarray(volume[middle])
+    weights, _ = within_frame(kernel.weights, part.shape)
+    y, known = values_of(part)
+    operator = VolumeBlur(weights, "unknown", part.shape)
+    rough = richardson_lucy(operator, found.scale.inward(y).to(operator.filter), known)
+    times = max(1.0, brightest(operator.framed(rough)))
+    found = replace(found, scale=replace(found.scale, span=found.scale.span * times), times=times)
+
+    def one(block: np.ndarray, chosen: Settings) -> Restoration:
+        return deblur_volume(block, kernel, "unknown", directions, chosen, found)
+
+    return in_blocks(volume, kernel, sides, one, settings, LISTENER.get())
 
 
 def within_frame(kernel: np.ndarray, frame: tuple[int, ...]) -> tuple[np.ndarray, str]:
@@ -227,23 +269,42 @@ def within_frame(kernel: np.ndarray, frame: tuple[int, ...]) -> tuple[np.ndarray
     return kernels.normalise(cut), f"cut from {sizes[0]} to {sizes[2]}, {lost:.1%} of it, as the volume is smaller"
 
 
-def open_volume(volume: np.ndarray, directions: str, settings: Settings) -> Opened:
-    """The volume (1, 1, D, H, W) on its own scale, with the tools of the settings. NaN is unknown.
+@dataclass(frozen=True)
+class Survey:
+    """What is taken from a volume before it is restored: the model of its noise, and the scale.
 
-    Raises:
-        InputError: a type or numbers that cannot be worked with.
+    Attributes:
+        model, level, note: as those of ``Readings``. scale: of the data. times: how many times as bright the result is.
     """
-    started = time.perf_counter()
-    check_volume(volume, settings)
-    iteration, network = open_tools(settings)
+
+    model: Noise
+    level: float
+    note: str
+    scale: Scale
+    times: float = 1.0
+
+
+def values_of(volume: np.ndarray) -> tuple[Tensor, Tensor | None]:
+    """(1, 1, D, H, W), integers as fractions of what their type holds, NaN as the mean; and what is known."""
     dtype = volume.dtype
     high = 1.0 if dtype.kind == "f" else float(np.iinfo(dtype).max)
     unknown = np.isnan(volume) if dtype.kind == "f" else np.zeros((1, 1, 1), bool)
     known = None if not unknown.any() else torch.from_numpy(~unknown)[None, None]
     filled = np.where(unknown, np.nanmean(volume), volume) if known is not None else volume
     values = torch.from_numpy(filled.astype(np.float64 if dtype.name in WIDE else np.float32) / high)
-    y = values[None, None]
-    white = noise_of(values.numpy(), None if known is None else ~unknown)
+    return values[None, None], known
+
+
+def surveyed(volume: np.ndarray, settings: Settings) -> Survey:
+    """Noise and scale of a volume, or of some of its slices.
+
+    Raises:
+        InputError: a type or numbers that cannot be worked with.
+    """
+    dtype = volume.dtype
+    high = 1.0 if dtype.kind == "f" else float(np.iinfo(dtype).max)
+    y, known = values_of(volume)
+    white = noise_of(y[0, 0].numpy(), None if known is None else known[0, 0].numpy())
     white = white if settings.noise_level is None else check_level("noise level", settings.noise_level, np.inf)
     span = scale_of(y, white, settings.limits, dtype.kind == "u").span
     tall = y.reshape(1, 1, -1, y.shape[-1])  # the slices below one another, as one picture
@@ -253,15 +314,45 @@ def open_volume(volume: np.ndarray, directions: str, settings: Settings) -> Open
     if isinstance(model, PoissonGaussian):
         level = effective_level(model.variance(smoothed(y, known)), known)
     scale = scale_of(y, level, settings.limits, dtype.kind == "u")
-    place = choose_device(settings.device)
-    readings = Readings(model, level, note, None if known is None else known.to(place), None)
-    working = torch.float64 if settings.precision == "float64" else torch.float32
+    if isinstance(model, PoissonGaussian) and settings.limits is None:  # light is not negative
+        low, most = scale.box
+        scale = replace(scale, box=(min(max(low, model.offset), most), most))
+    return Survey(model, level, note, scale)
+
+
+def open_volume(
+    volume: np.ndarray, operator: VolumeBlur, directions: str, settings: Settings, survey: Survey | None = None
+) -> tuple[Opened, Tensor, Survey]:
+    """The volume (1, 1, D, H, W) with the tools of the settings, a first iterate, and what the scale was taken from.
+
+    In three dimensions a blur lowers thin structures ten to thirty times. So the volume is restored on the scale of a
+    rough deconvolution: else the denoisers see most of it far above 1, where they know nothing, and flatten it. NaN is
+    unknown. ``survey`` is that of the whole, of which this volume is a part.
+
+    Raises:
+        InputError: a type or numbers that cannot be worked with.
+    """
+    started = time.perf_counter()
+    iteration, network = open_tools(settings)
+    dtype = volume.dtype
+    high = 1.0 if dtype.kind == "f" else float(np.iinfo(dtype).max)
+    y, known = values_of(volume)
+    found = survey or surveyed(volume, settings)
+    place = operator.filter.device
+    known = None if known is None else known.to(place)
+    inward = replace(found.scale, span=found.scale.span / found.times).inward(y).to(operator.filter)
+    rough = richardson_lucy(operator, inward, known)
+    if survey is None:
+        times = max(1.0, brightest(operator.framed(rough)))
+        found = replace(found, scale=replace(found.scale, span=found.scale.span * times), times=times)
+    scale = found.scale
+    readings = Readings(found.model, found.level, found.note, known, None)
 
     def back(z: Tensor) -> np.ndarray | Tensor:
         return quantised(scale.outward(z)[0, 0].cpu().numpy(), dtype, 0.0, high)
 
-    return Opened(
-        y=scale.inward(y).to(place, working),
+    opened = Opened(
+        y=scale.inward(y).to(operator.filter),
         back=back,
         readings=readings.scaled(scale.offset, scale.span),
         settings=on_scale(settings, scale, network),
@@ -272,6 +363,7 @@ def open_volume(volume: np.ndarray, directions: str, settings: Settings) -> Open
         started=started,
         told=settings.progress or nobody,
     )
+    return opened, rough / found.times, found
 
 
 def check_volume(volume: np.ndarray, settings: Settings) -> None:

@@ -1,0 +1,100 @@
+"""Volumes larger than the memory: restored block by block, each with more of the volume around it.
+
+Each block is a problem of its own, with a fixed point and a proof of its own; noise and scale are those of the whole.
+The blocks overlap by a halo, which is cut off. So what comes out is near the fixed point of the whole and not equal to
+it; ``scripts/volume_memory.py`` measures how near. The sides of a block inside of the volume have the boundary
+``unknown``, whatever that of the volume is.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pnpkit.errors import InputError
+from pnpkit.kernels import Kernel
+from pnpkit.machine.memory import allowed
+from pnpkit.networks.tiles import IMAGES
+from pnpkit.restoration.result import Restoration
+from pnpkit.restoration.settings import Settings
+from pnpkit.solvers.result import Status
+
+MORE = 6  # samples of halo beside the reach of the kernel
+COPIES = IMAGES + 22  # of the scene of a block in float32: a run, and room for the past of Anderson's method
+SMALLEST = 8  # samples of a block along each axis without its halo
+LOOKED_AT = 16  # slices that noise and scale of the whole are taken from
+
+
+@dataclass(frozen=True)
+class Block:
+    """Where a block lies, with its halo and without, and where the latter lies in the former."""
+
+    wide: tuple[slice, ...]
+    kept: tuple[slice, ...]
+    inner: tuple[slice, ...]
+
+
+def blocks_for(shape: tuple[int, ...], reach: tuple[int, ...], max_memory: float | None) -> tuple[int, ...] | None:
+    """Sides of the blocks without halo that fit into ``max_memory`` GiB; None where the volume fits whole.
+
+    Raises:
+        InputError: not even the smallest block fits.
+    """
+    memory = allowed(max_memory) - 2 * math.prod(shape)  # the result is held, too
+
+    def needed(sides: tuple[int, ...]) -> float:
+        around = [min(s + 2 * (r + MORE), n) + 2 * r for s, r, n in zip(sides, reach, shape, strict=True)]
+        return 4.0 * COPIES * math.prod(around)
+
+    if needed(tuple(shape)) <= memory:
+        return None
+    sides = tuple(shape)
+    while needed(sides) > memory:
+        longest = max(range(len(sides)), key=lambda axis: sides[axis] / (reach[axis] + MORE))
+        if sides[longest] <= SMALLEST:
+            gib = (needed(sides) / 2**30, memory / 2**30)
+            raise InputError(f"the smallest block of the volume needs {gib[0]:.2g} GiB, there are {gib[1]:.2g}")
+        sides = tuple((n + 1) // 2 if axis == longest else n for axis, n in enumerate(sides))
+    return sides
+
+
+def cut(shape: tuple[int, ...], sides: tuple[int, ...], halo: tuple[int, ...]) -> Iterator[Block]:
+    """The blocks of a volume."""
+    for low in itertools.product(*(range(0, n, s) for n, s in zip(shape, sides, strict=True))):
+        high = [min(a + s, n) for a, s, n in zip(low, sides, shape, strict=True)]
+        first = [max(0, a - r) for a, r in zip(low, halo, strict=True)]
+        last = [min(b + r, n) for b, r, n in zip(high, halo, shape, strict=True)]
+        yield Block(
+            tuple(itertools.starmap(slice, zip(first, last, strict=True))),
+            tuple(itertools.starmap(slice, zip(low, high, strict=True))),
+            tuple(slice(a - f, b - f) for a, b, f in zip(low, high, first, strict=True)),
+        )
+
+
+def in_blocks(
+    volume: np.ndarray,
+    kernel: Kernel,
+    sides: tuple[int, ...],
+    one: Callable[[np.ndarray, Settings], Restoration],
+    settings: Settings,
+    told: Callable[[str], None],
+) -> Restoration:
+    """``one`` of every block, the parts without halo put together. The run is that which ended worst."""
+    halo = tuple(taps // 2 + MORE for taps in kernel.weights.shape)
+    places = list(cut(volume.shape, sides, halo))
+    image, order, worst, seconds = np.empty_like(volume), list(Status), None, 0.0
+    for number, block in enumerate(places, 1):
+        told(f"block {number} of {len(places)}")
+        run = one(np.ascontiguousarray(volume[block.wide]), settings)
+        image[block.kept] = np.asarray(run.image)[block.inner]
+        seconds += run.seconds
+        run = replace(run, image=image)
+        if worst is None or (order.index(run.status), run.steps) > (order.index(worst.status), worst.steps):
+            worst = run
+    assert worst is not None, "a volume has at least one block"
+    note = f"in {len(places)} blocks of {'x'.join(map(str, sides))}, a proof for each: near the result of the whole"
+    return replace(worst, notes=(*worst.notes, note), seconds=seconds)

@@ -1,0 +1,132 @@
+"""Volumes in blocks: peak memory, time, and how near the result is to that of the whole, beside Richardson-Lucy.
+
+    python scripts/volume_memory.py --size 24 96 96 --max-memory 0.2 [--steps 3] [--denoiser euler-fast]
+
+A synthetic uint16 volume (threads and balls, Gaussian kernel 5 x 7 x 7, Poisson noise with 200 counts at its peak) in a
+memory-mapped file. Each method runs in a process of its own, since peak memory never falls: Richardson-Lucy of
+scikit-image with 30 iterations; pnpkit in blocks within --max-memory GiB; and pnpkit on the whole, where --whole.
+Writes docs/results/volume-memory.{json,md}; rows of other sizes stay.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from results import RESULTS, stamp, write_results
+
+from pnpkit import kernels
+
+COMMAND = "python scripts/volume_memory.py --size {} {} {} --max-memory {} --steps {} --denoiser {}"
+SEED, ITERATIONS = 0, 30
+
+
+def kernel() -> np.ndarray:
+    """A Gaussian, 1.2 samples along z and 1.5 across."""
+    z, y, x = np.mgrid[-2:3, -3:4, -3:4]
+    return kernels.normalise(np.exp(-(z**2) / 2 / 1.2**2 - (y**2 + x**2) / 2 / 1.5**2))
+
+
+def make(path: Path, shape: tuple[int, int, int]) -> None:
+    """The volume, made and written slab by slab."""
+    from scipy.ndimage import convolve
+
+    rng = np.random.default_rng(SEED)
+    out = np.lib.format.open_memmap(path, "w+", np.uint16, shape)
+    rows, columns = np.mgrid[: shape[1], : shape[2]].astype(np.float32)
+    slab = 64
+    for low in range(0, shape[0], slab):
+        z = np.arange(low - 2, min(low + slab, shape[0]) + 2, dtype=np.float32)[:, None, None]
+        threads = np.maximum(0, np.sin(rows / 7 + z / 5) * np.sin(columns / 9 - z / 11)) ** 8
+        sharp = threads + ((rows % 48 - 24) ** 2 + (columns % 48 - 24) ** 2 + (z % 24 - 12) ** 2 < 30)
+        blurred = convolve(sharp, kernel().astype(np.float32), mode="nearest")[2:-2]
+        out[low : low + slab] = rng.poisson(100 + 200 * blurred)
+    out.flush()
+
+
+def one(method: str, path: Path, memory: float, steps: int, denoiser: str, out: Path) -> None:
+    """Run a method in this process and print its figures."""
+    from pnpkit.machine.memory import peak_memory
+
+    volume = np.load(path, mmap_mode="r")
+    if method == "lucy":
+        from skimage.restoration import richardson_lucy
+
+        start = time.perf_counter(), time.process_time()
+        result = richardson_lucy(np.asarray(volume, np.float32), kernel().astype(np.float32), ITERATIONS, clip=False)
+    else:
+        import pnpkit as pk
+
+        limit: dict[str, Any] = {"max_memory": memory} if method == "blocks" else {}
+        start = time.perf_counter(), time.process_time()
+        run = pk.deblur(
+            volume, kernel(), noise="poisson", gain=1.0, offset=0.0, denoiser=denoiser, max_steps=steps, **limit
+        )
+        result, note = np.asarray(run.image), run.kernel_note
+    took = time.perf_counter() - start[0], time.process_time() - start[1]
+    np.save(out, result)
+    told = note if method != "lucy" else f"{ITERATIONS} iterations"
+    told = told if method == "lucy" else f"{denoiser}, {steps} steps, {told}"
+    print(json.dumps({"seconds": took[0], "processor": took[1], "peak": peak_memory() / 2**30, "note": told}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, nargs=3, default=(24, 96, 96))
+    parser.add_argument("--max-memory", type=float, default=0.2)
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--denoiser", default="euler-fast")
+    parser.add_argument("--whole", action="store_true")
+    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.one:
+        return one(given.one[0], Path(given.one[1]), given.max_memory, given.steps, given.denoiser, Path(given.one[2]))
+    size, path = "x".join(map(str, given.size)), RESULTS / "volume-memory.json"
+    rows = json.loads(path.read_text())["rows"] if path.exists() else []
+    rows = [row for row in rows if row["size"] != size]
+    with tempfile.TemporaryDirectory() as folder:
+        volume = Path(folder) / "volume.npy"
+        make(volume, tuple(given.size))
+        for method in ("lucy", "blocks", *(("whole",) if given.whole else ())):
+            words = [sys.executable, __file__, "--one", method, str(volume), str(Path(folder) / f"{method}.npy"),
+                     "--max-memory", str(given.max_memory), "--steps", str(given.steps),
+                     "--denoiser", given.denoiser]  # fmt: skip
+            found = json.loads(
+                subprocess.run(words, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+            )
+            rows.append({"size": size, "method": method, "near": None, **found})
+        if given.whole:
+            blocks, whole = (np.load(Path(folder) / f"{m}.npy").astype(float) for m in ("blocks", "whole"))
+            change = np.sqrt(np.mean((whole - np.load(volume)) ** 2))
+            rows[-2]["near"] = float(np.sqrt(np.mean((blocks - whole) ** 2)) / change)
+    made_by = stamp(
+        COMMAND.format(*given.size, given.max_memory, given.steps, given.denoiser) + " --whole" * given.whole, SEED
+    )
+    write_results("volume-memory", {"rows": rows} | made_by, table(rows))
+    print("\n".join(table(rows)))
+
+
+def table(rows: list[dict]) -> list[str]:
+    """The rows as Markdown."""
+    names = {"lucy": "scikit-image, Richardson-Lucy", "blocks": "pnpkit, blocks", "whole": "pnpkit, whole"}
+    lines = ["| size | method | seconds per megavoxel | of a processor | peak, GiB | distance from the whole | |"]
+    lines.append("| --- | --- | --- | --- | --- | --- | --- |")
+    for r in rows:
+        mega = math.prod(map(int, r["size"].split("x"))) / 1e6
+        near = "" if r["near"] is None else f"{100 * r['near']:.1f} % of the change"
+        cells = [r["size"], names[r["method"]], f"{r['seconds'] / mega:.0f}", f"{r['processor'] / mega:.0f}",
+                 f"{r['peak']:.2f}", near, r["note"]]  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+if __name__ == "__main__":
+    main()
