@@ -43,6 +43,7 @@ DEEPEST = 16  # parts of parts of a certificate
 
 
 FACTOR, SLACK = 16, 2**18  # numbers that building may ask for: so many times those of the weights, and these
+PARTS, MORE = 4, 100  # tensors that building may ask for: so many times those of the weights, and these
 
 
 @contextmanager
@@ -179,10 +180,11 @@ def weights(place: Path, expected: str) -> dict[str, Tensor]:
 
 
 def built(build: Callable[[], T], tensors: Mapping[str, Tensor]) -> T:
-    """What ``build`` makes, which may ask for no more memory than a few times that of these weights."""
+    """What ``build`` makes, which may ask for no more tensors and memory than a few times those of these weights."""
     from pnpkit.machine.allowance import Allowance
 
-    with Allowance(FACTOR * sum(tensor.numel() for tensor in tensors.values()) + SLACK):
+    numbers = FACTOR * sum(tensor.numel() for tensor in tensors.values()) + SLACK
+    with Allowance(numbers, PARTS * len(tensors) + MORE):
         return build()
 
 

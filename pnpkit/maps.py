@@ -34,7 +34,8 @@ class Map:
             point. None where no interval is known.
         pace: relative step length in (0, 1]: min(1, tau L) for id - tau grad f. Residuals are divided by it, so that a
             tiny step does not count as convergence.
-        error: where T x is computed by an inner solver, a bound on the root mean square error.
+        error: where T x is computed by an inner solver, a bound on the root mean square error; of a composition the
+            sum, which is a bound where the outer maps are nonexpansive.
         is_projection: T is the projection onto a set, and ``objective`` the indicator of the set.
         magnitude: the norm of the largest image that is added and cancelled inside T beside x, tau A^T y for
             id - tau grad f. Rounding errors are in units of it.

@@ -9,6 +9,7 @@ import random
 import resource
 import shutil
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,6 +130,18 @@ def test_sizes_are_checked_before_memory_is_taken(tmp_path: Path, channels: int,
     with pytest.raises(CardError, match=words):
         pnpkit.load_denoiser(tmp_path / "small")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024, "KiB"
+
+
+def test_a_card_of_many_more_blocks_than_its_weights_is_refused_before_they_are_built(tmp_path: Path) -> None:
+    export(tmp_path / "small")
+    path = tmp_path / "small" / cards.CARD
+    card = json.loads(path.read_text())
+    card["arguments"]["blocks"] = 1000
+    path.write_text(json.dumps(card))
+    before = time.process_time()
+    with pytest.raises(CardError, match="more parts than its weights"):
+        pnpkit.load_denoiser(tmp_path / "small")
+    assert time.process_time() - before < 5
 
 
 @pytest.mark.parametrize("name", sorted(catalogue.NETWORKS))

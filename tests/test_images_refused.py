@@ -341,3 +341,12 @@ def test_a_tiff_without_a_page_is_said_to_be_one(tmp_path: Path) -> None:
     (tmp_path / "a.tif").write_bytes(b"II*\0\0\0\0\0")
     with pytest.raises(InputError, match="a TIFF that holds none"):
         files.read(tmp_path / "a.tif")
+
+
+def test_a_strip_larger_than_its_file_is_refused_before_memory_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.ones((8, 8), np.float32), bigtiff=True)
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages[0].tags["StripByteCounts"].overwrite([2**62])
+    with pytest.raises(InputError, match="expected a strip or tile of 4611686018427387904 bytes, got a file of"):
+        files.decode(path)

@@ -136,3 +136,10 @@ def test_an_option_is_added_by_one_field_and_its_use(monkeypatch: pytest.MonkeyP
     assert command.main(["--looks", "5"], standalone_mode=False) == 5.0
     assert command.main([], standalone_mode=False) == 2.0
     assert "How often to look (times)." in command.get_help(click.Context(command))
+
+
+@pytest.mark.parametrize("level", [float("inf"), float("nan"), -0.1])
+@pytest.mark.parametrize("given", [{}, {"strength": 0.1}])
+def test_a_noise_level_is_finite_whatever_else_is_given(level: float, given: dict[str, float]) -> None:
+    with pytest.raises(pk.PnpError, match="noise level must be"):
+        pk.denoise(IMAGE, noise_level=level, denoiser="wavelet", **given)

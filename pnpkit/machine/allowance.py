@@ -9,25 +9,27 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from pnpkit.errors import CardError
 
-CALLS = 10_000  # new tensors that no size speaks against: a network that is built asks for a few hundred
-
 
 class Allowance(TorchDispatchMode):
-    """Inside the block new tensors may hold ``numbers`` values in all; what is computed from tensors counts not.
+    """Inside the block at most ``tensors`` tensors may be made, of ``numbers`` values in all.
+
+    What is computed from tensors does not count.
 
     Raises:
         CardError: by the call that asks for more, before it allocates.
     """
 
-    def __init__(self, numbers: int):
+    def __init__(self, numbers: int, tensors: int):
         super().__init__()
-        self.left, self.calls, self.numbers = numbers, CALLS, numbers
+        self.left, self.calls, self.numbers, self.tensors = numbers, tensors, numbers, tensors
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         size = args[0] if args else ()
         if isinstance(size, (list, tuple)) and all(isinstance(n, int) for n in size):
             self.left -= math.prod(size)
             self.calls -= 1
-        if self.left < 0 or self.calls < 0:
+        if self.left < 0:
             raise CardError(f"what the card describes is larger than its weights: over {self.numbers} numbers")
+        if self.calls < 0:
+            raise CardError(f"what the card describes has more parts than its weights: over {self.tensors} tensors")
         return function(*args, **(kwargs or {}))

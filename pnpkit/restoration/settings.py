@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
@@ -369,6 +370,8 @@ def check_level(what: str, value: float | str, top: float = 1.0) -> float:
         level = float(value)
     except (TypeError, ValueError):
         raise InputError(f"{what} must be a number, got {value!r}") from None
+    if level == math.inf:
+        raise InputError(f"{what} must be a finite number >= 0, in the units of the picture, got inf")
     if not 0 <= level <= top:
         raise InputError(f"{what} must be in [0, {top:.4g}], in the units of the picture, got {value}{in_units(level)}")
     return level

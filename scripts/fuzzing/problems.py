@@ -127,7 +127,9 @@ class Ending:
         for x, image in recorded:
             values = length(x) + length(image) + problem.size
             handled = values + problem.tau * norm * (norm * values + data)
-            self.allowance.append(ROUNDING * (eps * handled + LEAST * unit) + 4 * problem.map.error * unit)
+            # what a map that is not known to be nonexpansive makes of an error is not in ``map.error``
+            errors = (36 if problem.covered is False else 4) * problem.map.error * unit
+            self.allowance.append(ROUNDING * (eps * handled + LEAST * unit) + errors)
         self.last = [self.stopped(index) for index in range(len(run.statuses))]
 
     def stopped(self, index: int) -> int:
@@ -229,11 +231,13 @@ class Ending:
             kept = keeps(certificate, apart, images, moved, near)
             detail = f"{images:.6g} of {apart:.6g} at step {k}, {certificate.name[:60]}, ends as {status.name}"
             hold("a true certificate holds on every pair of iterates", kept or not self.problem.honest, detail)
-            kept = keeps(certificate, apart, images, moved, near + UNSEEN * self.eps * math.sqrt(len(x)))
+            unseen = UNSEEN * self.eps * max(math.sqrt(len(x)), self.problem.map.magnitude)  # that of the whole batch
+            kept = keeps(certificate, apart, images, moved, near + unseen)
             hold("a pair of iterates against the certificate falsifies it", kept or seen and status.failed, detail)
         for k, bound in enumerate(self.run.bounds[: self.run.steps]):
             true = self.run.residuals[k]
-            off = float((self.allowance[k] / length(self.recorded[k][0]).clip(1e-300)).max()) + self.eps
+            passed_on = np.max(self.allowance[: k + 1], axis=0)  # the rounding of earlier steps, too
+            off = float((passed_on / length(self.recorded[k][0]).clip(1e-300)).max()) + self.eps
             off /= self.problem.pace  # a short step is told with eps at least
             kept = true <= bound * (1 + LOOSE) + off
             detail = f"{true:.4g} above {bound:.4g} at step {k}, {certificate.name[:60]}, ends as {status.name}"

@@ -84,6 +84,9 @@ def check_layout(path: Path, page: tifffile.TiffPage) -> None:
     claimed, held = page.nbytes, path.stat().st_size
     if claimed > MOST_CLAIMED * held:
         raise InputError(f"{path}: expected the data of {claimed} bytes of pixels, got a file of {held} bytes")
+    largest = max(page.databytecounts, default=0)
+    if largest > held:
+        raise InputError(f"{path}: expected a strip or tile of {largest} bytes, got a file of {held} bytes: truncated?")
     pieces = len(page.dataoffsets)
     if pieces > MOST_PIECES:
         raise InputError(
