@@ -7,9 +7,9 @@ named blur must have a smaller misfit than no blur, by ``NAMED``. The evidence f
     E = misfit(no blur) - misfit(K) + SPARSER (log s(no blur) / s(K) - USUAL),
 
 s the sparsity of ``general.sparsity``: the picture behind a blur has fewer, stronger edges. A free form is taken from
-``EVIDENCE`` on, if its misfit is smaller than that of a named blur by ``MARGIN``. Below that, down to ``POSSIBLE``, it
-is not sure that there is no blur, and the free form is the rival of that answer. All misfits are of frequencies up to
-``TOLD``.
+``EVIDENCE`` on, if its misfit is smaller than that of a named blur by ``MARGIN``. Below that, down to ``POSSIBLE`` or
+where the spectrum says no blur with little confidence, it is not sure, and the likeliest blur is the rival of that
+answer. All misfits are of frequencies up to ``TOLD``.
 """
 
 from __future__ import annotations
@@ -127,9 +127,9 @@ def likeliest_kernel(image: np.ndarray, noise_level: float, told: Listener = nob
     confidence = named.confidence if hardly_blurred(named.spec) else 1 - named.confidence
     if not hardly_blurred(named.spec) and gain > max(0.0, less):
         rival, over = replace(named, rival=None), gain - NAMED
-    if over <= POSSIBLE - EVIDENCE:
+    if over <= POSSIBLE - EVIDENCE and confidence > UNSURE:
         return replace(_as_sharp(named, confidence), candidates=candidates)
-    confidence = min(confidence, UNSURE * over / (POSSIBLE - EVIDENCE))
+    confidence = min(confidence, UNSURE * min(1.0, over / (POSSIBLE - EVIDENCE)))
     return KernelEstimate(np.ones((1, 1)), "sharp", confidence, candidates, rival)
 
 
