@@ -15,6 +15,7 @@ from pnpkit import kernels
 from pnpkit.blind import choose, crops, general, latent, parametric
 from pnpkit.blind.choose import likeliest_kernel
 from pnpkit.blind.parametric import below, hardly_blurred, measure, misfit
+from pnpkit.blind.trust import without
 from pnpkit.command.cli import program
 from pnpkit.errors import InputError
 from pnpkit.images import files
@@ -46,6 +47,36 @@ def test_a_shake_is_recovered_from_edges() -> None:
     assert general.likeness(found, shake()) > 0.85
     delta, gaussian = np.pad([[1.0]], 6), kernels.gaussian(2)
     assert general.likeness(delta, shake()) < 0.7 and general.likeness(gaussian, shake()) < 0.85
+
+
+def test_a_shake_is_recovered_beside_what_is_left_out() -> None:
+    """Lamps that saturate, and a block of nonsense: without trust in them, the kernel is nearly that of the whole."""
+    y, trust = blurred(), np.ones(blurred().shape)
+    ruined = y.copy()
+    for row, column in ((20, 40), (90, 150), (120, 60)):
+        ruined[row - 4 : row + 5, column - 9 : column + 10] = 1.0
+        trust[row - 6 : row + 7, column - 11 : column + 12] = 0
+    ruined[140:180, 90:140] = np.random.default_rng(1).random((40, 50))
+    trust[139:181, 89:141] = 0
+    search = general.Search(size=19)
+    found = general.descend(without(ruined, trust), search, trust)
+    assert general.likeness(found, shake()) > 0.85
+    assert general.likeness(general.descend(ruined, search), shake()) < 0.8
+
+
+def test_trust_weighs_the_equations_of_a_kernel() -> None:
+    """Where one half of a picture is noisier by far, its equations count for less."""
+    random, true = np.random.default_rng(0), kernels.gaussian(0.5)
+    u = ndimage.gaussian_filter(random.random((64, 96)), 1)
+    y = ndimage.convolve(u, true, mode="wrap")
+    noise = np.where(np.arange(96) < 48, 0.001, 0.1)
+    noisy, start = y + noise * random.standard_normal(y.shape), np.full((5, 5), 0.04)
+
+    def wrong(trust: np.ndarray | None) -> float:
+        found = general.kernel_of_edges(u, noisy, start, 0.0, 1e-3, steps=300, trust=trust)
+        return float(np.abs(found - true).sum())
+
+    assert wrong(np.broadcast_to(0.001 / noise, y.shape)) < 0.5 * wrong(None)
 
 
 def test_the_choice_is_free_form_for_a_shake(monkeypatch: pytest.MonkeyPatch) -> None:

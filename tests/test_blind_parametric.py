@@ -10,8 +10,10 @@ from scipy import fft
 from pnpkit import kernels
 from pnpkit.blind import choose
 from pnpkit.blind.parametric import KernelEstimate, estimate_parametric
+from pnpkit.blind.trust import harmonic
 from pnpkit.errors import InputError
 from pnpkit.images.noise import estimate_noise
+from pnpkit.restoration.blur_kernel import estimate_kernel
 
 NOISE = 0.01
 
@@ -194,3 +196,54 @@ def test_a_family_is_taken_at_its_word() -> None:
     assert (flat.spec, flat.confidence) == ("sharp", 0.0)
     with pytest.raises(InputError, match="form of blur"):
         choose.estimate(photograph(), NOISE, "box")
+
+
+def with_lamps() -> np.ndarray:
+    """The photograph with six lamps, eight times as bright as white."""
+    x, random = photograph(), np.random.default_rng(1)
+    for row, column in random.integers(20, (x.shape[0] - 20, x.shape[1] - 20), (6, 2)):
+        x[row - 3 : row + 4, column - 4 : column + 5] = 8.0
+    return x
+
+
+def sigma(spec: str) -> float:
+    return numbers(spec, "gaussian")[0]
+
+
+def test_saturated_pixels_are_left_out() -> None:
+    """Taken as they are, the edges of the ceiling look sharp."""
+    y = np.minimum(blurred(with_lamps(), "gaussian:2"), 1.0)
+    assert sigma(estimate_kernel(y, NOISE).spec) == pytest.approx(2, abs=0.12)
+    assert sigma(estimate_kernel(y, NOISE, saturation="off").spec) < 1.5
+
+
+def test_masked_pixels_are_left_out() -> None:
+    y, holes = blurred(photograph(), "gaussian:2"), np.zeros((320, 480), bool)
+    holes[:, 100:130] = holes[40:90, 250:330] = holes[200] = True
+    ruined = np.where(holes, np.random.default_rng(0).random(y.shape), y)
+    whole = estimate_kernel(y, NOISE)
+    masked = estimate_kernel(ruined, NOISE, mask=holes)
+    unknown = estimate_kernel(np.where(holes, np.nan, y), NOISE)
+    assert sigma(masked.spec) == pytest.approx(sigma(whole.spec), abs=0.05)
+    assert sigma(unknown.spec) == pytest.approx(sigma(whole.spec), abs=0.05)
+    assert estimate_kernel(ruined, NOISE).spec == "sharp"
+
+
+def test_noise_of_counts_has_its_mean_power() -> None:
+    """Peak 10: told the variance of the dark parts, the estimator would take bright parts' noise for detail."""
+    clean = blurred(photograph(), "gaussian:2", 0.0).clip(0)
+    y = np.random.default_rng(0).poisson(10 * clean) / 10
+    assert sigma(estimate_kernel(y, gain=0.1).spec) == pytest.approx(2, abs=0.2)
+
+
+def test_where_all_is_unknown_nothing_is_told() -> None:
+    y = blurred(photograph()[:100, :100], "gaussian:2")
+    estimate = estimate_parametric(y, NOISE, trust=np.zeros(y.shape))
+    assert estimate.spec == "sharp" and estimate.confidence == 0
+
+
+def test_holes_are_filled_by_the_mean_of_their_neighbours() -> None:
+    rows, columns = np.mgrid[:12, :15]
+    plane, free = 0.1 * rows + 0.03 * columns, np.zeros((12, 15), bool)
+    free[3:6, 4:9] = free[8, 11] = True
+    np.testing.assert_allclose(harmonic(np.where(free, 7.0, plane), free), plane, atol=1e-12)

@@ -18,7 +18,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pnpkit.blind.general import SMALLEST, estimate_general
+from pnpkit.blind.general import estimate_general
 from pnpkit.blind.parametric import (
     KernelEstimate,
     below,
@@ -27,6 +27,7 @@ from pnpkit.blind.parametric import (
     luminance_of,
     measure,
     misfit,
+    says_nothing,
 )
 from pnpkit.errors import InputError
 from pnpkit.kernels import ESTIMATED
@@ -56,11 +57,17 @@ TRUSTED = 0.5  # confidence in a named blur above which no free form is searched
 CERTAIN = 0.95  # confidence in no blur above which none is searched either
 
 
-def estimate(image: np.ndarray, noise_level: float, form: str = "auto", told: Listener = nobody) -> KernelEstimate:
+def estimate(
+    image: np.ndarray,
+    noise_level: float,
+    form: str = "auto",
+    told: Listener = nobody,
+    trust: np.ndarray | None = None,
+) -> KernelEstimate:
     """The blur of a picture, where ``form`` says what is known of it.
 
     Args:
-        image, noise_level, told: as those of ``likeliest_kernel``.
+        image, noise_level, told, trust: as those of ``likeliest_kernel``.
         form: ``auto``: nothing, ``likeliest_kernel``; ``gaussian``, ``motion``, ``disk``: the likeliest of that family,
             whose parameters are found; ``free``: a free form. There is a blur, then, so ``sharp`` is only the answer
             for a picture that is too small or constant.
@@ -69,27 +76,30 @@ def estimate(image: np.ndarray, noise_level: float, form: str = "auto", told: Li
         InputError: another form, and what ``likeliest_kernel`` refuses.
     """
     if form == "auto":
-        return likeliest_kernel(image, noise_level, told)
+        return likeliest_kernel(image, noise_level, told, trust)
     if form not in ESTIMATED:
         raise InputError(f"expected a form of blur, one of {', '.join(ESTIMATED)}, got {form!r}")
     told(Phase("blur"))
     if form != "free":
-        return estimate_parametric(image, noise_level, (form,))
-    luminance, noise = luminance_of(image, noise_level)
-    if min(luminance.shape) < SMALLEST or np.ptp(luminance) == 0:
+        return estimate_parametric(image, noise_level, (form,), trust)
+    luminance, noise, trust = luminance_of(image, noise_level, trust)
+    if says_nothing(luminance, trust):
         return KernelEstimate(np.ones((1, 1)), "sharp", 0.0, (("sharp", 0.0),))
-    spectrum = below(measure(luminance, noise), TOLD)
-    free = estimate_general(luminance, told=told, misfit=lambda kernel: misfit(spectrum, kernel)[0])
+    spectrum = below(measure(luminance, noise, trust), TOLD)
+    free = estimate_general(luminance, told=told, misfit=lambda kernel: misfit(spectrum, kernel)[0], trust=trust)
     return KernelEstimate(free.kernel, "free-form", free.agreement, (("free-form", 0.0),))
 
 
-def likeliest_kernel(image: np.ndarray, noise_level: float, told: Listener = nobody) -> KernelEstimate:
+def likeliest_kernel(
+    image: np.ndarray, noise_level: float, told: Listener = nobody, trust: np.ndarray | None = None
+) -> KernelEstimate:
     """The likeliest blur of a picture: none, a named one, or a free form. Deterministic.
 
     Args:
         image: (H, W) or (H, W, C), finite floats on the 0..1 scale.
-        noise_level: standard deviation of the white noise in each channel.
+        noise_level: standard deviation of the noise in each channel, where it varies its root mean square.
         told: hears of the phases: blur, for named ones, then for each size of a free form.
+        trust: (H, W), 0 where a pixel says nothing; see ``blind.trust``. None is 1 everywhere.
 
     Returns:
         ``spec`` is ``sharp`` (kernel 1 x 1), a named blur, or ``free-form``, whose confidence is the agreement of
@@ -101,11 +111,11 @@ def likeliest_kernel(image: np.ndarray, noise_level: float, told: Listener = nob
         InputError: the image has another shape or is not finite; the noise level is negative or not finite.
     """
     told(Phase("blur"))
-    named = estimate_parametric(image, noise_level)
-    luminance, noise = luminance_of(image, noise_level)
-    if min(luminance.shape) < SMALLEST or np.ptp(luminance) == 0:
+    named = estimate_parametric(image, noise_level, trust=trust)
+    luminance, noise, trust = luminance_of(image, noise_level, trust)
+    if says_nothing(luminance, trust):
         return named
-    spectrum = below(measure(luminance, noise), TOLD)
+    spectrum = below(measure(luminance, noise, trust), TOLD)
     none = misfit(spectrum, np.ones((1, 1)))[0]
     gain = none - misfit(spectrum, named.kernel)[0]
     blurred = not hardly_blurred(named.spec) and gain >= NAMED
@@ -113,7 +123,7 @@ def likeliest_kernel(image: np.ndarray, noise_level: float, told: Listener = nob
         return named
     if hardly_blurred(named.spec) and named.confidence > CERTAIN:
         return _as_sharp(named, named.confidence)
-    free = estimate_general(luminance, told=told, misfit=lambda kernel: misfit(spectrum, kernel)[0])
+    free = estimate_general(luminance, told=told, misfit=lambda kernel: misfit(spectrum, kernel)[0], trust=trust)
     less = none - misfit(spectrum, free.kernel)[0]
     over = less + SPARSER * (free.sparser - USUAL) - EVIDENCE
     over = min(over, less - gain - MARGIN) if blurred else over

@@ -91,6 +91,7 @@ def estimate_general(
     sizes: tuple[int, ...] = SIZES,
     told: Listener = nobody,
     misfit: Callable[[np.ndarray], float] = lambda kernel: 0.0,
+    trust: np.ndarray | None = None,
 ) -> FreeForm:
     """The best kernel of searches with these supports. Deterministic; about 1 s a support at 255 x 255.
 
@@ -102,44 +103,49 @@ def estimate_general(
         sizes: odd sides of the supports; those larger than a third of the picture are left out.
         told: hears of each size before it is tried.
         misfit: of a kernel to the spectrum of the picture, in units of log likelihood.
+        trust: (H, W), 0 where a pixel says nothing and the picture is smooth; see ``blind.trust``.
 
     Raises:
         InputError: a picture with a side below 32 pixels.
     """
     if image.ndim != 2 or min(image.shape) < SMALLEST:
         raise InputError(f"a free-form kernel needs a picture of at least {SMALLEST}x{SMALLEST}, got {image.shape}")
-    y = image[telling(image, LARGEST)]
+    part = telling(image, LARGEST)
+    y, trust = image[part], None if trust is None else trust[part]
     usable = [size for size in sizes if size <= min(y.shape) / 3] or [min(sizes)]
     found = []
     for number, size in enumerate(sorted(usable)):
         told(Phase("blur", number + 1, len(usable)))
-        found.append(descend(y, Search(size)))
-    judged = [sparsity(y, kernel) for kernel in found]
+        found.append(descend(y, Search(size), trust))
+    judged = [sparsity(y, kernel, trust) for kernel in found]
     costs = [math.log(max(s, 1e-12)) + LARGER * n + WHITER * misfit(found[n]) for n, s in enumerate(judged)]
     winner = costs.index(min(costs))
     others = found[:winner] + found[winner + 1 :]
     agreement = max((likeness(found[winner], other) for other in others), default=0.0)
-    sparser = math.log(sparsity(y, np.ones((1, 1))) / max(judged[winner], 1e-12))
+    sparser = math.log(sparsity(y, np.ones((1, 1)), trust) / max(judged[winner], 1e-12))
     return FreeForm(trimmed(found[winner]), agreement, sparser)
 
 
-def sparsity(y: np.ndarray, kernel: np.ndarray) -> float:
-    """||grad u||_1 / ||grad u||_2 of the picture u that the kernel gives: the lower, the more like a photograph.
+def sparsity(y: np.ndarray, kernel: np.ndarray, trust: np.ndarray | None = None) -> float:
+    """||t grad u||_1 / ||t grad u||_2 of the picture u that the kernel gives, t the trust: the lower, the more like a
+    photograph.
 
     A wrong kernel leaves ripples, which are many weak gradients. The trivial kernel, a delta, leaves the slopes of the
     blur.
     """
     u = latent.sparse_gradients(latent.periodic(y.astype(np.float32), kernel.shape[0] + 3), kernel, JUDGED)
     inside = (slice(10, y.shape[0] - 10), slice(10, y.shape[1] - 10))
-    g = np.concatenate([part[inside].ravel() for part in latent.gradient(u)])
+    seen = 1.0 if trust is None else trust[inside]
+    g = np.concatenate([(seen * part[inside]).ravel() for part in latent.gradient(u)])
     return float(np.abs(g).sum() / max(float(np.linalg.norm(g)), 1e-12))
 
 
-def descend(y: np.ndarray, search: Search) -> np.ndarray:
+def descend(y: np.ndarray, search: Search, trust: np.ndarray | None = None) -> np.ndarray:
     """The kernel of one search, (size, size), non-negative, sum 1, centred.
 
     Args:
         y: (H, W) floats on the 0..1 scale, both sides larger than the kernel.
+        trust: (H, W), as that of ``estimate_general``.
     """
     if min(y.shape) <= search.size:
         raise InputError(f"a kernel of {search.size} pixels needs a larger picture than {y.shape[0]}x{y.shape[1]}")
@@ -151,10 +157,11 @@ def descend(y: np.ndarray, search: Search) -> np.ndarray:
         size, smaller = sizes[level], _shrunk(y, search.ratio**level)
         kernel = _enlarged(kernel, size)
         whole = latent.periodic(smaller.astype(np.float32), size + 3)
+        seen = None if trust is None else _on(whole, _shrunk(trust, search.ratio**level))
         threshold = min(threshold, _strong(smaller, sizes[-1]))
         for _ in range(search.turns):
             edges = latent.few_edges(whole, kernel, weight)
-            kernel = kernel_of_edges(edges, whole, kernel, threshold, search.gamma)
+            kernel = kernel_of_edges(edges, whole, kernel, threshold, search.gamma, trust=seen)
             kernel = clean(kernel, search.island, 0.0 if level else search.floor)
             weight, threshold = max(weight / search.decay, search.least), threshold / search.decay
         kernel = centred(kernel)
@@ -180,6 +187,13 @@ def _shrunk(y: np.ndarray, factor: float) -> np.ndarray:
     return out
 
 
+def _on(whole: np.ndarray, trust: np.ndarray) -> np.ndarray:
+    """The trust in the gradients of a picture that was made periodic: in what was added 1, as it is smooth."""
+    out = np.ones(whole.shape)
+    out[: trust.shape[0], : trust.shape[1]] = trust
+    return np.minimum(out, np.minimum(np.roll(out, -1, 0), np.roll(out, -1, 1)))  # a gradient takes two pixels
+
+
 def _enlarged(kernel: np.ndarray, size: int) -> np.ndarray:
     if kernel.shape[0] == size:
         return kernel
@@ -195,21 +209,30 @@ def _strong(y: np.ndarray, size: int) -> float:
 
 
 def kernel_of_edges(
-    edges: np.ndarray, y: np.ndarray, start: np.ndarray, threshold: float, gamma: float, steps: int = 60
+    edges: np.ndarray,
+    y: np.ndarray,
+    start: np.ndarray,
+    threshold: float,
+    gamma: float,
+    steps: int = 60,
+    trust: np.ndarray | None = None,
 ) -> np.ndarray:
     r"""argmin_k 1/2 sum_d ||k * d edges - d y||^2 + gamma/2 ||k||^2 over the simplex, by projected gradient (FISTA).
 
     The quadratic form is a section of a circulant matrix: its entries are autocorrelations of the edges, and its norm
     is at most the largest value of the symbol.
+
+    With a trust t of the shape of y both d edges and d y are multiplied by t: where t varies slowly beside the kernel,
+    t (k * d edges) is about k * (t d edges), so that this weighs the equations by t^2 and leaves out those with t = 0.
     """
     size, shape = start.shape[0], y.shape
     symbol, right = np.zeros(()), np.zeros(())
     parts = latent.gradient(edges)
-    weak = np.hypot(*parts) < threshold
+    weak, seen = np.hypot(*parts) < threshold, 1.0 if trust is None else trust
     for part, target in zip(parts, latent.gradient(y), strict=True):
-        transform = fft.rfft2(np.where(weak, 0, part).astype(np.float64))
+        transform = fft.rfft2((seen * np.where(weak, 0, part)).astype(np.float64))
         symbol = symbol + np.abs(transform) ** 2
-        right = right + np.conj(transform) * fft.rfft2(target.astype(np.float64))
+        right = right + np.conj(transform) * fft.rfft2((seen * target).astype(np.float64))
     reach, lags = np.arange(size) - size // 2, np.arange(1 - size, size)
     correlation = fft.irfft2(symbol, s=shape)
     vector = fft.irfft2(right, s=shape)[np.ix_(reach, reach)].ravel()

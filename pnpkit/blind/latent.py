@@ -7,8 +7,9 @@ float32 or float64, on the 0..1 scale.
 from __future__ import annotations
 
 import numpy as np
-from scipy import fft, sparse
-from scipy.sparse.linalg import spsolve
+from scipy import fft
+
+from pnpkit.blind.trust import harmonic
 
 GROWTH = 2.0  # factor per pass on the weight that couples a picture to its auxiliary gradients
 
@@ -30,19 +31,7 @@ def periodic(y: np.ndarray, margin: int) -> np.ndarray:
     out[: y.shape[0], : y.shape[1]] = y
     free = np.ones(out.shape, bool)
     free[: y.shape[0], : y.shape[1]] = False
-    number = np.full(out.shape, -1)
-    number[free] = np.arange(free.sum())
-    here, there, right = [], [], np.zeros(int(free.sum()))
-    for axis, shift in ((0, 1), (0, -1), (1, 1), (1, -1)):
-        neighbour, value = np.roll(number, shift, axis)[free], np.roll(out, shift, axis)[free]
-        inside = neighbour >= 0
-        here.append(np.nonzero(inside)[0])
-        there.append(neighbour[inside])
-        right[~inside] += value[~inside]
-    i, j = np.concatenate(here), np.concatenate(there)
-    laplacian = 4 * sparse.eye(len(right)) - sparse.coo_matrix((np.ones(len(i)), (i, j)), (len(right),) * 2)
-    out[free] = spsolve(laplacian.tocsc(), right)
-    return out.astype(y.dtype)
+    return harmonic(out, free).astype(y.dtype)
 
 
 def transfer(kernel: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

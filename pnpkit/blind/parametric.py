@@ -13,6 +13,7 @@ Sources: Whittle 1953 (fitting spectra), Welch 1967 (measuring them), Field 1987
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from scipy import fft, optimize, special
 
 from pnpkit import kernels
 from pnpkit.blind.crops import telling
+from pnpkit.blind.trust import without
 from pnpkit.errors import InputError
 
 Blur = tuple[str, tuple[float, ...]]  # family and parameters, e.g. ("motion", (15.0, 30.0)); ("sharp", ()) is none
@@ -40,6 +42,9 @@ RADII = np.geomspace(1.25, 16, 24)
 
 
 HARDLY = 0.65  # pixels: sharp pictures with fine texture look like narrower Gaussians, so these count as no blur
+
+
+SEEN = 0.5  # blocks of which less is known than this share of the best one's are left out
 
 
 BLOCK = 128  # pixels: the side of the blocks whose periodograms are averaged
@@ -99,7 +104,9 @@ class KernelEstimate:
     rival: KernelEstimate | None = None
 
 
-def estimate_parametric(image: np.ndarray, noise_level: float, families: tuple[str, ...] = NAMES) -> KernelEstimate:
+def estimate_parametric(
+    image: np.ndarray, noise_level: float, families: tuple[str, ...] = NAMES, trust: np.ndarray | None = None
+) -> KernelEstimate:
     """The most probable of: no blur, a Gaussian, a straight motion, a disk; or of some of them.
 
     Tried: sigma 0.3 to 6, lengths 3 to 41 at any angle, radii 1.25 to 16.
@@ -112,14 +119,15 @@ def estimate_parametric(image: np.ndarray, noise_level: float, families: tuple[s
             constant, the answer is ``sharp`` with confidence 0. Below 128, the longest blurs are not tried.
         noise_level: standard deviation of the white noise in each channel, on the same scale.
         families: those that are tried, of NAMES; the confidence is that among them.
+        trust: (H, W), 0 where a pixel says nothing; see ``blind.trust``. None: all say something.
 
     Raises:
         InputError: an image of another shape or not finite; a noise level that is negative or not finite.
     """
-    luminance, noise = luminance_of(image, noise_level)
-    if min(luminance.shape) < SMALLEST or np.ptp(luminance) == 0:
+    luminance, noise, trust = luminance_of(image, noise_level, trust)
+    if says_nothing(luminance, trust):
         return KernelEstimate(np.ones((1, 1)), "sharp", 0.0, (("sharp", 0.0),))
-    spectrum = measure(luminance, noise)
+    spectrum = measure(luminance, noise, trust)
     blurs = [blur for blur in grid(spectrum.block) if blur[0] in families]
     family_size = Counter(family for family, _ in blurs)
     log_prior = np.array([-math.log(family_size[family]) for family, _ in blurs])
@@ -138,8 +146,17 @@ def estimate_parametric(image: np.ndarray, noise_level: float, families: tuple[s
     return KernelEstimate(make(winner), _spec(winner), float(confidence), tuple(candidates.values()))
 
 
-def luminance_of(image: np.ndarray, noise_level: float) -> tuple[np.ndarray, float]:
-    """The mean of the channels, (H, W), of at most 1024 x 1024 telling pixels; and its noise level."""
+def says_nothing(luminance: np.ndarray, trust: np.ndarray | None) -> bool:
+    """Whether a picture is too small or too flat to tell a blur, or all of it is unknown."""
+    unknown = trust is not None and not (trust > 0).any()
+    return min(luminance.shape) < SMALLEST or float(np.ptp(luminance)) == 0 or unknown
+
+
+def luminance_of(
+    image: np.ndarray, noise_level: float, trust: np.ndarray | None = None
+) -> tuple[np.ndarray, float, np.ndarray | None]:
+    """The mean of the channels, (H, W), of at most 1024 x 1024 telling pixels, what has no trust filled smoothly; its
+    noise level; and the trust in these pixels."""
     image = np.asarray(image, dtype=np.float64)
     if image.ndim not in (2, 3) or image.size == 0:
         raise InputError(f"expected an image (H, W) or (H, W, C), got shape {image.shape}")
@@ -149,10 +166,11 @@ def luminance_of(image: np.ndarray, noise_level: float) -> tuple[np.ndarray, flo
         raise InputError(f"a noise level is finite and at least 0, got {noise_level:g}")
     channels = np.atleast_3d(image)
     if max(image.shape[:2]) > LARGEST:
-        channels = channels[telling(channels.mean(-1), LARGEST)]
+        part = telling(channels.mean(-1), LARGEST)
+        channels, trust = channels[part], None if trust is None else trust[part]
     if (channels == channels[..., :1]).all():  # grey: averaging equal channels removes no noise
-        return channels[..., 0], noise_level
-    return channels.mean(-1), noise_level / math.sqrt(channels.shape[-1])
+        return without(channels[..., 0], trust), noise_level, trust
+    return without(channels.mean(-1), trust), noise_level / math.sqrt(channels.shape[-1]), trust
 
 
 def grid(block: int) -> list[Blur]:
@@ -196,8 +214,11 @@ class Spectrum:
     window_correlation: np.ndarray
 
 
-def measure(luminance: np.ndarray, noise: float) -> Spectrum:
+def measure(luminance: np.ndarray, noise: float, trust: np.ndarray | None = None) -> Spectrum:
     """Mean of |rfft2(w u)|^2 over blocks u that overlap by half, w a Hann window with ||w|| = 1 (Welch).
+
+    Where nothing is known, the picture is smooth. So a block of which the share s of w^2 is known has s times the power
+    of a whole one: the sum of the powers is divided by the sum of the shares.
 
     A mean of m independent periodograms is S(f) times a Gamma(m) / m variable. Its logarithm has mode 0, which a robust
     fit finds, and mean square trigamma(m) + (digamma(m) - log m)^2.
@@ -207,12 +228,15 @@ def measure(luminance: np.ndarray, noise: float) -> Spectrum:
     window = np.outer(hann, hann)
     window /= np.linalg.norm(window)
     rows, columns = (_starts(size, block) for size in luminance.shape)
+    known = np.ones(luminance.shape) if trust is None else (trust > 0).astype(float)
+    places = [np.s_[i : i + block, j : j + block] for i in rows for j in columns]
+    shares = np.array([np.sum(known[place] * window**2) for place in places])
+    kept = shares >= SEEN * shares.max()
     power = np.zeros((block, block // 2 + 1))
-    for i in rows:
-        for j in columns:
-            piece = luminance[i : i + block, j : j + block]
-            centred = piece - np.sum(piece * window**2)
-            power += np.abs(fft.rfft2(window * centred)) ** 2 / (len(rows) * len(columns))
+    for place in itertools.compress(places, kept):
+        piece = luminance[place]
+        centred = piece - np.sum(piece * window**2)
+        power += np.abs(fft.rfft2(window * centred)) ** 2 / shares[kept].sum()
 
     fy, fx = np.meshgrid(fft.fftfreq(block), fft.rfftfreq(block), indexing="ij")
     f, t = np.hypot(fy, fx), np.arctan2(fy, fx)
@@ -223,7 +247,7 @@ def measure(luminance: np.ndarray, noise: float) -> Spectrum:
 
     wide = fft.ifft2(np.abs(fft.fft2(window, (2 * block, 2 * block))) ** 2).real
     lags = fft.fftfreq(block, 1 / block).astype(int)
-    m = _independent(rows, wide[:, 0]) * _independent(columns, wide[0])
+    m = max(1.0, _independent(rows, wide[:, 0]) * _independent(columns, wide[0]) * float((kept * shares).mean()))
     chance = float(special.polygamma(1, m) + (special.digamma(m) - math.log(m)) ** 2)
     noise_power = max(noise, QUANTISATION) ** 2
     return Spectrum(block, used, np.log(power[used] + 1e-12), chance, design, noise_power, wide[np.ix_(lags, lags)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
@@ -17,7 +18,11 @@ from pnpkit.kernels import Kernel
 from pnpkit.machine.phases import Listener, nobody
 from pnpkit.restoration.defaults import DOUBTFUL
 from pnpkit.restoration.picture import opened
-from pnpkit.restoration.settings import Settings
+from pnpkit.restoration.settings import ReadingKeywords, Settings
+from pnpkit.restoration.unknown import without_unknown
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 FREE_FORM = "free-form"  # the form of an estimate that is none of the families
 
@@ -25,10 +30,11 @@ FREE_FORM = "free-form"  # the form of an estimate that is none of the families
 Given = str | os.PathLike[str] | np.ndarray | Tensor | Kernel | KernelEstimate  # what stands for a kernel
 
 
-def open_kernel(kernel: Given, y: Tensor, noise: float, told: Listener = nobody) -> Kernel:
+def open_kernel(
+    kernel: Given, y: Tensor, noise: float, told: Listener = nobody, trust: np.ndarray | None = None
+) -> Kernel:
     """The kernel that ``kernel`` names or holds; ``auto`` and the name of a form are estimated from y (1, C, H, W)
-    with that noise level.
-    ``told`` hears of the phases."""
+    with that noise level and the ``trust`` in its pixels. ``told`` hears of the phases."""
     kernel = os.fspath(kernel) if isinstance(kernel, os.PathLike) else kernel
     if isinstance(kernel, KernelEstimate):
         return kernel_of(kernel)
@@ -36,7 +42,8 @@ def open_kernel(kernel: Given, y: Tensor, noise: float, told: Listener = nobody)
         return kernel
     if isinstance(kernel, str):
         if kernel in kernels.ESTIMATED:
-            return kernel_of(choose.estimate(pixels.from_tensor(y[:1].cpu().double()), noise, kernel, told))
+            picture = pixels.from_tensor(y[:1].cpu().double())
+            return kernel_of(choose.estimate(picture, noise, kernel, told, trust))
         weights, made = kernels.parse(kernel), kernels.estimated(kernel)
         if made is None:
             return given(kernel, weights)
@@ -76,21 +83,26 @@ def estimate_kernel(
     noise_level: float | None = None,
     kernel: str = "auto",
     *,
-    compression: float = 0.0,
-    limits: tuple[float, float] | None = None,
-    linear: bool = False,
+    mask: np.ndarray | Tensor | None = None,
+    **settings: Unpack[ReadingKeywords],
 ) -> KernelEstimate:
-    """The kernel that ``deblur`` with ``kernel="auto"`` takes for this picture; arguments as there.
+    """The kernel that ``deblur`` with ``kernel="auto"`` takes for this picture.
+
+    Pixels that are unknown (``mask``, NaN) or saturate are left out; where noise is of counts, edges are weighed by it.
 
     Args:
         kernel: auto, or what is known of its form: gaussian, motion, disk or free.
+        settings: as of ``deblur``: compression, limits, linear, noise, gain, offset, read_noise, saturation.
 
     Raises:
         InputError: another form; and what ``deblur`` refuses.
     """
-    settings = Settings("identity", noise_level=noise_level, compression=compression, limits=limits, linear=linear)
-    work = opened(image, settings)
-    return choose.estimate(pixels.from_tensor(work.y[:1].cpu().double()), work.noise, kernel)
+    chosen = Settings("identity", noise_level=noise_level, **settings)
+    image, holes = without_unknown(image, mask)  # type: ignore[assignment]
+    work = opened(image, chosen, holes, blurred=True)
+    y, readings = work.y[:1], work.readings
+    picture = pixels.from_tensor(y.cpu().double())
+    return choose.estimate(picture, readings.mean_level(y), kernel, trust=readings.trust(y))
 
 
 def trustworthy(kernel: Kernel) -> bool:

@@ -203,12 +203,16 @@ def repeating(y: Tensor, least: int) -> Tensor:
 
 def kernel_for(kernel: Given, work: Opened, chosen: Settings) -> Kernel:
     """The kernel; of an estimate that which the cache holds for this picture, or afterwards does."""
-    if chosen.cache is None or not isinstance(kernel, str) or kernel not in kernels.ESTIMATED:
+    if not isinstance(kernel, str) or kernel not in kernels.ESTIMATED:
         return open_kernel(kernel, work.y, work.noise, work.told)
-    path = kept.place(chosen.cache, kept.key_of(work.y, work.noise, kernel), "kernel")
+    noise, trust = work.readings.mean_level(work.y), work.readings.trust(work.y[:1])
+    if chosen.cache is None:
+        return open_kernel(kernel, work.y, noise, work.told, trust)
+    told = None if trust is None else torch.from_numpy(trust)
+    path = kept.place(chosen.cache, kept.key_of(work.y, noise, kernel, told), "kernel")
     known = kept.kept_kernel(path)
     if known is None:
-        known = open_kernel(kernel, work.y, work.noise, work.told)
+        known = open_kernel(kernel, work.y, noise, work.told, trust)
         kept.keep_kernel(path, known)
     return known
 

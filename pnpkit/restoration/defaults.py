@@ -89,3 +89,6 @@ SMOOTHING = 2.0
 # belong to it; the share of a channel that must be left for the others to be taken for saturated; the
 # edge of a saturated part, as a share of its depth.
 NOISY, MARGIN, LAMP, SLACK, LEFT, EDGE = 0.5 / 255, 1, 4.0, 3.0, 0.1, 0.3
+
+
+BESIDE_LAMPS = 2  # pixels around saturated and unknown ones that are left out, too, where a blur is estimated

@@ -23,7 +23,7 @@ from pnpkit.maps import Map
 from pnpkit.noise import clipped
 from pnpkit.noise.estimate import Line, groups_of, is_counted, line_through, model_of
 from pnpkit.noise.models import Gaussian, Mapped, Noise, PoissonGaussian
-from pnpkit.restoration.defaults import EDGE, LEFT, MARGIN, NOISY, SLACK, SMOOTHING
+from pnpkit.restoration.defaults import BESIDE_LAMPS, EDGE, LEFT, MARGIN, NOISY, SLACK, SMOOTHING
 from pnpkit.restoration.settings import GAUSSIAN, POISSON, POISSON_GAUSSIAN, Settings
 
 GIVEN = "the weights of the readings are given: they were taken from the picture before, and stay whatever x is"
@@ -84,6 +84,17 @@ class Readings:
         if self.above is not None:
             return ClippedLeastSquares(operator, y, weights, self.above)
         return WeightedLeastSquares(operator, y, weights)
+
+    def trust(self, y: Tensor) -> np.ndarray | None:
+        """How far each pixel of y (1, C, H, W) tells of its blur, (H, W), see ``blind.trust``; None: all alike."""
+        if not self.weighted and self.known is None and self.above is None:
+            return None
+        roots = self.weights(smoothed(y, self.known)).double().sqrt()
+        if self.above is not None:  # what lies around a lamp is the blur of a lamp, and no photograph's
+            nothing = ((roots == 0) | self.above).to(y)
+            roots = roots * (F.max_pool2d(nothing, 2 * BESIDE_LAMPS + 1, 1, BESIDE_LAMPS) == 0)
+        least = roots.amin(1)[0]  # of the channels, whose mean is looked at
+        return np.asarray((least / least.square().mean().sqrt().clamp_min(1e-12)).cpu().numpy())
 
     def told(self, map: Map) -> Map:
         """The map, with the premises that weights and saturated readings are given, where there are such."""

@@ -290,7 +290,20 @@ class Settings:
     )
 
 
-class DenoisingKeywords(TypedDict, total=False):
+class ReadingKeywords(TypedDict, total=False):
+    """The keywords of ``estimate_kernel``, for type checkers: what is known of the readings."""
+
+    limits: tuple[float, float] | None
+    linear: bool
+    compression: float
+    noise: str
+    gain: float | None
+    offset: float | None
+    read_noise: float | None
+    saturation: float | str
+
+
+class DenoisingKeywords(ReadingKeywords, total=False):
     """The keywords of ``denoise``, for type checkers: the fields of ``Settings`` that need no iteration.
 
     Its noise level is an argument of its own, which may stand second.
@@ -301,14 +314,6 @@ class DenoisingKeywords(TypedDict, total=False):
     device: str | None
     max_memory: float | None
     precision: str
-    limits: tuple[float, float] | None
-    linear: bool
-    compression: float
-    noise: str
-    gain: float | None
-    offset: float | None
-    read_noise: float | None
-    saturation: float | str
     weights_are: str
     progress: Callable[[Phase], None] | None
     amount: float
