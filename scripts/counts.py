@@ -1,11 +1,12 @@
 """Pictures of few counts (protocol P6): what the variance of a reading is worth, beside what others do with counts.
 
     python scripts/counts.py --data PATH [--pictures 10] [--kernels levin09_1 levin09_5 box:9 gaussian:1.6]
-        [--peaks 200 50 10] [--denoiser euler-guided] [--track crop128] [--methods ...]
+        [--peaks 200 50 10] [--denoiser euler-guided] [--track crop128] [--methods ...] [--read 2 --offset 100]
 
-PATH holds bsds500/val and kernels. y = Poisson(peak * K x) / peak, K circular, the seed is the index of the picture.
-PSNR in dB after cutting to 0..1, and the mean relative error of the flux in 16 x 16 blocks. Rows that are stored
-already are kept: the script may be stopped and called again. Writes docs/results/counts.{json,md}.
+PATH holds bsds500/val and kernels. y = (Poisson(peak * K x) + offset + N(0, read^2)) / peak, K circular, the seed is
+the index of the picture. ``weighted`` is told nothing of gain, offset and read noise, ``given`` all. PSNR in dB after
+cutting to 0..1, and the mean relative error of the flux in 16 x 16 blocks. Rows that are stored already are kept: the
+script may be stopped and called again. Writes docs/results/counts.{json,md}.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,25 +36,37 @@ DPIR = (8, 49 / 255, 0.23)  # steps, first strength, balance: Zhang et al., IEEE
 METHODS = ("degraded", "unweighted", "weighted", "given", "anscombe", "dpir", "richardson-lucy")
 
 
-def restored(method: str, y: np.ndarray, kernel: np.ndarray, gain: float, x: np.ndarray, denoiser: str) -> np.ndarray:
-    """What a method makes of the readings; Richardson-Lucy is told which iteration is the best."""
+@dataclass(frozen=True)
+class Sensor:
+    """Gain, offset and read noise in the units of y."""
+
+    gain: float
+    offset: float
+    read: float
+
+
+def restored(method: str, y: np.ndarray, kernel: np.ndarray, of: Sensor, x: np.ndarray, denoiser: str) -> np.ndarray:
+    """What a method makes of the readings, its offset subtracted; Richardson-Lucy is told which iteration is best."""
     deblur: Callable[..., Any] = pk.deblur
     how: dict[str, Any] = {"boundary": "circular", "denoiser": denoiser}
+    light = y - of.offset
     if method == "degraded":
-        return y
+        return light
     if method == "unweighted":
-        return np.asarray(deblur(y, kernel, noise="gaussian", **how).image)
+        return np.asarray(deblur(y, kernel, noise="gaussian", **how).image) - of.offset
     if method == "weighted":
-        return np.asarray(deblur(y, kernel, **how).image)
+        return np.asarray(deblur(y, kernel, **how).image) - of.offset
     if method == "given":
-        return np.asarray(deblur(y, kernel, gain=gain, **how).image)
+        known = deblur(y, kernel, gain=of.gain, offset=of.offset, read_noise=of.read, **how)
+        return np.asarray(known.image) - of.offset
     if method == "anscombe":  # a blur does not commute with it
-        level = 2 * np.sqrt(y / gain + 3 / 8)
+        more = 3 / 8 + (of.read / of.gain) ** 2
+        level = 2 * np.sqrt((light / of.gain + more).clip(0))
         v = np.asarray(deblur(level, kernel, noise="gaussian", noise_level=1.0, **how).image)
-        return gain * (np.square(v / 2) - 1 / 8)
+        return of.gain * (np.square(v / 2) - more + 1 / 4)
     if method == "dpir":
-        return dpir(y, kernel, float(np.sqrt(gain * y.mean())))
-    return richardson_lucy(y, kernel, x)
+        return dpir(light, kernel, float(np.sqrt(of.gain * max(light.mean(), of.gain) + of.read**2)))
+    return richardson_lucy(light.clip(0), kernel, x)
 
 
 def dpir(y: np.ndarray, kernel: np.ndarray, level: float) -> np.ndarray:
@@ -105,47 +119,58 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--denoiser", default="euler-guided")
     parser.add_argument("--track", default="crop128", choices=["crop128", "whole"])
+    parser.add_argument("--read", type=float, default=0.0, help="standard deviation of the read noise, in counts")
+    parser.add_argument("--offset", type=float, default=0.0, help="in counts")
     args = parser.parse_args()
     name = "counts" if args.track == "crop128" else "counts-whole"
     stored = RESULTS / f"{name}.json"
     rows: list[dict[str, Any]] = json.loads(stored.read_text())["rows"] if stored.exists() else []
-    known = {(row["picture"], row["kernel"], row["peak"], row["method"], row["denoiser"]) for row in rows}
+    known = {(row["picture"], row["kernel"], row["peak"], row["method"], *group(row)) for row in rows}
     command = f"python scripts/counts.py --data PATH --track {args.track}"
     scenes = pictures(args.data / "bsds500" / "val", args.pictures, args.track)
     cases = [(i, k, p, m) for i in range(len(scenes)) for k in args.kernels for p in args.peaks for m in args.methods]
     for index, spec, peak, method in tqdm(cases):
-        if (index, spec, peak, method, args.denoiser) in known:
+        if (index, spec, peak, method, args.denoiser, args.read) in known:
             continue
         file = args.data / "kernels" / f"{spec}.npy"
         kernel = np.load(file) if file.exists() else kernels.parse(spec)
         kernel, x = kernel / kernel.sum(), scenes[index]
         clean = pk.simulate(x, kernel, boundary="circular").clip(0)
-        y = np.random.default_rng(index).poisson(peak * clean) / peak
+        random = np.random.default_rng(index)
+        y = random.poisson(peak * clean) / peak
+        if args.read or args.offset:
+            y = y + (args.offset + args.read * random.standard_normal(y.shape)) / peak
         began = time.process_time()
-        z = restored(method, y, kernel, 1 / peak, x, args.denoiser)
+        z = restored(method, y, kernel, Sensor(1 / peak, args.offset / peak, args.read / peak), x, args.denoiser)
         row = {"picture": index, "kernel": spec, "peak": peak, "method": method, "denoiser": args.denoiser}
+        row |= {"read": args.read, "offset": args.offset}
         row |= {"psnr": psnr(z.clip(0, 1), x), "flux": flux_error(z, x), "seconds": time.process_time() - began}
         rows.append(row)
         write_results(name, {"rows": rows} | stamp(command, "index of the picture"), table(rows).splitlines())
     print(table(rows))
 
 
+def group(row: dict[str, Any]) -> tuple[str, float]:
+    """Denoiser and read noise of a row."""
+    return row["denoiser"], row.get("read", 0.0)
+
+
 def table(rows: list[dict[str, Any]]) -> str:
     """Means over pictures and kernels; a method is compared with the unweighted one on the cases that both have."""
     lines = ["PSNR in dB, mean error of the flux in 16 x 16 blocks, gain over unweighted in the same cases.", ""]
-    lines += ["| peak | method | denoiser | cases | PSNR | flux | gain |", "| --- " * 7 + "|"]
-    seen = dict.fromkeys((row["peak"], row["method"], row["denoiser"]) for row in rows)
-    for peak, method, denoiser in sorted(seen, key=lambda key: (-key[0], METHODS.index(key[1]), key[2])):
-        chosen = [r for r in rows if (r["peak"], r["method"], r["denoiser"]) == (peak, method, denoiser)]
+    lines += ["| peak | read noise | method | denoiser | cases | PSNR | flux | gain |", "| --- " * 8 + "|"]
+    seen = dict.fromkeys((row["peak"], row["method"], *group(row)) for row in rows)
+    for peak, method, denoiser, read in sorted(seen, key=lambda key: (key[3], -key[0], METHODS.index(key[1]), key[2])):
+        chosen = [r for r in rows if (r["peak"], r["method"], *group(r)) == (peak, method, denoiser, read)]
         plain = {
             (r["picture"], r["kernel"]): r["psnr"]
             for r in rows
-            if (r["peak"], r["method"], r["denoiser"]) == (peak, "unweighted", denoiser)
+            if (r["peak"], r["method"], *group(r)) == (peak, "unweighted", denoiser, read)
         }
         gains = [r["psnr"] - plain[key] for r in chosen if (key := (r["picture"], r["kernel"])) in plain]
         gain = float(np.mean(gains)) if gains else math.nan
         values = f"{np.mean([r['psnr'] for r in chosen]):.2f} | {100 * np.mean([r['flux'] for r in chosen]):.2f} %"
-        lines.append(f"| {peak:g} | {method} | {denoiser} | {len(chosen)} | {values} | {gain:+.2f} |")
+        lines.append(f"| {peak:g} | {read:g} | {method} | {denoiser} | {len(chosen)} | {values} | {gain:+.2f} |")
     return "\n".join(lines) + "\n"
 
 

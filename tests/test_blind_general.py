@@ -80,7 +80,7 @@ def test_trust_weighs_the_equations_of_a_kernel() -> None:
 
 
 def test_the_choice_is_free_form_for_a_shake(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(general.estimate_general, "__defaults__", ((15, 19), general.nobody))
+    monkeypatch.setattr(general.estimate_general, "__defaults__", ((15, 19), general.nobody, None))
     estimate = likeliest_kernel(blurred(), 0.003)
     assert estimate.spec == "free-form" and estimate.confidence > 0.7
     assert general.likeness(estimate.kernel, shake()) > 0.85
@@ -139,7 +139,7 @@ def test_a_named_blur_explains_more_than_none_and_a_free_form_more_than_both(
     named = parametric.KernelEstimate(gaussian, "named", 0.3, (("named", 0.0),))
     misfits = {1: 50.0, len(gaussian): 50.0 - over_none + over_named, len(shake()): 50.0 - over_none}
     monkeypatch.setattr(choose, "hardly_blurred", lambda spec: False)
-    monkeypatch.setattr(choose, "estimate_parametric", lambda *_: named)
+    monkeypatch.setattr(choose, "estimate_parametric", lambda *_, **__: named)
     monkeypatch.setattr(choose, "estimate_general", lambda *_, **__: general.FreeForm(shake(), 0.9, choose.USUAL))
     monkeypatch.setattr(choose, "misfit", lambda _, kernel: (misfits[len(kernel)], 0.4))
     estimate = likeliest_kernel(photograph(), 0.01)

@@ -211,31 +211,46 @@ def blur(image: str, kernel: str, noise_level: float, boundary: str, linear: boo
     return 0
 
 
+READINGS = ("noise", "gain", "offset", "read_noise", "saturation")  # what is said of readings
+
+
 @program.command("estimate-kernel", cls=Grouped, example="pnpkit estimate-kernel photo.png -o kernel.png")
 @click.argument("image")
 @flag("--kernel", group="blur", default="auto", show_default=True, metavar="FORM",
       help="What is known of the blur: gaussian, motion, disk or free; auto: nothing.")  # fmt: skip
-@setting_flags("deblur", "noise_level", "linear")
+@setting_flags("deblur", "noise_level", "linear", *READINGS)
+@MASK
 @WHITE
 @together(*WRITING)
 def estimate_kernel(
-    image: str, kernel: str, noise_level: float | None, linear: bool, white: float | None, **given: Any
+    image: str,
+    kernel: str,
+    noise_level: float | None,
+    linear: bool,
+    mask: str | None,
+    white: float | None,
+    **given: Any,
 ) -> int:
     """Estimate the blur of a photograph. The kernel goes to NAME-kernel.png: none, Gaussian, motion, disk or free."""
     from pnpkit import kernels
+    from pnpkit.command.masks import read_mask
     from pnpkit.images import files
     from pnpkit.restoration import blur_kernel
     from pnpkit.restoration.defaults import limits_of
+    from pnpkit.restoration.settings import Settings
 
+    settings = Settings(
+        "identity", noise_level=noise_level, linear=linear, **{name: given.pop(name) for name in READINGS}
+    )
     options = options_from(given)
     click.get_current_context().with_resource(gone_if_empty(options.out))
     make_folder(options.out, several=False)
     target = kernel_place(image, options.out, options.overwrite)
-    picture = files.read(Path(image), white=white)
+    picture = files.read(Path(image), None if mask is None else read_mask(mask), white=white, unknown=True)
     tasks.check_light(picture, linear)
-    estimate = blur_kernel.estimate_kernel(
-        picture.pixels, noise_level, kernel, compression=picture.compression, limits=limits_of(picture), linear=linear
-    )
+    about = {name: getattr(settings, name) for name in READINGS} | tasks.in_pixels(picture, settings)
+    about |= {"compression": picture.compression, "limits": limits_of(picture), "linear": linear}
+    estimate = blur_kernel.estimate_kernel(picture.pixels, noise_level, kernel, mask=tasks.unknown(picture), **about)
     found = blur_kernel.kernel_of(estimate)
     kernels.save(target, estimate.kernel, (estimate.spec, estimate.confidence), options.overwrite)
     if not options.quiet:
