@@ -22,7 +22,7 @@ from pnpkit.restoration import baselines
 from pnpkit.restoration.blur_kernel import Given, estimate_kernel
 from pnpkit.restoration.deblur import deblur
 from pnpkit.restoration.result import Restoration
-from pnpkit.restoration.settings import SettingsKeywords
+from pnpkit.restoration.settings import ReadingKeywords, SettingsKeywords
 from pnpkit.solvers.guarantee import Existence
 
 if TYPE_CHECKING:
@@ -123,7 +123,8 @@ def compare(
     if reference is not None and np.shape(reference) != np.shape(image):
         raise InputError(f"the reference is {np.shape(reference)}, the image {np.shape(image)}: not the same frame")
     if isinstance(kernel, str) and kernel in kernels.ESTIMATED:
-        kept = {key: settings[key] for key in ("noise_level", "compression", "limits", "linear") if key in settings}
+        told_of = ("noise_level", *ReadingKeywords.__annotations__)
+        kept = {key: settings[key] for key in told_of if key in settings}  # type: ignore[literal-required]
         kernel = estimate_kernel(image, kernel=kernel, **kept)  # type: ignore[arg-type]
     common: dict[str, Any] = {"max_steps": LIMIT, **settings, "boundary": boundary}
     rows, note, used = [], "", np.ones((1, 1))
