@@ -229,10 +229,10 @@ def test_masked_pixels_are_left_out() -> None:
 
 
 def test_noise_of_counts_has_its_mean_power() -> None:
-    """Peak 10: told the variance of the dark parts, the estimator would take bright parts' noise for detail."""
+    """Peak 30: told the variance of the dark parts, the estimator would take the noise of bright ones for detail."""
     clean = blurred(photograph(), "gaussian:2", 0.0).clip(0)
-    y = np.random.default_rng(0).poisson(10 * clean) / 10
-    assert sigma(estimate_kernel(y, gain=0.1).spec) == pytest.approx(2, abs=0.2)
+    y = np.random.default_rng(0).poisson(30 * clean) / 30
+    assert sigma(estimate_kernel(y, gain=1 / 30).spec) == pytest.approx(2, abs=0.1)
 
 
 def test_where_all_is_unknown_nothing_is_told() -> None:

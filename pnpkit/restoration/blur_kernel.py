@@ -84,6 +84,7 @@ def estimate_kernel(
     kernel: str = "auto",
     *,
     mask: np.ndarray | Tensor | None = None,
+    weights: np.ndarray | Tensor | None = None,
     **settings: Unpack[ReadingKeywords],
 ) -> KernelEstimate:
     """The kernel that ``deblur`` with ``kernel="auto"`` takes for this picture.
@@ -92,14 +93,16 @@ def estimate_kernel(
 
     Args:
         kernel: auto, or what is known of its form: gaussian, motion, disk or free.
-        settings: as of ``deblur``: compression, limits, linear, noise, gain, offset, read_noise, saturation.
+        mask, weights: as of ``deblur``.
+        settings: as of ``deblur``: compression, limits, linear, noise, gain, offset, read_noise, saturation,
+            weights_are.
 
     Raises:
         InputError: another form; and what ``deblur`` refuses.
     """
     chosen = Settings("identity", noise_level=noise_level, **settings)
-    image, holes = without_unknown(image, mask)  # type: ignore[assignment]
-    work = opened(image, chosen, holes, blurred=True)
+    known, holes, worth = without_unknown(image, mask, weights, chosen)
+    work = opened(known, chosen, holes, blurred=True, weights=worth)
     y, readings = work.y[:1], work.readings
     picture = pixels.from_tensor(y.cpu().double())
     return choose.estimate(picture, readings.mean_level(y), kernel, trust=readings.trust(y))

@@ -301,6 +301,7 @@ class ReadingKeywords(TypedDict, total=False):
     offset: float | None
     read_noise: float | None
     saturation: float | str
+    weights_are: str
 
 
 class DenoisingKeywords(ReadingKeywords, total=False):
@@ -314,7 +315,6 @@ class DenoisingKeywords(ReadingKeywords, total=False):
     device: str | None
     max_memory: float | None
     precision: str
-    weights_are: str
     progress: Callable[[Phase], None] | None
     amount: float
 
