@@ -25,7 +25,7 @@ RANKS = [  # a room imports rooms of lower ranks and its own modules, never a ne
     {"interop", "registry", "blind"},
     {"algorithms", "laws", "restoration"},
     {"training"},
-    {"command"},
+    {"command", "plugins"},
     {"__main__"},
 ]
 STUDIES = {"robust", "sympnet", "gradients", "structure"}  # siblings that share `dynamics`

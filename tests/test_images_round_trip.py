@@ -52,8 +52,11 @@ def test_files_of_telescopes(path: Path, tmp_path: Path) -> None:
         known = np.isfinite(before.data)  # what is unknown is filled in
         assert after.data.dtype == before.data.dtype
         np.testing.assert_array_equal(after.data[known], before.data[known])
-        kept = {name: value for name, value in before.header.items() if name not in (*STALE, *TEXTS, "")}
-        assert kept == {name: after.header.get(name) for name in kept}
+        a_cards, b_cards = (
+            sorted((card.keyword, str(card.value)) for card in header.cards if card.keyword not in (*STALE, *TEXTS, ""))
+            for header in (before.header, after.header)
+        )
+        assert a_cards == b_cards
         for name in TEXTS:
             assert str(after.header.get(name, "")) == str(before.header.get(name, "")), name
         assert WCS(after.header, naxis=2).wcs.compare(WCS(before.header, naxis=2).wcs)
