@@ -78,19 +78,19 @@ class Panel(Container):
         self.begin.enabled, self.cancel.enabled, self.bar.visible = False, True, True
         self.show_progress("begins", -1.0)
         worker = create_worker(attempt, job, _start_thread=False)
-        worker.returned.connect(lambda found: self.end(layer, found))
+        worker.returned.connect(lambda found: self.end(layer, *found))
         self.worker = worker
         worker.start()
 
-    def end(self, layer: Image, found: Result | Exception) -> None:
+    def end(self, layer: Image, found: Result | None, error: Exception | None) -> None:
         """Show the result, or what went wrong."""
         self.begin.enabled, self.cancel.enabled, self.bar.visible = True, False, False
         self.worker = None
-        if isinstance(found, work.Cancelled):
+        if isinstance(error, work.Cancelled):
             self.message.value = "cancelled"
-        elif isinstance(found, Exception):
-            self.fail(found)
-        else:
+        elif error is not None:
+            self.fail(error)
+        elif found is not None:
             self.show(layer, *found)
             self.message.value = found[1]
 
@@ -105,12 +105,12 @@ class Panel(Container):
         self.bar.value = max(0, min(100, round(100 * share)))
 
 
-def attempt(job: Callable[[], Result]) -> Result | Exception:
-    """The result of a job, or the error that ended it: napari would print a traceback."""
+def attempt(job: Callable[[], Result]) -> tuple[Result | None, Exception | None]:
+    """The result of a job, or the error that ended it, which napari would show with its traceback."""
     try:
-        return job()
+        return job(), None
     except (PnpError, work.Cancelled, MemoryError, ImportError) as error:
-        return error
+        return None, error
 
 
 def pixels_of(layer: Image) -> work.Pixels:
