@@ -57,7 +57,7 @@ class WaveletConfig:
     top: float = 50 / 255
 
     def __post_init__(self) -> None:
-        ranged(self, levels=(0, 16), shifts=(1, 64), knots=(1, 1000), top=TOPS)
+        ranged(self, levels=(0, 16), shifts=(1, 16), knots=(1, 1000), top=TOPS)
 
 
 class Wavelet(Network):
