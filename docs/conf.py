@@ -41,6 +41,7 @@ suppress_warnings = ["config.cache"]  # sphinx-gallery's settings hold objects
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
+autodoc_mock_imports = ["magicgui", "napari", "qtpy"]  # of the plug-in, which need a screen
 napoleon_use_ivar = True
 add_module_names = False
 python_use_unqualified_type_names = True

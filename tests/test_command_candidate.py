@@ -84,7 +84,7 @@ def test_a_form_is_asked_for_by_its_name(cli, photograph: Path, monkeypatch: pyt
     assert code == 2 and "gaussian, motion, disk, free" in message and len(message.strip().splitlines()) == 1
     asked = []
 
-    def estimate(image: np.ndarray, noise: float, form: str, *_: object) -> KernelEstimate:
+    def estimate(image: np.ndarray, noise: float, form: str, *_: object, **__: object) -> KernelEstimate:
         asked.append(form)
         return KernelEstimate(kernels.disk(2), "disk:2", 0.9, (("disk:2", 0.0),))
 
