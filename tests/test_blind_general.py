@@ -148,7 +148,7 @@ def test_a_named_blur_explains_more_than_none_and_a_free_form_more_than_both(
     assert (None if estimate.rival is None else estimate.rival.spec) == rival
     assert max(score for _, score in estimate.candidates) == 0.0
     if over_none < -4:  # the named blur at 0.8 leaves 0.2 for none
-        monkeypatch.setattr(choose, "estimate_parametric", lambda *_: replace(named, confidence=0.8))
+        monkeypatch.setattr(choose, "estimate_parametric", lambda *_, **__: replace(named, confidence=0.8))
         doubtful = likeliest_kernel(photograph(), 0.01)
         assert doubtful.confidence == pytest.approx(0.2) and doubtful.rival is not None
     sparser = general.FreeForm(shake(), 0.9, choose.USUAL + 1)
