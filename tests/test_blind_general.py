@@ -226,8 +226,8 @@ def test_a_larger_support_must_explain_more(
     judged: tuple[float, ...], side: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = dict(zip((3, 5, 7), judged, strict=True))
-    monkeypatch.setattr(general, "descend", lambda y, search: np.full((search.size,) * 2, 1 / search.size**2))
-    monkeypatch.setattr(general, "sparsity", lambda y, kernel: values.get(len(kernel), 20.0))
+    monkeypatch.setattr(general, "descend", lambda y, search, *_: np.full((search.size,) * 2, 1 / search.size**2))
+    monkeypatch.setattr(general, "sparsity", lambda y, kernel, *_: values.get(len(kernel), 20.0))
     found = general.estimate_general(np.zeros((40, 50)), sizes=(7, 3, 5))
     assert found.kernel.shape == (side, side) and 0 < found.agreement < 1
     assert found.sparser == pytest.approx(np.log(20.0 / values[side]))
