@@ -84,7 +84,7 @@ class Constrained(DataTerm):
                 p = (v - slope / size).clamp(low, high)
                 if step % CHECKED == CHECKED - 1:
                     g = tau * self.gradient(p) + (p - x) - slope + size * (v - p)
-                    if float(g.square().mean().sqrt()) <= goal:
+                    if float(g.square().flatten(1).mean(1).max().sqrt()) <= goal:  # of each picture
                         return p
                 u, v = p, p + pull * (p - u)
             InexactWarning.tell("the solver of the data term on a box", MOST)
