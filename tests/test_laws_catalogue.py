@@ -25,7 +25,7 @@ from pnpkit.solvers.result import Status
 
 PARTS = [module.name for module in pkgutil.iter_modules(pnpkit.fidelities.__path__)]
 ROOMS = [importlib.import_module(f"pnpkit.fidelities.{name}") for name in PARTS]
-ELSEWHERE = {"Separable", "Constrained"}  # what the others are made of; another one on a box, in test_fidelities_constrained
+ELSEWHERE = {"Separable", "Constrained"}  # what others are made of; on a box: test_fidelities_constrained
 
 
 def makers_of_maps(module: ModuleType) -> set[str]:
