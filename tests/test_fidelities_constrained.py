@@ -60,3 +60,8 @@ def test_what_it_cannot_do_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constrained, "MOST", 1)
     with pytest.warns(InexactWarning):
         f.prox(1e4)(torch.rand(1, 1, 5, 8, 7, dtype=torch.float64))
+
+
+def test_a_gradient_step_is_refused_since_it_leaves_the_box() -> None:
+    with pytest.raises(InputError, match=r"use prox\(tau\)"):
+        problem().gradient_step(0.1)

@@ -18,6 +18,7 @@ from torch import Tensor
 from pnpkit.certificates import Side
 from pnpkit.errors import InexactWarning, InputError
 from pnpkit.fidelities.data import DataTerm, ProximalPoint
+from pnpkit.maps import Map
 
 CHECKED, MOST = 10, 2000  # steps between two looks at the error, and at most
 GOAL, ROUNDING = 1e-4, 8.0  # least error (root mean square), and rounding errors that a gradient may be off by
@@ -57,6 +58,10 @@ class Constrained(DataTerm):
     def gradient(self, x: Tensor) -> Tensor:
         """grad f(x)."""
         return self.inner.gradient(x)
+
+    def gradient_step(self, tau: float | None = None) -> Map:
+        """Raise ``InputError``: a gradient step leaves the box. There is ``prox``."""
+        raise InputError("a data term on a box has no gradient step: use prox(tau), or f itself with limits")
 
     def magnitude(self) -> float:
         """That of f."""
