@@ -100,6 +100,7 @@ def slow():
         time.sleep(60)
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # so does a run under nohup
 sys.argv = ["pnpkit", "slow"]
 cli.main()
 """
