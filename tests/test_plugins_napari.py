@@ -16,6 +16,7 @@ from pnpkit.plugins.napari import work
 from pnpkit.plugins.napari.work import Pixels, kernel_from, restored
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what napari calls
 PICTURE = np.random.default_rng(0).random((16, 18))
 VOLUME = np.random.default_rng(1).random((4, 12, 14))
 PSF = np.ones((3, 3, 3)) / 27
@@ -105,7 +106,7 @@ def panels() -> Iterator[Any]:
     app.processEvents()
 
 
-def until(happened: Callable[[], bool], seconds: float = 300) -> None:
+def until(happened: Callable[[], bool], seconds: float = 60) -> None:
     from qtpy.QtWidgets import QApplication
 
     end = time.monotonic() + seconds
@@ -163,6 +164,20 @@ def test_a_panel_can_be_cancelled_and_says_what_is_wrong(panels: Any, monkeypatc
     panel.begin.native.click()
     until(lambda: bool(said))
     assert "nonsense" in said[0] and "\n" not in said[0] and len(viewer.layers) == 1
+
+
+def test_whatever_ends_the_work_frees_the_panel(panels: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError("of something")
+
+    monkeypatch.setattr(panels, "show_error", said.append)
+    monkeypatch.setattr(work, "restored", broken)
+    _, _, panel = viewer_with(panels, panels.Denoise, PICTURE)
+    panel.begin.native.click()
+    until(lambda: bool(said))
+    assert said == ["ZeroDivisionError: of something"] and panel.begin.enabled and not panel.cancel.enabled
 
 
 def test_the_other_panels(panels: Any) -> None:

@@ -96,8 +96,9 @@ class Panel(Container):
 
     def fail(self, error: Exception) -> None:
         """Say what went wrong."""
-        self.message.value = str(error)
-        show_error(str(error))
+        known = isinstance(error, (PnpError, MemoryError, ImportError)) and str(error)
+        self.message.value = str(error) if known else f"{type(error).__name__}: {error}"
+        show_error(self.message.value)
 
     def show_progress(self, text: str, share: float) -> None:
         """What is being done, and how much of it is done."""
@@ -106,10 +107,10 @@ class Panel(Container):
 
 
 def attempt(job: Callable[[], Result]) -> tuple[Result | None, Exception | None]:
-    """The result of a job, or the error that ended it, which napari would show with its traceback."""
+    """The result of a job, or whatever ended it: a worker that fails never returns, and the panel would wait for it."""
     try:
         return job(), None
-    except (PnpError, work.Cancelled, MemoryError, ImportError) as error:
+    except Exception as error:
         return None, error
 
 
