@@ -51,7 +51,10 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ),
         ("deblur picture.tif --kernel psf.npy", ["with slices is for a volume"]),
         ("deblur table.fits --kernel box:3", ["expected a FITS with an image", "BinTableHDU"]),
-        ("deblur picture.tif --kernel box:3 --mask mask.tif", ["the mask is 5x6, the image 12x13"]),
+        (
+            "deblur picture.tif --kernel box:3 --mask mask.tif",
+            ["the mask is 6 x 5 pixels", "the image 13 x 12"],
+        ),
         ("deblur picture.tif --kernel box:3 --weights small.tif", ["the weights are 6 x 5 pixels, the image 13 x 12"]),
         ("deblur picture.tif --kernel box:3 --reference small.tif", ["the reference is (5, 6)", "not the same frame"]),
         ("denoise volume.npy --mask mask.tif", ["--mask", "got a stack"]),

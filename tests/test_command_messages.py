@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import click
+import numpy as np
 import pytest
 import torch
 
 from pnpkit.command import messages
 from pnpkit.command.cli import program
 from pnpkit.errors import InputError
+from pnpkit.images import files
+from pnpkit.images.picture import Picture
 from pnpkit.machine.memory import choose_device
 
 
@@ -69,3 +72,22 @@ def test_every_error_is_one_line() -> None:
     ):
         text = messages.sentence(error)
         assert "\n" not in text and words in text
+
+
+@pytest.mark.parametrize(
+    "line, words",
+    [
+        ("upscale p.png --factor 1.5", "expected a whole number from 2 to 8, got '1.5'"),
+        ("deblur p.png --max-steps 0", "expected a whole number of at least 1, got '0'"),
+        ("deblur p.txt", "p.txt: expected a picture, got one that ends with .txt: name the result"),
+        ("deblur p.png --kernel k.jpg", "JPEG changes what a kernel weighs, save it as PNG or TIFF"),
+        ("deblur p.png --region 30,30,9,9", "--region 30,30,9,9: expected one inside of the picture"),
+        ("deblur p.png --kernel box:3 --noise-level 5", "5 of 255 is 0.0196"),
+    ],
+)
+def test_what_is_often_typed_wrong_is_answered_in_the_words_of_the_user(cli, tmp_path, line, words) -> None:  # type: ignore[no-untyped-def]
+    files.write(tmp_path / "p.png", Picture(np.full((32, 32), 0.5)))
+    for name in ("p.txt", "k.jpg"):
+        (tmp_path / name).write_bytes((tmp_path / "p.png").read_bytes())
+    code, out, error = cli(*(str(tmp_path / word) if word.startswith(("p.", "k.")) else word for word in line.split()))
+    assert code == 2 and words in error and not out and len(error.splitlines()) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from pnpkit import kernels
 from pnpkit.command import part as parts
 from pnpkit.images import files
 from pnpkit.images.picture import Picture
+from pnpkit.kernels import Kernel
 
 FEW = ("--denoiser", "wavelet", "--noise-level", "0.01", "--kernel", "disk:2")
 
@@ -101,3 +103,11 @@ def test_a_reduced_kernel_blurs_the_reduced_picture_alike() -> None:
         again = convolve(parts.reduced(scene, 3), small, mode="wrap")
         assert np.sqrt(np.mean(np.square(blurred - again))) < 0.01
     np.testing.assert_allclose(kernels.reduced(kernel, 1), kernel, atol=1e-15)
+
+
+def test_a_small_picture_without_a_blur_says_that_one_may_be_too_small() -> None:
+    sharp, soft = (Kernel(np.ones((n, n)) / n**2, "", 0.95, form) for n, form in ((1, "sharp"), (3, "box:3")))
+    part = parts.part_of((600, 600), None, True, True)
+    assert part.factor == 3 and "less than about 6 pixels" in parts.overlooked(part, sharp)
+    whole = replace(part, factor=1)
+    assert not any((parts.overlooked(whole, sharp), parts.overlooked(part, soft), parts.overlooked(part, None)))

@@ -98,7 +98,7 @@ def test_type_comes_back(dtype: type, network: object) -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda x: pnpkit.inpaint(x, np.zeros((3, 4))), "the mask is 3x4, the image 12x12"),
+        (lambda x: pnpkit.inpaint(x, np.zeros((3, 4))), "the mask is 4 x 3 pixels .*, the image 12 x 12"),
         (lambda x: pnpkit.inpaint(x, np.ones((12, 12))), "nothing is known"),
         (lambda x: pnpkit.inpaint(x, np.zeros((12, 12)), method="newton"), "unknown method"),
         (lambda x: pnpkit.upscale(x, 1), "from 2 to 8"),

@@ -8,7 +8,9 @@ import skimage.data
 
 import pnpkit as pk
 from pnpkit.command import summary, tasks, verdict
+from pnpkit.command.curve import curve
 from pnpkit.command.options import settings_from
+from pnpkit.errors import InputError
 from pnpkit.images.metrics import psnr
 from pnpkit.images.picture import Picture
 from pnpkit.restoration.defaults import QUICK_STEPS, ROUGH, SMALL, tolerance
@@ -52,3 +54,15 @@ def test_the_tolerance_follows_the_size() -> None:
     assert plan is not None and plan.tol == tolerance(64 * 64)
     given = pk.deblur(BLURRED, "gaussian:0.9", denoiser="identity", max_steps=1, tol=0.02).plan
     assert given is not None and given.tol == 0.02
+
+
+def test_unequal_readings_are_refused_or_told() -> None:
+    for unequal, came in (({"weights": np.ones((64, 64))}, "weights"), ({"mask": np.eye(64)}, "mask")):
+        with pytest.raises(InputError, match=f"`quick`.*{came}"):
+            pk.deblur(BLURRED, "gaussian:0.9", quick=True, **unequal)
+    clipped = pk.deblur(BLURRED, "gaussian:0.9", noise_level=0.006, quick=True, saturation=0.6)
+    assert clipped.steps == QUICK_STEPS and "which takes longer" in clipped.kernel_note
+
+
+def test_the_page_tells_the_residual_of_one_step(run: pk.Restoration) -> None:
+    assert f"its residual is {run.residuals[0]:.2g}" in curve(run) and "<svg" not in curve(run)

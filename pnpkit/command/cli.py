@@ -30,6 +30,7 @@ from pnpkit.command.options import (
     Commands,
     Grouped,
     Level,
+    Whole,
     flag,
     options_from,
     restoring,
@@ -52,14 +53,18 @@ KERNELS = "FILE | gaussian:SIGMA | motion:LENGTH,ANGLE | disk:RADIUS | box:SIZE 
 FOUND = "gaussian | motion | disk | free (of that form, to be found) | auto (to be found)"
 
 
-MASK = flag(
-    "--mask", group="input", metavar="MASK", help="An image of the same size, not black where a pixel is unknown."
-)
+MASK = flag("--mask", group="input", metavar="MASK", help="An image of the same size: what is not black is unknown.")
 
 
 STACK = together(
-    flag("--axes", group="input", default="", metavar="AXES", help="Of a stack, such as TCZYX; auto: as it says."),
-    flag("--page", group="input", type=click.IntRange(min=1), metavar="N", help="Restore this plane of a stack alone."),
+    flag(
+        "--axes",
+        group="input",
+        default="",
+        metavar="AXES",
+        help="Axes of a stack, such as TCZYX; auto: of its file.",
+    ),
+    flag("--page", group="input", type=Whole(1), metavar="N", help="Restore this plane of a stack alone."),
     flag("--step", group="input", type=Steps(), help="Sampling of a stack, µm; auto: as the file says."),
 )
 
@@ -87,10 +92,10 @@ def program() -> None:
 @flag("--kernel", group="blur", default=("auto",), multiple=True, metavar="SPEC",
       help=f"{KERNELS} | {FOUND}, the default. Of a stack, once for each channel.")  # fmt: skip
 @flag("--boundary", group="blur", default="unknown", show_default=True, metavar="NAME",
-      help="Of the scene beyond the frame: unknown, circular or zero.")  # fmt: skip
+      help="What lies beyond the frame: unknown, circular or zero.")  # fmt: skip
 @flag("--kernel-step", group="blur", type=Steps(), help="Sampling of the kernel, µm; auto: as its file says.")
 @flag("--directions", group="expert", default="auto", show_default=True, metavar="slices|three",
-      help="How the denoiser looks at a volume.")  # fmt: skip
+      help="How the denoiser takes a volume: slice by slice, or along all three axes.")  # fmt: skip
 @STACK
 @MASK
 @WEIGHTS
@@ -131,7 +136,7 @@ def inpaint(inputs: tuple[str, ...], mask: str, weights: str | None, guide: str 
 
 @program.command(cls=Grouped, example="pnpkit upscale photo.png --factor 2 -o large.png")
 @INPUTS
-@flag("--factor", group="quality", type=click.IntRange(2, 8), default=2, show_default=True, metavar="N",
+@flag("--factor", group="quality", type=Whole(2, 8), default=2, show_default=True, metavar="N",
       help="Pixels per pixel and side.")  # fmt: skip
 @MASK
 @WEIGHTS
@@ -154,9 +159,9 @@ def upscale(
 @flag("--kernel", group="blur", default="auto", show_default=True, metavar="SPEC",
       help=f"{KERNELS} | {FOUND}.")  # fmt: skip
 @flag("--boundary", group="blur", default="unknown", show_default=True, metavar="NAME",
-      help="Of the scene beyond the frame: unknown, circular or zero.")  # fmt: skip
+      help="What lies beyond the frame: unknown, circular or zero.")  # fmt: skip
 @setting_flags("deblur", "noise_level", "linear", "tol", "device", "max_memory")
-@flag("--max-steps", group="quality", type=click.IntRange(min=1), default=100, show_default=True, metavar="N",
+@flag("--max-steps", group="quality", type=Whole(1), default=100, show_default=True, metavar="N",
       help="Evaluations after which a method is stopped.")  # fmt: skip
 @together(WHITE, BLACK, REFERENCE, REPORT, JSON, *WRITING)
 def compare(image: str, names: str, kernel: str, boundary: str, **given: Any) -> int:
@@ -326,9 +331,9 @@ def certify(name: str, as_json: bool) -> int:
 
 @program.command(cls=Grouped, example="pnpkit audit euler --rounds 4")
 @click.argument("name")
-@flag("--rounds", group="quality", type=click.IntRange(min=1), default=12, show_default=True, metavar="N",
+@flag("--rounds", group="quality", type=Whole(1), default=12, show_default=True, metavar="N",
       help="Length of the search.")  # fmt: skip
-@flag("--seed", group="expert", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, metavar="N",
+@flag("--seed", group="expert", type=Whole(0), default=0, show_default=True, metavar="N",
       help="Seed of the search.")  # fmt: skip
 def audit(name: str, rounds: int, seed: int) -> int:
     """Search for counterexamples. Exit 1 when a pair of pictures is found that the certificate excludes."""

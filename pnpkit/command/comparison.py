@@ -143,17 +143,20 @@ def page_of(source: str, found: Comparison, panels: list[tuple[str, np.ndarray]]
     """One page: the table, then every picture at its own size."""
     known = found.psnr_input is not None
     names = ("method", *(["PSNR, dB"] if known else []), "s", "steps", "guarantee")
-    head = "".join(f"<th>{name}</th>" for name in names)
-    rows = f"<tr><td>as it came</td><td>{found.psnr_input:.2f}</td><td></td><td></td><td></td></tr>" if known else ""
+    head = "".join(f"<th scope=col>{name}</th>" for name in names)
+    rows = ""
+    if known:
+        rows = f"<tr><th scope=row>as it came</th><td>{found.psnr_input:.2f}</td><td></td><td></td><td></td></tr>"
     for row in found.rows:
         score = [] if row.psnr is None else [f"{row.psnr:.2f}"]
-        cells = (row.name, *score, f"{row.seconds:.1f}", str(row.steps), row.guarantee)
-        rows += f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in cells)}</tr>"
+        cells = (*score, f"{row.seconds:.1f}", str(row.steps), row.guarantee)
+        rows += f"<tr><th scope=row>{html.escape(row.name)}</th>"
+        rows += f"{''.join(f'<td>{html.escape(cell)}</td>' for cell in cells)}</tr>"
     shown = ""
     for name, pixels in panels:
         words = html.escape(name)
         shown += f'<figure><figcaption>{words}</figcaption><img alt="{words}" src="{document.uri(pixels)}"></figure>'
     title = f"{html.escape(Path(source).name)}: {len(found.rows)} methods"
-    body = f"<h1>{title}</h1><div class=wide><table><tr>{head}</tr>{rows}</table></div>"
+    body = f"<h1>{title}</h1><div class=wide><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     note = f"<p class=soft>{html.escape(in_flags(found.kernel_note))}</p>" if found.kernel_note else ""
     return document.document(title, f'{body}{note}<div class="sheet">{shown}</div>')

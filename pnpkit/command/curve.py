@@ -25,9 +25,11 @@ def curve(run: Restoration, tol: float | None = None) -> str:
     values = drawable(run.residuals)
     if not values:
         return '<p class="soft">no residual is to be seen on a logarithmic scale: they are 0, or not finite</p>'
+    if steps == 1:
+        return f"<p>One step was taken: its residual is {run.residuals[0]:.2g}. A curve needs two.</p>"
     bound = drawable(run.bounds[:steps], max(0, steps - len(run.bounds)))  # of the last steps, that the proof is for
     goal = [(0, tol), (steps - 1, tol)] if tol else []
-    across = (WIDTH - LEFT - RIGHT) / max(1, steps - 1)
+    across = (WIDTH - LEFT - RIGHT) / (steps - 1)
     top = math.ceil(math.log10(max(v for _, v in values + bound)) + 1e-9)
     low = min(math.floor(math.log10(min(v for _, v in values + goal))), top - 1)
 

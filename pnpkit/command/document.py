@@ -61,7 +61,7 @@ details{border-top:1px solid var(--line);padding:.5rem 0}summary{cursor:pointer;
 .kernel img{image-rendering:pixelated;border:1px solid var(--line);display:block;background:#000}
 .scale{height:.5rem;border:1px solid var(--soft);border-top:0;margin-top:.3rem}
 .wide{overflow-x:auto}table{border-collapse:collapse}th,td{text-align:left;padding:.3rem .8rem .3rem 0;
-border-bottom:1px solid var(--line)}
+border-bottom:1px solid var(--line)}tbody th{font-weight:400}
 .sheet{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,320px),1fr));gap:.8rem;margin-top:1rem}
 .sheet img{width:100%;height:auto;display:block}
 @media(max-width:520px){body{padding:.8rem}svg text{font-size:19px}dl{grid-template-columns:1fr;gap:0}

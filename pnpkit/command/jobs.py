@@ -15,7 +15,7 @@ from pnpkit.command.forecast import forecast
 from pnpkit.command.masks import read_mask
 from pnpkit.command.messages import say, sentence
 from pnpkit.command.options import Options
-from pnpkit.command.part import Part, eight_bits, part_of, part_words, quick
+from pnpkit.command.part import Part, eight_bits, overlooked, part_of, part_words, quick
 from pnpkit.command.places import (
     Places,
     check_apart,
@@ -208,7 +208,7 @@ class Job:
                 told = replace(told, advice=words or told.advice)
                 self.write(work, run, told, scores, frames)
         if writes:
-            self.tell(work, run, told, scores)
+            self.tell(work, run, told, scores, progress.course.elapsed)
         return DIVERGED if run.status.failed else 0
 
     def read(self, name: str) -> Work:
@@ -224,6 +224,8 @@ class Job:
             picture = files.read(name, holes, options.white, options.black, unknown=True)
         else:
             picture = stacks.page_of(name, self.layout, options.white, options.black)
+        if picture.dtype.kind == "u" and self.settings.noise_level is not None:
+            check_level("noise level", self.settings.noise_level)
         picture = weighted(picture, task.weights, name, self.settings.weights_are)
         picture = picture if task.keeps else seen(picture)
         picture = as_floats(picture) if options.floats else picture
@@ -257,7 +259,7 @@ class Job:
         if self.options.preview and not self.options.quiet and self.shared is None:
             usual = forecast(self.task, self.settings, work.whole)
             words += f" All of it takes about {roughly(usual.total)}." if usual else ""
-        return replace(told, part=words)
+        return replace(told, part=words, advice=overlooked(work.part, run.blur) or told.advice)
 
     def restore(self, work: Work, progress: Progress) -> tuple[Restoration, Frames]:
         """Restore the picture, with its progress shown; the iterates are collected where --gif asks for them."""
@@ -358,11 +360,15 @@ class Job:
         done = f"pnpkit {__version__} {self.task.name}: {run.kernel_note or 'no kernel'}{weights}"
         return done, f"noise level {run.noise_level:.6g}, strength {run.strength:.6g}, {run.status.name.lower()}"
 
-    def tell(self, work: Work, run: Restoration, told: Verdict, scores: dict[str, float]) -> None:
-        """What a person wants to know on the terminal: the verdict, then what --explain and --proof ask for."""
+    def tell(self, work: Work, run: Restoration, told: Verdict, scores: dict[str, float], seconds: float) -> None:
+        """What a person wants to know on the terminal: the verdict, then what --explain and --proof ask for.
+
+        Args:
+            seconds: since the file was opened, with loading, probes and writing; those of the run are in --json.
+        """
         places, options = work.places, self.options
         if not options.quiet:
-            say(summary.describe(places, work.picture, run, told, scores))
+            say(summary.describe(places, work.picture, run, told, scores, seconds))
             if options.explain:
                 say(f"\n{run.explain()}")
             if options.proof:

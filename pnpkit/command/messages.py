@@ -9,7 +9,7 @@ import click
 
 from pnpkit.errors import PnpError, one_line
 
-_ARGUMENT = re.compile(r"`([a-z_]+)(?:=([\w.:-]+))?`")
+_ARGUMENT = re.compile(r"`([a-z_]+)(?:=([\w.:,-]+))?`")
 
 
 def in_flags(text: str) -> str:

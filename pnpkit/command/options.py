@@ -52,6 +52,22 @@ class Level(click.ParamType):
         return number
 
 
+class Whole(click.IntRange):
+    """A whole number from ``low``, up to ``high`` where there is one, and at most what 64 bits hold."""
+
+    name = "number"
+
+    def __init__(self, low: int, high: int | None = None):
+        super().__init__(low, 2**63 - 1 if high is None else high)
+        self.words = f"of at least {low}" if high is None else f"from {low} to {high}"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return int(super().convert(value, param, ctx))
+        except click.BadParameter:
+            self.fail(f"expected a whole number {self.words}, got '{value}'", param, ctx)
+
+
 class Flag(click.Option):
     """An option that stands under a heading of the help."""
 
@@ -179,13 +195,13 @@ GUIDE = flag(
     "--guide",
     group="input",
     metavar="IMAGE",
-    help="A picture of the result's size that anything made: it guides a guided denoiser, whose proof holds.",
+    help="A picture of the result's size, made by any program: it guides a guided denoiser, and the proof holds.",
 )
 WEIGHTS = flag(
     "--weights",
     group="input",
     metavar="FILE",
-    help="A map of what every pixel is worth, such as field.fits[WHT]; [WHT] alone is of the input itself.",
+    help="A map of how much every pixel counts, such as field.fits[WHT]; [WHT] alone: that extension of the input.",
 )
 FLOAT = flag(
     "--float", "floats", group="output", is_flag=True, help="Write float32 in the units of the file, not its own type."
@@ -196,7 +212,7 @@ GIF = flag("--gif", group="output", metavar="FILE", help="Write the iterates as 
 SEED = flag(
     "--seed",
     group="expert",
-    type=click.IntRange(0, 2**63 - 1),
+    type=Whole(0),
     default=0,
     show_default=True,
     metavar="N",
@@ -259,7 +275,7 @@ def setting_flag(entry: Field[Any], task: str) -> Callable[[Any], Any]:
         scale = f" in {about.unit}" if about.unit else ""
         more["type"] = Level(auto, words, scale, about.signed)
     elif about.kind == "count":
-        more |= {"type": click.IntRange(min=1), "metavar": "N"}
+        more |= {"type": Whole(1), "metavar": "N"}
     elif about.kind == "word":
         more["metavar"] = "NAME"
     elif about.kind == "folder":

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from pnpkit.images.picture import Picture
+    from pnpkit.kernels import Kernel
 
 
 HALO = 48  # pixels around a region that are restored with it: a blur and the denoiser look beyond its edge
@@ -177,6 +178,13 @@ def part_words(part: Part, region: Region | None, preview: bool) -> str:
         size = "" if part.factor == 1 else f" at 1/{part.factor} of its size"
         return f"This is a preview: {what}{size}, restored roughly."
     return "" if region is None else f"Only {what} was restored, and is all that is written."
+
+
+def overlooked(part: Part, blur: Kernel | None) -> str:
+    """What to do where a smaller picture shows no blur: the one of the picture itself may be too small to see."""
+    if part.factor == 1 or blur is None or blur.family != "sharp":
+        return ""
+    return f"A blur of less than about {2 * part.factor} pixels does not show at this size: try --region, or all of it."
 
 
 def eight_bits(picture: Picture) -> Picture:

@@ -173,9 +173,13 @@ def check_places(places: Places, options: Options, guarded: frozenset[object], k
         guarded: the ``file_key`` of all that is read.
         known: extensions that can be written, where they are not those of pictures.
     """
-    from pnpkit.images.files import check_input, check_output
+    from pnpkit.images.files import check_input, check_output, extensions
 
     check_input(places.source)
+    end = places.output.suffix
+    if options.out is None and end.lower() not in (known or extensions()):
+        came = f"one that ends with {end}" if end else "one without an ending"
+        raise InputError(f"{places.source}: expected a picture, got {came}: name the result, such as -o restored.png")
     check_output(places.output, [places.source], options.overwrite, known)
     check_beside(places, options)
     check_written(places, guarded)

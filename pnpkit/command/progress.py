@@ -171,8 +171,9 @@ class Progress:
         if self.terminal:
             from tqdm import tqdm
 
-            width = shutil.get_terminal_size((100, 24)).columns
-            self.bar = tqdm(total=100, leave=False, bar_format="{desc} {bar:20}", file=sys.stderr, ncols=width - 1)
+            width = shutil.get_terminal_size((100, 24)).columns or 100  # some terminals say 0, of their rows, too
+            form, size = "{desc} {bar:20}", {"ncols": width - 1, "nrows": 24}
+            self.bar = tqdm(total=100, leave=False, bar_format=form, file=sys.stderr, **size)
         if self.shown:
             self.ticker = threading.Thread(target=self.tick, daemon=True)
             self.ticker.start()

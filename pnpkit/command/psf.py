@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from pnpkit.command.messages import say
-from pnpkit.command.options import OVERWRITE, QUIET, Grouped, flag, together
+from pnpkit.command.options import OVERWRITE, QUIET, Grouped, Whole, flag, together
 from pnpkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,8 +23,9 @@ PICTURE = flag("--picture", group="output", metavar="PNG", help="Write a picture
 WRITING = (OUT, PICTURE, OVERWRITE, QUIET)
 CENTRE = flag("--centre", group="quality", default="peak", show_default=True, metavar="peak|centroid",
               help="What becomes the middle.")  # fmt: skip
-SIZE = flag("--size", group="quality", type=click.IntRange(3, 501), help="Pixels across; auto: what holds its light.")
+SIZE = flag("--size", group="quality", type=Whole(3, 501), help="Pixels across; auto: what holds its light.")
 ABOVE = click.FloatRange(min=0, min_open=True)
+ABOVE.name = "number"
 
 
 @click.group()
@@ -57,14 +58,14 @@ def finish(spread: Spread, out: str, picture: str | None, overwrite: bool, quiet
 @flag("--pixel", group="input", type=ABOVE, required=True, help="Of the picture, µm in the sample.")
 @flag("--z-step", group="input", type=ABOVE, help="Between slices, µm; without it the plane in focus alone.")
 @flag("--sample-index", group="input", type=ABOVE, help="Refractive index of the mounting medium; auto: no other.")
-@flag("--depth", group="input", type=click.FloatRange(min=0), default=0.0, show_default=True,
+@flag("--depth", group="input", type=click.FloatRange(min=0), default=0.0, metavar="NUMBER", show_default=True,
       help="Of the point below the cover glass, µm.")  # fmt: skip
 @flag("--excitation", group="input", type=ABOVE, help="A confocal microscope with this excitation, nm.")
 @flag("--pinhole", group="input", type=ABOVE, default=1.0, show_default=True, help="Of the confocal one, Airy units.")
 @flag("--model", group="quality", default="vectorial", show_default=True, metavar="scalar|vectorial",
       help="Gibson and Lanni, or Aguet et al.")  # fmt: skip
 @SIZE
-@flag("--planes", group="quality", type=click.IntRange(1, 501), help="Slices; auto: what holds its light.")
+@flag("--planes", group="quality", type=Whole(1, 501), help="Slices; auto: what holds its light.")
 @together(*WRITING)
 def optics(out: str, picture: str | None, overwrite: bool, quiet: bool, **given: Any) -> int:
     """Of a microscope, from its optics."""
@@ -120,7 +121,7 @@ def airy(radius: float | None, wavelength: float | None, f_number: float | None,
 @flag("--z-step", group="input", type=ABOVE, help="µm; auto: as the file says.")
 @flag("--axes", group="input", default="", metavar="AXES", help="Of the file, such as ZYX; auto: as it says.")
 @SIZE
-@flag("--planes", group="quality", type=click.IntRange(3, 501), help="Slices; auto: three widths to either side.")
+@flag("--planes", group="quality", type=Whole(3, 501), help="Slices; auto: three widths to either side.")
 @together(*WRITING)
 def beads(stack: str, pixel: float | None, z_step: float | None, axes: str, size: int | None, planes: int | None,
           **given: Any) -> int:  # fmt: skip

@@ -112,8 +112,10 @@ def restore(
         write_whole(places.json, text.encode(), options.overwrite)
     if not options.quiet:
         notes = [f"note: {note}" for note in stack.notes]
-        line = f"{name} -> {places.output}: {duration(run.seconds)}; {assurance(run)}"
+        line = f"{name} -> {places.output}: {duration(progress.course.elapsed)}; {assurance(run)}"
         say("\n".join((*told.sentences, *notes, line)))
+        if options.explain:
+            say(f"\n{run.explain()}")
         if options.proof:
             say(f"\n{summary.proof(run)}")
     if run.status.failed:

@@ -17,13 +17,21 @@ if TYPE_CHECKING:
     from pnpkit.restoration.result import Restoration
 
 
-def describe(places: Places, picture: Picture, run: Restoration, told: Verdict, scores: dict[str, float]) -> str:
-    """The verdict, what reading had to change, and where the result is: at most six lines."""
+LINES = 6  # on the terminal at most
+
+
+def describe(
+    places: Places, picture: Picture, run: Restoration, told: Verdict, scores: dict[str, float], seconds: float
+) -> str:
+    """The verdict, what reading had to change, where the result is, and the seconds of all of it: at most six lines."""
     before = f"{scores['psnr_input']:.2f} -> " if "psnr_input" in scores else ""
     gain = f", PSNR {before}{scores['psnr']:.2f} dB" if scores else ""
-    remarks = [*picture.notes, *([] if run.data is None else run.data.within(picture.low, picture.high).sentences())]
-    notes = [f"note: {'; '.join(remarks)}"] if remarks else []
-    line = f"{places.source} -> {places.output}: {duration(run.seconds)}{gain}; {assurance(run)}"
+    data = [] if run.data is None else run.data.within(picture.low, picture.high).sentences()
+    remarks = [found for found in (list(picture.notes), data) if found]
+    if len(told.sentences) + len(remarks) + (run.guide is not None) >= LINES:
+        remarks = [sum(remarks, [])]
+    notes = [f"note: {'; '.join(found)}" for found in remarks]
+    line = f"{places.source} -> {places.output}: {duration(seconds)}{gain}; {assurance(run)}"
     guide = [] if run.guide is None else [f"guide: given; {run.guide}"]
     return "\n".join((*told.sentences, *guide, *notes, line))
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pnpkit.command.messages import say
-from pnpkit.command.options import Grouped, flag
+from pnpkit.command.options import Grouped, Whole, flag
 from pnpkit.errors import UnknownName
 from pnpkit.training.recipes import RECIPES, Recipe
 
@@ -42,7 +42,7 @@ def protocol(name: str, kind: Any, text: str, group: str = "expert") -> Any:
 )  # fmt: skip
 @click.argument("name")
 @flag("--data", group="input", required=True, metavar="FOLDER", help="The pictures, in it and in folders in it.")
-@flag("--held-out", group="input", type=click.IntRange(min=1), metavar="COUNT",
+@flag("--held-out", group="input", type=Whole(1), metavar="COUNT",
       help="Pictures kept from training, for the curve. Default: a tenth, at most 100.")  # fmt: skip
 @flag("--start", group="quality", metavar="DENOISER",
       help="Begin from this denoiser, a name or a folder. Default: the recipe's.")  # fmt: skip
@@ -53,12 +53,12 @@ def protocol(name: str, kind: Any, text: str, group: str = "expert") -> Any:
 @flag("--unfinished", group="output", is_flag=True, help="Write the denoiser from the checkpoint as it is, and stop.")
 @flag("--dry-run", group="output", is_flag=True, help="Tell data, time and memory, and stop.")
 @flag("--quiet", group="output", is_flag=True, help="Print nothing but errors.")
-@protocol("batch", click.IntRange(min=1), "Patches a step.")
-@protocol("patch", click.IntRange(min=16), "Their size in pixels.")
+@protocol("batch", Whole(1), "Patches a step.")
+@protocol("patch", Whole(16), "Their size in pixels.")
 @protocol("learning_rate", float, "Of the largest step.")
 @protocol("kernel_rate", float, "How much faster kernels learn, by Muon.")
 @protocol("level_skew", float, "Below 1 strong noise comes more often.")
-@protocol("seed", click.IntRange(0, 2**63 - 1), "Of patches, noise and the held-out pictures.")
+@protocol("seed", Whole(0), "Of patches, noise and the held-out pictures.")
 @flag("--device", group="expert", default="auto", show_default=True, help="auto, cpu or cuda.")
 @flag("--precision", group="expert", type=click.Choice(("auto", "bfloat16", "float32")),
       help="auto probes whether bfloat16 pays here. Default: the recipe's.")  # fmt: skip

@@ -152,8 +152,8 @@ def quantised(pixels: np.ndarray, dtype: np.dtype[Any], low: float, high: float)
 def check_holes(where: str, holes: np.ndarray, size: Sequence[int]) -> None:
     """Refuse a mask of another size than the image, (H, W)."""
     if holes.shape != tuple(size):
-        sizes = ["x".join(map(str, shape)) for shape in (holes.shape, size)]
-        raise InputError(f"{where}the mask is {sizes[0]}, the image {sizes[1]}: not the same")
+        sizes = [" x ".join(map(str, reversed(shape))) for shape in (holes.shape, tuple(size))]
+        raise InputError(f"{where}the mask is {sizes[0]} pixels (across x down), the image {sizes[1]}: not the same")
 
 
 def covered(image: np.ndarray, holes: np.ndarray) -> np.ndarray:

@@ -50,7 +50,8 @@ def load(path: str | os.PathLike[str]) -> np.ndarray:
         raise InputError(f"kernel file '{path}' does not exist (or is no file); expected {FORMS}")
     suffix = file.suffix.lower()
     if suffix != ".npy" and suffix not in IMAGE_SUFFIXES:
-        raise InputError(f"kernel file '{path}' is not one of .npy {' '.join(IMAGE_SUFFIXES)}")
+        lossy = ": JPEG changes what a kernel weighs, save it as PNG or TIFF" if suffix in (".jpg", ".jpeg") else ""
+        raise InputError(f"kernel file '{path}' is not one of .npy {' '.join(IMAGE_SUFFIXES)}{lossy}")
     try:
         if file.stat().st_size == 0:
             raise InputError("the file is empty")

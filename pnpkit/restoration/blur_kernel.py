@@ -66,7 +66,9 @@ def given_kernel(kernel: Given) -> Kernel:
         return kernel_of(kernel)
     if isinstance(kernel, str):
         if kernel in kernels.ESTIMATED:
-            raise InputError("the kernel of a stack is not estimated: give `kernel`, a file or a word")
+            raise InputError(
+                "the kernel of a stack is not estimated: give `kernel`, such as psf.tif of pnpkit psf, or gaussian:1.6"
+            )
         return given(kernel, kernels.parse(kernel))
     array = kernel.detach().cpu().double().numpy() if isinstance(kernel, Tensor) else np.asarray(kernel)
     return given(f"{'x'.join(map(str, array.shape))} array", kernels.normalise(array))

@@ -72,14 +72,16 @@ class Data:
         """What is said of the data, a sentence each; nothing of white noise where every reading counts."""
         found = []
         if self.kind != GAUSSIAN:
-            found.append(f"noise: {self.noise} ({self.note}); scale: {self.offset:.6g} + {self.span:.6g} z")
+            found.append(f"noise: {self.noise} ({self.note})")
+            found.append(f"0 and 1 of the run are {self.offset:.6g} and {self.offset + self.span:.6g} of the data")
         if self.saturated:
+            top = f"{self.box[1]:.4g}"
             found.append(
-                f"{self.saturated} readings saturate: taken as 'at least so bright', in a box up to {self.box[1]:.4g}"
+                f"{self.saturated} readings are clipped: each says 'at least so bright', up to {top} is possible"
             )
         if self.unknown:
-            beside = ", beside saturated ones among them" if self.saturated else ""
-            found.append(f"{self.unknown} readings are unknown{beside}: they have no weight")
+            beside = ", those beside clipped ones among them" if self.saturated else ""
+            found.append(f"{self.unknown} readings are unknown{beside}: they do not count")
         if self.flux is not None:
             before, after = self.flux
             change = f" ({100 * (after / before - 1):+.2f} %)" if before else ""

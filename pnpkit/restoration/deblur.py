@@ -44,6 +44,9 @@ LEAST_WEIGHT = 2e-3  # least weight of the sparse gradients in the first guess
 LARGEST_GUESS = 4_000_000  # pixels: above, the first guess would take longer than it saves
 
 
+SLOWLY = "quick: with unknown or clipped pixels the half for the data is iterated, which takes longer"
+
+
 QUICKLY = "quick: beyond the frame the scene is taken to go on smoothly and then to repeat"
 
 
@@ -120,6 +123,9 @@ def deblur_picture(
     chosen: Settings,
 ) -> Restoration:
     """``deblur`` of pictures."""
+    if chosen.quick and (mask is not None or weights is not None):
+        came = "weights" if weights is not None else "a mask, or pixels that the file hides"
+        raise InputError(f"`quick` needs pixels that are all known and count the same, got {came}: leave out `quick`")
     image, holes, worth = without_unknown(image, mask, weights, chosen)
     work = opened(image, chosen, holes, blurred=True, weights=worth)
     y = work.y
@@ -128,10 +134,6 @@ def deblur_picture(
     taps, free = blurring.weights, blurring.form == FREE_FORM
     if taps.ndim == 3:
         raise InputError("a kernel with slices is for a volume (D, H, W), got a picture: name the `axes` of a stack")
-    quick = chosen.quick and boundary == "unknown" and worth is None
-    quick = quick and work.readings.known is None and work.readings.above is None
-    if quick and taps.size > 1:
-        return restore(quick_problem(work, blurring, error_of(free)), work)
     operator = blur(taps, boundary, (y.shape[-2], y.shape[-1]), dtype=y.dtype, device=y.device)
     error = error_of(free)
     above = work.readings.above
@@ -140,6 +142,9 @@ def deblur_picture(
         if not are_lamps(operator, y, above, extend(y, operator), bottom, noise, error):
             work = opened(image, replace(chosen, saturation="off"), holes, blurred=True, weights=worth)
             y, noise, above = work.y, work.noise, None
+    alike = work.readings.known is None and above is None  # the readings count the same
+    if chosen.quick and boundary == "unknown" and alike and taps.size > 1:
+        return restore(quick_problem(work, blurring, error_of(free)), work)
     given = None if guide is None else open_guide(guide, work, y.shape[-2:])
     if given is not None:
         rows, columns = operator.A_adjoint(y[:1]).shape[-2:]
@@ -159,6 +164,7 @@ def deblur_picture(
         guess,
         picture,
         noise,
+        note=SLOWLY if chosen.quick and not alike else "",
         kernel=blurring,
         splitting=CONTINUATION if blurred else FORWARD_BACKWARD,
         kernel_error=error,

@@ -140,7 +140,7 @@ class Settings:
     )
     offset: float | None = declared(
         None,
-        "What no light reads.",
+        "The reading where there is no light.",
         kind="number",
         unit="units of the data",
         signed=True,
@@ -155,8 +155,8 @@ class Settings:
     )
     saturation: float | str = declared(
         "auto",
-        "The reading at which pixels saturate: they say 'at least so bright'; off: they are taken as they are; auto: a "
-        "plateau at the top of a blurred picture.",
+        "The reading at which pixels saturate: such a pixel says 'at least so bright'; off: every reading is taken as "
+        "it is; auto: a plateau at the top of a blurred picture.",
         detail="``deblur`` looks for a plateau, and whether what is around it asks for more light than the ceiling, as "
         "around lamps (``restoration.lamps``): a white sky stays as it is. ``inpaint`` and "
         "``upscale`` use a value that is given, ``denoise`` "
@@ -190,7 +190,8 @@ class Settings:
     )
     weights_are: str = declared(
         "auto",
-        "relative, inverse-variance, variance or standard-deviation; auto: what their name says, else relative.",
+        "What the weights are: relative, inverse-variance, variance or standard-deviation; auto: what their name says, "
+        "else relative.",
         detail="What ``weights`` are. Relative ones are inverse variances up to a factor, which the noise of the "
         "picture tells, or ``noise_level``; the others are in the units of the data and tell the noise themselves. "
         "Of arrays, which have no name, auto is relative. 0 and NaN are unknown, whatever they are.",

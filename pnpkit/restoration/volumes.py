@@ -264,7 +264,8 @@ def within_frame(kernel: np.ndarray, frame: tuple[int, ...]) -> tuple[np.ndarray
     if lost > CUT:
         raise InputError(
             f"the point-spread function ({sizes[0]}) is larger than the volume ({sizes[1]}), "
-            f"and {lost:.0%} of it would be cut off: crop it, or give a larger volume"
+            f"and {lost:.0%} of it would be cut off: make it smaller "
+            "(pnpkit psf has --planes and --size), or give a larger volume"
         )
     return kernels.normalise(cut), f"cut from {sizes[0]} to {sizes[2]}, {lost:.1%} of it, as the volume is smaller"
 
