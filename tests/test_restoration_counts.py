@@ -14,12 +14,14 @@ from scipy.ndimage import gaussian_filter
 
 import pnpkit as pk
 from pnpkit import kernels
+from pnpkit.command.tasks import in_pixels
 from pnpkit.errors import InputError
 from pnpkit.images import files
 from pnpkit.images.picture import Picture
 from pnpkit.noise.estimate import groups_of, is_counted, line_through, model_of
 from pnpkit.noise.models import Gaussian, PoissonGaussian, effective_level
 from pnpkit.restoration.readings import GIVEN, smoothed
+from pnpkit.restoration.settings import Settings
 
 FEW: dict[str, Any] = {"denoiser": "wavelet", "max_steps": 3, "precision": "float64"}
 
@@ -208,3 +210,10 @@ def test_pictures_in_memory_and_files_of_them_are_one(cli, tmp_path: Path) -> No
     assert cli("deblur", tmp_path / "f.tif", "--kernel", "gaussian:1", *flags, "-o", tmp_path / "g.tif")[0] == 0
     found = files.read(tmp_path / "g.tif").pixels
     assert abs(found.mean() - y.mean()) < 0.02
+
+
+def test_beside_a_given_gain_the_offset_is_the_0_of_the_file() -> None:
+    picture = Picture(scene(24), dtype=np.dtype(np.float32), low=6500.0, high=7500.0)
+    found = in_pixels(picture, Settings("euler", gain=2.0))
+    assert found["offset"] == -6.5 and found["gain"] == 0.002
+    assert in_pixels(picture, Settings("euler"))["offset"] is None

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import skimage.data
 
 import pnpkit as pk
-from pnpkit.command import summary, tasks, verdict
+from pnpkit.command import forecast, summary, tasks, verdict
 from pnpkit.command.curve import curve
 from pnpkit.command.options import settings_from
 from pnpkit.errors import InputError
+from pnpkit.images import files
 from pnpkit.images.metrics import psnr
 from pnpkit.images.picture import Picture
 from pnpkit.restoration.defaults import QUICK_STEPS, ROUGH, SMALL, tolerance
@@ -66,3 +69,11 @@ def test_unequal_readings_are_refused_or_told() -> None:
 
 def test_the_page_tells_the_residual_of_one_step(run: pk.Restoration) -> None:
     assert f"its residual is {run.residuals[0]:.2g}" in curve(run) and "<svg" not in curve(run)
+
+
+def test_a_quick_run_of_a_large_picture_needs_no_forecast(cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(forecast, "LARGE", 100)
+    files.write(tmp_path / "a.png", Picture(BLURRED))
+    code, text, error = cli("deblur", tmp_path / "a.png", "--kernel", "gaussian:0.9", "--quick", "--report", tmp_path)
+    assert code == 0 and "quickly, in 1 step" in text, error
+    assert "its residual is" in (tmp_path / "a.html").read_text()

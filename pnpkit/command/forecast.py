@@ -59,12 +59,13 @@ class Forecast:
 
 
 def forecast(task: Task, settings: Settings, picture: Picture) -> Forecast | None:
-    """What the restoration of this picture is expected to take; None for a small picture and for the denoiser alone.
+    """What the restoration of this picture is expected to take; None for a small picture, the denoiser alone, and
+    a quick run, which is over before a probe pays.
 
     It runs ``PROBED`` steps on a crop from the middle, with a blur of its own where that is to be estimated.
     """
     rows, columns = picture.pixels.shape[:2]
-    if task.name not in ITERATING or rows * columns < LARGE:
+    if task.name not in ITERATING or settings.quick or rows * columns < LARGE:
         return None
     try:
         seconds = seconds_a_step(task, settings, picture)

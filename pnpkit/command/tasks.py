@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from pnpkit.command.weights import check_weights
 from pnpkit.errors import InputError
 from pnpkit.restoration.defaults import limits_of
-from pnpkit.restoration.settings import ITERATING, Settings, check_level, settings_of
+from pnpkit.restoration.settings import ITERATING, POISSON, Settings, check_level, settings_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -270,7 +270,10 @@ def in_pixels(picture: Picture, settings: Settings) -> dict[str, Any]:
     for name in ("gain", "read_noise"):
         value = getattr(settings, name)
         found[name] = None if value is None else value / span
-    found["offset"] = None if settings.offset is None else (settings.offset - picture.low) / span
+    offset = settings.offset
+    if offset is None and (settings.gain is not None or settings.noise == POISSON):
+        offset = 0.0  # of the file, which is not where its picture begins
+    found["offset"] = None if offset is None else (offset - picture.low) / span
     if not isinstance(settings.saturation, str):
         found["saturation"] = (settings.saturation - picture.low) / span
     return found
