@@ -70,7 +70,8 @@ class PoissonGaussian:
 
     def __str__(self) -> str:
         read = f", read noise {self.read_noise:.4g}" if self.read_noise else ""
-        return f"poisson{'-gaussian' if self.read_noise else ''}, gain {self.gain:.4g}, offset {self.offset:.4g}{read}"
+        offset = self.offset if abs(self.offset) > 1e-6 * self.gain else 0.0  # what rounding left of 0
+        return f"poisson{'-gaussian' if self.read_noise else ''}, gain {self.gain:.4g}, offset {offset:.4g}{read}"
 
 
 @dataclass(frozen=True, eq=False)
