@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from pnpkit.command import document
 from pnpkit.command import frames as command_frames
 from pnpkit.command import page as command_page
 from pnpkit.command.cli import program
@@ -118,3 +119,28 @@ def test_the_command_writes_page_and_gif(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=message):
             program.main([*words, *bad, "-o", str(tmp_path / "p.png")], standalone_mode=False)
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of #rgb or #rrggbb (WCAG 2.1)."""
+    digits = colour if len(colour) == 7 else "#" + "".join(2 * digit for digit in colour[1:])
+    parts = [int(digits[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    light = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return float(np.dot((0.2126, 0.7152, 0.0722), light))
+
+
+def test_words_of_the_page_stand_out_from_what_is_behind_them() -> None:
+    light, dark = (dict(re.findall(r"--(\w+):(#\w+)", part)) for part in document.STYLE.split("@media(prefers", 1))
+    for colours in (light, {**light, **dark}):
+        for ink in ("ink", "soft", "mark", "good"):
+            for paper in ("paper", "card"):
+                low, high = sorted(luminance(colours[name]) for name in (ink, paper))
+                assert (high + 0.05) / (low + 0.05) >= 4.5, (ink, paper)
+
+
+def test_the_page_can_be_read_aloud(run: result.Restoration) -> None:
+    text = command_page.page("a.png", np.zeros((24, 30, 3)), run, ["Done."], {"quick": True}, "again", {})
+    assert '<html lang="en">' in text and text.count("<h1>") == 1 and "<h3" not in text
+    assert all(re.search(r'alt="[^"]+"', image) for image in re.findall(r"<img[^>]*>", text))
+    assert re.search(r'<svg[^>]*aria-label="residual', text) and re.search(r"<input[^>]*aria-label=", text)
+    assert "after the steps of --quick" in text

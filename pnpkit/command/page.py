@@ -68,7 +68,7 @@ def page(
     body = f"""<h1>{title}</h1>{verdict}
 {pictures(before, after, Path(name).stem)}
 {blur(run)}
-<h2>What happened</h2>{listed(facts(run, scores))}
+<h2>What happened</h2>{listed(facts(run, scores, bool(settings.get("quick"))))}
 <h2>Fixed-point residual</h2>{curve(run, None if run.plan is None else run.plan.tol)}
 <h2>More</h2>
 {folded("In plain words: what was solved, and why it can be trusted", explained)}
@@ -79,10 +79,13 @@ def page(
     return document(title, body)
 
 
-def facts(run: Restoration, scores: dict[str, float]) -> dict[str, str]:
-    """What there is to know in numbers."""
+def facts(run: Restoration, scores: dict[str, float], quick: bool = False) -> dict[str, str]:
+    """What there is to know in numbers; a ``quick`` run ends after the steps that it was asked for."""
+    from pnpkit.solvers.result import Status
+
+    few = quick and run.status is Status.STEP_LIMIT
     found = {
-        "ended": run.status.value,
+        "ended": "after the steps of --quick: it has not settled" if few else run.status.value,
         "steps": f"{run.steps} in {run.seconds:.1f} s",
         "PSNR": " → ".join(f"{scores[key]:.2f}" for key in ("psnr_input", "psnr") if key in scores) + " dB",
         "noise level": f"{run.noise_level:.4f} of 1 ({255 * run.noise_level:.2f} of 255)",
