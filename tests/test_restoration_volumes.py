@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from pnpkit.operators.norms import measured_norm, norm_bound
 from pnpkit.operators.volume import VolumeBlur
 from pnpkit.registry import load_denoiser
 from pnpkit.restoration.blocks import blocks_for, cut
+from pnpkit.restoration.kept_blocks import keeping
 from pnpkit.restoration.volumes import telling, within_frame
 
 QUICK: dict[str, Any] = {"denoiser": "euler-fast", "max_steps": 6}
@@ -159,6 +161,33 @@ def test_a_volume_beyond_the_memory_is_restored_in_blocks_near_the_whole() -> No
     assert "in 2 blocks of 4x8x40" in parts.kernel_note and told[-1] == "block 2 of 2"
     off, change = (float(np.sqrt(np.mean((a - b) ** 2))) for a, b in ((parts.image, whole.image), (whole.image, y)))
     assert off < 0.1 * change and parts.guarantee
+    with pytest.raises(InputError, match="blocks, and these have the boundary unknown, got `boundary=zero`"):
+        pk.deblur(y, kernel, boundary="zero", max_memory=8e5 / 2**30, **quick)
+
+
+def test_a_run_in_blocks_that_was_stopped_goes_on_to_the_same_result(tmp_path: Path) -> None:
+    y = gaussian_filter(np.random.default_rng(0).random((4, 8, 80)), 1.0)
+    quick: dict[str, Any] = {"denoiser": "identity", "max_steps": 2, "noise_level": 0.01, "max_memory": 8e5 / 2**30}
+    exact = pk.deblur(y, PSF[1:-1], **quick)
+    told: list[str] = []
+
+    def stopping(name: str) -> None:
+        told.append(name)
+        if name.startswith("block 2"):
+            raise KeyboardInterrupt
+
+    for _ in range(2):  # the second time block 1 is there
+        with pytest.raises(KeyboardInterrupt), telling(stopping), keeping(tmp_path):
+            pk.deblur(y, PSF[1:-1], **quick)
+    assert told == ["", "block 1 of 2", "block 2 of 2", "", "block 2 of 2"]
+    with telling(told.append), keeping(tmp_path):
+        other = pk.deblur(y + 1e-9, PSF[1:-1], **quick)  # another volume has blocks of its own
+        (left,) = [path for path in tmp_path.iterdir() if len(list(path.iterdir())) == 1]
+        run = pk.deblur(y, PSF[1:-1], **quick)
+    assert told[5:] == ["", "block 1 of 2", "block 2 of 2", "", "block 2 of 2"] + told[10:]
+    assert left.name.endswith("-blocks") and list(tmp_path.iterdir()) == [] and other.guarantee
+    np.testing.assert_array_equal(run.image, exact.image)
+    assert (run.status, run.steps, run.residuals) == (exact.status, exact.steps, exact.residuals)
 
 
 def test_axes_say_what_is_restored_by_itself() -> None:

@@ -94,7 +94,9 @@ def restore(
 
     places = Places.of(name, task.word, options)
     check_places(places, options, guarded, stacks.SUFFIXES)
-    with Progress(not options.quiet, name) as progress:
+    from pnpkit.restoration.kept_blocks import keeping
+
+    with Progress(not options.quiet, name) as progress, keeping(places.output.parent):
         stack = stacks.read(name, axes=layout.axes)
         stack = stacks.as_floats(stack) if options.floats else stack
         if layout.step:

@@ -23,7 +23,7 @@ CLIPPED, WINDOW, MOSTLY, ALONE = 0.2, 9, 0.5, 0.6
 CROSS = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]])
 
 
-def estimate_noise(image: np.ndarray, known: np.ndarray | None = None) -> float:
+def estimate_noise(image: np.ndarray, known: np.ndarray | None = None, axes: tuple[int, ...] = (0, 1)) -> float:
     r"""sigma = median |d_y^n d_x^n y| / 0.6745, averaged over channels; n = 8.
 
     d^n is the n-th difference over sqrt(binomial(2n, n)), its norm, so white noise passes with its standard
@@ -38,6 +38,7 @@ def estimate_noise(image: np.ndarray, known: np.ndarray | None = None) -> float:
     Args:
         image: (H, W) or (H, W, C), floats on the 0..1 scale.
         known: (H, W), false in holes: windows that touch one are left out, too, unless too few remain.
+        axes: along which differences are taken: 0 down the columns, 1 along the rows.
 
     Returns:
         The standard deviation on the same scale; 0.0 for pictures too small to tell.
@@ -52,17 +53,17 @@ def estimate_noise(image: np.ndarray, known: np.ndarray | None = None) -> float:
     """
     channels = np.atleast_3d(np.asarray(image, dtype=np.float64))
     known = np.ones(channels.shape[:2], dtype=bool) if known is None else known
-    return float(np.mean([_channel_noise(channels[..., c], known) for c in range(channels.shape[-1])]))
+    return float(np.mean([_channel_noise(channels[..., c], known, axes) for c in range(channels.shape[-1])]))
 
 
-def _channel_noise(channel: np.ndarray, known: np.ndarray) -> float:
+def _channel_noise(channel: np.ndarray, known: np.ndarray, axes: tuple[int, ...]) -> float:
     clipped = clipped_noise(channel, known)
     if clipped is not None:
         return clipped
     frame = _within(channel)
     residual, free = channel[frame], known[frame]
-    for axis, size in enumerate(residual.shape):
-        order = min(ORDER, size - 1)  # a single row has no vertical differences
+    for axis in axes:
+        order = min(ORDER, residual.shape[axis] - 1)  # a single row has no vertical differences
         residual = np.diff(residual, order, axis) / math.sqrt(math.comb(2 * order, order))
         free = np.asarray(sliding_window_view(free, order + 1, axis).all(-1))
     if residual.size < FEWEST:

@@ -23,7 +23,7 @@ from pnpkit.noise.models import PoissonGaussian
 
 ORDER = 8
 MEDIAN = 0.6744897501960817  # of |N(0, 1)|
-CORRELATED = 13.5  # differences count as so many times fewer independent ones: sum of their squared correlations
+CORRELATED = 13.5  # differences both ways count as so many times fewer independent ones: sum of squared correlations
 SPREAD = 2.33  # standard deviation of the squared median, relative, times the root of the number of independent ones
 CUT = 0.05
 BAND, LOOKED_AT = 64, 2_000_000
@@ -55,7 +55,9 @@ class Line:
         return (self.gain * self.high + self.intercept) / least if least > 0 else math.inf
 
 
-def groups_of(image: np.ndarray, known: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, float]:
+def groups_of(
+    image: np.ndarray, known: np.ndarray | None = None, axes: tuple[int, ...] = (0, 1)
+) -> tuple[np.ndarray, np.ndarray, float]:
     """Means and variances of groups of windows, over all channels, and the relative error of each variance.
 
     Windows where more than ``CUT`` of the readings are the least of their channel are left out: what was cut off there
@@ -63,6 +65,7 @@ def groups_of(image: np.ndarray, known: np.ndarray | None = None) -> tuple[np.nd
 
     Args:
         image: (H, W) or (H, W, C). known: (H, W) or the shape of the image, false where a reading does not count.
+        axes: along which differences are taken, and windows reach.
     """
     channels = np.atleast_3d(np.asarray(image, np.float64))
     free = np.broadcast_to(np.ones((), bool) if known is None else np.atleast_3d(known), channels.shape)
@@ -74,7 +77,7 @@ def groups_of(image: np.ndarray, known: np.ndarray | None = None) -> tuple[np.nd
     for rows, c in ((rows, c) for rows in bands(channels.shape) for c in range(channels.shape[-1])):
         residual, mean, whole = channels[rows, :, c], channels[rows, :, c], free[rows, :, c]
         least = (residual == channels[..., c].min()).astype(np.float64)
-        for axis in (0, 1):
+        for axis in axes:
             residual = np.diff(residual, ORDER, axis) / math.sqrt(math.comb(2 * ORDER, ORDER))
             mean = sliding_window_view(mean, ORDER + 1, axis) @ shares
             least = sliding_window_view(least, ORDER + 1, axis) @ shares
@@ -83,12 +86,13 @@ def groups_of(image: np.ndarray, known: np.ndarray | None = None) -> tuple[np.nd
         means.append(mean[whole])
         sizes.append(np.abs(residual[whole]))
     mean, size = np.concatenate(means), np.concatenate(sizes)
-    count = min(GROUPS, int(len(mean) / CORRELATED / FEWEST))
+    correlated = CORRELATED ** (len(axes) / 2)
+    count = min(GROUPS, int(len(mean) / correlated / FEWEST))
     if count < 4:
         return np.zeros(0), np.zeros(0), math.inf
     order = np.array_split(np.argsort(mean, kind="stable"), count)
     variances = np.array([(np.median(size[part]) / MEDIAN) ** 2 for part in order])
-    return np.array([mean[part].mean() for part in order]), variances, SPREAD / math.sqrt(len(order[0]) / CORRELATED)
+    return np.array([mean[part].mean() for part in order]), variances, SPREAD / math.sqrt(len(order[0]) / correlated)
 
 
 def bands(shape: tuple[int, ...]) -> list[slice]:
@@ -97,7 +101,7 @@ def bands(shape: tuple[int, ...]) -> list[slice]:
     count = max(1, LOOKED_AT // (BAND * others))
     if rows * others <= LOOKED_AT or count * BAND >= rows:
         return [slice(0, rows)]
-    starts = np.linspace(0, rows - BAND, count).astype(int)
+    starts = np.linspace(0, rows - BAND, count).astype(int) if count > 1 else [(rows - BAND) // 2]
     return [slice(start, start + BAND) for start in starts]
 
 

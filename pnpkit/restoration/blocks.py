@@ -2,8 +2,9 @@
 
 Each block is a problem of its own, with a fixed point and a proof of its own; noise and scale are those of the whole.
 The blocks overlap by a halo, which is cut off. So what comes out is near the fixed point of the whole and not equal to
-it; ``scripts/volume_memory.py`` measures how near. The sides of a block inside of the volume have the boundary
-``unknown``, whatever that of the volume is.
+it; ``scripts/volume_memory.py`` measures how near. All sides of a block have the boundary ``unknown``.
+
+A folder keeps the finished blocks until the end, so that a run that was killed goes on where it was.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pnpkit.errors import InputError
 from pnpkit.kernels import Kernel
 from pnpkit.machine.memory import allowed
 from pnpkit.networks.tiles import IMAGES
+from pnpkit.restoration.kept_blocks import Blocks, Ending
 from pnpkit.restoration.result import Restoration
 from pnpkit.restoration.settings import Settings
 from pnpkit.solvers.result import Status
@@ -82,19 +84,35 @@ def in_blocks(
     one: Callable[[np.ndarray, Settings], Restoration],
     settings: Settings,
     told: Callable[[str], None],
+    kept: Blocks | None = None,
 ) -> Restoration:
-    """``one`` of every block, the parts without halo put together. The run is that which ended worst."""
+    """``one`` of every block, the parts without halo put together. The run is that which ended worst.
+
+    Args:
+        kept: the blocks that an earlier run finished; of these the worst is restored again where it is the worst of
+            all, for its proof.
+    """
     halo = tuple(taps // 2 + MORE for taps in kernel.weights.shape)
     places = list(cut(volume.shape, sides, halo))
-    image, order, worst, seconds = np.empty_like(volume), list(Status), None, 0.0
+    image, ends, worst, seconds = np.empty_like(volume), list[Ending](), None, 0.0
     for number, block in enumerate(places, 1):
-        told(f"block {number} of {len(places)}")
-        run = one(np.ascontiguousarray(volume[block.wide]), settings)
-        image[block.kept] = np.asarray(run.image)[block.inner]
-        seconds += run.seconds
-        run = replace(run, image=image)
-        if worst is None or (order.index(run.status), run.steps) > (order.index(worst.status), worst.steps):
-            worst = run
-    assert worst is not None, "a volume has at least one block"
+        found = None if kept is None else kept.load(number, image[block.kept])
+        if found is None:
+            told(f"block {number} of {len(places)}")
+            run = one(np.ascontiguousarray(volume[block.wide]), settings)
+            image[block.kept] = np.asarray(run.image)[block.inner]
+            found = Ending(list(Status).index(run.status), run.steps, run.seconds)
+            if kept is not None:
+                kept.keep(number, image[block.kept], found)
+            if not ends or found.worse(*ends):
+                worst = run
+        elif not ends or found.worse(*ends):
+            worst = None
+        ends.append(found)
+        seconds += found.seconds
+    if worst is None:
+        number = max(range(len(ends)), key=lambda i: (ends[i].order, ends[i].steps, -i))
+        told(f"block {number + 1} of {len(places)}, which ended worst, again for its proof")
+        worst = one(np.ascontiguousarray(volume[places[number].wide]), settings)
     note = f"in {len(places)} blocks of {'x'.join(map(str, sides))}, a proof for each: near the result of the whole"
-    return replace(worst, notes=(*worst.notes, note), seconds=seconds)
+    return replace(worst, image=image, notes=(*worst.notes, note), seconds=seconds)

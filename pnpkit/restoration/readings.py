@@ -129,14 +129,22 @@ def smoothed(y: Tensor, known: Tensor | None = None, width: float = SMOOTHING) -
 
 
 def model_for(
-    y: Tensor, settings: Settings, level: float, span: float, unit: float, known: np.ndarray | None, blurred: bool
+    y: Tensor,
+    settings: Settings,
+    level: float,
+    span: float,
+    unit: float,
+    known: np.ndarray | None,
+    blurred: bool,
+    axes: tuple[int, ...] = (0, 1),
 ) -> tuple[Noise, str]:
     """The model of the noise as the settings ask for it, in the units of y, and where it comes from.
 
     Args:
+        y: (1, C, H, W), the channels those of a picture or the slices of a volume.
         level: of white noise, given or estimated. span: the range of the picture.
         unit: how many units of the data are 1 in y. known: (H, W) or (H, W, C).
-        blurred: whether the picture is taken to be blurred.
+        blurred: whether the picture is taken to be blurred. axes: see ``noise.estimate.groups_of``.
 
     Raises:
         InputError: counts are asked for, no gain is given, and none can be estimated.
@@ -151,7 +159,7 @@ def model_for(
         return Gaussian(level), "given" if settings.noise_level is not None else "estimated from the picture"
     if gain is not None:
         return PoissonGaussian(gain, offset or 0.0, read or 0.0), "given"
-    line = line_through(*groups_of(from_tensor(y[:1].double()), known))
+    line = line_through(*groups_of(np.moveaxis(y[0].double().cpu().numpy(), 0, -1), known, axes))
     if not asked and not is_counted(line, span, blurred):
         return Gaussian(level), "estimated from the picture"
     if line is None:

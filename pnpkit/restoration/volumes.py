@@ -18,27 +18,26 @@ from torch import Tensor
 
 from pnpkit import kernels
 from pnpkit.errors import InputError
-from pnpkit.images.noise import estimate_noise
-from pnpkit.images.pixels import TYPES, WIDE, quantised
+from pnpkit.images.pixels import TYPES, quantised
 from pnpkit.images.stacks import AXES, check_axes
 from pnpkit.kernels import Kernel
 from pnpkit.machine.memory import choose_device
 from pnpkit.machine.phases import nobody
 from pnpkit.networks.volumes import Volumetric
-from pnpkit.noise.models import Noise, PoissonGaussian, effective_level
 from pnpkit.operators.volume import VolumeBlur
 from pnpkit.restoration.blocks import LOOKED_AT, blocks_for, in_blocks
 from pnpkit.restoration.blur_kernel import Given, given_kernel
 from pnpkit.restoration.checks import open_tools
 from pnpkit.restoration.defaults import DIRECTIONS, GENTLE, KERNEL_ERROR
+from pnpkit.restoration.kept_blocks import blocks_of
 from pnpkit.restoration.picture import Opened, on_scale
 from pnpkit.restoration.pipeline import restore
 from pnpkit.restoration.problem import Problem
-from pnpkit.restoration.readings import Readings, model_for, smoothed
+from pnpkit.restoration.readings import Readings
 from pnpkit.restoration.result import Restoration
 from pnpkit.restoration.rough import brightest, richardson_lucy
-from pnpkit.restoration.scale import Scale, scale_of
-from pnpkit.restoration.settings import Settings, check_level
+from pnpkit.restoration.settings import Settings
+from pnpkit.restoration.survey import Survey, surveyed, values_of
 from pnpkit.solvers.result import Status
 from pnpkit.solvers.splittings import HALF_QUADRATIC
 
@@ -46,9 +45,6 @@ WORDS = {"slices": "denoised slice by slice", "three": "denoised in slices of th
 
 
 CUT = 0.1  # of a point-spread function that may be cut off so that it fits into the volume
-
-
-PROBED = 16  # slices that the noise of a volume is estimated in
 
 
 @dataclass(frozen=True)
@@ -197,6 +193,11 @@ def deblur_volume(
     reach = tuple(taps // 2 for taps in weights.shape)
     sides = blocks_for(volume.shape, reach, settings.max_memory) if survey is None else None
     if sides is not None:
+        if boundary != "unknown":
+            raise InputError(
+                f"a volume beyond the memory is restored in blocks, and these have the boundary unknown, got "
+                f"`boundary={boundary}`: leave it out, or give more `max_memory`"
+            )
         return blockwise(volume, kernel, how, sides, settings)
     working = torch.float64 if settings.precision == "float64" else torch.float32
     place = choose_device(settings.device)
@@ -246,7 +247,8 @@ def blockwise(
     def one(block: np.ndarray, chosen: Settings) -> Restoration:
         return deblur_volume(block, kernel, "unknown", directions, chosen, found)
 
-    return in_blocks(volume, kernel, sides, one, settings, LISTENER.get())
+    with blocks_of(volume, kernel, sides, directions, settings) as kept:
+        return in_blocks(volume, kernel, sides, one, replace(settings, cache=None), LISTENER.get(), kept)
 
 
 def within_frame(kernel: np.ndarray, frame: tuple[int, ...]) -> tuple[np.ndarray, str]:
@@ -268,57 +270,6 @@ def within_frame(kernel: np.ndarray, frame: tuple[int, ...]) -> tuple[np.ndarray
             "(pnpkit psf has --planes and --size), or give a larger volume"
         )
     return kernels.normalise(cut), f"cut from {sizes[0]} to {sizes[2]}, {lost:.1%} of it, as the volume is smaller"
-
-
-@dataclass(frozen=True)
-class Survey:
-    """What is taken from a volume before it is restored: the model of its noise, and the scale.
-
-    Attributes:
-        model, level, note: as those of ``Readings``. scale: of the data. times: how many times as bright the result is.
-    """
-
-    model: Noise
-    level: float
-    note: str
-    scale: Scale
-    times: float = 1.0
-
-
-def values_of(volume: np.ndarray) -> tuple[Tensor, Tensor | None]:
-    """(1, 1, D, H, W), integers as fractions of what their type holds, NaN as the mean; and what is known."""
-    dtype = volume.dtype
-    high = 1.0 if dtype.kind == "f" else float(np.iinfo(dtype).max)
-    unknown = np.isnan(volume) if dtype.kind == "f" else np.zeros((1, 1, 1), bool)
-    known = None if not unknown.any() else torch.from_numpy(~unknown)[None, None]
-    filled = np.where(unknown, np.nanmean(volume), volume) if known is not None else volume
-    values = torch.from_numpy(filled.astype(np.float64 if dtype.name in WIDE else np.float32) / high)
-    return values[None, None], known
-
-
-def surveyed(volume: np.ndarray, settings: Settings) -> Survey:
-    """Noise and scale of a volume, or of some of its slices.
-
-    Raises:
-        InputError: a type or numbers that cannot be worked with.
-    """
-    dtype = volume.dtype
-    high = 1.0 if dtype.kind == "f" else float(np.iinfo(dtype).max)
-    y, known = values_of(volume)
-    white = noise_of(y[0, 0].numpy(), None if known is None else known[0, 0].numpy())
-    white = white if settings.noise_level is None else check_level("noise level", settings.noise_level, np.inf)
-    span = scale_of(y, white, settings.limits, dtype.kind == "u").span
-    tall = y.reshape(1, 1, -1, y.shape[-1])  # the slices below one another, as one picture
-    fair = None if known is None else known.reshape(tall.shape)[0, 0].numpy()
-    model, note = model_for(tall, settings, white, span, high, fair, blurred=True)
-    level = white
-    if isinstance(model, PoissonGaussian):
-        level = effective_level(model.variance(smoothed(y, known)), known)
-    scale = scale_of(y, level, settings.limits, dtype.kind == "u")
-    if isinstance(model, PoissonGaussian) and settings.limits is None:  # light is not negative
-        low, most = scale.box
-        scale = replace(scale, box=(min(max(low, model.offset), most), most))
-    return Survey(model, level, note, scale)
 
 
 def open_volume(
@@ -378,10 +329,3 @@ def check_volume(volume: np.ndarray, settings: Settings) -> None:
     endless = int(np.isinf(volume).sum()) if volume.dtype.kind == "f" else 0
     if endless or not volume.size or (volume.dtype.kind == "f" and np.isnan(volume).all()):
         raise InputError(f"expected a volume with numbers in it, got {endless} inf among {volume.size}, the others NaN")
-
-
-def noise_of(volume: np.ndarray, known: np.ndarray | None) -> float:
-    """The median of the estimates in some slices."""
-    chosen = np.unique(np.linspace(0, len(volume) - 1, min(PROBED, len(volume))).round().astype(int))
-    each = [estimate_noise(volume[i].astype(np.float64), None if known is None else known[i]) for i in chosen]
-    return float(np.median(each))
