@@ -1,10 +1,13 @@
 """Volumes in blocks: peak memory, time, and how near the result is to that of the whole, beside Richardson-Lucy.
 
     python scripts/volume_memory.py --size 24 96 96 --max-memory 0.2 [--steps 3] [--denoiser euler-fast]
+    python scripts/volume_memory.py --size 512 1024 1024 --max-memory 8 --minutes 12
 
 A synthetic uint16 volume (threads and balls, Gaussian kernel 5 x 7 x 7, Poisson noise with 200 counts at its peak) in a
 memory-mapped file. Each method runs in a process of its own, since peak memory never falls: Richardson-Lucy of
 scikit-image with 30 iterations; pnpkit in blocks within --max-memory GiB; and pnpkit on the whole, where --whole.
+With --minutes the run in blocks is stopped after so many: by then it holds all that it ever will, the time is that of
+the finished blocks, and Richardson-Lucy is measured on the first of them with its halo.
 Writes docs/results/volume-memory.{json,md}; rows of other sizes stay.
 """
 
@@ -37,22 +40,59 @@ def kernel() -> np.ndarray:
 
 def make(path: Path, shape: tuple[int, int, int]) -> None:
     """The volume, made and written slab by slab."""
-    from scipy.ndimage import convolve
+    from scipy.ndimage import convolve1d
 
     rng = np.random.default_rng(SEED)
     out = np.lib.format.open_memmap(path, "w+", np.uint16, shape)
     rows, columns = np.mgrid[: shape[1], : shape[2]].astype(np.float32)
-    slab = 64
+    slab, sides = 16, [kernel().sum(tuple(a for a in range(3) if a != axis)).astype(np.float32) for axis in range(3)]
     for low in range(0, shape[0], slab):
         z = np.arange(low - 2, min(low + slab, shape[0]) + 2, dtype=np.float32)[:, None, None]
         threads = np.maximum(0, np.sin(rows / 7 + z / 5) * np.sin(columns / 9 - z / 11)) ** 8
         sharp = threads + ((rows % 48 - 24) ** 2 + (columns % 48 - 24) ** 2 + (z % 24 - 12) ** 2 < 30)
-        blurred = convolve(sharp, kernel().astype(np.float32), mode="nearest")[2:-2]
-        out[low : low + slab] = rng.poisson(100 + 200 * blurred)
+        blurred = sharp.astype(np.float32)
+        for axis, taps in enumerate(sides):  # the kernel is a product
+            blurred = convolve1d(blurred, taps, axis, mode="nearest")
+        out[low : low + slab] = rng.poisson(100 + 200 * blurred[2:-2])
     out.flush()
 
 
-def one(method: str, path: Path, memory: float, steps: int, denoiser: str, out: Path) -> None:
+class Stopped(Exception):
+    """The time is over."""
+
+
+class Clock:
+    """Hears of the blocks and steps of a run, and stops it."""
+
+    def __init__(self, minutes: float | None):
+        self.end = math.inf if minutes is None else time.perf_counter() + 60 * minutes
+        self.marks: list[tuple[float, float]] = []
+
+    def step(self, _: Any) -> None:
+        """A step was made."""
+        if time.perf_counter() > self.end:
+            raise Stopped
+
+    def told(self, piece: str) -> None:
+        """A block begins."""
+        if piece.startswith("block"):
+            self.marks.append((time.perf_counter(), time.process_time()))
+        self.step(None)
+
+
+def block_list(shape: tuple[int, ...], memory: float) -> list[Any]:
+    """The blocks of a volume, in their order."""
+    from pnpkit.restoration import blocks
+
+    reach = tuple(taps // 2 for taps in kernel().shape)
+    sides = blocks.blocks_for(shape, reach, memory)
+    assert sides is not None, "the volume fits whole: give less memory"
+    return list(blocks.cut(shape, sides, tuple(r + blocks.MORE for r in reach)))
+
+
+def one(
+    method: str, path: Path, memory: float, steps: int, denoiser: str, out: Path, minutes: float | None = None
+) -> None:
     """Run a method in this process and print its figures."""
     from pnpkit.machine.memory import peak_memory
 
@@ -60,22 +100,46 @@ def one(method: str, path: Path, memory: float, steps: int, denoiser: str, out: 
     if method == "lucy":
         from skimage.restoration import richardson_lucy
 
+        volume = volume if minutes is None else volume[block_list(volume.shape, memory)[0].wide]
         start = time.perf_counter(), time.process_time()
         result = richardson_lucy(np.asarray(volume, np.float32), kernel().astype(np.float32), ITERATIONS, clip=False)
     else:
         import pnpkit as pk
+        from pnpkit.restoration.volumes import telling
 
         limit: dict[str, Any] = {"max_memory": memory} if method == "blocks" else {}
-        start = time.perf_counter(), time.process_time()
-        run = pk.deblur(
-            volume, kernel(), noise="poisson", gain=1.0, offset=0.0, denoiser=denoiser, max_steps=steps, **limit
-        )
+        clock, start = Clock(minutes), (time.perf_counter(), time.process_time())
+        try:
+            with telling(clock.told):
+                run = pk.deblur(
+                    volume, kernel(), noise="poisson", gain=1.0, offset=0.0, denoiser=denoiser, max_steps=steps,
+                    callback=clock.step, **limit,
+                )  # fmt: skip
+        except Stopped:
+            return stopped(volume.shape, memory, clock, start[0], f"{denoiser}, {steps} steps")
         result, note = np.asarray(run.image), run.kernel_note
     took = time.perf_counter() - start[0], time.process_time() - start[1]
     np.save(out, result)
     told = note if method != "lucy" else f"{ITERATIONS} iterations"
+    told = f"{told} on one block with its halo" if method == "lucy" and minutes else told
     told = told if method == "lucy" else f"{denoiser}, {steps} steps, {told}"
-    print(json.dumps({"seconds": took[0], "processor": took[1], "peak": peak_memory() / 2**30, "note": told}))
+    found = {"seconds": took[0], "processor": took[1], "peak": peak_memory() / 2**30, "note": told}
+    print(json.dumps(found | {"megavoxels": volume.size / 1e6}))
+
+
+def stopped(shape: tuple[int, ...], memory: float, clock: Clock, start: float, how: str) -> None:
+    """Print the figures of the blocks that were finished."""
+    from pnpkit.machine.memory import peak_memory
+
+    places, marks = block_list(shape, memory), clock.marks
+    done = [math.prod(s.stop - s.start for s in block.kept) for block in places[: len(marks) - 1]]
+    assert done, f"no block was finished of {len(places)}: give more --minutes, less --max-memory or fewer --steps"
+    first, last = marks[0], marks[-1]
+    size = "x".join(str(s.stop - s.start) for s in places[0].kept)
+    note = f"{how}, stopped after {(time.perf_counter() - start) / 60:.0f} minutes: {len(done)} of {len(places)} blocks"
+    note += f" of {size} finished, after {first[0] - start:.0f} s that the whole takes once"
+    found = {"seconds": last[0] - first[0], "processor": last[1] - first[1], "megavoxels": sum(done) / 1e6}
+    print(json.dumps(found | {"peak": peak_memory() / 2**30, "note": note}))
 
 
 def main() -> None:
@@ -85,10 +149,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--denoiser", default="euler-fast")
     parser.add_argument("--whole", action="store_true")
+    parser.add_argument("--minutes", type=float)
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
-        return one(given.one[0], Path(given.one[1]), given.max_memory, given.steps, given.denoiser, Path(given.one[2]))
+        method, path, out = given.one[0], Path(given.one[1]), Path(given.one[2])
+        return one(method, path, given.max_memory, given.steps, given.denoiser, out, given.minutes)
     size, path = "x".join(map(str, given.size)), RESULTS / "volume-memory.json"
     rows = json.loads(path.read_text())["rows"] if path.exists() else []
     rows = [row for row in rows if row["size"] != size]
@@ -98,7 +164,8 @@ def main() -> None:
         for method in ("lucy", "blocks", *(("whole",) if given.whole else ())):
             words = [sys.executable, __file__, "--one", method, str(volume), str(Path(folder) / f"{method}.npy"),
                      "--max-memory", str(given.max_memory), "--steps", str(given.steps),
-                     "--denoiser", given.denoiser]  # fmt: skip
+                     "--denoiser", given.denoiser,
+                     *(["--minutes", str(given.minutes)] if given.minutes else [])]  # fmt: skip
             found = json.loads(
                 subprocess.run(words, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
             )
@@ -108,7 +175,10 @@ def main() -> None:
             change = np.sqrt(np.mean((whole - np.load(volume)) ** 2))
             rows[-2]["near"] = float(np.sqrt(np.mean((blocks - whole) ** 2)) / change)
     made_by = stamp(
-        COMMAND.format(*given.size, given.max_memory, given.steps, given.denoiser) + " --whole" * given.whole, SEED
+        COMMAND.format(*given.size, given.max_memory, given.steps, given.denoiser)
+        + " --whole" * given.whole
+        + (f" --minutes {given.minutes:g}" if given.minutes else ""),
+        SEED,
     )
     write_results("volume-memory", {"rows": rows} | made_by, table(rows))
     print("\n".join(table(rows)))
@@ -120,7 +190,7 @@ def table(rows: list[dict]) -> list[str]:
     lines = ["| size | method | seconds per megavoxel | of a processor | peak, GiB | distance from the whole | |"]
     lines.append("| --- | --- | --- | --- | --- | --- | --- |")
     for r in rows:
-        mega = math.prod(map(int, r["size"].split("x"))) / 1e6
+        mega = r.get("megavoxels") or math.prod(map(int, r["size"].split("x"))) / 1e6
         near = "" if r["near"] is None else f"{100 * r['near']:.1f} % of the change"
         cells = [r["size"], names[r["method"]], f"{r['seconds'] / mega:.0f}", f"{r['processor'] / mega:.0f}",
                  f"{r['peak']:.2f}", near, r["note"]]  # fmt: skip

@@ -190,6 +190,26 @@ def test_a_run_in_blocks_that_was_stopped_goes_on_to_the_same_result(tmp_path: P
     assert (run.status, run.steps, run.residuals) == (exact.status, exact.steps, exact.residuals)
 
 
+def test_weights_of_a_volume_are_those_of_its_readings() -> None:
+    y = gaussian_filter(scene((6, 14, 16)), 1.0) + np.random.default_rng(0).normal(0, 0.02, (6, 14, 16))
+    quick: dict[str, Any] = {"denoiser": "identity", "max_steps": 4}
+    even = pk.deblur(y, PSF, noise_level=0.02, **quick)
+    same = pk.deblur(y, PSF, weights=np.full((14, 16), 0.02**2), weights_are="variance", axes="ZYX", **quick)
+    np.testing.assert_allclose(same.image, even.image, atol=1e-4)
+    assert same.noise_level == pytest.approx(0.02) and "given" in str(same.data)
+    worth = np.ones_like(y)
+    worth[2:4, 5:9, 5:9] = 0
+    lost = np.where(worth > 0, y, np.nan)
+    holes = [pk.deblur(v, PSF, weights=worth, axes="ZYX", **quick).image for v in (y, np.nan_to_num(lost, nan=9.0))]
+    assert np.isfinite(holes[1]).all() and float(np.abs(holes[1]).max()) < 3
+    parts = pk.deblur(np.tile(y, (1, 1, 5)), PSF, weights=np.tile(worth, (1, 1, 5)), max_memory=2e6 / 2**30, **quick)
+    assert "blocks" in parts.kernel_note and float(np.abs(parts.image).max()) < 3
+    with pytest.raises(InputError, match="the weights are 3 x 14 x 16, the stack 6 x 14 x 16"):
+        pk.deblur(y, PSF, weights=worth[:3], **quick)
+    with pytest.raises(InputError, match="leave out `gain`"):
+        pk.deblur(y, PSF, weights=worth, gain=1.0, **quick)
+
+
 def test_axes_say_what_is_restored_by_itself() -> None:
     y = np.stack([gaussian_filter(scene(), 1.0), 0.5 * gaussian_filter(scene(), 1.3)]).astype(np.float32)
     quick: dict[str, Any] = {"denoiser": "identity", "max_steps": 4}

@@ -15,6 +15,7 @@ from pnpkit.command.places import Places, check_places
 from pnpkit.command.progress import Progress
 from pnpkit.command.tasks import Deblur, Task
 from pnpkit.command.verdict import Verdict, assurance, duration
+from pnpkit.command.weights import weights_of_stack
 from pnpkit.errors import InputError
 from pnpkit.machine import startup
 from pnpkit.restoration.settings import Settings, settings_of
@@ -134,7 +135,7 @@ def check(task: Task, options: Options) -> None:
         "--report": options.report,
         "--gif": options.gif,
         "--mask": task.mask,
-        "--weights": task.weights,
+        "--weights": task.weights if task.name != "deblur" else None,
         "--guide": task.guide,
         "--white": options.white,
         "--black": options.black,
@@ -188,7 +189,8 @@ def restored(
         chosen |= {"progress": progress.enter, "callback": progress.step, "directions": layout.directions}
         kernels = [kernel_for(word, stack, layout) for word in task.kernels]
         one = kernels if len(kernels) > 1 else kernels[0]
-        return deblur.deblur(stack.samples, one, boundary=task.boundary, axes=stack.axes, **chosen)
+        weights, chosen["weights_are"] = weights_of_stack(task.weights, name, settings.weights_are, layout.axes)
+        return deblur.deblur(stack.samples, one, weights=weights, boundary=task.boundary, axes=stack.axes, **chosen)
 
 
 def kernel_for(word: str, stack: Stack, layout: Layout) -> Kernel:

@@ -61,6 +61,22 @@ def weighted(picture: Picture, name: str | None, source: str, kind: str) -> Pict
     return replace(picture, weights=inverse * span**2, relative=found == RELATIVE, notes=notes)
 
 
+def weights_of_stack(name: str | None, source: str, kind: str, axes: str) -> tuple[np.ndarray | None, str]:
+    """The weights of a stack as its file holds them, and what they are.
+
+    Args:
+        name: of the file, or [NAME] of an extension of ``source``. kind: what the map is, or auto. axes: of the stack.
+    """
+    if name is None:
+        return None, "auto"
+    from pnpkit.images import stacks
+    from pnpkit.noise.weights import kind_of
+
+    path = place_of(name, source)
+    file, part = address.split(path)
+    return stacks.read(path, axes=axes).samples, kind_of(kind, part, file.stem)
+
+
 def read(path: str) -> tuple[np.ndarray, str]:
     """The numbers of a map as its file holds them, (H, W) or (H, W, C), and the name that a FITS gives it."""
     import numpy as np

@@ -27,6 +27,7 @@ from pnpkit.solvers.result import Status
 
 MORE = 6  # samples of halo beside the reach of the kernel
 COPIES = IMAGES + 22  # of the scene of a block in float32: a run, and room for the past of Anderson's method
+LARGEST = 4_000_000  # voxels of a block with all that is around it: what a run that is stopped loses
 SMALLEST = 8  # samples of a block along each axis without its halo
 LOOKED_AT = 16  # slices that noise and scale of the whole are taken from
 
@@ -41,23 +42,28 @@ class Block:
 
 
 def blocks_for(shape: tuple[int, ...], reach: tuple[int, ...], max_memory: float | None) -> tuple[int, ...] | None:
-    """Sides of the blocks without halo that fit into ``max_memory`` GiB; None where the volume fits whole.
+    """Sides of the blocks without halo that fit into ``max_memory`` GiB and have ``LARGEST`` voxels at most; None where
+    the volume fits whole.
 
     Raises:
         InputError: not even the smallest block fits.
     """
     memory = allowed(max_memory) - 2 * math.prod(shape)  # the result is held, too
 
+    def around(sides: tuple[int, ...]) -> int:
+        return math.prod(min(s + 2 * (r + MORE), n) + 2 * r for s, r, n in zip(sides, reach, shape, strict=True))
+
     def needed(sides: tuple[int, ...]) -> float:
-        around = [min(s + 2 * (r + MORE), n) + 2 * r for s, r, n in zip(sides, reach, shape, strict=True)]
-        return 4.0 * COPIES * math.prod(around)
+        return 4.0 * COPIES * around(sides)
 
     if needed(tuple(shape)) <= memory:
         return None
     sides = tuple(shape)
-    while needed(sides) > memory:
+    while needed(sides) > memory or around(sides) > LARGEST:
         longest = max(range(len(sides)), key=lambda axis: sides[axis] / (reach[axis] + MORE))
         if sides[longest] <= SMALLEST:
+            if needed(sides) <= memory:
+                break
             gib = (needed(sides) / 2**30, memory / 2**30)
             raise InputError(f"the smallest block of the volume needs {gib[0]:.2g} GiB, there are {gib[1]:.2g}")
         sides = tuple((n + 1) // 2 if axis == longest else n for axis, n in enumerate(sides))
@@ -81,12 +87,12 @@ def in_blocks(
     volume: np.ndarray,
     kernel: Kernel,
     sides: tuple[int, ...],
-    one: Callable[[np.ndarray, Settings], Restoration],
+    one: Callable[[tuple[slice, ...], Settings], Restoration],
     settings: Settings,
     told: Callable[[str], None],
     kept: Blocks | None = None,
 ) -> Restoration:
-    """``one`` of every block, the parts without halo put together. The run is that which ended worst.
+    """``one`` of the place of every block, the parts without halo put together. The run is that which ended worst.
 
     Args:
         kept: the blocks that an earlier run finished; of these the worst is restored again where it is the worst of
@@ -94,12 +100,13 @@ def in_blocks(
     """
     halo = tuple(taps // 2 + MORE for taps in kernel.weights.shape)
     places = list(cut(volume.shape, sides, halo))
-    image, ends, worst, seconds = np.empty_like(volume), list[Ending](), None, 0.0
+    image = np.array(volume)  # which takes its memory now, not after hours
+    ends, worst, seconds = list[Ending](), None, 0.0
     for number, block in enumerate(places, 1):
         found = None if kept is None else kept.load(number, image[block.kept])
         if found is None:
             told(f"block {number} of {len(places)}")
-            run = one(np.ascontiguousarray(volume[block.wide]), settings)
+            run = one(block.wide, settings)
             image[block.kept] = np.asarray(run.image)[block.inner]
             found = Ending(list(Status).index(run.status), run.steps, run.seconds)
             if kept is not None:
@@ -113,6 +120,6 @@ def in_blocks(
     if worst is None:
         number = max(range(len(ends)), key=lambda i: (ends[i].order, ends[i].steps, -i))
         told(f"block {number + 1} of {len(places)}, which ended worst, again for its proof")
-        worst = one(np.ascontiguousarray(volume[places[number].wide]), settings)
+        worst = one(places[number].wide, settings)
     note = f"in {len(places)} blocks of {'x'.join(map(str, sides))}, a proof for each: near the result of the whole"
     return replace(worst, image=image, notes=(*worst.notes, note), seconds=seconds)

@@ -73,7 +73,7 @@ def deblur(
             (d, h, w), the image is a volume (D, H, W). A list has one for each channel.
         mask: (H, W), true or not 0 where a pixel is unknown: it has weight 0 in f. So has NaN.
         weights: (H, W) or of the shape of the image, what every reading is worth: inverse variances, or what
-            ``weights_are`` says; 0 and NaN are unknown.
+            ``weights_are`` says; 0 and NaN are unknown. Of a stack: of its shape, or of that of its last axes.
         boundary: what is known of the scene around the frame: ``unknown`` (photographs), ``circular`` or ``zero``.
         guide: a picture of the same size and units that anything made, to guide the denoiser; see
             ``restoration.guide``. Then only the second pass of a guided denoiser is made, with its proof.
@@ -99,12 +99,12 @@ def deblur(
     if is_stack(image, kernel, axes):
         if mask is not None:
             raise InputError("a mask is for one picture: of a stack make what is unknown NaN")
-        if weights is not None or chosen.weights_are != "auto":
-            raise InputError("weights are for one picture: of a stack make what is unknown NaN")
+        if weights is None and chosen.weights_are != "auto":
+            raise InputError("weights_are says what `weights` are: give weights, or leave it out")
         if guide is not None:
             raise InputError("a guide is for one picture: leave it out")
-        one = functools.partial(deblur_picture, mask=None, weights=None, guide=None, chosen=chosen)
-        return deblur_stack(image, kernel, axes, boundary, directions, chosen, one)
+        one = functools.partial(deblur_picture, mask=None, guide=None, chosen=chosen)
+        return deblur_stack(image, kernel, axes, boundary, directions, chosen, one, weights)
     if directions != "auto":
         raise InputError("directions are for volumes, whose kernel has slices: leave them out")
     if isinstance(kernel, (list, tuple)):

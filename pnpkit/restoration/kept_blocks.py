@@ -100,7 +100,7 @@ def keeping(folder: str | os.PathLike[str]) -> Iterator[None]:
 
 @contextmanager
 def blocks_of(
-    volume: np.ndarray, kernel: Kernel, sides: tuple[int, ...], how: str, settings: Settings
+    volume: np.ndarray, kernel: Kernel, sides: tuple[int, ...], how: tuple[object, ...], settings: Settings
 ) -> Iterator[Blocks | None]:
     """Where the blocks of a volume are kept: in the folder of ``keeping``, else in that of the cache, from which they
     vanish at the end; None where there is neither."""
@@ -112,14 +112,16 @@ def blocks_of(
         own.remove()
 
 
-def blocks_key(volume: np.ndarray, kernel: Kernel, sides: tuple[int, ...], how: str, settings: Settings) -> str:
+def blocks_key(
+    volume: np.ndarray, kernel: Kernel, sides: tuple[int, ...], how: tuple[object, ...], settings: Settings
+) -> str:
     """``key_of`` all that the blocks follow from; the volume slice by slice, as it may be larger than the memory."""
     digest = sha256()
     for plane in volume:
         digest.update(np.ascontiguousarray(plane).tobytes())
     _, network = open_tools(settings)
-    told = replace(settings, denoiser=network.name, cache=None, progress=None, callback=None)
+    said = replace(settings, denoiser=network.name, cache=None, progress=None, callback=None)
     weights = torch.from_numpy(np.ascontiguousarray(kernel.weights))
     return key_of(
-        digest.hexdigest(), volume.shape, volume.dtype, weights, sides, how, told, weights_key(network.state_dict())
+        digest.hexdigest(), volume.shape, volume.dtype, weights, sides, *how, said, weights_key(network.state_dict())
     )

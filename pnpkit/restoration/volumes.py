@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, cast, overload
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from pnpkit.kernels import Kernel
 from pnpkit.machine.memory import choose_device
 from pnpkit.machine.phases import nobody
 from pnpkit.networks.volumes import Volumetric
+from pnpkit.noise.models import Mapped
 from pnpkit.operators.volume import VolumeBlur
 from pnpkit.restoration.blocks import LOOKED_AT, blocks_for, in_blocks
 from pnpkit.restoration.blur_kernel import Given, given_kernel
@@ -37,7 +38,8 @@ from pnpkit.restoration.readings import Readings
 from pnpkit.restoration.result import Restoration
 from pnpkit.restoration.rough import brightest, richardson_lucy
 from pnpkit.restoration.settings import Settings
-from pnpkit.restoration.survey import Survey, surveyed, values_of
+from pnpkit.restoration.survey import Survey, both, surveyed, values_of
+from pnpkit.restoration.weighing import Weights, weights_of
 from pnpkit.solvers.result import Status
 from pnpkit.solvers.splittings import HALF_QUADRATIC
 
@@ -108,6 +110,7 @@ def deblur_stack(
     directions: str,
     settings: Settings,
     one_picture: Callable[..., Restoration],
+    weights: np.ndarray | Tensor | None = None,
 ) -> Restoration:
     """Every volume of the stack by its point-spread function, or every slice by a kernel.
 
@@ -115,7 +118,8 @@ def deblur_stack(
         stack: one axis for each letter of ``axes``; (D, H, W) is ZYX.
         kernel: one, or one for each channel; with slices (d, h, w) it deblurs volumes, else slices.
         directions: of the denoiser in volumes, a key of ``networks.volumes.DIRECTIONS`` or auto.
-        one_picture: ``deblur`` of one slice, (image, kernel, boundary) -> Restoration.
+        one_picture: ``deblur`` of one slice, (image, kernel, boundary, weights=) -> Restoration.
+        weights: what the readings are worth, of the shape of the stack or of its last axes.
 
     Raises:
         InputError: axes that do not fit, a number of kernels that does not, a kernel larger than the volume.
@@ -133,16 +137,18 @@ def deblur_stack(
     volumes = deep == {3}
     if volumes and "Z" not in letters:
         raise InputError(f"a point-spread function with slices needs an axis Z, got {letters}: name the axes")
+    worth = None if weights is None else worth_of(weights, array.shape)
     runs, out = [], np.empty_like(array)
     for piece in pieces(array.shape, letters, "ZYX" if volumes else "YX"):
         LISTENER.get()(piece.name)
         channel = piece.index[letters.index("C")] if "C" in letters else 0
         chosen = opened[channel if len(opened) > 1 else 0]
-        part = array[piece.index]
+        part, map = array[piece.index], None if worth is None else worth[piece.index]
         if volumes:
-            run = deblur_volume(part, chosen, boundary, directions, settings)
+            known = None if map is None else weights_of(map[None, None], settings)
+            run = deblur_volume(part, chosen, boundary, directions, settings, weights=known)
         else:
-            run = one_picture(part, chosen, boundary)
+            run = one_picture(part, chosen, boundary, weights=map)
         out[piece.index] = np.asarray(run.image)
         runs.append(run)
     image = torch.from_numpy(out).to(stack) if isinstance(stack, Tensor) else out
@@ -152,6 +158,19 @@ def deblur_stack(
     seconds = time.perf_counter() - started
     each = tuple(runs) if len(runs) > 1 else ()
     return replace(worst, image=image, seconds=seconds, each=each, notes=(*worst.notes, how, many), axes=letters)
+
+
+def worth_of(weights: np.ndarray | Tensor, shape: tuple[int, ...]) -> np.ndarray:
+    """The weights of a stack of that shape, the same along the axes that they have not: those of a camera are (Y, X).
+
+    Raises:
+        InputError: another size.
+    """
+    values = weights.detach().cpu().numpy() if isinstance(weights, Tensor) else np.asarray(weights)
+    if values.ndim < 2 or values.shape != shape[len(shape) - values.ndim :]:
+        came, wanted = (" x ".join(map(str, sizes)) for sizes in (values.shape, shape))
+        raise InputError(f"the weights are {came}, the stack {wanted}: expected its shape, or that of its last axes")
+    return np.broadcast_to(values, shape)
 
 
 def listed(kernel: Given | Sequence[Given]) -> list[Given]:
@@ -179,18 +198,25 @@ def worst_of(runs: list[Restoration]) -> Restoration:
 
 
 def deblur_volume(
-    volume: np.ndarray, kernel: Kernel, boundary: str, directions: str, settings: Settings, survey: Survey | None = None
+    volume: np.ndarray,
+    kernel: Kernel,
+    boundary: str,
+    directions: str,
+    settings: Settings,
+    survey: Survey | None = None,
+    weights: Weights | None = None,
 ) -> Restoration:
     """A fixed point of T = proj ∘ D_s ∘ prox_{t (f + box)} on one volume, D slice by slice or in three directions, f as
-    for pictures with a three-dimensional K. ``survey`` is that of the whole, where this volume is a part of one.
+    for pictures with a three-dimensional K. ``survey`` is that of the whole, where this volume is a part of one;
+    ``weights`` what its readings are worth, (1, 1, D, H, W).
 
     Raises:
         InputError: a kernel larger than the volume, or anything else that cannot be used.
     """
     check_volume(volume, settings)
     how = DIRECTIONS if directions == "auto" else directions
-    weights, cut = within_frame(kernel.weights, volume.shape)
-    reach = tuple(taps // 2 for taps in weights.shape)
+    taps, cut = within_frame(kernel.weights, volume.shape)
+    reach = tuple(side // 2 for side in taps.shape)
     sides = blocks_for(volume.shape, reach, settings.max_memory) if survey is None else None
     if sides is not None:
         if boundary != "unknown":
@@ -198,11 +224,11 @@ def deblur_volume(
                 f"a volume beyond the memory is restored in blocks, and these have the boundary unknown, got "
                 f"`boundary={boundary}`: leave it out, or give more `max_memory`"
             )
-        return blockwise(volume, kernel, how, sides, settings)
+        return blockwise(volume, kernel, how, sides, settings, weights)
     working = torch.float64 if settings.precision == "float64" else torch.float32
     place = choose_device(settings.device)
-    operator = VolumeBlur(weights, boundary, volume.shape, dtype=working, device=place)
-    opened, guess, found = open_volume(volume, operator, how, settings, survey)
+    operator = VolumeBlur(taps, boundary, volume.shape, dtype=working, device=place)
+    opened, guess, found = open_volume(volume, operator, how, settings, survey, weights)
 
     def picture(x: Tensor) -> np.ndarray | Tensor:
         return opened.back(operator.framed(x))
@@ -217,7 +243,7 @@ def deblur_volume(
         picture,
         opened.noise,
         note,
-        replace(kernel, weights=weights),
+        replace(kernel, weights=taps),
         HALF_QUADRATIC,
         KERNEL_ERROR / found.times,  # a share of what was read, which is lower than what is looked for
         plain=F.pad(opened.y, margins, mode="replicate"),
@@ -228,26 +254,34 @@ def deblur_volume(
 
 
 def blockwise(
-    volume: np.ndarray, kernel: Kernel, directions: str, sides: tuple[int, ...], settings: Settings
+    volume: np.ndarray,
+    kernel: Kernel,
+    directions: str,
+    sides: tuple[int, ...],
+    settings: Settings,
+    worth: Weights | None,
 ) -> Restoration:
     """``deblur_volume`` block by block, with the noise and scale of the whole: from some slices, and how bright the
     result is from the middle block."""
-    some = volume[:: max(1, math.ceil(len(volume) / LOOKED_AT))]
-    found = surveyed(np.ascontiguousarray(some), settings)
+    some = slice(None, None, max(1, math.ceil(len(volume) / LOOKED_AT)))
+    found = surveyed(np.ascontiguousarray(volume[some]), settings, part_of(worth, (some,)))
     wide = [min(s + taps, n) for s, taps, n in zip(sides, kernel.weights.shape, volume.shape, strict=True)]
     middle = tuple(slice((n - s) // 2, (n - s) // 2 + s) for n, s in zip(volume.shape, wide, strict=True))
     part = np.ascontiguousarray(volume[middle])
-    weights, _ = within_frame(kernel.weights, part.shape)
+    taps, _ = within_frame(kernel.weights, part.shape)
     y, known = values_of(part)
-    operator = VolumeBlur(weights, "unknown", part.shape)
+    known = known if worth is None else both(known, part_of(worth, middle).inverse > 0)
+    operator = VolumeBlur(taps, "unknown", part.shape)
     rough = richardson_lucy(operator, found.scale.inward(y).to(operator.filter), known)
     times = max(1.0, brightest(operator.framed(rough)))
     found = replace(found, scale=replace(found.scale, span=found.scale.span * times), times=times)
 
-    def one(block: np.ndarray, chosen: Settings) -> Restoration:
-        return deblur_volume(block, kernel, "unknown", directions, chosen, found)
+    def one(place: tuple[slice, ...], chosen: Settings) -> Restoration:
+        block = np.ascontiguousarray(volume[place])
+        return deblur_volume(block, kernel, "unknown", directions, chosen, found, part_of(worth, place))
 
-    with blocks_of(volume, kernel, sides, directions, settings) as kept:
+    told = (directions, *([] if worth is None else [worth.inverse, worth.relative]))
+    with blocks_of(volume, kernel, sides, told, settings) as kept:
         return in_blocks(volume, kernel, sides, one, replace(settings, cache=None), LISTENER.get(), kept)
 
 
@@ -272,8 +306,22 @@ def within_frame(kernel: np.ndarray, frame: tuple[int, ...]) -> tuple[np.ndarray
     return kernels.normalise(cut), f"cut from {sizes[0]} to {sizes[2]}, {lost:.1%} of it, as the volume is smaller"
 
 
+@overload
+def part_of(weights: Weights, place: tuple[slice, ...]) -> Weights: ...
+@overload
+def part_of(weights: Weights | None, place: tuple[slice, ...]) -> Weights | None: ...
+def part_of(weights: Weights | None, place: tuple[slice, ...]) -> Weights | None:
+    """The weights of a part of a volume."""
+    return None if weights is None else replace(weights, inverse=weights.inverse[0, 0][place][None, None])
+
+
 def open_volume(
-    volume: np.ndarray, operator: VolumeBlur, directions: str, settings: Settings, survey: Survey | None = None
+    volume: np.ndarray,
+    operator: VolumeBlur,
+    directions: str,
+    settings: Settings,
+    survey: Survey | None = None,
+    weights: Weights | None = None,
 ) -> tuple[Opened, Tensor, Survey]:
     """The volume (1, 1, D, H, W) with the tools of the settings, a first iterate, and what the scale was taken from.
 
@@ -289,7 +337,8 @@ def open_volume(
     dtype = volume.dtype
     high = 1.0 if dtype.kind == "f" else float(np.iinfo(dtype).max)
     y, known = values_of(volume)
-    found = survey or surveyed(volume, settings)
+    known = known if weights is None else both(known, weights.inverse > 0)
+    found = survey or surveyed(volume, settings, weights)
     place = operator.filter.device
     known = None if known is None else known.to(place)
     inward = replace(found.scale, span=found.scale.span / found.times).inward(y).to(operator.filter)
@@ -298,7 +347,8 @@ def open_volume(
         times = max(1.0, brightest(operator.framed(rough)))
         found = replace(found, scale=replace(found.scale, span=found.scale.span * times), times=times)
     scale = found.scale
-    readings = Readings(found.model, found.level, found.note, known, None)
+    model = found.model if weights is None else Mapped((found.share / weights.inverse).to(place))
+    readings = Readings(model, found.level, found.note, known, None)
 
     def back(z: Tensor) -> np.ndarray | Tensor:
         return quantised(scale.outward(z)[0, 0].cpu().numpy(), dtype, 0.0, high)

@@ -56,10 +56,15 @@ def open_weights(weights: np.ndarray | Tensor | None, image: np.ndarray | Tensor
         if settings.weights_are != "auto":
             raise InputError("weights_are says what `weights` are: give weights, or leave it out")
         return None
+    array = weights.detach().cpu().numpy() if isinstance(weights, Tensor) else as_array(weights)
+    return weights_of(laid_out(array, image), settings)
+
+
+def weights_of(values: np.ndarray, settings: Settings) -> Weights:
+    """The weights of an array that has the axes of the readings already."""
     kind = kind_of(settings.weights_are)
     check_settings(settings, kind)
-    array = weights.detach().cpu().numpy() if isinstance(weights, Tensor) else as_array(weights)
-    return Weights(torch.from_numpy(inverse_variances(laid_out(array, image), kind)), kind == RELATIVE)
+    return Weights(torch.from_numpy(inverse_variances(values, kind)), kind == RELATIVE)
 
 
 def laid_out(weights: np.ndarray, image: np.ndarray | Tensor) -> np.ndarray:
@@ -94,19 +99,25 @@ def check_settings(settings: Settings, kind: str) -> None:
 
 
 def model_of_map(
-    y: Tensor, weights: Weights, settings: Settings, span: float, unit: float, known: Tensor | None
+    y: Tensor,
+    weights: Weights,
+    settings: Settings,
+    span: float,
+    unit: float,
+    known: Tensor | None,
+    measured: Callable[[Tensor, Tensor | None], float] | None = None,
 ) -> tuple[Mapped, str]:
     """The variance of every reading in the units of y, and where it comes from.
 
     Args:
         y: (1, C, H, W). span: its range. unit: how many units of the data are 1 in y. known: as in ``Readings``.
+        measured: the level of the noise of what is like y and as noisy everywhere; None: as that of pictures.
     """
     inverse = (weights.inverse * unit**2).to(y.device)
     every = inverse.expand(y.shape)
     mean = float(every[every > 0 if known is None else known.expand_as(every)].mean())
     flat = (y - smoothed(y, known)).double() * (inverse / mean).sqrt()  # as noisy everywhere
-    fair = None if known is None else from_tensor(known.expand_as(y)[:1])
-    shown = estimate_noise(from_tensor(flat), None if fair is None else np.asarray(np.atleast_3d(fair).all(-1)))
+    shown = (measured or noise_of_picture)(flat, known)
     shown = max(shown, COMPRESSED * settings.compression, LEAST * span)
     if not weights.relative:
         ratio = shown * mean**0.5
@@ -120,6 +131,12 @@ def model_of_map(
         Mapped(shown**2 * mean / inverse),
         f"relative weights; by the noise of the picture {times:.3g} times the inverse variance",
     )
+
+
+def noise_of_picture(y: Tensor, known: Tensor | None) -> float:
+    """The level of the noise of a picture (1, C, H, W)."""
+    fair = None if known is None else from_tensor(known.expand_as(y)[:1])
+    return estimate_noise(from_tensor(y), None if fair is None else np.asarray(np.atleast_3d(fair).all(-1)))
 
 
 def filled(y: Tensor, weights: Weights, nearest_known: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
