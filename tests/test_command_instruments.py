@@ -57,6 +57,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ),
         ("deblur picture.tif --kernel box:3 --weights small.tif", ["the weights are 6 x 5 pixels, the image 13 x 12"]),
         ("deblur picture.tif --kernel box:3 --reference small.tif", ["the reference is (5, 6)", "not the same frame"]),
+        ("deblur volume.npy --kernel psf.npy --weights psf.npy", ["the weights are 3 x 3 x 3, the stack 4 x 12 x 13"]),
+        ("denoise volume.npy --weights volume.npy", ["--weights", "got a stack"]),
         ("denoise volume.npy --mask mask.tif", ["--mask", "got a stack"]),
         ("denoise volume.npy --page 5 -o page.tif", ["a page from 1 to 4, got 5"]),
         ("psf beads table.fits -o p.tif", ["expected a FITS with an image"]),
@@ -94,3 +96,13 @@ def test_a_kernel_without_slices_goes_slice_by_slice_and_that_is_said(cli: Any, 
     code, out, error = cli("deblur", "volume.npy", *words, *IDENTITY)
     assert code == 0 and "slice by slice, as the kernel has no slices (4 of them)" in out.lower(), error
     assert np.load("made.npy").shape == (4, 12, 13)
+
+
+def test_a_map_of_variances_comes_with_a_volume(cli: Any, place: Path) -> None:
+    np.save("camera_var.npy", np.full((12, 13), 0.04))
+    np.save("camera_std.npy", np.full((4, 12, 13), 0.2))
+    for name in ("camera_var", "camera_std"):
+        words = ("--kernel", "psf.npy", "--weights", f"{name}.npy", "-o", f"{name}-made.npy")
+        code, out, error = cli("deblur", "volume.npy", *words, *IDENTITY)
+        assert code == 0 and "noise level 0.2;" in out, (out, error)
+    np.testing.assert_allclose(np.load("camera_var-made.npy"), np.load("camera_std-made.npy"), atol=1e-6)

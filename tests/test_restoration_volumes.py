@@ -15,12 +15,15 @@ from pnpkit import kernels
 from pnpkit.errors import InputError
 from pnpkit.fidelities.least_squares import LeastSquares
 from pnpkit.networks.volumes import Volumetric
+from pnpkit.noise.models import PoissonGaussian
 from pnpkit.operators.blur import blur
 from pnpkit.operators.norms import measured_norm, norm_bound
 from pnpkit.operators.volume import VolumeBlur
 from pnpkit.registry import load_denoiser
 from pnpkit.restoration.blocks import blocks_for, cut
 from pnpkit.restoration.kept_blocks import keeping
+from pnpkit.restoration.settings import Settings
+from pnpkit.restoration.survey import filled, noise_of, surveyed
 from pnpkit.restoration.volumes import telling, within_frame
 
 QUICK: dict[str, Any] = {"denoiser": "euler-fast", "max_steps": 6}
@@ -188,6 +191,25 @@ def test_a_run_in_blocks_that_was_stopped_goes_on_to_the_same_result(tmp_path: P
     assert left.name.endswith("-blocks") and list(tmp_path.iterdir()) == [] and other.guarantee
     np.testing.assert_array_equal(run.image, exact.image)
     assert (run.status, run.steps, run.residuals) == (exact.status, exact.steps, exact.residuals)
+
+
+def test_noise_that_deskewing_has_averaged_is_found_where_it_is_left() -> None:
+    white = 5 * np.random.default_rng(0).standard_normal((16, 48, 49)) + 200
+    share = np.linspace(0, 1, 16)[:, None, None]
+    deskewed = (1 - share) * white[..., :-1] + share * white[..., 1:]  # coarse details keep all of their noise
+    deskewed[8:, :, 24:] = 200.0  # outside of what was seen
+    both, axes, coarse = noise_of(deskewed, ~filled(deskewed))
+    assert 4.3 < both < 5.7 and axes == (0,) and 1.2 < coarse < 2
+    level, axes, coarse = noise_of(white, None)
+    assert level == pytest.approx(5, rel=0.05) and axes == (0, 1) and coarse == 1
+    few = np.random.default_rng(0).poisson(0.02, (4, 40, 40))
+    assert filled(few) is None and filled(white) is None and filled(white[:, :5]) is None
+    few[:, :, 20:] = 0
+    few[:, :, :20] += 100  # 0 is far below: nothing was seen there
+    assert filled(few)[:, 5:-5, 25:].all() and not filled(few)[:, :, :20].any()
+    y = np.random.default_rng(1).poisson(np.linspace(20, 200, 48), (8, 48, 48)).astype(float)
+    found = surveyed(y, Settings(denoiser="identity"))
+    assert isinstance(found.model, PoissonGaussian) and found.model.gain == pytest.approx(1, rel=0.3)
 
 
 def test_weights_of_a_volume_are_those_of_its_readings() -> None:

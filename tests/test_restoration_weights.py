@@ -164,7 +164,7 @@ def test_colours_batches_and_integers() -> None:
         (np.ones((30, 36)), {"strength": "sure"}, "sure"),
         (np.ones((30, 36)), {"weights_are": "sigma"}, "kind of weights"),
         (None, {"weights_are": "variance"}, "give weights"),
-        (np.ones((30, 36)), {"axes": "YX"}, "weights are for one picture"),
+        (np.ones((3, 36)), {"axes": "YX"}, "3 x 36, the stack 30 x 36"),
     ],
 )
 def test_weights_that_cannot_be_are_refused(weights: Any, more: dict[str, Any], words: str) -> None:

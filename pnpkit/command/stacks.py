@@ -189,7 +189,7 @@ def restored(
         chosen |= {"progress": progress.enter, "callback": progress.step, "directions": layout.directions}
         kernels = [kernel_for(word, stack, layout) for word in task.kernels]
         one = kernels if len(kernels) > 1 else kernels[0]
-        weights, chosen["weights_are"] = weights_of_stack(task.weights, name, settings.weights_are, layout.axes)
+        weights, chosen["weights_are"] = weights_of_stack(task.weights, name, settings.weights_are)
         return deblur.deblur(stack.samples, one, weights=weights, boundary=task.boundary, axes=stack.axes, **chosen)
 
 

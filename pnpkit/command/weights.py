@@ -61,11 +61,11 @@ def weighted(picture: Picture, name: str | None, source: str, kind: str) -> Pict
     return replace(picture, weights=inverse * span**2, relative=found == RELATIVE, notes=notes)
 
 
-def weights_of_stack(name: str | None, source: str, kind: str, axes: str) -> tuple[np.ndarray | None, str]:
+def weights_of_stack(name: str | None, source: str, kind: str) -> tuple[np.ndarray | None, str]:
     """The weights of a stack as its file holds them, and what they are.
 
     Args:
-        name: of the file, or [NAME] of an extension of ``source``. kind: what the map is, or auto. axes: of the stack.
+        name: of the file, or [NAME] of an extension of ``source``. kind: what the map is, or auto.
     """
     if name is None:
         return None, "auto"
@@ -74,7 +74,7 @@ def weights_of_stack(name: str | None, source: str, kind: str, axes: str) -> tup
 
     path = place_of(name, source)
     file, part = address.split(path)
-    return stacks.read(path, axes=axes).samples, kind_of(kind, part, file.stem)
+    return stacks.read(path).samples, kind_of(kind, part, file.stem)
 
 
 def read(path: str) -> tuple[np.ndarray, str]:

@@ -18,9 +18,6 @@ QUICK, QUICK_STEPS = "wavelet", 1  # denoiser and evaluations of a quick run
 DIRECTIONS = "slices"  # how the denoiser looks at a volume, see ``networks.volumes``
 
 
-GENTLE = 0.3  # of the strength of pictures: in volumes, whose bright parts are thin (docs/results/volumes.md)
-
-
 STAR = 100.0  # the restored peak of a star may be up to 100 times that of the blurred one
 
 

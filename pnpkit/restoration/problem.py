@@ -28,8 +28,7 @@ class Problem:
             one is given.
         splitting: the usual one. note: what is filled in or enlarged. kernel: of the blur, where there is one.
         passes: how many a guided denoiser has at most, 1 or 2.
-        boxed: whether the box belongs to the data term, see ``fidelities.constrained``. gentle: factor on the strength
-            of the rule.
+        boxed: whether the box belongs to the data term, see ``fidelities.constrained``.
         guide: the guide that was given for the second, (B, C, H, W), the frame of the picture: then it alone is made.
         plain: (B, C, H, W), the picture as it came, where the estimate lives: what ``amount`` 0 gives. None: ``guess``.
     """
@@ -48,7 +47,6 @@ class Problem:
     guide: Tensor | None = None
     plain: Tensor | None = None
     boxed: bool = False
-    gentle: float = 1.0
 
 
 def crop(x: Tensor, y: Tensor) -> Tensor:

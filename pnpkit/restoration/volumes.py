@@ -29,7 +29,7 @@ from pnpkit.operators.volume import VolumeBlur
 from pnpkit.restoration.blocks import LOOKED_AT, blocks_for, in_blocks
 from pnpkit.restoration.blur_kernel import Given, given_kernel
 from pnpkit.restoration.checks import open_tools
-from pnpkit.restoration.defaults import DIRECTIONS, GENTLE, KERNEL_ERROR
+from pnpkit.restoration.defaults import DIRECTIONS, KERNEL_ERROR
 from pnpkit.restoration.kept_blocks import blocks_of
 from pnpkit.restoration.picture import Opened, on_scale
 from pnpkit.restoration.pipeline import restore
@@ -248,7 +248,6 @@ def deblur_volume(
         KERNEL_ERROR / found.times,  # a share of what was read, which is lower than what is looked for
         plain=F.pad(opened.y, margins, mode="replicate"),
         boxed=True,
-        gentle=GENTLE,
     )
     return restore(problem, opened)
 
