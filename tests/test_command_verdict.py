@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -170,6 +171,7 @@ def test_the_derivation_and_the_half_page_come_when_asked_for(cli, tmp_path: Pat
 def test_the_explanation_follows_what_came_of_the_run(run: result.Restoration) -> None:
     text = run.explain()
     assert "wherever one starts" in text and "the picture has settled" in text and "the kernel of 3 x 3 pixels" in text
+    assert not re.search(r"\b(prox|averaged|tau|Lipschitz|proj|A_adjoint)\b", text), text
     bare = deblur.deblur(np.asarray(run.image), "disk:1.5", denoiser=lambda x, sigma: x, max_steps=1).explain()
     assert "nothing is guaranteed" in bare and "limit of steps" in bare
     guessed = estimated(run, "motion:5,0", 0.3).explain()

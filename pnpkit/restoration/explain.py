@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from pnpkit.certificates import Certificate
+from pnpkit.certificates import Certificate, Premise
 from pnpkit.kernels import Kernel
 from pnpkit.restoration.defaults import DOUBTFUL
 from pnpkit.restoration.plan import Plan
@@ -66,6 +66,15 @@ STANDS = {
     Existence.BOUNDED: "so repeating them leads to a picture that they leave as it is, wherever one starts",
     Existence.ASSUMED: "so repeating them leads to a picture that they leave as it is, if there is one",
 }
+
+
+PLAIN = {
+    "exact arithmetic": "the proof is of exact numbers: the rounding of the computer is not part of it",
+    "the inner solver of prox f is exact": "the equations of every step towards the data are solved nearly, to a small "
+    "error that is known from what is left of them",
+    "the inner solver of the ridge is exact": "the denoiser's own minimisation ends at a small error that is known from "
+    "its slope",
+}  # of premises by their kind, where the proof has words of its own
 
 
 def in_words(run: Told) -> str:
@@ -144,7 +153,8 @@ def trust(run: Told) -> str:
 
 def assumptions(run: Told) -> str:
     """The premises of the proof, and the estimates that all of it is given."""
-    parts = assumed(run.certificate) if run.guarantee else []
+    known = assumed(run.certificate) if run.guarantee else []
+    parts = list(dict.fromkeys(PLAIN.get(Premise.read(text).kind, text) for text in known))
     found = run.blur
     if found is not None and found.confidence is not None:
         doubt = ", which is doubtful" if found.confidence < DOUBTFUL else ""
