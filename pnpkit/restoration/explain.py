@@ -72,7 +72,7 @@ PLAIN = {
     "exact arithmetic": "the proof is of exact numbers: the rounding of the computer is not part of it",
     "the inner solver of prox f is exact": "the equations of every step towards the data are solved nearly, to a small "
     "error that is known from what is left of them",
-    "the inner solver of the ridge is exact": "the denoiser's own minimisation ends at a small error that is known from "
+    "the inner solver of the ridge is exact": "the denoiser's own minimisation ends at a small error known by "
     "its slope",
 }  # of premises by their kind, where the proof has words of its own
 

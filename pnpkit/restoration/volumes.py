@@ -300,7 +300,7 @@ def within_frame(kernel: np.ndarray, frame: tuple[int, ...]) -> tuple[np.ndarray
         raise InputError(
             f"the point-spread function ({sizes[0]}) is larger than the volume ({sizes[1]}), "
             f"and {lost:.0%} of it would be cut off: make it smaller "
-            "(pnpkit psf has --planes and --size), or give a larger volume"
+            "(pnpkit psf takes the number of planes and the size), or give a larger volume"
         )
     return kernels.normalise(cut), f"cut from {sizes[0]} to {sizes[2]}, {lost:.1%} of it, as the volume is smaller"
 
