@@ -158,6 +158,11 @@ def main() -> None:
     size, path = "x".join(map(str, given.size)), RESULTS / "volume-memory.json"
     rows = json.loads(path.read_text())["rows"] if path.exists() else []
     rows = [row for row in rows if row["size"] != size]
+    command = (
+        COMMAND.format(*given.size, given.max_memory, given.steps, given.denoiser)
+        + " --whole" * given.whole
+        + (f" --minutes {given.minutes:g}" if given.minutes else "")
+    )
     with tempfile.TemporaryDirectory() as folder:
         volume = Path(folder) / "volume.npy"
         make(volume, tuple(given.size))
@@ -169,18 +174,12 @@ def main() -> None:
             found = json.loads(
                 subprocess.run(words, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
             )
-            rows.append({"size": size, "method": method, "near": None, **found})
+            rows.append({"size": size, "method": method, "near": None, "command": command, **found})
         if given.whole:
             blocks, whole = (np.load(Path(folder) / f"{m}.npy").astype(float) for m in ("blocks", "whole"))
             change = np.sqrt(np.mean((whole - np.load(volume)) ** 2))
             rows[-2]["near"] = float(np.sqrt(np.mean((blocks - whole) ** 2)) / change)
-    made_by = stamp(
-        COMMAND.format(*given.size, given.max_memory, given.steps, given.denoiser)
-        + " --whole" * given.whole
-        + (f" --minutes {given.minutes:g}" if given.minutes else ""),
-        SEED,
-    )
-    write_results("volume-memory", {"rows": rows} | made_by, table(rows))
+    write_results("volume-memory", {"rows": rows} | stamp("the command of each row", SEED), table(rows))
     print("\n".join(table(rows)))
 
 

@@ -190,6 +190,7 @@ def test_a_run_in_blocks_that_was_stopped_goes_on_to_the_same_result(tmp_path: P
     assert told[5:] == ["", "block 1 of 2", "block 2 of 2", "", "block 2 of 2"] + told[10:]
     assert left.name.endswith("-blocks") and list(tmp_path.iterdir()) == [] and other.guarantee
     np.testing.assert_array_equal(run.image, exact.image)
+    assert "1 of them are of a run that was stopped" in run.kernel_note
     assert (run.status, run.steps, run.residuals) == (exact.status, exact.steps, exact.residuals)
 
 

@@ -101,7 +101,7 @@ def in_blocks(
     halo = tuple(taps // 2 + MORE for taps in kernel.weights.shape)
     places = list(cut(volume.shape, sides, halo))
     image = np.array(volume)  # which takes its memory now, not after hours
-    ends, worst, seconds = list[Ending](), None, 0.0
+    ends, worst, seconds, before = list[Ending](), None, 0.0, 0
     for number, block in enumerate(places, 1):
         found = None if kept is None else kept.load(number, image[block.kept])
         if found is None:
@@ -113,8 +113,9 @@ def in_blocks(
                 kept.keep(number, image[block.kept], found)
             if not ends or found.worse(*ends):
                 worst = run
-        elif not ends or found.worse(*ends):
-            worst = None
+        else:
+            before += 1
+            worst = None if not ends or found.worse(*ends) else worst
         ends.append(found)
         seconds += found.seconds
     if worst is None:
@@ -122,4 +123,5 @@ def in_blocks(
         told(f"block {number + 1} of {len(places)}, which ended worst, again for its proof")
         worst = one(places[number].wide, settings)
     note = f"in {len(places)} blocks of {'x'.join(map(str, sides))}, a proof for each: near the result of the whole"
+    note += f"; {before} of them are of a run that was stopped" if before else ""
     return replace(worst, image=image, notes=(*worst.notes, note), seconds=seconds)
