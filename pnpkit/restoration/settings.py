@@ -140,7 +140,7 @@ class Settings:
     )
     offset: float | None = declared(
         None,
-        "The reading where there is no light.",
+        "The reading where there is no light; auto: 0 beside a given gain, else estimated.",
         kind="number",
         unit="units of the data",
         signed=True,
@@ -148,7 +148,7 @@ class Settings:
     )
     read_noise: float | None = declared(
         None,
-        "Standard deviation of the noise that is there without light.",
+        "Standard deviation of the noise that is there without light; auto: like the offset.",
         kind="number",
         unit="units of the data",
         group="input",
