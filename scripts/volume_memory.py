@@ -179,7 +179,7 @@ def main() -> None:
             blocks, whole = (np.load(Path(folder) / f"{m}.npy").astype(float) for m in ("blocks", "whole"))
             change = np.sqrt(np.mean((whole - np.load(volume)) ** 2))
             rows[-2]["near"] = float(np.sqrt(np.mean((blocks - whole) ** 2)) / change)
-    write_results("volume-memory", {"rows": rows} | stamp("the command of each row", SEED), table(rows))
+    write_results("volume-memory", {"rows": rows} | stamp(command, SEED), table(rows))
     print("\n".join(table(rows)))
 
 
