@@ -221,8 +221,9 @@ def history(task: Task, run: Restoration) -> tuple[str, ...]:
     """What was done, for the header of the result."""
     from pnpkit import __version__
 
+    weights = f", weights {task.weights}" if task.weights else ""
     return (
-        f"pnpkit {__version__} {task.name}: {run.kernel_note or 'no kernel'}",
+        f"pnpkit {__version__} {task.name}: {run.kernel_note or 'no kernel'}{weights}",
         f"noise level {run.noise_level:.6g}, strength {run.strength:.6g}, {run.status.name.lower()}",
     )
 

@@ -41,14 +41,16 @@ class Block:
     inner: tuple[slice, ...]
 
 
-def blocks_for(shape: tuple[int, ...], reach: tuple[int, ...], max_memory: float | None) -> tuple[int, ...] | None:
+def blocks_for(
+    shape: tuple[int, ...], reach: tuple[int, ...], max_memory: float | None, itemsize: int = 2
+) -> tuple[int, ...] | None:
     """Sides of the blocks without halo that fit into ``max_memory`` GiB and have ``LARGEST`` voxels at most; None where
-    the volume fits whole.
+    the volume fits whole. ``itemsize`` is the number of bytes of a voxel of the result, which is held beside them.
 
     Raises:
         InputError: not even the smallest block fits.
     """
-    memory = allowed(max_memory) - 2 * math.prod(shape)  # the result is held, too
+    memory = allowed(max_memory) - itemsize * math.prod(shape)
 
     def around(sides: tuple[int, ...]) -> int:
         return math.prod(min(s + 2 * (r + MORE), n) + 2 * r for s, r, n in zip(sides, reach, shape, strict=True))

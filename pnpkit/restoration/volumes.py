@@ -217,7 +217,7 @@ def deblur_volume(
     how = DIRECTIONS if directions == "auto" else directions
     taps, cut = within_frame(kernel.weights, volume.shape)
     reach = tuple(side // 2 for side in taps.shape)
-    sides = blocks_for(volume.shape, reach, settings.max_memory) if survey is None else None
+    sides = blocks_for(volume.shape, reach, settings.max_memory, volume.itemsize) if survey is None else None
     if sides is not None:
         if boundary != "unknown":
             raise InputError(
