@@ -230,12 +230,23 @@ def history(task: Task, run: Restoration) -> tuple[str, ...]:
 
 def verdict(stack: Stack, run: Restoration) -> Verdict:
     """What was found and done."""
+    from pnpkit.solvers.result import Status
+
     sizes = " x ".join(f"{axis} {n}" for axis, n in zip(stack.axes, stack.samples.shape, strict=True))
-    steps = ", ".join(f"{axis.lower()} {value:.4g}" for axis, value in stack.steps.items())
+    steps = ", ".join(f"{axis.lower()} {stack.steps[axis]:.4g}" for axis in stack.axes if axis in stack.steps)
     found = f"A stack {sizes}, {stack.samples.dtype}" + (f", sampled at {steps} {stack.unit}." if steps else ".")
-    many = f", the worst of {len(run.each)}" if run.each else ""
-    ended = run.status.value.split(":")[0] if run.residuals else "denoised"
-    steps_made = f" after {run.steps} steps" if run.residuals else ""
     how = run.kernel_note or "denoised slice by slice"
-    done = f"{how}; noise level {run.noise_level:.4g}; {ended}{steps_made}{many}."
-    return Verdict(found, done[:1].upper() + done[1:])
+    done = f"{how[:1].upper()}{how[1:]}. Noise level {run.noise_level:.4g}{ended(run)}."
+    more = run.status is Status.STEP_LIMIT
+    return Verdict(found, done, f"It may still get better: allow it --max-steps {2 * run.steps}." if more else "")
+
+
+def ended(run: Restoration) -> str:
+    """How the run ended, of several the worst, as the end of a sentence; nothing where nothing was iterated."""
+    from pnpkit.solvers.result import Status
+
+    if not run.residuals:
+        return ""
+    words = {Status.CONVERGED: "it settled", Status.STEP_LIMIT: "it was stopped, before it had settled,"}
+    many = f", the slowest of {len(run.each)}" if run.each else ""
+    return f"; {words.get(run.status, run.status.value.split(':')[0])} after {run.steps} steps{many}"
