@@ -241,7 +241,7 @@ def estimate_kernel(
     from pnpkit.command.masks import read_mask
     from pnpkit.images import files
     from pnpkit.restoration import blur_kernel
-    from pnpkit.restoration.defaults import limits_of
+    from pnpkit.restoration.scale import limits_of
     from pnpkit.restoration.settings import Settings
 
     settings = Settings(

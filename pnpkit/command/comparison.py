@@ -20,7 +20,6 @@ from pnpkit.command.tasks import check_light
 from pnpkit.images import files
 from pnpkit.images.picture import Picture
 from pnpkit.machine.files import write_whole
-from pnpkit.restoration.defaults import limits_of
 from pnpkit.restoration.settings import Settings, settings_of
 
 if TYPE_CHECKING:
@@ -59,6 +58,8 @@ def compare(source: str, asked: Asked, settings: Settings, options: Options, pla
     check_light(picture, settings.linear)
     reference = None if options.reference is None else sharp(options.reference, picture)
     scale = (lambda x: x) if reference is None else reference[1]
+    from pnpkit.restoration.scale import limits_of
+
     given = {entry.name: getattr(settings, entry.name) for entry in settings_of("deblur")}
     given |= {"compression": picture.compression, "limits": limits_of(picture)}
     del given["denoiser"]

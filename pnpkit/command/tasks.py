@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pnpkit.command.weights import check_weights
 from pnpkit.errors import InputError
-from pnpkit.restoration.defaults import limits_of
 from pnpkit.restoration.settings import ITERATING, POISSON, Settings, check_level, settings_of
 
 if TYPE_CHECKING:
@@ -250,6 +249,8 @@ def keywords(task: str, picture: Picture, settings: Settings, callback: Callable
     check_light(picture, settings.linear)
     if picture.dtype.kind == "u" and settings.noise_level is not None:
         check_level("noise level", settings.noise_level)
+    from pnpkit.restoration.scale import limits_of
+
     chosen = {entry.name: getattr(settings, entry.name) for entry in settings_of(task)}
     chosen |= {"compression": picture.compression, "limits": limits_of(picture), **in_pixels(picture, settings)}
     if picture.weights is not None:  # which they were turned into when they were read

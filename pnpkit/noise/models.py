@@ -74,6 +74,31 @@ class PoissonGaussian:
         return f"poisson{'-gaussian' if self.read_noise else ''}, gain {self.gain:.4g}, offset {offset:.4g}{read}"
 
 
+@dataclass(frozen=True)
+class Proportional:
+    """var y = level^2 + (share max(v - offset, 0))^2: white noise, and what a blur that is known to a share makes of
+    bright points.
+
+    Args:
+        level: of the white noise. offset: of the sky. share: of what is above the sky.
+    """
+
+    level: float
+    offset: float
+    share: float
+
+    def variance(self, v: Tensor) -> Tensor:
+        """level^2 + (share max(v - offset, 0))^2, of the shape of v."""
+        return self.level**2 + (self.share * (v - self.offset).clamp_min(0)) ** 2
+
+    def scaled(self, offset: float, span: float) -> Proportional:
+        """The model of (y - offset) / span."""
+        return Proportional(self.level / span, (self.offset - offset) / span, self.share)
+
+    def __str__(self) -> str:
+        return f"gaussian, level {self.level:.4g}, and {100 * self.share:g} % of what is above {self.offset:.6g}"
+
+
 @dataclass(frozen=True, eq=False)
 class Mapped:
     """var y as a map gives it, for each reading by itself.
@@ -103,7 +128,7 @@ class Mapped:
         return f"weights by a map, standard deviation {least:.4g} to {most:.4g}, median {median:.4g}"
 
 
-Noise = Gaussian | PoissonGaussian | Mapped
+Noise = Gaussian | PoissonGaussian | Proportional | Mapped
 
 
 def effective_level(variance: Tensor, known: Tensor | None = None) -> float:

@@ -13,17 +13,22 @@ SIGMAS = 20.0  # standard deviations of the sky that a star rises above it
 MOST_STARS = 200
 FAINTEST = 0.02  # of the brightest star that is taken
 OVERSAMPLED, ENOUGH = 2, 16  # the grid is so many times as fine where there are so many stars, which fill it
-UNLIKE = 0.3  # relative difference of a width from the usual one, from which on it is no star alone
+UNLIKE = 0.3  # relative difference of a width across or down from the usual one, from which on it is no star alone
+WIDER = 0.15  # the same for the width of a Gaussian that is fitted to all of it
+BETAS = (1.2, 2.5, 20.0)  # of a Moffat profile that is fitted: least, first and largest exponent
+MISFIT = 0.01  # of a reading: what a star may be off its profile, beside the noise of the sky
 
 
 def stars(
     picture: np.ndarray, size: int | None = None, ceiling: float | None = None, fwhm: float | None = None
 ) -> Spread:
-    """The effective point-spread function of Anderson & King (2000) from isolated stars.
+    """The point-spread function from isolated stars.
 
-    The sky is subtracted by a coarse map of medians. Stars are found by DAOFIND; those that saturate, have neighbours
-    or lie at the sides are left out. From ``ENOUGH`` stars photutils builds the function on a grid twice as fine, of
-    which the samples at the pixels' middles are taken.
+    The sky is subtracted by a coarse map of medians. Stars are found by DAOFIND; those that saturate, have neighbours,
+    lie at the sides or are wider than most (galaxies) are left out. From ``ENOUGH`` stars photutils builds the
+    effective function of Anderson & King (2000) on a grid twice as fine, of which the samples at the pixels' middles
+    are taken. Fewer do not fill a grid, which would widen the function: to them one elliptical Moffat profile is fitted
+    (Moffat 1969), with a place, a height and a sky for each.
 
     Args:
         picture: (H, W); NaN is unknown. size: pixels across, odd; None takes eight widths of a star.
@@ -56,14 +61,17 @@ def stars(
                 f"expected 3 stars that stand alone, unsaturated and alike, got {len(kept)} of {len(found)}: "
                 "give a smaller `size`"
             )
-        catalog = Table({"x": [s[0] for s in kept], "y": [s[1] for s in kept]})
-        cut = extract_stars(NDData(data), catalog, size=across + 2)
-        times = OVERSAMPLED if len(kept) >= ENOUGH else 1
-        builder = EPSFBuilder(oversampling=times, maxiters=8, progress_bar=False, recentering_boxsize=5)
-        fine, _ = builder(cut)
-    values = at_pixels(np.asarray(fine.data), across, times)
+        if len(kept) < ENOUGH:
+            values, told = profile(kept, data, across, width, noise)
+        else:
+            catalog = Table({"x": [s[0] for s in kept], "y": [s[1] for s in kept]})
+            cut = extract_stars(NDData(data), catalog, size=across + 2)
+            builder = EPSFBuilder(oversampling=OVERSAMPLED, maxiters=8, progress_bar=False, recentering_boxsize=5)
+            fine, _ = builder(cut)
+            values = at_pixels(np.asarray(fine.data), across, OVERSAMPLED)
+            told = f"effective point-spread function (photutils) of {len(kept)} stars of {len(found)} found"
     values, notes = cleaned(values, "peak")
-    told = f"effective point-spread function (photutils) of {len(kept)} stars of {len(found)} found"
+    told = told.format(kept=len(kept), found=len(found))
     return Spread(values, (1.0, 1.0), "px", (told, *notes))
 
 
@@ -135,18 +143,69 @@ def usable(
 def alike(stars: list[tuple[float, float, float]], data: np.ndarray) -> list[tuple[float, float, float]]:
     """Those as wide as most are: a galaxy is wider than a star, a star that bleeds is longer than wide.
 
-    Widths are of lines through the peak, across and down; the usual one is the median of the narrower half.
+    Widths are of lines through the peak, across and down, and of a Gaussian that photutils fits; the usual one is the
+    median of the narrower half.
     """
+    from photutils.psf import fit_fwhm
+
     from pnpkit.psf.spread import fwhm
 
     if len(stars) < 3:
         return stars
     cuts = [data[int(round(y)) - 5 : int(round(y)) + 6, int(round(x)) - 5 : int(round(x)) + 6] for x, y, _ in stars]
-    widths = np.array([fwhm(cut) for cut in cuts])
-    means = np.sqrt(widths.prod(axis=1))
-    usual = np.median(widths[means <= np.median(means)], axis=0)
-    near = (np.abs(widths / usual - 1) <= UNLIKE).all(axis=1)
-    return [star for star, same in zip(stars, near, strict=True) if same]
+    fits = np.asarray(fit_fwhm(data, xypos=[star[:2] for star in stars], fit_shape=(9, 9))).reshape(-1, 1)
+    lines = np.array([fwhm(cut) for cut in cuts])
+
+    def near(widths: np.ndarray, most: float) -> np.ndarray:
+        means = np.nan_to_num(widths, nan=np.inf).prod(axis=1)
+        usual = np.median(widths[means <= np.median(means)], axis=0)
+        return (np.abs(widths / usual - 1) <= most).all(axis=1)
+
+    kept = near(lines, UNLIKE) & near(fits, WIDER)
+    return [star for star, same in zip(stars, kept, strict=True) if same]
+
+
+def profile(
+    stars: list[tuple[float, float, float]], data: np.ndarray, across: int, width: float, noise: float
+) -> tuple[np.ndarray, str]:
+    """(across, across), the elliptical Moffat profile that fits the stars best, and a sentence on it.
+
+    m(p) = (1 + (2^(1/beta) - 1) 4 |L^T p|^2)^-beta at the middle of each pixel. The singular values of L are one over
+    the full widths at half the maximum. Least squares, weighted by the noise and a share ``MISFIT`` of each reading.
+    """
+    from scipy.optimize import least_squares
+
+    half = min(across // 2, int(np.ceil(3 * width)))
+    cuts = []
+    for x, y, _ in stars:
+        row, column = int(round(y)), int(round(x))
+        rows, columns = np.mgrid[row - half : row + half + 1, column - half : column + half + 1]
+        inside = (rows >= 0) & (rows < data.shape[0]) & (columns >= 0) & (columns < data.shape[1])
+        rows, columns = rows[inside], columns[inside]
+        cuts.append((rows - y, columns - x, data[rows, columns]))
+
+    def shape(shared: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        down, slant, along, beta = shared
+        square = (down * rows + slant * columns) ** 2 + (along * columns) ** 2
+        return np.asarray((1 + (2 ** (1 / beta) - 1) * 4 * square) ** -beta)
+
+    def misfit(v: np.ndarray) -> np.ndarray:
+        parts = []
+        for (rows, columns, values), (row, column, height, sky) in zip(cuts, v[4:].reshape(-1, 4), strict=True):
+            model = values.max() * height * shape(v[:4], rows - row, columns - column) + noise * sky
+            parts.append((model - values) / np.hypot(noise, MISFIT * values))
+        return np.concatenate(parts)
+
+    least, first, largest = BETAS
+    start = np.r_[1 / width, 0.0, 1 / width, first, np.tile([0.0, 0.0, 1.0, 0.0], len(stars))]
+    low, high = np.full(len(start), -np.inf), np.full(len(start), np.inf)
+    low[[0, 2, 3]], high[3] = (1e-3, 1e-3, least), largest
+    found = least_squares(misfit, start, bounds=(low, high), loss="soft_l1").x[:4]
+    place = np.arange(across) - across // 2.0
+    values = shape(found, place[:, None], place[None, :])
+    widths = 1 / np.linalg.svd([[found[0], 0], [found[1], found[2]]], compute_uv=False)
+    told = f"elliptical Moffat profile, FWHM {widths[1]:.3g} and {widths[0]:.3g} px, beta {found[3]:.3g}"
+    return values, told + ", fitted to {kept} stars of {found} found"
 
 
 def at_pixels(fine: np.ndarray, across: int, times: int) -> np.ndarray:

@@ -11,6 +11,7 @@ from pnpkit.errors import InputError, UnknownName
 from pnpkit.machine.memory import allowed, choose_device
 from pnpkit.networks.base import Network
 from pnpkit.registry import open_denoiser
+from pnpkit.restoration.defaults import WIDEST_POINT
 from pnpkit.restoration.kept import check_folder
 from pnpkit.restoration.settings import GAUSSIAN, NOISES, POISSON, PRECISIONS, RULES, Settings, check_level
 from pnpkit.solvers.descent import DESCENT
@@ -121,6 +122,7 @@ def check_run(settings: Settings) -> None:
     limits: tuple[Any, ...] = tuple(box) if isinstance(box, Iterable) else ()
     limits = limits if len(limits) == 2 else ("", "")
     check_folder(settings.cache)
+    check_resolution(settings.resolution)
     amount = settings.amount
     if isinstance(amount, (str, bool)) or not isinstance(amount, SupportsFloat) or not 0 <= float(amount) <= 1:
         raise InputError(f"amount must be a number from 0 (the picture as it came) to 1, got {amount!r}")
@@ -131,3 +133,13 @@ def check_run(settings: Settings) -> None:
             raise InputError(f"tol, max_steps and two limits must be numbers, got {came}")
     if settings.callback is not None and not callable(settings.callback):
         raise InputError(f"a callback is a function of a Step, got {settings.callback!r}")
+
+
+def check_resolution(resolution: float | None) -> None:
+    """Raise unless it is None or a number from 0 to ``WIDEST_POINT``."""
+    if resolution is None:
+        return
+    if isinstance(resolution, (str, bool)) or not isinstance(resolution, SupportsFloat):
+        raise InputError(f"resolution is the width of a point in pixels, a number, got {resolution!r}")
+    if not 0 <= float(resolution) <= WIDEST_POINT:
+        raise InputError(f"resolution is from 0 to {WIDEST_POINT:g} pixels, got {float(resolution):g}")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pnpkit.noise.models import Gaussian, Mapped, Noise, PoissonGaussian
+from pnpkit.noise.models import Gaussian, Mapped, Noise, PoissonGaussian, Proportional
 from pnpkit.restoration.settings import GAUSSIAN, POISSON, POISSON_GAUSSIAN
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Data:
     @property
     def kind(self) -> str:
         """The word of ``noise`` in the settings, or WEIGHTS."""
-        if isinstance(self.noise, Gaussian):
+        if isinstance(self.noise, (Gaussian, Proportional)):
             return GAUSSIAN
         if isinstance(self.noise, Mapped):
             return WEIGHTS
@@ -53,7 +53,7 @@ class Data:
     @property
     def plain(self) -> bool:
         """Whether there is nothing to say: white noise, and every reading counts."""
-        return self.kind == GAUSSIAN and not self.unknown and not self.saturated
+        return isinstance(self.noise, Gaussian) and not self.unknown and not self.saturated
 
     def within(self, low: float, high: float) -> Data:
         """The same in the units of a file, in which 0 and 1 are ``low`` and ``high``."""
@@ -71,7 +71,7 @@ class Data:
     def sentences(self) -> list[str]:
         """What is said of the data, a sentence each; nothing of white noise where every reading counts."""
         found = []
-        if self.kind != GAUSSIAN:
+        if not isinstance(self.noise, Gaussian):
             found.append(f"noise: {self.noise} ({self.note})")
             found.append(f"0 and 1 of the run are {self.offset:.6g} and {self.offset + self.span:.6g} of the data")
         if self.saturated:

@@ -18,12 +18,13 @@ from pnpkit import kernels
 from pnpkit.blind import latent
 from pnpkit.errors import InputError, UnknownName
 from pnpkit.kernels import Kernel
+from pnpkit.kernels.narrowed import narrowed
 from pnpkit.operators.blur import BOUNDARIES, blur
 from pnpkit.restoration import kept
 from pnpkit.restoration.batches import one_by_one
 from pnpkit.restoration.blur_kernel import FREE_FORM, Given, open_kernel, trustworthy
 from pnpkit.restoration.containers import as_it_came
-from pnpkit.restoration.defaults import FREE_FORM_ERROR, FREE_FORM_STRENGTH, KERNEL_ERROR
+from pnpkit.restoration.defaults import FREE_FORM_ERROR, FREE_FORM_STRENGTH, KERNEL_ERROR, POINT, POINT_MISFIT
 from pnpkit.restoration.guide import around, open_guide
 from pnpkit.restoration.lamps import are_lamps
 from pnpkit.restoration.picture import Opened, nearest_known, opened
@@ -131,9 +132,10 @@ def deblur_picture(
     y = work.y
     noise = work.noise
     blurring = kernel_for(kernel, work, chosen)
-    taps, free = blurring.weights, blurring.form == FREE_FORM
-    if taps.ndim == 3:
+    if blurring.weights.ndim == 3:
         raise InputError("a kernel with slices is for a volume (D, H, W), got a picture: name the `axes` of a stack")
+    rest, wide = leaving_points(blurring, chosen.resolution, work.scale.points)
+    taps, free = rest.weights, blurring.form == FREE_FORM
     operator = blur(taps, boundary, (y.shape[-2], y.shape[-1]), dtype=y.dtype, device=y.device)
     error = error_of(free)
     above = work.readings.above
@@ -144,7 +146,7 @@ def deblur_picture(
             y, noise, above = work.y, work.noise, None
     alike = work.readings.known is None and above is None  # the readings count the same
     if chosen.quick and boundary == "unknown" and alike and taps.size > 1:
-        return restore(quick_problem(work, blurring, error_of(free)), work)
+        return restore(quick_problem(work, blurring, taps, wide, error_of(free)), work)
     given = None if guide is None else open_guide(guide, work, y.shape[-2:])
     if given is not None:
         rows, columns = operator.A_adjoint(y[:1]).shape[-2:]
@@ -164,16 +166,32 @@ def deblur_picture(
         guess,
         picture,
         noise,
-        note=SLOWLY if chosen.quick and not alike else "",
+        note="; ".join(filter(None, (wide, SLOWLY if chosen.quick and not alike else ""))),
         kernel=blurring,
         splitting=CONTINUATION if blurred else FORWARD_BACKWARD,
         kernel_error=error,
         least=FREE_FORM_STRENGTH if free else 0.0,
-        passes=2 if blurred and trustworthy(blurring) else 1,
+        passes=2 if blurred and trustworthy(blurring) and not work.scale.points else 1,  # a guide costs stars light
         guide=given,
         plain=extend(y, operator),
+        boxed=blurred and work.scale.points,
     )
     return restore(problem, work)
+
+
+def leaving_points(kernel: Kernel, resolution: float | None, points: bool) -> tuple[Kernel, str]:
+    """The kernel that is left to undo where points stay ``resolution`` pixels wide, and a sentence on that.
+
+    None is ``POINT`` for a field of points, if the kernel is a blur of such points nearly enough, else 0.
+    """
+    width = (POINT if points else 0.0) if resolution is None else float(resolution)
+    if width == 0 or kernel.weights.size == 1:
+        return kernel, ""
+    rest, misfit = narrowed(kernel.weights, width)
+    if resolution is None and misfit > POINT_MISFIT:
+        return kernel, ""
+    off = f"; no rest of the kernel does so nearer than {misfit:.0%}" if misfit > POINT_MISFIT else ""
+    return replace(kernel, weights=rest), f"points stay {width:g} pixels wide{off}"
 
 
 def error_of(free: bool) -> float:
@@ -181,19 +199,20 @@ def error_of(free: bool) -> float:
     return FREE_FORM_ERROR if free else KERNEL_ERROR
 
 
-def quick_problem(work: Opened, blurring: Kernel, error: float) -> Problem:
-    """The problem of a quick run: the frame is continued into a period, in which the proximal map of the data is one
-    division of spectra, and the start is the picture as it came."""
-    y, reach = work.y, max(blurring.weights.shape) // 2
+def quick_problem(work: Opened, blurring: Kernel, taps: np.ndarray, wide: str, error: float) -> Problem:
+    """The problem of a quick run, which undoes ``taps``: the frame is continued into a period, in which the proximal
+    map of the data is one division of spectra, and the start is the picture as it came."""
+    note = "; ".join(filter(None, (wide, QUICKLY)))
+    y, reach = work.y, max(taps.shape) // 2
     period = repeating(repeating(y, 2 * reach + 2).mT, 2 * reach + 2).mT.contiguous()
     size = (period.shape[-2], period.shape[-1])
-    operator = blur(blurring.weights, "circular", size, dtype=y.dtype, device=y.device)
+    operator = blur(taps, "circular", size, dtype=y.dtype, device=y.device)
 
     def picture(x: Tensor) -> np.ndarray | Tensor:
         return work.back(crop(x, y))
 
     return Problem(
-        operator, period, period, picture, work.noise, QUICKLY, blurring, CONTINUATION, kernel_error=error, passes=1
+        operator, period, period, picture, work.noise, note, blurring, CONTINUATION, kernel_error=error, passes=1
     )
 
 

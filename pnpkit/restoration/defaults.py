@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pnpkit.images.picture import Picture
-
-
 # The default denoiser of each task: a guided one where a second pass gains (docs/lab-book).
 DENOISERS = {"deblur": "euler-guided", "denoise": "euler-fast", "inpaint": "euler-fast", "upscale": "euler-guided"}
 
@@ -18,22 +12,15 @@ QUICK, QUICK_STEPS = "wavelet", 1  # denoiser and evaluations of a quick run
 DIRECTIONS = "slices"  # how the denoiser looks at a volume, see ``networks.volumes``
 
 
+# Full width at half the maximum, in pixels, of a star in the result: with 1.2 its light is off by 1 to 3 %, with 0 by 6
+# to 8 % (docs/lab-book). At most so wide, and how far a kernel may be off what a point of that width and k make of it.
+POINT, WIDEST_POINT, POINT_MISFIT = 1.5, 16.0, 0.03
+
+
+POINT_ERROR = 0.01  # of a star's light: what its point-spread function is off by (docs/results/stars.md)
+
+
 STAR = 100.0  # the restored peak of a star may be up to 100 times that of the blurred one
-
-
-def limits_of(picture: Picture) -> tuple[float, float]:
-    """The box for the estimate: what the type holds; a float file may hold values beyond its darkest and brightest, and
-    of a star that was blurred by far."""
-    import numpy as np
-
-    from pnpkit.images.pixels import FRACTIONS
-
-    if picture.dtype.name in FRACTIONS:
-        span = picture.high - picture.low
-        return (-picture.low / span, (float(np.iinfo(picture.dtype).max) - picture.low) / span)
-    brightest = float(picture.pixels.max())
-    darkest = 0.0 if picture.low >= 0 else -1.0  # no dark rings where the data are not negative
-    return (darkest, 2.0 if brightest <= 1 else STAR * brightest)
 
 
 NOISIEST = 40 / 255  # noise above this share of a picture's span stretches the span: the denoisers know up to 50 / 255

@@ -17,9 +17,9 @@ from pnpkit.images.pixels import as_array, as_float, from_tensor, nearest, to_te
 from pnpkit.machine.memory import choose_device
 from pnpkit.machine.phases import Listener, Phase, nobody
 from pnpkit.networks.base import Network
-from pnpkit.noise.models import Gaussian, Noise, effective_level
+from pnpkit.noise.models import Gaussian, Noise, Proportional, effective_level
 from pnpkit.restoration.checks import open_tools
-from pnpkit.restoration.defaults import COMPRESSED
+from pnpkit.restoration.defaults import COMPRESSED, POINT_ERROR
 from pnpkit.restoration.problem import Back
 from pnpkit.restoration.readings import Readings, masks, model_for, saturated_in, smoothed
 from pnpkit.restoration.scale import Scale, all_equal, raised, scale_of
@@ -100,7 +100,8 @@ def opened(
         return noise_level_of(stored, settings.noise_level, settings.compression, settings.linear, known)
 
     level = white(whole)
-    span = scale_of(stored, level, settings.limits, integers).span
+    deep = integers and as_array(image).dtype.itemsize > 1
+    span = scale_of(stored, level, settings.limits, integers, deep).span
     above = saturated_in(stored, settings, level, span, unit, holes, blurred)
     known, ceiling = masks(holes, above, stored)
     if weights is not None and not bool(weights.inverse.all()):
@@ -116,7 +117,11 @@ def opened(
         model, note = model_for(stored, settings, level, span, unit, fair, blurred)
     if not isinstance(model, Gaussian):
         level = effective_level(model.variance(smoothed(stored, known)), known)
-    scale = scale_of(stored, level, settings.limits, integers)
+    scale = scale_of(stored, level, settings.limits, integers, deep)
+    if scale.points and blurred and isinstance(model, Gaussian):
+        model = Proportional(level, scale.box[0], POINT_ERROR)
+        note += "; a point-spread function is not known better"
+        level = effective_level(model.variance(smoothed(stored, known)), known)
     cut = scale.box if ceiling is not None else None
     if ceiling is not None:
         scale = replace(scale, box=raised(scale.box, float(stored.max())))

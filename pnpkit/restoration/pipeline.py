@@ -12,6 +12,7 @@ from pathlib import Path
 from torch import Tensor
 
 from pnpkit import certificates
+from pnpkit.certificates import Side
 from pnpkit.fidelities.constrained import Constrained
 from pnpkit.fidelities.data import DataTerm
 from pnpkit.machine.memory import allowed
@@ -45,7 +46,7 @@ from pnpkit.solvers.descent import DESCENT
 from pnpkit.solvers.guarantee import Guarantee, Theorem
 from pnpkit.solvers.iterations import Iteration, Picard
 from pnpkit.solvers.result import Result, Status
-from pnpkit.solvers.splittings import FORWARD_BACKWARD, SPLITTINGS, At
+from pnpkit.solvers.splittings import CONTINUATION, FORWARD_BACKWARD, HALF_QUADRATIC, SPLITTINGS, At
 from pnpkit.solvers.stages import Stage, solve_in_stages
 
 ROUGH_TOL = 2e-3  # residual at which the rough map has done its part; its own floor is lower, about 6e-4
@@ -69,8 +70,7 @@ def restore(problem: Problem, opened: Opened) -> Restoration:
     settings, span, readings = opened.settings, opened.scale.span, opened.readings
 
     def data_term(v: Tensor) -> DataTerm:
-        f = readings.fidelity(problem.operator, problem.y, v)
-        return Constrained(f, box(settings)) if problem.boxed else f
+        return readings.fidelity(problem.operator, problem.y, v)
 
     fidelity = data_term(smoothed(problem.y, readings.known))
     memory = allowed(settings.max_memory)
@@ -89,12 +89,19 @@ def restore(problem: Problem, opened: Opened) -> Restoration:
     plan, start = with_strength(plan, problem, settings, fidelity, first, opened.network.top, readings)
     tol = plan.tol if second is None else max(plan.tol, GUIDE)
 
+    def boxed(f: DataTerm) -> DataTerm:
+        proximal = plan.splitting in (HALF_QUADRATIC, CONTINUATION)
+        proven = f.side is Side.PROVEN and math.isfinite(f.L)
+        return Constrained(f, box(settings)) if problem.boxed and proximal and proven else f
+
+    fidelity = boxed(fidelity)
+
     @cache
     def refined(run: Ended | None) -> DataTerm:
         """f with the variances at the result of the first pass, where tau may be any number."""
         if run is None or not readings.follows or plan.splitting == FORWARD_BACKWARD:
             return fidelity
-        return data_term(problem.operator.A(run.x))
+        return boxed(data_term(problem.operator.A(run.x)))
 
     def halves(run: Ended | None) -> Halves:
         return Halves(refined(run), plan, settings, readings)

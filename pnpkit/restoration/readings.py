@@ -22,7 +22,7 @@ from pnpkit.images.pixels import from_tensor
 from pnpkit.maps import Map
 from pnpkit.noise import clipped
 from pnpkit.noise.estimate import Line, groups_of, is_counted, line_through, model_of
-from pnpkit.noise.models import Gaussian, Mapped, Noise, PoissonGaussian
+from pnpkit.noise.models import Gaussian, Mapped, Noise, PoissonGaussian, Proportional
 from pnpkit.restoration.defaults import BESIDE_LAMPS, EDGE, LEFT, MARGIN, NOISY, SLACK, SMOOTHING
 from pnpkit.restoration.settings import GAUSSIAN, POISSON, POISSON_GAUSSIAN, Settings
 
@@ -60,7 +60,7 @@ class Readings:
     @property
     def follows(self) -> bool:
         """Whether the variance follows what is read, so that a better picture makes better weights."""
-        return isinstance(self.model, PoissonGaussian)
+        return isinstance(self.model, (PoissonGaussian, Proportional))
 
     def mean_level(self, y: Tensor) -> float:
         """The root mean variance: the level of white noise with as much power. Of a map the root of the median, which

@@ -7,6 +7,9 @@ more than three times as high, as with stars and lamps, beside which all else wo
 a x + b for every a > 0 and b. The denoisers see nearly all of a picture between 0 and 1, as in their training. Levels
 (of noise, strength, compression) are divided by span. For a given scale the proof is untouched: D and
 y -> offset + span D((y - offset) / span) have the same Lipschitz constant and averagedness (Xu et al. 2020).
+
+A picture with stars is a field of points: most of it is sky, and nothing of it is darker than the sky. There the box
+begins at the sky, so that no dark ring can form around a star.
 """
 
 from __future__ import annotations
@@ -16,23 +19,30 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
+from pnpkit.images.picture import Picture
+from pnpkit.images.pixels import FRACTIONS
 from pnpkit.restoration.defaults import LAMP, NOISIEST, STAR
 
 TAIL = 0.001  # share of the values below the offset, and above offset + span
 BRIGHT, FAR = 0.02, 3.0  # share of lamps and stars, and how many times as high as the rest they reach
 LOOKED_AT = 1_000_000  # values that the quantiles are taken of
+SKY = 3.0  # pixels: standard deviation of the Gaussian that the sky of a field of points is taken from
+NORMAL = 1.4826  # standard deviations of a normal variable, in median absolute deviations
 PHOTOGRAPH = (-0.3, 1.3, 0.25)  # floats between the first two, with a span of at least the third, are meant as 0..1
 
 
 @dataclass(frozen=True)
 class Scale:
-    """z = (y - offset) / span. ``box`` is where the estimate may lie, in the units of y."""
+    """z = (y - offset) / span. ``box`` is where the estimate may lie, in the units of y. ``points`` says whether y is a
+    field of points, whose box begins at the sky."""
 
     offset: float = 0.0
     span: float = 1.0
     box: tuple[float, float] = (0.0, 1.0)
+    points: bool = False
 
     def inward(self, y: Tensor) -> Tensor:
         """(y - offset) / span, in float64: an offset far above the span would cost digits in float32."""
@@ -48,17 +58,16 @@ class Scale:
         return low, high
 
 
-def scale_of(y: Tensor, noise: float, limits: tuple[float, float] | None, integers: bool) -> Scale:
+def scale_of(y: Tensor, noise: float, limits: tuple[float, float] | None, integers: bool, deep: bool = True) -> Scale:
     """The scale of one picture.
 
     Args:
         y: (1, C, H, W), finite. noise: its level. At least ``noise / NOISIEST`` is the span: then the denoisers know
             the noise.
         limits: the box, where it is given. integers: y holds fractions of what an integer type holds, 0..1.
+        deep: that type has more than 8 bits.
     """
-    flat = y.detach().reshape(-1)
-    values = flat[:: max(1, len(flat) // LOOKED_AT)].cpu().double().numpy()
-    low, usual, high = (float(q) for q in np.quantile(values, (TAIL, 1 - BRIGHT, 1 - TAIL)))
+    low, usual, high = quantiles(y.detach().reshape(-1)[:: max(1, y.numel() // LOOKED_AT)].cpu().double().numpy())
     high = usual if high - low > FAR * (usual - low) > 0 else high
     span = max(high - low, noise / NOISIEST)
     if not span > 1e-12 * max(abs(low), abs(high)):  # a constant picture
@@ -66,7 +75,50 @@ def scale_of(y: Tensor, noise: float, limits: tuple[float, float] | None, intege
     if limits is None:
         least, most = float(y.min()), float(y.max())
         limits = (0.0, 1.0) if integers else box_of(low, high, least, most)
-    return Scale(low, span, (float(limits[0]), float(limits[1])))
+        sky = sky_of(y.detach().cpu().double().numpy()) if limits != (0.0, 1.0) or (integers and deep) else None
+        limits = limits if sky is None else (max(limits[0], sky), limits[1])
+    else:
+        sky = sky_of(y.detach().cpu().double().numpy())
+    return Scale(low, span, (float(limits[0]), float(limits[1])), sky is not None and limits[0] >= sky)
+
+
+def quantiles(values: np.ndarray) -> tuple[float, float, float]:
+    """The ``TAIL``, 1 - ``BRIGHT`` and 1 - ``TAIL`` quantiles."""
+    low, usual, high = (float(q) for q in np.quantile(values, (TAIL, 1 - BRIGHT, 1 - TAIL)))
+    return low, usual, high
+
+
+def sky_of(planes: np.ndarray) -> float | None:
+    """What the sky of a field of points, (..., H, W), may reach down to; None where a picture is no such field.
+
+    It is one where few values are far above the rest, and none as far below. The darkest place of the picture without
+    its noise, by a Gaussian of ``SKY`` pixels, less the noise: a box that begins at the place itself raises the sky
+    (docs/results/stars.md).
+    """
+    known = planes[np.isfinite(planes)]
+    values = known[:: max(1, len(known) // LOOKED_AT)]
+    if len(values) == 0:
+        return None
+    low, usual, high = quantiles(values)
+    middle = float(np.median(values))
+    if not high - low > FAR * (usual - low) > 0 or middle - low > FAR * (usual - middle):
+        return None
+    filled = np.where(np.isfinite(planes), planes, middle)
+    smooth = gaussian_filter(filled, SKY, axes=(-2, -1), truncate=3)
+    return float(smooth.min() - NORMAL * np.median(np.abs(filled - smooth)))
+
+
+def limits_of(picture: Picture) -> tuple[float, float]:
+    """The box for the estimate: what the type holds; a float file may hold values beyond its darkest and brightest, and
+    of a star that was blurred by far. Of a field of points it begins at the sky."""
+    sky = None if picture.dtype.name == "uint8" else sky_of(np.moveaxis(np.atleast_3d(picture.pixels), -1, 0))
+    least = -math.inf if sky is None else sky
+    if picture.dtype.name in FRACTIONS:
+        span = picture.high - picture.low
+        return (max(least, -picture.low / span), (float(np.iinfo(picture.dtype).max) - picture.low) / span)
+    brightest = float(picture.pixels.max())
+    darkest = 0.0 if picture.low >= 0 else -1.0  # no dark rings where the data are not negative
+    return (max(least, darkest), 2.0 if brightest <= 1 else STAR * brightest)
 
 
 def box_of(low: float, high: float, least: float, most: float) -> tuple[float, float]:

@@ -188,6 +188,17 @@ class Settings:
         iterating=True,
         only="deblur",
     )
+    resolution: float | None = declared(
+        None,
+        "Width of a point in the result, in pixels (FWHM), 0 to 16; auto: 1.5 in a field of stars, else 0.",
+        detail="A star between two pixels has no picture that is one pixel wide: asked for it, a run makes rings, and "
+        "its flux is off. So the result has points that wide, and the blur that is undone is the rest of the kernel, "
+        "see ``kernels.narrowed``. 0 takes the kernel as it is.",
+        kind="number",
+        group="quality",
+        iterating=True,
+        only="deblur",
+    )
     weights_are: str = declared(
         "auto",
         "What the weights are: relative, inverse-variance, variance or standard-deviation; auto: what their name says, "
@@ -325,6 +336,7 @@ class SettingsKeywords(DenoisingKeywords, total=False):
 
     noise_level: float | None
     quick: bool
+    resolution: float | None
     splitting: str
     tau: float | None
     method: str

@@ -1,0 +1,99 @@
+"""Fields of stars: points stay as wide as the grid can hold, their light is kept, no ring is darker than the sky."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.ndimage import convolve
+
+import pnpkit as pk
+from pnpkit import kernels
+from pnpkit.errors import InputError
+from pnpkit.kernels.narrowed import narrowed
+from pnpkit.noise.models import Proportional
+from pnpkit.psf.stars import stars
+from pnpkit.restoration.scale import sky_of
+
+SKY, NOISE = 500.0, 10.0
+
+
+def field(side: int, places: list[tuple[float, float]], light: float, fwhm: float, seed: int = 0) -> np.ndarray:
+    """Moffat stars of that light (sum) with beta 3.5 between the pixels, on an even sky with noise."""
+    rows, columns = np.mgrid[:side, :side].astype(float)
+    alpha = fwhm / 2 / np.sqrt(2 ** (1 / 3.5) - 1)
+    picture = np.full((side, side), SKY)
+    for row, column in places:
+        square = (rows - row) ** 2 + (columns - column) ** 2
+        picture += light * 2.5 / np.pi / alpha**2 * (1 + square / alpha**2) ** -3.5
+    return picture + NOISE * np.random.default_rng(seed).standard_normal(picture.shape)
+
+
+def test_what_is_left_of_a_gaussian_is_a_gaussian() -> None:
+    rest, misfit = narrowed(kernels.gaussian(2.0), 2.0)
+    offsets = np.arange(rest.shape[0]) - rest.shape[0] // 2
+    variance = float((rest.sum(1) * offsets**2).sum())
+    assert misfit < 1e-3 and rest.min() >= 0 and rest.sum() == pytest.approx(1)
+    assert variance == pytest.approx(4 - 4 / (8 * np.log(2)), rel=0.02), "variances add"
+
+
+def test_what_no_point_is_blurred_into_is_told() -> None:
+    assert narrowed(kernels.gaussian(0.5), 2.0)[1] > 0.1, "narrower than the points"
+    assert narrowed(kernels.box(7), 1.5)[1] > 0.03, "sharp edges"
+
+
+def test_a_field_of_points_is_known_by_its_sky() -> None:
+    seen = field(64, [(20.3, 30.5), (44.5, 12.2)], 1e5, 3.0)
+    assert SKY - 2 * NOISE < sky_of(seen) < SKY
+    assert sky_of(seen - SKY) == pytest.approx(sky_of(seen) - SKY), "the sky may be subtracted"
+    assert sky_of(2 * SKY - seen) is None and sky_of(seen - 2 * np.roll(seen - SKY, 9, 0)) is None, "dark points"
+    assert sky_of(np.random.default_rng(0).random((64, 64))) is None and sky_of(np.full((3, 3), np.nan)) is None
+
+
+def test_the_light_of_stars_is_kept_without_rings() -> None:
+    places = [(12.5, 12.5), (30.3, 28.0)]
+    seen = field(42, places, 3e5, 2.6)
+    run = pk.deblur(seen, "moffat:2.6,3.5", denoiser="euler-fast", tol=1e-3)
+    out = np.asarray(run.image)
+    assert run.data is not None and isinstance(run.data.noise, Proportional) and run.data.kind == "gaussian"
+    assert "points stay 1.5 pixels wide" in "".join(run.notes) and SKY - 3 * NOISE < run.data.box[0] < SKY
+    rows, columns = np.mgrid[:42, :42]
+    for row, column in places:
+        near = np.hypot(rows - row, columns - column) < 8
+        assert (out[near] - SKY).sum() == pytest.approx(3e5, rel=0.03)
+        assert out[near].max() > 1.3 * seen[near].max() and out[near].min() > SKY - 2 * NOISE
+    assert run.guarantee.theorem is not None
+
+
+def test_a_point_is_as_wide_as_it_is_asked_to_be() -> None:
+    seen = field(32, [(15.5, 16.0)], 1e5, 3.0)
+    peaks = [
+        np.asarray(pk.deblur(seen, "moffat:3,3.5", denoiser="wavelet", resolution=width, max_steps=6).image).max()
+        for width in (0, 1.5, 2.5)
+    ]
+    assert peaks[0] > peaks[1] > peaks[2] > seen.max()
+    photograph = np.random.default_rng(0).random((16, 16))
+    said = pk.deblur(photograph, "gaussian:1", denoiser="wavelet", max_steps=1, resolution=2).notes
+    assert "points stay 2 pixels wide" in "".join(said)
+    assert "points" not in "".join(pk.deblur(photograph, "gaussian:1", denoiser="wavelet", max_steps=1).notes)
+    for wrong in (-1, 17, "wide", float("nan")):
+        with pytest.raises(InputError, match="resolution is"):
+            pk.deblur(photograph, "gaussian:1", resolution=wrong)  # type: ignore[arg-type]
+
+
+def test_few_stars_beside_galaxies_give_the_width_of_a_star() -> None:
+    places = [(30.2, 30.6), (30.4, 90.1), (90.7, 30.3), (88.5, 88.5)]
+    seen = field(120, places, 2e5, 2.4)
+    seen += convolve(field(120, [(60.0, 60.0)], 2e5, 4.2) - SKY, np.full((1, 1), 1.0))  # as bright, and wider
+    spread = stars(seen)
+    assert "fitted to 4 stars" in spread.notes[0]
+    assert spread.widths() == pytest.approx((2.4, 2.4), rel=0.03)
+
+
+def test_the_variance_of_a_misfit_grows_with_the_light() -> None:
+    model = Proportional(3.0, 10.0, 0.02)
+    import torch
+
+    v = torch.tensor([0.0, 10.0, 110.0])
+    assert model.variance(v).tolist() == pytest.approx([9.0, 9.0, 13.0])
+    scaled = model.scaled(10.0, 2.0).variance((v - 10) / 2)
+    assert scaled.tolist() == pytest.approx([9 / 4, 9 / 4, 13 / 4])
