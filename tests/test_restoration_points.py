@@ -60,7 +60,7 @@ def test_the_light_of_stars_is_kept_without_rings() -> None:
     for row, column in places:
         near = np.hypot(rows - row, columns - column) < 8
         assert (out[near] - SKY).sum() == pytest.approx(3e5, rel=0.03)
-        assert out[near].max() > 1.3 * seen[near].max() and out[near].min() > SKY - 2 * NOISE
+        assert out[near].max() > 1.3 * seen[near].max() and out[near].min() > SKY - 3 * NOISE
     assert run.guarantee.theorem is not None
 
 
