@@ -22,6 +22,7 @@ from pnpkit.fidelities.least_squares import LeastSquares
 from pnpkit.laws.maps import audit
 from pnpkit.layers.activations import Clip
 from pnpkit.layers.windows import Windows
+from pnpkit.networks import classical
 from pnpkit.networks.architectures import build
 from pnpkit.networks.base import Network, Traits
 from pnpkit.networks.euler import Euler
@@ -294,6 +295,14 @@ def test_a_certificate_outlives_what_does_not_change_the_weights(monkeypatch: py
             torch.set_num_threads(2)
             assert network.certificate == before
         assert network.double().certificate == before
+
+
+@pytest.mark.parametrize("at_once", [0, 5])
+def test_shifts_that_are_shrunk_together_give_the_same_bits(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, x, level = catalogue.NETWORKS["wavelet"](), catalogue.image(2, 3, 11, 14), torch.tensor([0.05, 0.1])
+    together = network(x, level)
+    monkeypatch.setattr(classical, "AT_ONCE", at_once * x.numel())
+    assert torch.equal(network(x, level), together)
 
 
 CHANGED = {

@@ -20,6 +20,7 @@ from pnpkit.numerics import total_variation
 from pnpkit.numerics.wavelets import Basis
 
 OPPONENT = ((1, 1, 1), (1, 0, -1), (1, -2, 1))  # orthogonal; the first is brightness, the others are colour
+AT_ONCE = 2**18  # numbers of the shifts that are shrunk together: all of a small picture, one of a large one
 
 
 @dataclass(frozen=True)
@@ -84,20 +85,23 @@ class Wavelet(Network):
         z = mix(colours, x)
         shifts = [(i, j) for i in range(self.config.shifts) for j in range(self.config.shifts)]
         total = torch.zeros_like(z)
-        for shift in shifts:  # one at a time: sixteen copies of a large picture would not fit into memory
-            back = (-shift[0], -shift[1])
-            there = level if level.ndim == 1 else level.roll(shift, (2, 3))
-            total = total + self.shrink(z.roll(shift, (2, 3)), there).roll(back, (2, 3))
+        at_once = max(1, AT_ONCE // max(z.numel(), 1)) if level.ndim == 1 else 1
+        for start in range(0, len(shifts), at_once):
+            few = shifts[start : start + at_once]
+            there = level if level.ndim == 1 else level.roll(few[0], (2, 3))
+            shrunk = self.shrink(torch.stack([z.roll(shift, (2, 3)) for shift in few]), there)
+            for (i, j), part in zip(few, shrunk, strict=True):
+                total = total + part.roll((-i, -j), (2, 3))
         return mix(colours.mT, total / len(shifts))
 
     def shrink(self, z: Tensor, level: Tensor) -> Tensor:
-        """W^T S_t W z, the coarsest approximation left alone."""
+        """W^T S_t W z for z (shifts, B, 3, H, W), the coarsest approximation left alone."""
         coarse, details = self.basis.analyse(z)
         small = [d.sign() * (d.abs() - self.threshold(i // 3, level, d)).clamp_min(0) for i, d in enumerate(details)]
         return self.basis.synthesise(coarse, small)
 
     def threshold(self, scale: int, level: Tensor, like: Tensor) -> Tensor:
-        """t for details (B, 3, W', H') of a scale, whose axes ``Basis`` exchanges."""
+        """t for details (shifts, B, 3, W', H') of a scale, whose axes ``Basis`` exchanges."""
         seen = level if level.ndim == 1 else F.adaptive_avg_pool2d(level, (like.shape[-1], like.shape[-2])).mT
         return (spread(seen) * self.tables[scale](seen).exp()).to(like.dtype)
 
