@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import catalogue
@@ -20,8 +21,8 @@ from pnpkit import proximal
 from pnpkit.errors import InputError, StepSizeError
 from pnpkit.operators.matrix import from_matrix
 from pnpkit.solvers.guarantee import Existence
-from pnpkit.solvers.iterations import FISTA, Anderson, Fista, KrasnoselskiiMann, Picard
-from pnpkit.solvers.result import Status
+from pnpkit.solvers.iterations import FISTA, Anderson, Fista, Iteration, KrasnoselskiiMann, Picard
+from pnpkit.solvers.result import Result, Status
 
 MATRIX = np.random.default_rng(0).standard_normal((30, 12))
 Y = MATRIX @ np.random.default_rng(1).standard_normal(12) + 0.1 * np.random.default_rng(2).standard_normal(30)
@@ -107,13 +108,17 @@ def test_an_iteration_says_which_step_it_wants_and_rounding_costs_no_theorem() -
     np.testing.assert_array_equal(usual.x, same.x)
 
 
-@pytest.mark.parametrize("iteration", [Anderson(), Anderson(depth=2), KrasnoselskiiMann(0.7)])
-def test_plug_and_play_reaches_the_same_fixed_point(iteration: object) -> None:
-    """The contraction has one fixed point; Anderson needs at most half the steps of Picard."""
+@functools.cache
+def to_the_fixed_point(iteration: Iteration) -> Result:
     physics, _, y = catalogue.operator("gaussian circular")
     options = {"strength": 0.05, "tol": 1e-9, "max_steps": 20_000}
-    plain = pnpkit.plug_and_play(physics, y, catalogue.euler(), **options)
-    other = pnpkit.plug_and_play(physics, y, catalogue.euler(), iteration=iteration, **options)
+    return pnpkit.plug_and_play(physics, y, catalogue.euler(), iteration=iteration, **options)
+
+
+@pytest.mark.parametrize("iteration", [Anderson(), Anderson(depth=2), KrasnoselskiiMann(0.7)])
+def test_plug_and_play_reaches_the_same_fixed_point(iteration: Iteration) -> None:
+    """The contraction has one fixed point; Anderson needs at most half the steps of Picard."""
+    plain, other = to_the_fixed_point(Picard()), to_the_fixed_point(iteration)
     assert plain.status is Status.CONVERGED and other.status is Status.CONVERGED
     assert float((plain.x - other.x).abs().max()) < 1e-5
     assert other.guarantee

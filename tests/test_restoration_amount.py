@@ -20,10 +20,10 @@ from pnpkit.solvers.splittings import continuation
 PIXELS = skimage.data.chelsea()[100:132, 130:170]
 HOLES = np.zeros(PIXELS.shape[:2], bool)
 HOLES[9:12, 9:12] = True
-AMOUNTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+AMOUNTS = (0.0, 0.5, 1.0)
 QUICK = {"denoiser": "wavelet", "noise_level": 0.02}
 TASKS: dict[str, Callable[..., pk.Restoration]] = {
-    "deblur": lambda image, **more: pk.deblur(image, "disk:1.5", tol=1e-3, **more),
+    "deblur": lambda image, **more: pk.deblur(image, "disk:1.5", tol=1e-2, **more),
     "denoise": lambda image, **more: pk.denoise(image, **more),
     "inpaint": lambda image, **more: pk.inpaint(image, HOLES, tol=1e-2, **more),
     "upscale": lambda image, **more: pk.upscale(image, 2, tol=1e-2, **more),
@@ -45,17 +45,17 @@ def test_the_result_goes_from_the_input_to_the_restoration(task: str) -> None:
     assert all(run.certificate.averaged and run.guarantee for run in runs)
 
 
-@pytest.mark.parametrize("amount", AMOUNTS[:-1])
-def test_the_mixed_map_is_averaged_and_has_the_mixture_for_its_fixed_point(amount: float) -> None:
+def test_the_mixed_map_is_averaged_and_has_the_mixture_for_its_fixed_point() -> None:
     y = torch.from_numpy(PIXELS / 255).permute(2, 0, 1)[None]
     D = pk.load_denoiser("wavelet").double()
     f = pk.LeastSquares(pk.blur(kernels.disk(1.5), "circular", y.shape[-2:], dtype=y.dtype), y)
     T = continuation(f, D.at, 30.0, 0.05, (0.0, 1.0))
-    mixed, end = T.mixed(amount, y), pk.solve(T, y, tol=1e-9).x
-    x = y + amount * (end - y)
-    torch.testing.assert_close(mixed(x), x, atol=1e-6, rtol=0)
-    assert mixed.certificate.averaged and mixed.certificate.bounded
-    assert amount == 0 or mixed.certificate.averagedness == T.certificate.averagedness
+    end = pk.solve(T, y, tol=1e-9).x
+    for amount in (0.0, 0.25, 0.5, 0.75):
+        mixed, x = T.mixed(amount, y), y + amount * (end - y)
+        torch.testing.assert_close(mixed(x), x, atol=1e-6, rtol=0)
+        assert mixed.certificate.averaged and mixed.certificate.bounded
+        assert amount == 0 or mixed.certificate.averagedness == T.certificate.averagedness
 
 
 @pytest.mark.parametrize("amount", AMOUNTS)

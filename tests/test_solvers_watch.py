@@ -51,8 +51,8 @@ def test_the_stored_table_is_that_of_the_script() -> None:
 def test_a_map_without_a_fixed_point_does_not_converge(iteration: Iteration) -> None:
     """T x = x + 1 is 1/2-averaged; its residual is small beside ||x|| in the end, and beside nothing that was given."""
     shift = Map(lambda x: x + 1, Certificate("shift", 1.0, 0.5, Side.PROVEN, "a translation"))
-    run = solve(shift, torch.zeros(1, 1, 2, 2), iteration=iteration, tol=1e-3, max_steps=3000)
-    assert run.status is Status.STEP_LIMIT and run.residuals[-1] > 1e-3
+    run = solve(shift, torch.zeros(1, 1, 2, 2), iteration=iteration, tol=2e-3, max_steps=1500)
+    assert run.status is Status.STEP_LIMIT and run.residuals[-1] > 2e-3
     assert run.guarantee.existence in (Existence.ASSUMED, None)
 
 
