@@ -7,7 +7,7 @@ else is default. Aperture photometry (photutils): circles of RADIUS pixels, the 
 both sums are divided by the share of the point-spread function that falls into the circle, of a point after
 restoration all. An error of a flux: the noise in the circle and of its sky, and the shot noise by the gain of the
 field. A ring is the deepest value within RING pixels of a star below its sky, in units of the noise of the sky before.
-Writes docs/results/stars.{json,md}, and PNG of both, as the fourth root above the sky, into FOLDER.
+Writes docs/results/stars.{json,md}, and a PNG of both, as the root above the sky, into FOLDER.
 """
 
 from __future__ import annotations
@@ -89,13 +89,15 @@ def measured(field: str, folder: Path, denoiser: str, tol: float, pictures: Path
     run = pk.deblur(y, spread.values, denoiser=denoiser, tol=tol)
     seconds = time.process_time() - began
     z = np.asarray(run.image)
+    before, sky = fluxes(y, places)
     if pictures is not None:
         pictures.mkdir(parents=True, exist_ok=True)
-        low, high = np.quantile(y, 0.01), float(z.max())
-        for what, picture in (("before", y), ("after", z)):
-            shown = ((picture - low).clip(0) / (high - low)).clip(0, 1) ** 0.25
-            imageio.imwrite(pictures / f"{field}-{what}.png", (255 * shown).round().astype(np.uint8))
-    before, sky = fluxes(y, places)
+        low, high = sky.min() - 2 * noise, sky.max() + 40 * noise
+        shown = [255 * ((picture - low) / (high - low)).clip(0, 1) ** 0.5 for picture in (y, z)]
+        both = np.concatenate([shown[0], np.full((len(y), 4), 255.0), shown[1]], axis=1)
+        imageio.imwrite(
+            pictures / f"stars-{field}.png", np.kron(both.round().astype(np.uint8), np.ones((2, 2), np.uint8))
+        )
     after, _ = fluxes(z, places)
     before = before / share_of(spread.values)
     area = np.pi * RADIUS**2

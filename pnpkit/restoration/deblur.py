@@ -24,7 +24,7 @@ from pnpkit.restoration import kept
 from pnpkit.restoration.batches import one_by_one
 from pnpkit.restoration.blur_kernel import FREE_FORM, Given, open_kernel, trustworthy
 from pnpkit.restoration.containers import as_it_came
-from pnpkit.restoration.defaults import FREE_FORM_ERROR, FREE_FORM_STRENGTH, KERNEL_ERROR, POINT, POINT_MISFIT
+from pnpkit.restoration.defaults import FREE_FORM_ERROR, FREE_FORM_STRENGTH, KERNEL_ERROR, POINT, POINT_MISFIT, STARRY
 from pnpkit.restoration.guide import around, open_guide
 from pnpkit.restoration.lamps import are_lamps
 from pnpkit.restoration.picture import Opened, nearest_known, opened
@@ -175,6 +175,7 @@ def deblur_picture(
         guide=given,
         plain=extend(y, operator),
         boxed=blurred and work.scale.points,
+        stronger=STARRY if blurred and work.scale.points else 1.0,
     )
     return restore(problem, work)
 

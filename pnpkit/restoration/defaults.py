@@ -17,6 +17,9 @@ DIRECTIONS = "slices"  # how the denoiser looks at a volume, see ``networks.volu
 POINT, WIDEST_POINT, POINT_MISFIT = 1.5, 16.0, 0.03
 
 
+STARRY = 1.5  # times the strength of photographs: the sky is calmer, stars lose no light (docs/lab-book)
+
+
 POINT_ERROR = 0.01  # of a star's light: what its point-spread function is off by (docs/results/stars.md)
 
 

@@ -286,7 +286,7 @@ def plan_for(problem: Problem, settings: Settings, network: Network, fidelity: D
             f"what is wrong with the kernel, taken for noise of {problem.kernel_error:.4f}",
         )
     tau = step_for(splitting, level, network, fidelity) if settings.tau is None else float(settings.tau)
-    rule = wanted(level, tau, network, splitting)
+    rule = problem.stronger * wanted(level, tau, network, splitting)
     least = max(problem.least, SMALLEST_STRENGTH)
     note = f"auto: it follows {cause}"
     if rule < least:

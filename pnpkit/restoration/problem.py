@@ -28,7 +28,8 @@ class Problem:
             one is given.
         splitting: the usual one. note: what is filled in or enlarged. kernel: of the blur, where there is one.
         passes: how many a guided denoiser has at most, 1 or 2.
-        boxed: whether the box belongs to the data term, see ``fidelities.constrained``.
+        boxed: whether the box belongs to the data term, see ``fidelities.constrained``. stronger: times the strength of
+            the rule.
         guide: the guide that was given for the second, (B, C, H, W), the frame of the picture: then it alone is made.
         plain: (B, C, H, W), the picture as it came, where the estimate lives: what ``amount`` 0 gives. None: ``guess``.
     """
@@ -47,6 +48,7 @@ class Problem:
     guide: Tensor | None = None
     plain: Tensor | None = None
     boxed: bool = False
+    stronger: float = 1.0
 
 
 def crop(x: Tensor, y: Tensor) -> Tensor:
