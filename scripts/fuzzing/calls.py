@@ -287,7 +287,8 @@ def arrays(case: Case) -> None:
         result, factor = pk.upscale(image, given, **chosen), int(given)
     denoiser = chosen.get("denoiser", "")
     guided = "guided" in str(getattr(denoiser, "name", denoiser))
-    answer(name, image, result, chosen.get("tol", 1e-4), factor, guided)
+    tol = chosen.get("tol")
+    answer(name, image, result, 1e-4 if tol is None else tol, factor, guided)
 
 
 def odd_kernel(case: Case) -> Any:
