@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 from scipy.ndimage import convolve
 
 import pnpkit as pk
 from pnpkit import kernels
 from pnpkit.errors import InputError
+from pnpkit.images.files import read
+from pnpkit.images.picture import Picture
 from pnpkit.kernels.narrowed import narrowed
 from pnpkit.noise.models import Proportional
 from pnpkit.psf.stars import stars
-from pnpkit.restoration.scale import sky_of
+from pnpkit.restoration.scale import limits_of, scale_of, sky_of
 
 SKY, NOISE = 500.0, 10.0
 
@@ -91,9 +97,39 @@ def test_few_stars_beside_galaxies_give_the_width_of_a_star() -> None:
 
 def test_the_variance_of_a_misfit_grows_with_the_light() -> None:
     model = Proportional(3.0, 10.0, 0.02)
-    import torch
-
     v = torch.tensor([0.0, 10.0, 110.0])
     assert model.variance(v).tolist() == pytest.approx([9.0, 9.0, 13.0])
     scaled = model.scaled(10.0, 2.0).variance((v - 10) / 2)
     assert scaled.tolist() == pytest.approx([9 / 4, 9 / 4, 13 / 4])
+
+
+def box_and_points(picture: Picture) -> tuple[tuple[float, float], bool]:
+    """The box of a file, in its units, and whether a run takes it for a field of points."""
+    y = torch.from_numpy(picture.pixels.astype(np.float64))[None, None]
+    kind = picture.dtype
+    scale = scale_of(y, 1e-5, limits_of(picture), kind.kind == "u", kind != np.uint8)
+    low, high = (picture.low + value * (picture.high - picture.low) for value in scale.box)
+    return (low, high), scale.points
+
+
+def test_a_star_of_a_file_may_be_as_bright_as_that_of_an_array(tmp_path: Path) -> None:
+    seen = field(40, [(12.5, 12.5)], 1e5, 3.0).astype(np.float32)
+    Image.fromarray(seen).save(tmp_path / "stars.tif")
+    box, points = box_and_points(read(str(tmp_path / "stars.tif")))
+    alone = scale_of(torch.from_numpy(seen)[None, None], NOISE, None, False)
+    assert points and alone.points and box == pytest.approx(alone.box, rel=1e-6)
+    assert box[1] > 50 * seen.max(), "a star that is sharp is several times as high"
+    whole = np.rint(seen).astype(np.uint16)
+    Image.fromarray(whole).save(tmp_path / "whole.tif")
+    box, points = box_and_points(read(str(tmp_path / "whole.tif")))
+    assert points and SKY - 3 * NOISE < box[0] < SKY and box[1] == 65535
+
+
+def test_writing_on_black_is_no_field_of_points_in_a_file_either(tmp_path: Path) -> None:
+    page = np.zeros((64, 64), np.float32)
+    page[8:14, 8:12] = 1
+    page[30:40] = 0.3
+    for name, values in (("eight.png", np.uint8(255 * page)), ("floats.tif", page)):
+        Image.fromarray(values).save(tmp_path / name)
+        box, points = box_and_points(read(str(tmp_path / name)))
+        assert box[0] == 0 and not points, name

@@ -31,6 +31,7 @@ BRIGHT, FAR = 0.02, 3.0  # share of lamps and stars, and how many times as high 
 LOOKED_AT = 1_000_000  # values that the quantiles are taken of
 SKY = 3.0  # pixels: standard deviation of the Gaussian that the sky of a field of points is taken from
 NORMAL = 1.4826  # standard deviations of a normal variable, in median absolute deviations
+BEYOND = 2.0  # the box of a float file ends there, where its values are taken as 0..1
 PHOTOGRAPH = (-0.3, 1.3, 0.25)  # floats between the first two, with a span of at least the third, are meant as 0..1
 
 
@@ -68,24 +69,30 @@ def scale_of(y: Tensor, noise: float, limits: tuple[float, float] | None, intege
         deep: that type has more than 8 bits.
     """
     low, usual, high = quantiles(y.detach().reshape(-1)[:: max(1, y.numel() // LOOKED_AT)].cpu().double().numpy())
-    high = usual if high - low > FAR * (usual - low) > 0 else high
+    high = spread(low, usual, high)
     span = max(high - low, noise / NOISIEST)
     if not span > 1e-12 * max(abs(low), abs(high)):  # a constant picture
         span = max(abs(low), abs(high)) or 1.0
     if limits is None:
         least, most = float(y.min()), float(y.max())
-        limits = (0.0, 1.0) if integers else box_of(low, high, least, most)
+        limits = (0.0, 1.0) if integers or is_photograph(low, high, y) else box_of(least, most)
         sky = sky_of(y.detach().cpu().double().numpy()) if limits != (0.0, 1.0) or (integers and deep) else None
         limits = limits if sky is None else (max(limits[0], sky), limits[1])
     else:
-        sky = sky_of(y.detach().cpu().double().numpy())
-    return Scale(low, span, (float(limits[0]), float(limits[1])), sky is not None and limits[0] >= sky)
+        ordinary = not deep if integers else limits[1] <= BEYOND and is_photograph(low, high, y)
+        sky = None if ordinary else sky_of(y.detach().cpu().double().numpy())
+    return Scale(low, span, (float(limits[0]), float(limits[1])), sky is not None and limits[0] >= sky - noise)
 
 
 def quantiles(values: np.ndarray) -> tuple[float, float, float]:
     """The ``TAIL``, 1 - ``BRIGHT`` and 1 - ``TAIL`` quantiles."""
     low, usual, high = (float(q) for q in np.quantile(values, (TAIL, 1 - BRIGHT, 1 - TAIL)))
     return low, usual, high
+
+
+def spread(low: float, usual: float, high: float) -> float:
+    """Where the range ends: at the 1 - ``BRIGHT`` quantile where the highest values are far above it."""
+    return usual if high - low > FAR * (usual - low) > 0 else high
 
 
 def sky_of(planes: np.ndarray) -> float | None:
@@ -111,26 +118,38 @@ def sky_of(planes: np.ndarray) -> float | None:
 def limits_of(picture: Picture) -> tuple[float, float]:
     """The box for the estimate: what the type holds; a float file may hold values beyond its darkest and brightest, and
     of a star that was blurred by far. Of a field of points it begins at the sky."""
-    sky = None if picture.dtype.name == "uint8" else sky_of(np.moveaxis(np.atleast_3d(picture.pixels), -1, 0))
-    least = -math.inf if sky is None else sky
+    pixels, span = picture.pixels, picture.high - picture.low
+    whole = picture.dtype.kind in "iu"
+    most = (float(np.iinfo(picture.dtype).max) - picture.low) / span if whole else math.inf  # that the type holds
+    least, brightest = float(pixels.min()), float(pixels.max())
+    low, usual, high = quantiles(pixels.reshape(-1)[:: max(1, pixels.size // LOOKED_AT)])
+    as_it_is = not whole and (picture.low, picture.high) == (0, 1)  # the values are those of the file
+    ordinary = picture.dtype.name == "uint8" or (as_it_is and is_photograph(low, spread(low, usual, high), pixels))
+    seen = np.atleast_3d(pixels).astype(np.float64)
+    if picture.weights is not None:
+        seen = np.where(np.atleast_3d(picture.weights) > 0, seen, np.nan)  # what is there says nothing
+    sky = None if ordinary else sky_of(np.moveaxis(seen, -1, 0))
     if picture.dtype.name in FRACTIONS:
-        span = picture.high - picture.low
-        return (max(least, -picture.low / span), (float(np.iinfo(picture.dtype).max) - picture.low) / span)
-    brightest = float(picture.pixels.max())
+        return (max(-math.inf if sky is None else sky, -picture.low / span), most)
     darkest = 0.0 if picture.low >= 0 else -1.0  # no dark rings where the data are not negative
-    return (max(least, darkest), 2.0 if brightest <= 1 else STAR * brightest)
+    if sky is not None:
+        return (max(sky, darkest), min(least + STAR * (brightest - least), most))
+    return (darkest, BEYOND if brightest <= 1 else STAR * brightest)
 
 
-def box_of(low: float, high: float, least: float, most: float) -> tuple[float, float]:
-    """Where the estimate of a picture of floats may lie: 0..1 for a photograph on that scale, else beyond the data.
+def is_photograph(low: float, high: float, values: Tensor | np.ndarray) -> bool:
+    """Whether floats are meant as 0..1: all of them lie about there, and ``low`` and ``high``, of most, far apart."""
+    first, last, wide = PHOTOGRAPH
+    return first <= float(values.min()) and float(values.max()) <= last and high - low >= wide
+
+
+def box_of(least: float, most: float) -> tuple[float, float]:
+    """Where the estimate of a picture of floats that is no photograph may lie: beyond the data.
 
     A blur lowers peaks, so the box reaches ``STAR`` times their height above the data. Below it reaches as far as the
     data are high, where some are negative; where none is, it ends at the darkest: a dark ring around a star is no
     signal.
     """
-    first, last, wide = PHOTOGRAPH
-    if first <= least and most <= last and high - low >= wide:
-        return 0.0, 1.0
     height = max(most - least, math.ulp(abs(most)))
     return (least if least >= 0 else least - height), least + STAR * height
 
