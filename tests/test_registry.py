@@ -86,7 +86,7 @@ def test_shipped_claims_survive_an_adversarial_search(name: str) -> None:
 
     network = pnpkit.load_denoiser(name)
     for level in (1 / 255, 15 / 255, 50 / 255):
-        lipschitz, alpha = worst_ratios(network.at(level), pairs=4, rounds=6)
+        lipschitz, alpha = worst_ratios(network.at(level), pairs=3, rounds=4)
         assert lipschitz <= 1 + 1e-9
         assert network.certificate.averagedness is not None and alpha <= network.certificate.averagedness
 
@@ -96,8 +96,8 @@ def test_shipped_claims_hold_for_any_guide(name: str) -> None:
     """The guide may be a photograph, its ruin, or nothing like a picture at all."""
     network = pnpkit.load_denoiser(name)
     assert isinstance(network, GuidedEuler)
-    points = catalogue.image(2, 3, 24, 26)
-    for seed, guide in enumerate((points, catalogue.image(2, 3, 24, 26, seed=5), torch.zeros_like(points))):
+    points = catalogue.image(1, 3, 12, 14)
+    for seed, guide in enumerate((points, catalogue.image(1, 3, 12, 14, seed=5), torch.zeros_like(points))):
         map = network.double().given(guide, points).at(25 / 255)
         found = audit(map, map.certificate, points, rounds=8, seed=seed)
         assert map.certificate.averaged and not found.falsified and found.lipschitz > 0.5
