@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 from scipy.ndimage import convolve
@@ -133,3 +134,10 @@ def test_writing_on_black_is_no_field_of_points_in_a_file_either(tmp_path: Path)
         Image.fromarray(values).save(tmp_path / name)
         box, points = box_and_points(read(str(tmp_path / name)))
         assert box[0] == 0 and not points, name
+
+
+def test_the_terminal_says_how_wide_a_star_stays(cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    tifffile.imwrite(tmp_path / "a.tif", field(32, [(15.5, 16.0)], 1e5, 3.0).astype(np.float32))
+    command = ("deblur", tmp_path / "a.tif", "--kernel", "moffat:3,3.5", "--denoiser", "wavelet", "--max-steps", 2)
+    code, said, _ = cli(*command, "-o", tmp_path / "b.tif")
+    assert code == 0 and "points stay 1.5 pixels wide" in said and len(said.splitlines()) <= 6
