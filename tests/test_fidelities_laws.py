@@ -165,7 +165,9 @@ def test_prox_is_firmly_nonexpansive_and_its_certificate_survives_an_audit(name:
         )
         p, q = map(a), map(b)
         assert length(p - q) ** 2 <= float(((p - q) * (a - b)).sum()) + 2 * slack * length(a - b) + slack**2
-    rounds = 8 if name == "LeastSquares" else 4  # of a prox relaxed by 1.1 four rounds find in the others what eight find
+    rounds = (
+        8 if name == "LeastSquares" else 4
+    )  # of a prox relaxed by 1.1 four rounds find in the others what eight find
     found = audit(map, map.certificate, picture(f, 3), rounds=rounds, tolerance=0.02 if map.error else 1e-8)
     assert not found.falsified, str(found)
 

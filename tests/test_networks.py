@@ -305,6 +305,12 @@ def test_shifts_that_are_shrunk_together_give_the_same_bits(at_once: int, monkey
     assert torch.equal(network(x, level), together)
 
 
+def test_without_a_threshold_every_shift_is_undone() -> None:
+    network = load_denoiser("wavelet").double()
+    x = torch.rand(1, 3, 17, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(network(x, 0.0), x, atol=1e-9)
+
+
 CHANGED = {
     "sorted": lambda kernel: kernel.data.copy_(kernel.data.flatten().sort().values.view_as(kernel)),
     "without signs": lambda kernel: kernel.data.abs_(),
