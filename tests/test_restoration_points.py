@@ -19,6 +19,7 @@ from pnpkit.images.picture import Picture
 from pnpkit.kernels.narrowed import narrowed
 from pnpkit.noise.models import Proportional
 from pnpkit.psf.stars import stars
+from pnpkit.restoration.points import are_points
 from pnpkit.restoration.scale import limits_of, scale_of, sky_of
 
 SKY, NOISE = 500.0, 10.0
@@ -141,3 +142,17 @@ def test_the_terminal_says_how_wide_a_star_stays(cli, tmp_path: Path) -> None:  
     command = ("deblur", tmp_path / "a.tif", "--kernel", "moffat:3,3.5", "--denoiser", "wavelet", "--max-steps", 2)
     code, said, _ = cli(*command, "-o", tmp_path / "b.tif")
     assert code == 0 and "points stay 1.5 pixels wide" in said and len(said.splitlines()) <= 6
+
+
+def test_lamps_that_are_wider_than_points_stay_as_wide_as_they_are() -> None:
+    lit = np.full((56, 56), 0.03) + 0.02 * np.random.default_rng(0).random((56, 56))
+    for row, column in ((14, 14), (36, 36)):
+        lit[row : row + 3, column : column + 3] = 0.9
+    seen = convolve(lit, kernels.gaussian(1.0), mode="mirror")
+    run = pk.deblur(seen, "gaussian:1", denoiser="wavelet", max_steps=1)
+    assert sky_of(seen) is not None, "the values alone do not tell"
+    assert "pixels wide" not in "".join(run.notes) and run.data is not None and run.data.plain
+    stars = torch.from_numpy(field(64, [(20.5, 20.2), (44.0, 40.7)], 1e5, 2.6))[None, None]
+    taps, cut = kernels.parse("moffat:2.6,3.5"), stars.clamp_max(3000)
+    assert are_points(stars, taps) and not are_points(cut, taps)
+    assert are_points(cut, taps, cut >= 3000), "what saturates is wider than it is"

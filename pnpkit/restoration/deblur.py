@@ -29,6 +29,7 @@ from pnpkit.restoration.guide import around, open_guide
 from pnpkit.restoration.lamps import are_lamps
 from pnpkit.restoration.picture import Opened, nearest_known, opened
 from pnpkit.restoration.pipeline import box, restore
+from pnpkit.restoration.points import are_points
 from pnpkit.restoration.problem import Problem, crop
 from pnpkit.restoration.result import Restoration
 from pnpkit.restoration.settings import Settings, SettingsKeywords, collect
@@ -129,11 +130,13 @@ def deblur_picture(
         raise InputError(f"`quick` needs pixels that are all known and count the same, got {came}: leave out `quick`")
     image, holes, worth = without_unknown(image, mask, weights, chosen)
     work = opened(image, chosen, holes, blurred=True, weights=worth)
-    y = work.y
-    noise = work.noise
     blurring = kernel_for(kernel, work, chosen)
     if blurring.weights.ndim == 3:
         raise InputError("a kernel with slices is for a volume (D, H, W), got a picture: name the `axes` of a stack")
+    stars = work.scale.points and are_points(work.y, blurring.weights, work.readings.unsure)
+    if work.scale.points and not stars:
+        work = opened(image, chosen, holes, blurred=True, weights=worth, points=False)
+    y, noise = work.y, work.noise
     rest, wide = leaving_points(blurring, chosen.resolution, work.scale.points)
     taps, free = rest.weights, blurring.form == FREE_FORM
     operator = blur(taps, boundary, (y.shape[-2], y.shape[-1]), dtype=y.dtype, device=y.device)
@@ -142,7 +145,7 @@ def deblur_picture(
     if above is not None and chosen.saturation == "auto":
         bottom, _ = box(work.settings)
         if not are_lamps(operator, y, above, extend(y, operator), bottom, noise, error):
-            work = opened(image, replace(chosen, saturation="off"), holes, blurred=True, weights=worth)
+            work = opened(image, replace(chosen, saturation="off"), holes, blurred=True, weights=worth, points=stars)
             y, noise, above = work.y, work.noise, None
     alike = work.readings.known is None and above is None  # the readings count the same
     if chosen.quick and boundary == "unknown" and alike and taps.size > 1:

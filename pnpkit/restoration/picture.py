@@ -70,6 +70,7 @@ def opened(
     holes: np.ndarray | None = None,
     blurred: bool = False,
     weights: Weights | None = None,
+    points: bool = True,
 ) -> Opened:
     """The picture in the type that the run computes in and on its own scale, with the tools of the settings.
 
@@ -77,6 +78,7 @@ def opened(
         holes: (H, W), true where a pixel is unknown; it becomes its nearest known one.
         blurred: whether the picture is taken to be blurred: then plateaus saturate.
         weights: what its readings are worth, where that is given.
+        points: whether it may be a field of points.
 
     Raises:
         InputError: anything that no picture could be restored with, before the picture is looked at.
@@ -117,7 +119,7 @@ def opened(
         model, note = model_for(stored, settings, level, span, unit, fair, blurred)
     if not isinstance(model, Gaussian):
         level = effective_level(model.variance(smoothed(stored, known)), known)
-    scale = scale_of(stored, level, settings.limits, integers, deep)
+    scale = scale_of(stored, level, settings.limits, integers, deep, points)
     if scale.points and blurred and isinstance(model, Gaussian):
         model = Proportional(level, scale.box[0], POINT_ERROR)
         note += "; a point-spread function is not known better"

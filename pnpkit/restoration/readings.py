@@ -58,6 +58,13 @@ class Readings:
         return not isinstance(self.model, Gaussian)
 
     @property
+    def unsure(self) -> Tensor | None:
+        """True where a reading saturates or says nothing; None: nowhere."""
+        if self.known is None:
+            return self.above
+        return ~self.known if self.above is None else ~self.known | self.above
+
+    @property
     def follows(self) -> bool:
         """Whether the variance follows what is read, so that a better picture makes better weights."""
         return isinstance(self.model, (PoissonGaussian, Proportional))

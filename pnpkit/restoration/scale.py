@@ -59,28 +59,33 @@ class Scale:
         return low, high
 
 
-def scale_of(y: Tensor, noise: float, limits: tuple[float, float] | None, integers: bool, deep: bool = True) -> Scale:
+def scale_of(
+    y: Tensor,
+    noise: float,
+    limits: tuple[float, float] | None,
+    integers: bool,
+    deep: bool = True,
+    points: bool = True,
+) -> Scale:
     """The scale of one picture.
 
     Args:
         y: (1, C, H, W), finite. noise: its level. At least ``noise / NOISIEST`` is the span: then the denoisers know
             the noise.
         limits: the box, where it is given. integers: y holds fractions of what an integer type holds, 0..1.
-        deep: that type has more than 8 bits.
+        deep: that type has more than 8 bits. points: whether it may be a field of points.
     """
     low, usual, high = quantiles(y.detach().reshape(-1)[:: max(1, y.numel() // LOOKED_AT)].cpu().double().numpy())
     high = spread(low, usual, high)
     span = max(high - low, noise / NOISIEST)
     if not span > 1e-12 * max(abs(low), abs(high)):  # a constant picture
         span = max(abs(low), abs(high)) or 1.0
+    photograph = not integers and is_photograph(low, high, y)
+    ordinary = not deep if integers else photograph and (limits is None or limits[1] <= BEYOND)
+    sky = None if ordinary or not points else sky_of(y.detach().cpu().double().numpy())
     if limits is None:
-        least, most = float(y.min()), float(y.max())
-        limits = (0.0, 1.0) if integers or is_photograph(low, high, y) else box_of(least, most)
-        sky = sky_of(y.detach().cpu().double().numpy()) if limits != (0.0, 1.0) or (integers and deep) else None
+        limits = (0.0, 1.0) if integers or photograph else box_of(float(y.min()), float(y.max()))
         limits = limits if sky is None else (max(limits[0], sky), limits[1])
-    else:
-        ordinary = not deep if integers else limits[1] <= BEYOND and is_photograph(low, high, y)
-        sky = None if ordinary else sky_of(y.detach().cpu().double().numpy())
     return Scale(low, span, (float(limits[0]), float(limits[1])), sky is not None and limits[0] >= sky - noise)
 
 
