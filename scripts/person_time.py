@@ -28,7 +28,7 @@ from results import RESULTS, stamp, write_results
 
 from pnpkit.command.forecast import forecast
 from pnpkit.command.options import settings_from
-from pnpkit.command.part import part_of, quick
+from pnpkit.command.part import part_for, quick
 from pnpkit.command.tasks import Deblur
 from pnpkit.images import files
 from pnpkit.images.metrics import psnr
@@ -55,7 +55,7 @@ def measured(picture: Picture, sharp: np.ndarray, task: Deblur, denoiser: str, p
     """Seconds of a restoration, by phases, and the forecast that was made of it."""
     settings = replace(settings_from("deblur", {}), denoiser=denoiser)
     if preview:
-        part = part_of((picture.pixels.shape[0], picture.pixels.shape[1]), None, True, task.kernel == "auto")
+        part = part_for(task, picture, None, True)
         task, settings = quick(task, settings, part.factor)  # type: ignore[assignment]
         picture = part.of(picture)
     settings = replace(settings, denoiser=open_denoiser(settings.denoiser))

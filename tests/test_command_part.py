@@ -1,23 +1,30 @@
-"""--region restores that alone, as the whole would; --preview a smaller picture, roughly; both say so."""
+"""--region restores that alone, as the whole would; --preview a telling part or a smaller picture, roughly."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import skimage.data
-from scipy.ndimage import convolve
+from scipy.ndimage import convolve, zoom
 
 from pnpkit import kernels
 from pnpkit.command import part as parts
+from pnpkit.command import tasks
+from pnpkit.command.forecast import Forecast
 from pnpkit.images import files
 from pnpkit.images.picture import Picture
 from pnpkit.kernels import Kernel
+from pnpkit.restoration.settings import Settings
 
 FEW = ("--denoiser", "wavelet", "--noise-level", "0.01", "--kernel", "disk:2")
+
+
+NAMES = ("sharp.png", "photo.png")
 
 
 @pytest.fixture
@@ -50,6 +57,87 @@ def test_a_preview_is_small_and_says_what_it_is(cli, photograph: Path, monkeypat
     code, text, _ = cli("deblur", photograph, *FEW, "--preview", "--region", "11,13,60,50", "--overwrite")
     assert code == 0 and "the region 11,13,60,50, restored roughly" in text and len(text.splitlines()) <= 6
     assert files.read(photograph.with_name("photo-preview.png")).pixels.shape == (50, 60, 3)
+
+
+def test_the_preview_of_a_large_picture_is_its_telling_part_before_and_after(  # type: ignore[no-untyped-def]
+    cli, photograph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "SMALL", 2_000)
+    monkeypatch.setattr(parts, "SHOWN", 48)
+    monkeypatch.setattr(parts, "AROUND", 8)
+    monkeypatch.setattr(parts, "forecast", lambda *_: Forecast({"restoring": 720.0}, 60.0))
+    more = ("--reference", photograph.with_name("sharp.png"), "--max-steps", 4)
+    code, text, _ = cli("deblur", photograph, *FEW, "--preview", *more)
+    assert code == 0, text
+    assert "a telling part of the picture at full size" in text and len(text.splitlines()) <= 6
+    assert "All of it takes about 12 min: leave out --preview." in text
+    x, y, *size = (int(word) for word in text.partition("--region ")[2].split(")")[0].split(","))
+    both = files.read(photograph.with_name("photo-preview.png")).pixels
+    assert size == [48, 48] and both.shape == (48, 96, 3)
+    sharp, came = (files.read(photograph.with_name(name)).pixels[y : y + 48, x : x + 48] for name in NAMES)
+    np.testing.assert_allclose(both[:, :48], came, atol=1e-6)
+    assert np.mean(np.square(both[:, 48:] - sharp)) < 0.7 * np.mean(np.square(came - sharp))
+    before, after = (float(word) for word in text.partition("PSNR ")[2].partition(" dB")[0].split(" -> "))
+    assert after > before + 1, "the reference is cut as the picture is"
+
+
+def test_what_came_is_as_large_as_what_was_enlarged_beside_it() -> None:
+    came = np.arange(12.0).reshape(3, 4) / 12
+    both = parts.beside(Picture(came), Picture(np.zeros((6, 8)))).pixels
+    assert both.shape == (6, 16) and not both[:, 8:].any()
+    for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        np.testing.assert_array_equal(both[row::2, column:8:2], came)
+
+
+def scene(**more: Any) -> Picture:
+    """A sky that darkens downwards, above a ground with texture whose left half is burnt out here and there."""
+    rng = np.random.default_rng(0)
+    pixels = np.repeat(np.linspace(0.9, 0.5, 400)[:, None], 600, 1) + 0.01 * rng.standard_normal((400, 600))
+    pixels[240:] = 0.5 + 0.1 * zoom(rng.standard_normal((40, 150)), 4, order=1)
+    pixels[240:, :300] = np.where(zoom(rng.random((40, 75)), 4, order=1) > 0.6, 1.0, pixels[240:, :300])
+    return Picture(pixels.clip(0, 1), **more)
+
+
+def test_the_telling_part_is_no_sky_and_nothing_burnt_out_or_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "SMALL", 6_000)
+    monkeypatch.setattr(parts, "SHOWN", 80)
+    task = tasks.Deblur("auto", "unknown")
+    found = parts.part_for(task, scene(), None, True)
+    assert found == parts.part_for(task, scene(), None, True) and found.telling is not None
+    assert found.factor == 1 and found.telling.y >= 236 and found.telling.x >= 280
+    holes = np.zeros((400, 600), bool)
+    holes[:, 420:] = True
+    pixels = np.where(holes, np.nan, scene().pixels)
+    for hidden in (scene(holes=holes), scene(weights=1.0 - holes), scene(alpha=~holes * 255), Picture(pixels)):
+        known = parts.part_for(task, hidden, None, True).telling
+        assert known is not None and known.y >= 236 and 280 <= known.x <= 420 - 80
+
+
+def test_a_preview_is_made_smaller_where_that_shows_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "SMALL", 6_000)
+    picture = scene()
+    for task, few in (
+        (tasks.Deblur("disk:3", "unknown"), False),
+        (tasks.Deblur("motion:121,0", "unknown"), True),  # reaches further than what is shown
+        (tasks.Inpaint("mask.png"), True),  # its gaps may lie anywhere
+        (tasks.Denoise(), False),
+    ):
+        part = parts.part_for(task, picture, None, True)
+        assert (part.factor > 1) == few == (part.telling is None)
+    assert parts.part_for(tasks.Denoise(), picture, parts.Region(0, 0, 150, 150), True).factor == 2
+    assert parts.part_for(tasks.Denoise(), Picture(np.zeros((3, 90_000))), None, True).factor > 2
+    assert parts.part_for(tasks.Denoise(), picture, None, False).telling is None
+
+
+def test_no_time_is_told_that_assumes_a_blur_where_none_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    sharp, soft = (Kernel(np.ones((n, n)) / n**2, "", 0.95, form) for n, form in ((1, "sharp"), (3, "disk:1")))
+    task, settings, picture = tasks.Deblur("auto", "unknown"), Settings("identity"), Picture(np.zeros((8, 8)))
+    monkeypatch.setattr(parts, "forecast", lambda *_: Forecast({"restoring": 720.0}, 60.0))
+    told = parts.whole_words(task, settings, picture, sharp)
+    assert "if no blur is found" in told and "12 min" not in told
+    assert "about 12 min" in parts.whole_words(task, settings, picture, soft)
+    monkeypatch.setattr(parts, "forecast", lambda *_: None)
+    assert "about" not in parts.whole_words(task, settings, picture, soft)
 
 
 def test_previews_of_every_command_and_of_floats(cli, photograph: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from pnpkit.command import progress, tasks
-from pnpkit.command.forecast import Forecast, forecast
+from pnpkit.command.forecast import Forecast, forecast, guides
 from pnpkit.images.picture import Picture
+from pnpkit.kernels import Kernel
 from pnpkit.machine.phases import Phase
 from pnpkit.registry import open_denoiser
 from pnpkit.restoration import deblur, denoise
@@ -171,6 +172,9 @@ def test_a_forecast_is_made_of_large_pictures_alone() -> None:
     assert forecast(tasks.Deblur("box:301", "unknown"), settings, Picture(image)) is None, "the run itself refuses it"
     twice = Settings(open_denoiser("euler-guided"))
     assert "second pass" in (forecast(task, twice, Picture(image)) or found).phases
+    named, free = (Kernel(np.ones((3, 3)) / 9, "", 0.9, form) for form in ("disk:1", "free-form"))
+    assert guides(None) and guides(named) and not guides(free), "a free form guides no second pass"
+    assert not guides(Kernel(np.ones((1, 1)), "", 0.9, "sharp"))
 
 
 def test_quiet_is_quiet(cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

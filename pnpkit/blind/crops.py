@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from pnpkit.noise.clipped import grown
+
 STRIDE = 8  # parts of a window by which it is moved
 
 
 ENDS = 0.02  # share of the range beside its ends that says nothing: clipped
 
 
-def telling(luminance: np.ndarray, side: int) -> tuple[slice, slice]:
+def telling(luminance: np.ndarray, side: int, known: np.ndarray | None = None) -> tuple[slice, slice]:
     """Rows and columns of the window, at most ``side`` pixels wide, whose edges tell most about a blur.
 
     An edge tells of the blur across it, so a window is worth the smaller eigenvalue of sum g g^T / |g|, g the gradients
@@ -19,6 +21,8 @@ def telling(luminance: np.ndarray, side: int) -> tuple[slice, slice]:
 
     Args:
         luminance: (H, W), finite.
+        known: (H, W), false where a pixel says nothing. Where it is given, a window is worth the less, too, the more
+            of its pixels are unknown or clipped, by the square of the share of the others.
     """
     size = luminance.shape
     if max(size) <= side:
@@ -30,13 +34,20 @@ def telling(luminance: np.ndarray, side: int) -> tuple[slice, slice]:
     end = ENDS * max(high - low, 1e-12)
     down, right = np.gradient(small)
     length = np.hypot(down, right) + 1e-12
-    length[(small < low + end) | (small > high - end)] = np.inf
+    lost = (small < low + end) | (small > high - end)
+    if known is not None:
+        lost = grown(lost | ~known[: rows * step, : columns * step].reshape(rows, step, columns, step).all((1, 3)))
+    length[lost] = np.inf
     sums = [_summed(part / length) for part in (down * down, right * right, down * right)]
     wide = [min(side // step, n) for n in small.shape]
     starts = [_starts(n, w) for n, w in zip(small.shape, wide, strict=True)]
     i, j = np.ix_(*starts)
     a, b, c = (s[i + wide[0], j + wide[1]] - s[i, j + wide[1]] - s[i + wide[0], j] + s[i, j] for s in sums)
     worth = (a + b) / 2 - np.hypot((a - b) / 2, c)
+    if known is not None:
+        n = _summed(lost)
+        share = (n[i + wide[0], j + wide[1]] - n[i, j + wide[1]] - n[i + wide[0], j] + n[i, j]) / (wide[0] * wide[1])
+        worth = worth * (1 - share) ** 2
     middle = [(n - w) / 2 for n, w in zip(small.shape, wide, strict=True)]
     away = np.hypot(i - middle[0], j - middle[1])
     best = np.lexsort((away.ravel(), -np.round(worth / max(float(worth.max()), 1e-12), 2).ravel()))[0]

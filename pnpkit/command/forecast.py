@@ -14,6 +14,7 @@ from pnpkit.restoration.settings import ITERATING, Settings
 
 if TYPE_CHECKING:
     from pnpkit.images.picture import Picture
+    from pnpkit.kernels import Kernel
 
 
 SIDE = 160  # pixels: of the crop
@@ -58,11 +59,14 @@ class Forecast:
         return sum(self.phases.values())
 
 
-def forecast(task: Task, settings: Settings, picture: Picture) -> Forecast | None:
+def forecast(task: Task, settings: Settings, picture: Picture, found: Kernel | None = None) -> Forecast | None:
     """What the restoration of this picture is expected to take; None for a small picture, the denoiser alone, and
     a quick run, which is over before a probe pays.
 
     It runs ``PROBED`` steps on a crop from the middle, with a blur of its own where that is to be estimated.
+
+    Args:
+        found: the blur of a part of the picture, where one was looked for: that of the whole is taken to be alike.
     """
     rows, columns = picture.pixels.shape[:2]
     if task.name not in ITERATING or settings.quick or rows * columns < LARGE:
@@ -80,12 +84,20 @@ def forecast(task: Task, settings: Settings, picture: Picture) -> Forecast | Non
     if isinstance(task, Deblur) and task.blind:
         named = {"auto": NAMED + SEARCHED * FREE, "free": FREE}.get(task.kernel, NAMED)
         phases["blur"] = named * here / REFERENCE
-    if twice(settings):
+    if twice(settings) and guides(found):
         first, second = TWO_PASSES
         phases |= {"restoring": step * (BEGINNING + first), "second pass": step * max(second + more, 1.0) * GUIDED}
     else:
         phases["restoring"] = step * (BEGINNING + min(max(ONE_PASS + more, 1.0), settings.max_steps))
     return Forecast(phases, step)
+
+
+def guides(found: Kernel | None) -> bool:
+    """Whether a restoration by a blur like the one that was found in a part may guide a second one: a free form does
+    not; of a named one that is doubtful, the whole picture may be surer."""
+    from pnpkit.restoration.blur_kernel import FREE_FORM
+
+    return found is None or (found.weights.size > 1 and found.form != FREE_FORM)
 
 
 def twice(settings: Settings) -> bool:

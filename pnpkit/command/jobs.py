@@ -15,7 +15,7 @@ from pnpkit.command.forecast import forecast
 from pnpkit.command.masks import read_mask
 from pnpkit.command.messages import say, sentence
 from pnpkit.command.options import Options
-from pnpkit.command.part import Part, eight_bits, overlooked, part_of, part_words, quick
+from pnpkit.command.part import Part, beside, eight_bits, overlooked, part_for, part_words, quick, whole_words
 from pnpkit.command.places import (
     Places,
     check_apart,
@@ -27,7 +27,7 @@ from pnpkit.command.places import (
     is_folder,
     make_folder,
 )
-from pnpkit.command.progress import Progress, roughly
+from pnpkit.command.progress import Progress
 from pnpkit.command.reference import sharp
 from pnpkit.command.stacks import Layout
 from pnpkit.command.tasks import Deblur, Task
@@ -233,8 +233,7 @@ class Job:
         if options.region is None and not options.preview:
             files.check_storable(places.output, picture)
             return Work(places, picture, reference)
-        blind = isinstance(task, Deblur) and task.blind
-        part = part_of((picture.pixels.shape[0], picture.pixels.shape[1]), options.region, options.preview, blind)
+        part = part_for(task, picture, options.region, options.preview)
         if reference is not None:
             reference = part.sharp(reference[0], task.factor), reference[1]
         cut = part.of(picture)
@@ -257,8 +256,7 @@ class Job:
             return told
         words = part_words(work.part, self.options.region, self.options.preview)
         if self.options.preview and not self.options.quiet and self.shared is None:
-            usual = forecast(self.task, self.settings, work.whole)
-            words += f" All of it takes about {roughly(usual.total)}." if usual else ""
+            words += f" {whole_words(self.task, self.settings, work.whole, run.blur)}"
         return replace(told, part=words, advice=overlooked(work.part, run.blur) or told.advice)
 
     def restore(self, work: Work, progress: Progress) -> tuple[Restoration, Frames]:
@@ -339,7 +337,8 @@ class Job:
         places, over = work.places, self.options.overwrite
         result = with_pixels(work.picture, np.asarray(run.image), self.task.factor)
         result = replace(result, history=self.history(run))
-        files.write(places.output, eight_bits(result) if self.options.preview else result, over)
+        both = result if work.part is None or work.part.telling is None else beside(work.picture, result)
+        files.write(places.output, eight_bits(both) if self.options.preview else result, over)
         if places.json is not None:
             again = record.repeat(command_line(), self.options.seed, self.settings, (places.source, *self.reads()))
             found = summary.fields(run, told, scores, work.picture.low, work.picture.high)

@@ -139,7 +139,7 @@ class Options:
             pass over inputs whose result exists.
         quiet: print nothing but errors. seed: of torch's generator.
         white, black: what counts as 1 and as 0, in the units of the file; None: the largest value, and 0 or the least.
-        preview: restore roughly, a smaller picture. region: restore that alone.
+        preview: restore roughly, a telling part or a smaller picture. region: restore that alone.
         proof, explain: say the derivation, and half a page in plain words, too.
         floats: write float32 in the units of the file, whatever type came.
         reference: the sharp picture. report: folder for a page. json_file, gif: files to write.
@@ -184,8 +184,12 @@ OUT = flag("-o", "--output", "out", group="output", metavar="OUT",
 OVERWRITE = flag("--overwrite", group="output", is_flag=True, help="Replace an existing output.")
 SKIP = flag("--skip-existing", group="output", is_flag=True, help="Pass over inputs whose output exists.")
 QUIET = flag("--quiet", group="output", is_flag=True, help="Print nothing but errors.")
-PREVIEW = flag("--preview", group="quality", is_flag=True,
-               help="In seconds: the picture made smaller, or the region, roughly; as NAME-preview.png.")  # fmt: skip
+PREVIEW = flag(
+    "--preview",
+    group="quality",
+    is_flag=True,
+    help="In seconds, roughly: a telling part before and after, or all of a small picture; as NAME-preview.png.",
+)
 REGION = flag("--region", group="input", type=RegionType(), metavar="X,Y,W,H",
               help="Restore and write these pixels alone; X to the right, Y down.")  # fmt: skip
 PROOF = flag("--proof", group="output", is_flag=True, help="Print the derivation of the guarantee, too.")

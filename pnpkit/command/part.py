@@ -1,4 +1,7 @@
-"""The part of a picture that --region and --preview restore: a rectangle with what surrounds it, and a reduction."""
+"""The part of a picture that --region and --preview restore: a rectangle with what surrounds it, and a reduction.
+
+A preview of a large picture shows its most telling part, as it is: made smaller, it would show no blur of a few pixels.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pnpkit.command.forecast import forecast
+from pnpkit.command.progress import roughly
 from pnpkit.command.tasks import Deblur, Task
 from pnpkit.errors import InputError
 from pnpkit.restoration.defaults import DENOISERS
@@ -26,6 +31,15 @@ TELLING = 256  # pixels: side of the least that is restored where the blur is to
 
 
 SMALL = 60_000  # pixels of a preview at most
+
+
+NARROW = 32  # pixels: a strip that is less wide has no part that tells more than the others
+
+
+MOST = 2  # reduction at most: further on, a blur of a few pixels is no longer seen
+
+
+SHOWN, AROUND = 240, 24  # pixels: side of the telling part that is shown instead, and what is restored around it
 
 
 ROUGHLY = 2e-3  # relative residual that a preview ends at
@@ -69,11 +83,13 @@ class Part:
     Attributes:
         outer: rows and columns that are restored. inner: rows and columns that are kept of the reduced ``outer``.
         factor: that many pixels, across and down, are averaged to one.
+        telling: the region, where it was chosen for a preview.
     """
 
     outer: tuple[slice, slice]
     inner: tuple[slice, slice]
     factor: int = 1
+    telling: Region | None = None
 
     def of(self, picture: Picture) -> Picture:
         """The picture that is restored."""
@@ -103,11 +119,70 @@ class Part:
         return self.kept(reduced(reference[rows, columns], self.factor), scale)
 
 
-def part_of(size: tuple[int, int], region: Region | None, preview: bool, blind: bool) -> Part:
+def part_for(task: Task, picture: Picture, region: Region | None, preview: bool) -> Part:
+    """The part of the picture that the task restores.
+
+    A preview that would have to be smaller than 1 / ``MOST`` shows the most telling part of the picture, or of the
+    region. Made smaller are, even so, a picture to be filled in, whose gaps may lie anywhere, and one whose given
+    kernel reaches further than ``AROUND``: that shows in fewer pixels, too. So is a narrow strip.
+
+    Raises:
+        InputError: a region that goes beyond the picture; a kernel that is none.
+    """
+    rows, columns = picture.pixels.shape[:2]
+    blind = isinstance(task, Deblur) and task.blind
+    part = part_of((rows, columns), region, preview, blind)
+    within = Region(0, 0, columns, rows) if region is None else region
+    narrow = min(within.width, within.height) < NARROW
+    if part.factor <= MOST or narrow or task.keeps or (isinstance(task, Deblur) and not blind and far(task.kernel)):
+        return part
+    chosen = most_telling(picture, within)
+    return replace(part_of((rows, columns), chosen, False, blind, AROUND), telling=chosen)
+
+
+def far(kernel: str) -> bool:
+    """Whether the kernel reaches further than ``AROUND``."""
+    from pnpkit import kernels
+
+    return max(kernels.parse(kernel).shape) // 2 > AROUND
+
+
+def most_telling(picture: Picture, region: Region) -> Region:
+    """The part of the region, ``SHOWN`` pixels wide and high, with most edges in all directions, away from what is
+    clipped or unknown."""
+    import numpy as np
+
+    from pnpkit.blind.crops import ENDS, telling
+
+    within = (slice(region.y, region.y + region.height), slice(region.x, region.x + region.width))
+    pixels = picture.pixels[within]
+    known = np.ones(pixels.shape[:2], bool)
+    if picture.holes is not None:
+        known &= ~picture.holes[within]
+    if picture.alpha is not None:
+        known &= picture.alpha[within] > 0
+    if picture.weights is not None:
+        known &= (picture.weights[within] > 0).reshape(*known.shape, -1).all(-1)
+    channels = pixels.reshape(*known.shape, -1)
+    known &= np.isfinite(channels).all(-1)
+    grey, peak = channels.mean(-1), channels.max(-1)
+    if known.any():
+        grey = np.where(known, grey, grey[known].mean())
+        top, bottom = float(peak[known].max()), float(peak[known].min())
+        known &= peak < top - ENDS * (top - bottom)  # single pixels count, too: sparkles
+    else:
+        grey = np.zeros_like(grey)
+    down, right = telling(grey, SHOWN, known)
+    size = right.stop - right.start, down.stop - down.start
+    return Region(region.x + right.start, region.y + down.start, *size)
+
+
+def part_of(size: tuple[int, int], region: Region | None, preview: bool, blind: bool, around: int = HALO) -> Part:
     """The part of a picture of so many rows and columns.
 
     Args:
         blind: the blur is to be estimated, which takes more than a small region.
+        around: pixels around a region that are restored with it.
 
     Raises:
         InputError: a region that goes beyond the picture.
@@ -121,7 +196,7 @@ def part_of(size: tuple[int, int], region: Region | None, preview: bool, blind: 
         factor += 1
     outer, inner = [], []
     for start, length, all_of in ((region.y, region.height, rows), (region.x, region.width, columns)):
-        halo = max(HALO, (TELLING - length + 1) // 2) if blind else HALO
+        halo = max(around, (TELLING - length + 1) // 2) if blind else around
         low = max(0, start - factor * halo)
         low += (start - low) % factor  # the kept pixels begin at a block
         high = min(all_of, start + length + factor * halo)
@@ -174,15 +249,48 @@ def quick(task: Task, settings: Settings, factor: int) -> tuple[Task, Settings]:
 def part_words(part: Part, region: Region | None, preview: bool) -> str:
     """What is in the output, where that is not the whole picture at its own size; else nothing."""
     what = "the picture" if region is None else f"the region {region}"
+    if part.telling is not None:
+        where = f"a telling part of {what} at full size (--region {part.telling})"
+        return f"This is a rough preview: {where}, left before, right after."
     if preview:
         size = "" if part.factor == 1 else f" at 1/{part.factor} of its size"
         return f"This is a preview: {what}{size}, restored roughly."
     return "" if region is None else f"Only {what} was restored, and is all that is written."
 
 
+def is_sharp(blur: Kernel | None) -> bool:
+    """Whether a blur was looked for, and none was found."""
+    return blur is not None and blur.family == "sharp"
+
+
+def whole_words(task: Task, settings: Settings, whole: Picture, blur: Kernel | None) -> str:
+    """How to restore all of it, and the time that this takes, where it can be foreseen: not where no blur was found,
+    since it may be that none is in the whole either, and then there is none to be removed.
+
+    Args:
+        blur: that was found, if it was looked for.
+    """
+    if is_sharp(blur):
+        return "Without --preview all of it is looked at; if no blur is found there either, only noise is removed."
+    usual = forecast(task, settings, whole, blur)
+    if usual is None:
+        return "For all of it leave out --preview."
+    return f"All of it takes about {roughly(usual.total)}: leave out --preview."
+
+
+def beside(came: Picture, restored: Picture) -> Picture:
+    """The pixels as they came to the left of the restored ones, which are as many, or some times as many."""
+    import numpy as np
+
+    factor = restored.pixels.shape[0] // came.pixels.shape[0]
+    before = came.pixels.repeat(factor, 0).repeat(factor, 1)
+    pixels = np.concatenate([before, restored.pixels.astype(before.dtype)], 1)
+    return replace(restored, pixels=pixels, holes=None, weights=None)
+
+
 def overlooked(part: Part, blur: Kernel | None) -> str:
     """What to do where a smaller picture shows no blur: the one of the picture itself may be too small to see."""
-    if part.factor == 1 or blur is None or blur.family != "sharp":
+    if part.factor == 1 or not is_sharp(blur):
         return ""
     return f"A blur of less than about {2 * part.factor} pixels does not show at this size: try --region, or all of it."
 
