@@ -266,3 +266,16 @@ def test_what_cannot_be_restored_is_one_sentence() -> None:
         with pytest.raises(InputError, match=words) as caught:
             pk.deblur(image, kernel, **{**QUICK, **more})
         assert "\n" not in str(caught.value)
+
+
+def test_a_block_in_which_nothing_is_known_stays_as_it_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pnpkit.restoration.volumes.blocks_for", lambda *_: (8, 16, 16))
+    volume = np.random.default_rng(0).random((8, 16, 48))
+    weights, holes = np.ones(volume.shape), volume.copy()
+    weights[..., :30], holes[..., :30] = 0, np.nan  # also all of the first block with its halo
+    short = {"denoiser": "wavelet", "max_steps": 1}
+    for run in (pk.deblur(volume, PSF, weights=weights, **short), pk.deblur(holes, PSF, **short)):
+        image = np.asarray(run.image)
+        assert "in 1 of them nothing is known" in run.kernel_note and run.guarantee
+        assert np.isfinite(image[..., 16:]).all() and not np.array_equal(image[..., 30:], volume[..., 30:])
+        assert np.isnan(image[..., :16]).all() or np.array_equal(image[..., :16], volume[..., :16])

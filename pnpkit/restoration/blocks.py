@@ -89,7 +89,7 @@ def in_blocks(
     volume: np.ndarray,
     kernel: Kernel,
     sides: tuple[int, ...],
-    one: Callable[[tuple[slice, ...], Settings], Restoration],
+    one: Callable[[tuple[slice, ...], Settings], Restoration | None],
     settings: Settings,
     told: Callable[[str], None],
     kept: Blocks | None = None,
@@ -97,33 +97,40 @@ def in_blocks(
     """``one`` of the place of every block, the parts without halo put together. The run is that which ended worst.
 
     Args:
+        one: gives None where nothing is known in a block with its halo, as in the corners of a stack that was deskewed:
+            its readings stay as they came.
         kept: the blocks that an earlier run finished; of these the worst is restored again where it is the worst of
             all, for its proof.
     """
     halo = tuple(taps // 2 + MORE for taps in kernel.weights.shape)
     places = list(cut(volume.shape, sides, halo))
     image = np.array(volume)  # which takes its memory now, not after hours
-    ends, worst, seconds, before = list[Ending](), None, 0.0, 0
+    ends, worst, seconds, before, empty = list[tuple[Ending, Block]](), None, 0.0, 0, 0
     for number, block in enumerate(places, 1):
         found = None if kept is None else kept.load(number, image[block.kept])
         if found is None:
             told(f"block {number} of {len(places)}")
             run = one(block.wide, settings)
+            if run is None:
+                empty += 1
+                continue
             image[block.kept] = np.asarray(run.image)[block.inner]
             found = Ending(list(Status).index(run.status), run.steps, run.seconds)
             if kept is not None:
                 kept.keep(number, image[block.kept], found)
-            if not ends or found.worse(*ends):
+            if found.worse(*(end for end, _ in ends)):
                 worst = run
         else:
             before += 1
-            worst = None if not ends or found.worse(*ends) else worst
-        ends.append(found)
+            worst = None if found.worse(*(end for end, _ in ends)) else worst
+        ends.append((found, block))
         seconds += found.seconds
     if worst is None:
-        number = max(range(len(ends)), key=lambda i: (ends[i].order, ends[i].steps, -i))
-        told(f"block {number + 1} of {len(places)}, which ended worst, again for its proof")
-        worst = one(places[number].wide, settings)
+        _, last = max(ends, key=lambda ended: (ended[0].order, ended[0].steps))  # the first of those alike
+        told(f"block {places.index(last) + 1} of {len(places)}, which ended worst, again for its proof")
+        worst = one(last.wide, settings)
+        assert worst is not None, "a block that was finished had readings"
     note = f"in {len(places)} blocks of {'x'.join(map(str, sides))}, a proof for each: near the result of the whole"
     note += f"; {before} of them are of a run that was stopped" if before else ""
+    note += f"; in {empty} of them nothing is known, and they stay as they came" if empty else ""
     return replace(worst, image=image, notes=(*worst.notes, note), seconds=seconds)

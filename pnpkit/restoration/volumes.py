@@ -267,21 +267,31 @@ def blockwise(
     wide = [min(s + taps, n) for s, taps, n in zip(sides, kernel.weights.shape, volume.shape, strict=True)]
     middle = tuple(slice((n - s) // 2, (n - s) // 2 + s) for n, s in zip(volume.shape, wide, strict=True))
     part = np.ascontiguousarray(volume[middle])
-    taps, _ = within_frame(kernel.weights, part.shape)
-    y, known = values_of(part)
-    known = known if worth is None else both(known, part_of(worth, middle).inverse > 0)
-    operator = VolumeBlur(taps, "unknown", part.shape)
-    rough = richardson_lucy(operator, found.scale.inward(y).to(operator.filter), known)
-    times = max(1.0, brightest(operator.framed(rough)))
+    times = 1.0
+    if not nothing_in(part, part_of(worth, middle)):
+        taps, _ = within_frame(kernel.weights, part.shape)
+        y, known = values_of(part)
+        known = known if worth is None else both(known, part_of(worth, middle).inverse > 0)
+        operator = VolumeBlur(taps, "unknown", part.shape)
+        rough = richardson_lucy(operator, found.scale.inward(y).to(operator.filter), known)
+        times = max(times, brightest(operator.framed(rough)))
     found = replace(found, scale=replace(found.scale, span=found.scale.span * times), times=times)
 
-    def one(place: tuple[slice, ...], chosen: Settings) -> Restoration:
+    def one(place: tuple[slice, ...], chosen: Settings) -> Restoration | None:
         block = np.ascontiguousarray(volume[place])
+        if nothing_in(block, part_of(worth, place)):
+            return None
         return deblur_volume(block, kernel, "unknown", directions, chosen, found, part_of(worth, place))
 
     told = (directions, *([] if worth is None else [worth.inverse, worth.relative]))
     with blocks_of(volume, kernel, sides, told, settings) as kept:
         return in_blocks(volume, kernel, sides, one, replace(settings, cache=None), LISTENER.get(), kept)
+
+
+def nothing_in(block: np.ndarray, worth: Weights | None) -> bool:
+    """Whether no reading of a block (D, H, W) is known: each is NaN or has no weight."""
+    lost = np.isnan(block) if block.dtype.kind == "f" else np.zeros(block.shape, bool)
+    return bool((lost if worth is None else lost | (worth.inverse[0, 0].numpy() == 0)).all())
 
 
 def within_frame(kernel: np.ndarray, frame: tuple[int, ...]) -> tuple[np.ndarray, str]:
