@@ -120,7 +120,7 @@ def opened(
     if not isinstance(model, Gaussian):
         level = effective_level(model.variance(smoothed(stored, known)), known)
     scale = scale_of(stored, level, settings.limits, integers, deep, points)
-    if scale.points and blurred and isinstance(model, Gaussian):
+    if scale.points and blurred and isinstance(model, Gaussian) and level > 0:
         model = Proportional(level, scale.box[0], POINT_ERROR)
         note += "; a point-spread function is not known better"
         level = effective_level(model.variance(smoothed(stored, known)), known)
