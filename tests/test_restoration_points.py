@@ -70,6 +70,7 @@ def test_the_light_of_stars_is_kept_without_rings() -> None:
         assert (out[near] - SKY).sum() == pytest.approx(3e5, rel=0.03)
         assert out[near].max() > 1.3 * seen[near].max() and out[near].min() > SKY - 3 * NOISE
     assert run.guarantee.theorem is not None
+    assert "blurred with what is left, beside the width of a point, of the kernel of" in run.explain()
 
 
 def test_a_point_is_as_wide_as_it_is_asked_to_be() -> None:

@@ -68,6 +68,11 @@ STANDS = {
 }
 
 
+WIDE = (
+    "points stay"  # of the note on a run that leaves points a width, whose kernel is the rest of the one that is named
+)
+
+
 PLAIN = {
     "exact arithmetic": "the proof is of exact numbers: the rounding of the computer is not part of it",
     "the inner solver of prox f is exact": "the equations of every step towards the data are solved nearly, to a small "
@@ -103,7 +108,8 @@ def solved(run: Told) -> str:
         data = "agrees with the one that came"
     else:
         size = f"{run.kernel.shape[1]} x {run.kernel.shape[0]}"
-        data = f"becomes the one that came when it is blurred with the kernel of {size} pixels"
+        left = "what is left, beside the width of a point, of " if WIDE in run.kernel_note else ""
+        data = f"becomes the one that came when it is blurred with {left}the kernel of {size} pixels"
     text = (
         f"We look for a picture that {data}, up to {level}, and in which the denoiser, at strength {run.strength:.4g}, "
         "finds no more noise. Every step does both in turn: it pulls the picture towards the data, then it denoises. "
