@@ -44,7 +44,8 @@ def test_main_job(cli, small: Path, blurred: Path, denoiser: str) -> None:  # ty
         "deblur", blurred, "--kernel", "motion:5,30", "--denoiser", denoiser, "--reference", small,
         "-o", out, "--json", report, "--max-steps", 30,
     )  # fmt: skip
-    assert code == 0 and error == ""
+    assert code == 0
+    assert all(line.startswith(f"{blurred}: ") for line in error.splitlines()), "at most progress, on a slow machine"
     data = json.loads(report.read_text())
     fields = {
         "status",
