@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pnpkit.command.messages import in_flags
 from pnpkit.command.places import Places
 from pnpkit.command.verdict import Verdict, assurance, duration
+from pnpkit.restoration.defaults import POINTS_STAY
 
 if TYPE_CHECKING:
     from pnpkit.images.picture import Picture
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 
 LINES = 6  # on the terminal at most
-WIDE = "points stay"  # of the notes on a run that one which changes what is seen
 
 
 def describe(
@@ -28,7 +28,7 @@ def describe(
     before = f"{scores['psnr_input']:.2f} -> " if "psnr_input" in scores else ""
     gain = f", PSNR {before}{scores['psnr']:.2f} dB" if scores else ""
     data = [] if run.data is None else run.data.within(picture.low, picture.high).sentences()
-    data += [note for note in "; ".join(run.notes).split("; ") if note.startswith(WIDE)]
+    data += [note for note in "; ".join(run.notes).split("; ") if note.startswith(POINTS_STAY)]
     remarks = [found for found in (list(picture.notes), data) if found]
     if len(told.sentences) + len(remarks) + (run.guide is not None) >= LINES:
         remarks = [sum(remarks, [])]

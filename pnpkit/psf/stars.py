@@ -69,9 +69,9 @@ def stars(
             builder = EPSFBuilder(oversampling=OVERSAMPLED, maxiters=8, progress_bar=False, recentering_boxsize=5)
             fine, _ = builder(cut)
             values = at_pixels(np.asarray(fine.data), across, OVERSAMPLED)
-            told = f"effective point-spread function (photutils) of {len(kept)} stars of {len(found)} found"
+            told = "effective point-spread function (photutils) of"
     values, notes = cleaned(values, "peak")
-    told = told.format(kept=len(kept), found=len(found))
+    told += f" {len(kept)} stars of {len(found)} found"
     return Spread(values, (1.0, 1.0), "px", (told, *notes))
 
 
@@ -168,7 +168,7 @@ def alike(stars: list[tuple[float, float, float]], data: np.ndarray) -> list[tup
 def profile(
     stars: list[tuple[float, float, float]], data: np.ndarray, across: int, width: float, noise: float
 ) -> tuple[np.ndarray, str]:
-    """(across, across), the elliptical Moffat profile that fits the stars best, and a sentence on it.
+    """(across, across), the elliptical Moffat profile that fits the stars best, and how a sentence on it begins.
 
     m(p) = (1 + (2^(1/beta) - 1) 4 |L^T p|^2)^-beta at the middle of each pixel. The singular values of L are one over
     the full widths at half the maximum. Least squares, weighted by the noise and a share ``MISFIT`` of each reading.
@@ -205,7 +205,7 @@ def profile(
     values = shape(found, place[:, None], place[None, :])
     widths = 1 / np.linalg.svd([[found[0], 0], [found[1], found[2]]], compute_uv=False)
     told = f"elliptical Moffat profile, FWHM {widths[1]:.3g} and {widths[0]:.3g} px, beta {found[3]:.3g}"
-    return values, told + ", fitted to {kept} stars of {found} found"
+    return values, f"{told}, fitted to"
 
 
 def at_pixels(fine: np.ndarray, across: int, times: int) -> np.ndarray:

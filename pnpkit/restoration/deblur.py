@@ -24,8 +24,15 @@ from pnpkit.restoration import kept
 from pnpkit.restoration.batches import one_by_one
 from pnpkit.restoration.blur_kernel import FREE_FORM, Given, open_kernel, trustworthy
 from pnpkit.restoration.containers import as_it_came
-from pnpkit.restoration.defaults import FREE_FORM_ERROR, FREE_FORM_STRENGTH, KERNEL_ERROR, POINT, POINT_MISFIT, STARRY
-from pnpkit.restoration.explain import WIDE
+from pnpkit.restoration.defaults import (
+    FREE_FORM_ERROR,
+    FREE_FORM_STRENGTH,
+    KERNEL_ERROR,
+    POINT,
+    POINT_MISFIT,
+    POINTS_STAY,
+    STARRY,
+)
 from pnpkit.restoration.guide import around, open_guide
 from pnpkit.restoration.lamps import are_lamps
 from pnpkit.restoration.picture import Opened, nearest_known, opened
@@ -196,7 +203,7 @@ def leaving_points(kernel: Kernel, resolution: float | None, points: bool) -> tu
     if resolution is None and misfit > POINT_MISFIT:
         return kernel, ""
     off = f"; no rest of the kernel does so nearer than {misfit:.0%}" if misfit > POINT_MISFIT else ""
-    return replace(kernel, weights=rest), f"{WIDE} {width:g} pixels wide{off}"
+    return replace(kernel, weights=rest), f"{POINTS_STAY} {width:g} pixels wide{off}"
 
 
 def error_of(free: bool) -> float:

@@ -17,10 +17,14 @@ DIRECTIONS = "slices"  # how the denoiser looks at a volume, see ``networks.volu
 POINT, WIDEST_POINT, POINT_MISFIT = 1.5, 16.0, 0.03
 
 
+# How the note on a run begins whose points have a width: what it undoes is the rest of the kernel that is named.
+POINTS_STAY = "points stay"
+
+
 STARRY = 1.5  # times the strength of photographs: the sky is calmer, stars lose no light (docs/lab-book)
 
 
-POINT_ERROR = 0.01  # of a star's light: what its point-spread function is off by (docs/results/stars.md)
+POINT_ERROR = 0.01  # of a star's light: what its point-spread function is off by (docs/lab-book)
 
 
 STAR = 100.0  # the restored peak of a star may be up to 100 times that of the blurred one

@@ -8,7 +8,7 @@ import numpy as np
 
 from pnpkit.certificates import Certificate, Premise
 from pnpkit.kernels import Kernel
-from pnpkit.restoration.defaults import DOUBTFUL
+from pnpkit.restoration.defaults import DOUBTFUL, POINTS_STAY
 from pnpkit.restoration.plan import Plan
 from pnpkit.solvers.guarantee import Existence, Guarantee, assumed
 from pnpkit.solvers.result import Status
@@ -68,11 +68,6 @@ STANDS = {
 }
 
 
-WIDE = (
-    "points stay"  # of the note on a run that leaves points a width, whose kernel is the rest of the one that is named
-)
-
-
 PLAIN = {
     "exact arithmetic": "the proof is of exact numbers: the rounding of the computer is not part of it",
     "the inner solver of prox f is exact": "the equations of every step towards the data are solved nearly, to a small "
@@ -108,7 +103,7 @@ def solved(run: Told) -> str:
         data = "agrees with the one that came"
     else:
         size = f"{run.kernel.shape[1]} x {run.kernel.shape[0]}"
-        left = "what is left, beside the width of a point, of " if WIDE in run.kernel_note else ""
+        left = "what is left, beside the width of a point, of " if POINTS_STAY in run.kernel_note else ""
         data = f"becomes the one that came when it is blurred with {left}the kernel of {size} pixels"
     text = (
         f"We look for a picture that {data}, up to {level}, and in which the denoiser, at strength {run.strength:.4g}, "

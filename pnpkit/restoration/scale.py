@@ -105,7 +105,7 @@ def sky_of(planes: np.ndarray) -> float | None:
 
     It is one where few values are far above the rest, and none as far below. The darkest place of the picture without
     its noise, by a Gaussian of ``SKY`` pixels, less the noise: a box that begins at the place itself raises the sky
-    (docs/results/stars.md).
+    (docs/lab-book).
     """
     known = planes[np.isfinite(planes)]
     values = known[:: max(1, len(known) // LOOKED_AT)]
