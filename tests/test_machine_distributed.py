@@ -1,4 +1,4 @@
-"""Two processes do what one does: training, tiles of one picture, a folder of pictures."""
+"""Two processes do what one does: training, tiles of one picture, a folder of pictures or stacks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import worker
 
 import pnpkit
 from pnpkit.errors import InputError
-from pnpkit.images import files, picture
+from pnpkit.images import files, picture, stacks
 from pnpkit.machine import distributed
 
 FOLDER = Path(__file__).parent.parent / "data" / "images"
@@ -48,10 +48,19 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     for number in range(3):
         files.write(folder / "in" / f"{number}.png", picture.Picture(cat[60 : 100 + number, 100:150]))
     (folder / "in" / "9.png").write_bytes(b"no picture")
-    ports = free_ports(3)
+    (folder / "stacks").mkdir()
+    for number in range(3):
+        values = np.random.default_rng(number).poisson(50, (3, 12, 14)).astype(np.uint16)
+        stacks.write(folder / "stacks" / f"{number}.ome.tif", stacks.Stack(values, "ZYX", {"Z": 0.3}, "µm"))
+    (folder / "stacks" / "9.tif").write_bytes(b"no stack")
+    np.save(folder / "psf.npy", np.full((3, 3, 3), 1 / 27))
+    volumes = ["--kernel", str(folder / "psf.npy"), "--denoiser", "wavelet", "--max-steps", "1", "--device", "cpu"]
+    ports = free_ports(5)
     commands = [
         [ports[1], "deblur", str(folder / "in"), "-o", str(folder / "out"), *OPTIONS],
         [ports[2], "deblur", str(folder / "in" / "1.png"), "-o", str(folder / "joint.png"), *OPTIONS],
+        [ports[3], "deblur", str(folder / "stacks"), "-o", str(folder / "restored"), *volumes],
+        [ports[4], "deblur", str(folder / "stacks" / "1.ome.tif"), "-o", str(folder / "joint.ome.tif"), *volumes],
     ]
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": ports[0], "OMP_NUM_THREADS": "1"}
     path = os.pathsep.join([str(Path(pnpkit.__file__).parent.parent), str(Path(__file__).parent)])
@@ -101,7 +110,7 @@ def test_a_picture_over_two_processes_is_the_same_picture(found: dict[str, Any])
 def test_a_folder_over_two_processes(found: dict[str, Any]) -> None:
     folder, ranks = found["folder"], found["ranks"]
     assert [rank["codes"][0] for rank in ranks] == [1, 1], "one of the files is no picture"
-    assert sum(rank["error"].count("1 of 4 failed: ") for rank in ranks) == 1
+    assert sum(rank["error"].count("1 of 4 failed: " + str(folder / "in" / "9.png")) for rank in ranks) == 1
     assert [rank["out"].count(f"-> {folder / 'out'}") for rank in ranks] == [2, 1]
     assert sorted(path.name for path in (folder / "out").iterdir()) == ["0.png", "1.png", "2.png"]
 
@@ -113,6 +122,24 @@ def test_one_file_over_two_processes(found: dict[str, Any]) -> None:
     joint, alone = (files.read(folder / name).pixels for name in ("joint.png", "out/1.png"))
     np.testing.assert_allclose(joint, alone, atol=1.01 / 255)
     assert np.abs(alone - files.read(folder / "in" / "1.png").pixels).max() > 0.05
+
+
+def test_a_folder_of_stacks_over_two_processes(found: dict[str, Any]) -> None:
+    folder, ranks = found["folder"], found["ranks"]
+    assert [rank["codes"][2] for rank in ranks] == [1, 1], "one of the files is no stack"
+    assert sum(rank["error"].count("1 of 4 failed: " + str(folder / "stacks" / "9.tif")) for rank in ranks) == 1
+    assert [rank["out"].count(f"-> {folder / 'restored'}") for rank in ranks] == [2, 1]
+    assert sorted(path.name for path in (folder / "restored").iterdir()) == ["0.ome.tif", "1.ome.tif", "2.ome.tif"]
+    read = stacks.read(folder / "restored" / "1.ome.tif")
+    assert (read.axes, read.samples.dtype, read.steps["Z"]) == ("ZYX", np.uint16, 0.3)
+
+
+def test_one_stack_is_restored_by_one_of_two_processes(found: dict[str, Any]) -> None:
+    folder, ranks = found["folder"], found["ranks"]
+    assert [rank["codes"][3] for rank in ranks] == [0, 0]
+    assert [rank["out"].count(f"-> {folder / 'joint.ome.tif'}") for rank in ranks] == [1, 0]
+    one, other = (stacks.read(folder / name).samples for name in ("joint.ome.tif", "restored/1.ome.tif"))
+    np.testing.assert_array_equal(one, other)
 
 
 def test_alone_there_is_nothing_to_share(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,7 +154,8 @@ class Job:
         return [places.source for places in where if not places.output.exists()]
 
     def over_processes(self, files: list[str]) -> int:
-        """Under torchrun: every process takes its share of the files, or all work on one; all return the same code."""
+        """Under torchrun: every process takes its share of the files, or all work on one picture; all return the same
+        code."""
         startup.begin()
 
         from pnpkit.machine.memory import allowed
@@ -165,7 +166,7 @@ class Job:
             memory = self.settings.max_memory
             memory = allowed(None) / 2**30 / distributed.neighbours() if memory is None else memory
             job = replace(self, settings=replace(self.settings, max_memory=memory))
-            if len(files) == 1:
+            if len(files) == 1 and not stacks.is_stack(files[0], self.task, self.layout):
                 shared = Shared(open_denoiser(self.settings.denoiser, device=str(device)))
                 return max(distributed.gather(replace(job, shared=shared).one(files[0], distributed.rank() == 0)))
             shares = distributed.gather(job.in_turn(files[distributed.rank() :: distributed.world()]))
@@ -192,10 +193,7 @@ class Job:
         A process that does not write only helps the one that does. Returns the exit code.
         """
         if stacks.is_stack(name, self.task, self.layout):
-            if not writes:
-                return 0
-            settings = self.settings if self.shared is None else replace(self.settings, denoiser=self.shared)
-            given = self.task, settings, self.options, self.layout, self.guarded, command_line()
+            given = self.task, self.settings, self.options, self.layout, self.guarded, command_line()
             return stacks.restore(name, *given)
         with Progress(writes and not self.options.quiet, name) as progress:
             work = self.read(name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pnpkit.errors import InputError
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+
+
+PATIENCE = timedelta(days=30)  # that one process waits for another: files take very different times
 
 
 def world() -> int:
@@ -57,7 +61,8 @@ def together(device: str = "auto") -> Iterator[str]:
     from torch import distributed
 
     try:
-        distributed.init_process_group("cpu:gloo,cuda:nccl" if name.startswith("cuda") else "gloo")
+        backend = "cpu:gloo,cuda:nccl" if name.startswith("cuda") else "gloo"
+        distributed.init_process_group(backend, timeout=PATIENCE)
     except ValueError as error:
         raise InputError(f"WORLD_SIZE is {world()}, but the others cannot be met ({error}): use torchrun") from None
     try:
