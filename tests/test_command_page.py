@@ -111,10 +111,16 @@ def test_the_command_writes_page_and_gif(tmp_path: Path) -> None:
     assert program.main(words + more, standalone_mode=False) == 0
     assert "What is guaranteed" in (tmp_path / "pages" / "in.html").read_text()
     assert (tmp_path / "a.gif").read_bytes().startswith(b"GIF8")
+    named = ["--report", str(tmp_path / "r.html"), "-o", str(tmp_path / "n.png")]
+    assert program.main(words + named, standalone_mode=False) == 0
+    assert "What is guaranteed" in (tmp_path / "r.html").read_text()
     for bad, message in (
         (["--report", str(tmp_path / "pages")], "exists"),
         (["--report", str(tmp_path / "no" / "pages")], "folder"),
         (["--report", str(tmp_path / "in.png")], "in.png"),
+        (["--report", str(tmp_path / "r.html")], "exists"),
+        (["--report", str(tmp_path / "no" / "r.html")], "folder"),
+        ([str(tmp_path / "o.png"), "--report", str(tmp_path / "s.html")], "for several images expected a folder"),
         (["--gif", str(tmp_path / "a.png")], ".gif"),
     ):
         with pytest.raises(InputError, match=message):

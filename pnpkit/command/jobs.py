@@ -25,6 +25,7 @@ from pnpkit.command.places import (
     file_key,
     gone_if_empty,
     is_folder,
+    is_page,
     make_folder,
 )
 from pnpkit.command.progress import Progress
@@ -95,6 +96,8 @@ class Job:
         files = expand(inputs, "" if options.out else self.word, options.quiet, ".png" if options.preview else "")
         if len(files) > 1 and (options.json_file or options.reference or options.gif or self.task.guide):
             raise InputError("--json, --reference, --gif and --guide take one image")
+        if len(files) > 1 and options.report and is_page(options.report):
+            raise InputError(f"--report {options.report}: for several images expected a folder for their pages")
         if self.task.guide is not None:
             check_name(self.task.guide, "--guide")
             if options.preview or options.region:

@@ -210,7 +210,12 @@ WEIGHTS = flag(
 FLOAT = flag(
     "--float", "floats", group="output", is_flag=True, help="Write float32 in the units of the file, not its own type."
 )
-REPORT = flag("--report", group="output", metavar="DIR", help="Write a page: before, after, residuals, proof.")
+REPORT = flag(
+    "--report",
+    group="output",
+    metavar="NAME",
+    help="Write a page: before, after, residuals, proof. NAME.html, or a folder for it.",
+)
 JSON = flag("--json", "json_file", group="output", metavar="FILE", help="Write all figures, and what repeats the run.")
 GIF = flag("--gif", group="output", metavar="FILE", help="Write the iterates as an animation.")
 SEED = flag(

@@ -73,9 +73,14 @@ def is_folder(name: str | os.PathLike[str]) -> bool:
 
 
 def page_of(name: str, folder: str) -> Path:
-    """The page of --report."""
+    """The page of --report: the name that is given where it ends with .html, else NAME.html in that folder."""
     source, part = address.split(name)
-    return Path(folder) / f"{source.stem}{f'-{part}' if part else ''}.html"
+    return Path(folder) if is_page(folder) else Path(folder) / f"{source.stem}{f'-{part}' if part else ''}.html"
+
+
+def is_page(name: str) -> bool:
+    """Whether --report names the page itself: it ends with .html, and no folder is called that."""
+    return name.lower().endswith(".html") and not os.path.isdir(name)
 
 
 def expand(inputs: Sequence[str], word: str = "", quiet: bool = True, suffix: str = "") -> list[str]:
@@ -183,7 +188,7 @@ def check_places(places: Places, options: Options, guarded: frozenset[object], k
     check_output(places.output, [places.source], options.overwrite, known)
     check_beside(places, options)
     check_written(places, guarded)
-    if places.page is not None:
+    if places.page is not None and not is_page(options.report or ""):
         try:
             places.page.parent.mkdir(exist_ok=True)
         except OSError as error:
@@ -197,7 +202,7 @@ def check_beside(places: Places, options: Options) -> None:
         raise InputError(f"--gif {gif}: expected a name that ends with .gif")
     for what, path, folder in (
         ("--json", json, json and json.parent),
-        ("--report", page, page and page.parent.parent),
+        ("--report", page, page and (page.parent if is_page(options.report or "") else page.parent.parent)),
         ("--gif", gif, gif and gif.parent),
     ):
         if folder is not None and not folder.is_dir():
