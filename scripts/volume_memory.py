@@ -6,8 +6,8 @@
 A synthetic uint16 volume (threads and balls, Gaussian kernel 5 x 7 x 7, Poisson noise with 200 counts at its peak) in a
 memory-mapped file. Each method runs in a process of its own, since peak memory never falls: Richardson-Lucy of
 scikit-image with 30 iterations; pnpkit in blocks within --max-memory GiB; and pnpkit on the whole, where --whole.
-With --minutes the run in blocks is stopped after so many: by then it holds all that it ever will, the time is that of
-the finished blocks, and Richardson-Lucy is measured on the first of them with its halo.
+With --minutes the run in blocks is stopped after so many, and what it has come to is told; Richardson-Lucy is then
+measured on the first of the blocks with what is around it.
 Writes docs/results/volume-memory.{json,md}; rows of other sizes stay.
 """
 
@@ -62,11 +62,11 @@ class Stopped(Exception):
 
 
 class Clock:
-    """Hears of the blocks and steps of a run, and stops it."""
+    """Hears of the pieces of work of a run, and stops it."""
 
     def __init__(self, minutes: float | None):
         self.end = math.inf if minutes is None else time.perf_counter() + 60 * minutes
-        self.marks: list[tuple[float, float]] = []
+        self.last = "nothing"
 
     def step(self, _: Any) -> None:
         """A step was made."""
@@ -74,20 +74,19 @@ class Clock:
             raise Stopped
 
     def told(self, piece: str) -> None:
-        """A block begins."""
-        if piece.startswith("block"):
-            self.marks.append((time.perf_counter(), time.process_time()))
+        """A piece of work begins."""
         self.step(None)
+        self.last = piece or self.last
 
 
-def block_list(shape: tuple[int, ...], memory: float) -> list[Any]:
-    """The blocks of a volume, in their order."""
+def first_block(shape: tuple[int, ...], memory: float) -> Any:
+    """The first of the blocks of a volume."""
     from pnpkit.restoration import blocks
 
     reach = tuple(taps // 2 for taps in kernel().shape)
     sides = blocks.blocks_for(shape, reach, memory)
     assert sides is not None, "the volume fits whole: give less memory"
-    return list(blocks.cut(shape, sides, tuple(r + blocks.MORE for r in reach)))
+    return blocks.cut(shape, reach, sides)[0]
 
 
 def one(
@@ -100,7 +99,7 @@ def one(
     if method == "lucy":
         from skimage.restoration import richardson_lucy
 
-        volume = volume if minutes is None else volume[block_list(volume.shape, memory)[0].wide]
+        volume = volume if minutes is None else volume[first_block(volume.shape, memory).seen]
         start = time.perf_counter(), time.process_time()
         result = richardson_lucy(np.asarray(volume, np.float32), kernel().astype(np.float32), ITERATIONS, clip=False)
     else:
@@ -116,30 +115,19 @@ def one(
                     callback=clock.step, **limit,
                 )  # fmt: skip
         except Stopped:
-            return stopped(volume.shape, memory, clock, start[0], f"{denoiser}, {steps} steps")
+            minutes = (time.perf_counter() - start[0]) / 60
+            found: dict[str, Any] = {"seconds": 60 * minutes, "processor": time.process_time() - start[1]}
+            note = f"{denoiser}, {steps} steps, stopped after {minutes:.0f} minutes at: {clock.last}"
+            print(json.dumps(found | {"peak": peak_memory() / 2**30, "note": note, "megavoxels": volume.size / 1e6}))
+            return
         result, note = np.asarray(run.image), run.kernel_note
     took = time.perf_counter() - start[0], time.process_time() - start[1]
     np.save(out, result)
     told = note if method != "lucy" else f"{ITERATIONS} iterations"
-    told = f"{told} on one block with its halo" if method == "lucy" and minutes else told
+    told = f"{told} on the readings of one block" if method == "lucy" and minutes else told
     told = told if method == "lucy" else f"{denoiser}, {steps} steps, {told}"
     found = {"seconds": took[0], "processor": took[1], "peak": peak_memory() / 2**30, "note": told}
     print(json.dumps(found | {"megavoxels": volume.size / 1e6}))
-
-
-def stopped(shape: tuple[int, ...], memory: float, clock: Clock, start: float, how: str) -> None:
-    """Print the figures of the blocks that were finished."""
-    from pnpkit.machine.memory import peak_memory
-
-    places, marks = block_list(shape, memory), clock.marks
-    done = [math.prod(s.stop - s.start for s in block.kept) for block in places[: len(marks) - 1]]
-    assert done, f"no block was finished of {len(places)}: give more --minutes, less --max-memory or fewer --steps"
-    first, last = marks[0], marks[-1]
-    size = "x".join(str(s.stop - s.start) for s in places[0].kept)
-    note = f"{how}, stopped after {(time.perf_counter() - start) / 60:.0f} minutes: {len(done)} of {len(places)} blocks"
-    note += f" of {size} finished, after {first[0] - start:.0f} s that the whole takes once"
-    found = {"seconds": last[0] - first[0], "processor": last[1] - first[1], "megavoxels": sum(done) / 1e6}
-    print(json.dumps(found | {"peak": peak_memory() / 2**30, "note": note}))
 
 
 def main() -> None:
@@ -190,7 +178,7 @@ def table(rows: list[dict]) -> list[str]:
     lines.append("| --- | --- | --- | --- | --- | --- | --- |")
     for r in rows:
         mega = r.get("megavoxels") or math.prod(map(int, r["size"].split("x"))) / 1e6
-        near = "" if r["near"] is None else f"{100 * r['near']:.1f} % of the change"
+        near = "" if r["near"] is None else f"{100 * r['near']:.2g} % of the change"
         cells = [r["size"], names[r["method"]], f"{r['seconds'] / mega:.0f}", f"{r['processor'] / mega:.0f}",
                  f"{r['peak']:.2f}", near, r["note"]]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")

@@ -21,7 +21,7 @@ from pnpkit.operators.norms import measured_norm, norm_bound
 from pnpkit.operators.volume import VolumeBlur
 from pnpkit.registry import load_denoiser
 from pnpkit.restoration.blocks import blocks_for, cut
-from pnpkit.restoration.kept_blocks import keeping
+from pnpkit.restoration.kept_blocks import keeping, stopped
 from pnpkit.restoration.settings import Settings
 from pnpkit.restoration.survey import filled, noise_of, surveyed
 from pnpkit.restoration.volumes import telling, within_frame
@@ -136,61 +136,117 @@ def test_a_guided_denoiser_looks_twice_at_volumes() -> None:
     assert run.guarantee and run.guide_steps > 0
 
 
-def test_blocks_cover_a_volume_once_and_fit_into_memory() -> None:
+def test_blocks_cover_the_scene_once_with_all_that_they_depend_on() -> None:
     shape, reach = (20, 50, 70), (2, 3, 3)
     assert blocks_for(shape, reach, None) is None
     sides = blocks_for(shape, reach, 0.005)
-    assert sides is not None and sides != shape
-    count = np.zeros(shape, int)
-    for block in cut(shape, sides, reach):
-        wide = np.zeros(shape, int)
-        wide[block.wide] = np.arange(wide[block.wide].size).reshape(wide[block.wide].shape)
-        np.testing.assert_array_equal(wide[block.kept], wide[block.wide][block.inner])
-        count[block.kept] += 1
+    scene = tuple(n + 2 * r for n, r in zip(shape, reach, strict=True))
+    assert sides is not None and sides != scene
+    count = np.zeros(scene, int)
+    for block in cut(shape, reach, (7, 20, 9)):
+        wide = np.arange(count.size).reshape(scene)[block.wide]
+        np.testing.assert_array_equal(np.arange(count.size).reshape(scene)[block.scene], wide[block.inner])
+        count[block.scene] += 1
+        for side, r, seen, own, around in zip(shape, reach, block.seen, block.scene, block.wide, strict=True):
+            seeing = [i for i in range(side) if i < own.stop and own.start <= i + 2 * r]  # readings of the block
+            assert all(i in range(side)[seen] for i in seeing) and seen.stop - seen.start >= 2 * r + 1
+            assert (around.start, around.stop) == (seen.start, seen.stop + 2 * r)
     assert (count == 1).all()
     with pytest.raises(InputError, match="smallest block"):
-        blocks_for(shape, reach, 0.0005)
+        blocks_for(shape, reach, 0.0003)
 
 
-def test_a_volume_beyond_the_memory_is_restored_in_blocks_near_the_whole() -> None:
-    x, kernel = gaussian_filter(np.tile(scene((8, 12, 22)), (1, 1, 4))[:6, :, :84], 0.6), kernels.normalise(PSF[1:-1])
-    A = VolumeBlur(kernel, "unknown", (4, 8, 80), dtype=torch.float64)
-    y = A.A(torch.from_numpy(x)[None, None])[0, 0].numpy() + np.random.default_rng(0).normal(0, 0.01, (4, 8, 80))
-    quick: dict[str, Any] = {"denoiser": "identity", "max_steps": 6, "noise_level": 0.01}
-    whole = pk.deblur(y, kernel, **quick)
-    told: list[str] = []
-    with telling(told.append):
-        parts = pk.deblur(y, kernel, max_memory=8e5 / 2**30, **quick)
-    assert "in 2 blocks of 4x8x40" in parts.kernel_note and told[-1] == "block 2 of 2"
-    off, change = (float(np.sqrt(np.mean((a - b) ** 2))) for a, b in ((parts.image, whole.image), (whole.image, y)))
-    assert off < 0.1 * change and parts.guarantee
-    with pytest.raises(InputError, match="blocks, and these have the boundary unknown, got `boundary=zero`"):
-        pk.deblur(y, kernel, boundary="zero", max_memory=8e5 / 2**30, **quick)
+SMALL = kernels.normalise(PSF[1:-1, 1:-1, 1:-1])
 
 
-def test_a_run_in_blocks_that_was_stopped_goes_on_to_the_same_result(tmp_path: Path) -> None:
-    y = gaussian_filter(np.random.default_rng(0).random((4, 8, 80)), 1.0)
-    quick: dict[str, Any] = {"denoiser": "identity", "max_steps": 2, "noise_level": 0.01, "max_memory": 8e5 / 2**30}
-    exact = pk.deblur(y, PSF[1:-1], **quick)
-    told: list[str] = []
+def in_blocks(volume: np.ndarray, monkeypatch: pytest.MonkeyPatch, **how: Any) -> tuple[Any, Any]:
+    """Restored as a whole, and in blocks; the rough deconvolution is shorter."""
+    monkeypatch.setattr("pnpkit.restoration.rough.STEPS", 4)
+    whole = pk.deblur(volume, SMALL, **how)
+    with monkeypatch.context() as patch:
+        patch.setattr("pnpkit.restoration.volumes.blocks_for", lambda *_: (6, 14, 9))
+        return whole, pk.deblur(volume, SMALL, **how)
+
+
+@pytest.mark.parametrize("case", ["guided", "three", "counts", "holes", "weights"])
+def test_a_volume_in_blocks_is_the_whole_to_rounding(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    y = gaussian_filter(scene((6, 12, 14)), 0.6)[:5] + rng.normal(0, 0.05, (5, 12, 14))
+    how: dict[str, Any] = {"denoiser": "identity", "max_steps": 3, "noise_level": 0.05, "precision": "float64"}
+    if case in ("guided", "three"):
+        how |= {"denoiser": "euler-guided" if case == "guided" else "euler-fast", "directions": "slices"}
+        how |= {"tol": 0.05, "max_steps": 6} if case == "guided" else {"directions": "three", "max_steps": 1}
+        del how["precision"]  # of the network
+    if case == "counts":
+        y = rng.poisson(50 * np.maximum(y, 0) + 5).astype(np.float32)
+        how |= {"noise": "poisson", "gain": 1.0, "offset": 5.0, "noise_level": None}
+    if case == "holes":
+        y[2:4, 3:8, 5:9], how = np.nan, how | {"method": "picard", "amount": 0.5}
+    if case == "weights":
+        how |= {"weights": rng.random(y.shape) + 0.5, "noise_level": None, "axes": "ZYX"}
+    whole, parts = in_blocks(y, monkeypatch, **how)
+    off, change = (np.sqrt(np.nanmean((a - b) ** 2)) for a, b in ((parts.image, whole.image), (whole.image, y)))
+    assert off < (1e-9 if "precision" in how and case != "counts" else 1e-4) * change
+    assert "in 4 blocks of 6x14x9" in parts.kernel_note and parts.steps == whole.steps
+    np.testing.assert_allclose(parts.residuals, whole.residuals, rtol=1e-2)
+    assert parts.guarantee and parts.guarantee == whole.guarantee and parts.guide_steps == whole.guide_steps
+    assert (parts.guide_steps > 0) == (case == "guided") and parts.data.unknown == whole.data.unknown
+    if case == "counts":
+        assert parts.data.flux == pytest.approx(whole.data.flux, rel=1e-5)
+    if case == "holes":
+        np.testing.assert_allclose(parts.bounds, whole.bounds, rtol=1e-6)
+
+
+def test_what_a_volume_in_blocks_cannot_have_is_said() -> None:
+    y, small = gaussian_filter(scene(), 1.0), 2e5 / 2**30
+    refused: list[tuple[str, dict[str, Any]]] = [
+        ("blocks, and these have the boundary unknown, got `boundary=zero`", {"boundary": "zero"}),
+        ("the method picard or anderson", {"method": "halpern"}),
+        ("splitting continuation is for what fits", {"splitting": "continuation"}),
+        ("strength sure is for what fits", {"strength": "sure"}),
+    ]
+    for words, how in refused:
+        with pytest.raises(InputError, match=words):
+            pk.deblur(y, SMALL, noise_level=0.01, denoiser="euler-fast", max_memory=small, **how)
+
+
+def test_a_run_in_blocks_that_was_stopped_goes_on_to_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pnpkit.restoration.rough.STEPS", 2)
+    monkeypatch.setattr("pnpkit.restoration.volumes.blocks_for", lambda *_: (6, 14, 9))
+    y = gaussian_filter(np.random.default_rng(0).random((4, 12, 16)), 1.0)
+    quick: dict[str, Any] = {"denoiser": "identity", "max_steps": 4, "noise_level": 0.05}
+    exact = pk.deblur(y, SMALL, **quick)
+    ends = ["start 2 of 2", "step 2, data 7", "step 3, denoising"]
 
     def stopping(name: str) -> None:
-        told.append(name)
-        if name.startswith("block 2"):
+        if name == ends[0]:
             raise KeyboardInterrupt
 
-    for _ in range(2):  # the second time block 1 is there
+    while ends:
         with pytest.raises(KeyboardInterrupt), telling(stopping), keeping(tmp_path):
-            pk.deblur(y, PSF[1:-1], **quick)
-    assert told == ["", "block 1 of 2", "block 2 of 2", "", "block 2 of 2"]
-    with telling(told.append), keeping(tmp_path):
-        other = pk.deblur(y + 1e-9, PSF[1:-1], **quick)  # another volume has blocks of its own
-        (left,) = [path for path in tmp_path.iterdir() if len(list(path.iterdir())) == 1]
-        run = pk.deblur(y, PSF[1:-1], **quick)
-    assert told[5:] == ["", "block 1 of 2", "block 2 of 2", "", "block 2 of 2"] + told[10:]
-    assert left.name.endswith("-blocks") and list(tmp_path.iterdir()) == [] and other.guarantee
+            pk.deblur(y, SMALL, **quick)
+        with (next(tmp_path.iterdir()) / "journal").open("ab") as journal:
+            journal.write(b"0x1.8p+1 0x")  # a line that the kill cut
+        ends.pop(0)
+    (words,) = stopped(tmp_path)
+    assert "MiB) is of a run that was stopped on" in words and "remove the folder" in words
+    with keeping(tmp_path):
+        pk.deblur(y + 1e-9, SMALL, **quick)  # another volume has a folder of its own
+        assert len(list(tmp_path.iterdir())) == 2 and len(stopped(tmp_path)) == 1  # and works in it
+        assert len(list(tmp_path.glob("*/*.raw"))) > 10
+        with pytest.raises(InputError, match="another process restores the same volume"), keeping(tmp_path):
+            pk.deblur(y + 1e-9, SMALL, **quick)
+    assert len(list(tmp_path.iterdir())) == 1
+    with keeping(tmp_path):
+        run = pk.deblur(y, SMALL, **quick)
+        assert len(list(tmp_path.glob("*/*.raw"))) == 2  # what it takes to do the same again
+        again = pk.deblur(y, SMALL, **quick)
+    np.testing.assert_array_equal(again.image, exact.image)
+    assert list(tmp_path.iterdir()) == [] and stopped(tmp_path) == []
     np.testing.assert_array_equal(run.image, exact.image)
-    assert "1 of them are of a run that was stopped" in run.kernel_note
+    assert "are of a run that was stopped" in run.kernel_note and "stopped" not in exact.kernel_note
     assert (run.status, run.steps, run.residuals) == (exact.status, exact.steps, exact.residuals)
 
 
@@ -225,8 +281,6 @@ def test_weights_of_a_volume_are_those_of_its_readings() -> None:
     lost = np.where(worth > 0, y, np.nan)
     holes = [pk.deblur(v, PSF, weights=worth, axes="ZYX", **quick).image for v in (y, np.nan_to_num(lost, nan=9.0))]
     assert np.isfinite(holes[1]).all() and float(np.abs(holes[1]).max()) < 3
-    parts = pk.deblur(np.tile(y, (1, 1, 5)), PSF, weights=np.tile(worth, (1, 1, 5)), max_memory=2e6 / 2**30, **quick)
-    assert "blocks" in parts.kernel_note and float(np.abs(parts.image).max()) < 3
     with pytest.raises(InputError, match="the weights are 3 x 14 x 16, the stack 6 x 14 x 16"):
         pk.deblur(y, PSF, weights=worth[:3], **quick)
     with pytest.raises(InputError, match="leave out `gain`"):
@@ -268,14 +322,9 @@ def test_what_cannot_be_restored_is_one_sentence() -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_a_block_in_which_nothing_is_known_stays_as_it_came(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pnpkit.restoration.volumes.blocks_for", lambda *_: (8, 16, 16))
-    volume = np.random.default_rng(0).random((8, 16, 48))
-    weights, holes = np.ones(volume.shape), volume.copy()
-    weights[..., :30], holes[..., :30] = 0, np.nan  # also all of the first block with its halo
-    short = {"denoiser": "wavelet", "max_steps": 1}
-    for run in (pk.deblur(volume, PSF, weights=weights, **short), pk.deblur(holes, PSF, **short)):
-        image = np.asarray(run.image)
-        assert "in 1 of them nothing is known" in run.kernel_note and run.guarantee
-        assert np.isfinite(image[..., 16:]).all() and not np.array_equal(image[..., 30:], volume[..., 30:])
-        assert np.isnan(image[..., :16]).all() or np.array_equal(image[..., :16], volume[..., :16])
+def test_blocks_in_which_nothing_is_known_do_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    volume = np.random.default_rng(0).random((5, 12, 40))
+    volume[..., :24] = np.nan  # as in the corners of a stack that was deskewed
+    whole, parts = in_blocks(volume, monkeypatch, denoiser="wavelet", max_steps=1)
+    np.testing.assert_allclose(parts.image, whole.image, atol=1e-5)
+    assert parts.guarantee and np.isfinite(parts.image).all()

@@ -95,7 +95,7 @@ def restore(
 
     places = Places.of(name, task.word, options)
     check_places(places, options, guarded, stacks.SUFFIXES)
-    from pnpkit.restoration.kept_blocks import keeping
+    from pnpkit.restoration.kept_blocks import keeping, stopped
 
     with Progress(not options.quiet, name) as progress, keeping(places.output.parent):
         stack = stacks.read(name, axes=layout.axes)
@@ -114,7 +114,7 @@ def restore(
         text = json.dumps(summary.fields(run, told, {}) | again, indent=1, allow_nan=False) + "\n"
         write_whole(places.json, text.encode(), options.overwrite)
     if not options.quiet:
-        notes = [f"note: {note}" for note in stack.notes]
+        notes = [f"note: {note}" for note in (*stack.notes, *stopped(places.output.parent))]
         line = f"{name} -> {places.output}: {duration(progress.course.elapsed)}; {assurance(run)}"
         say("\n".join((*told.sentences, *notes, line)))
         if options.explain:

@@ -74,12 +74,9 @@ class Constrained(DataTerm):
         After a step from v to p the vector g = grad h(p) - grad h(v) + (1 + tau L) (v - p) is a subgradient of h and
         the box at p, so ||p - exact|| <= ||g||. They stop when that is small enough.
         """
-        size = 1 + tau * self.L
-        root = math.sqrt(1 / size)
-        pull = (1 - root) / (1 + root)
         y = self.y
         assert isinstance(y, Tensor), "stacks have no box"
-        goal = max(GOAL, ROUNDING * torch.finfo(y.dtype).eps * size * float(y.square().mean().sqrt()))
+        size, pull, goal = steps_for(tau * self.L, float(y.square().mean().sqrt()), y.dtype)
         low, high = self.limits
 
         def nearest(x: Tensor) -> Tensor:
@@ -100,3 +97,15 @@ class Constrained(DataTerm):
             f"mean square) of {goal:.1g}, or after {MOST} steps"
         )
         return ProximalPoint(nearest, goal, (premise,))
+
+
+def steps_for(stiffness: float, size: float, dtype: torch.dtype) -> tuple[float, float, float]:
+    """The curvature 1 + tau L that steps are divided by, the momentum, and the error (root mean square) that ends them.
+
+    Args:
+        stiffness: tau L. size: root mean square of the data. dtype: of the data.
+    """
+    curvature = 1 + stiffness
+    root = math.sqrt(1 / curvature)
+    goal = max(GOAL, ROUNDING * torch.finfo(dtype).eps * curvature * size)
+    return curvature, (1 - root) / (1 + root), goal

@@ -130,6 +130,21 @@ def remove_stale(folder: Path, prefix: str) -> None:
                     os.unlink(folder / name)
 
 
+def hold(path: Path) -> BinaryIO | None:
+    """The file, open and locked until it is closed; None where another process holds it. Where there are no locks it is
+    open only."""
+    file = path.open("ab")
+    if locks is not None:
+        try:
+            locks.flock(file, locks.LOCK_EX | locks.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return None
+        except OSError:  # a file system without locks
+            pass
+    return file
+
+
 def write_whole(path: str | os.PathLike[str], data: bytes, overwrite: bool = True) -> None:
     """``path`` holds exactly ``data``, or what it held before; see ``replacing``."""
     with replacing(path, overwrite) as file:

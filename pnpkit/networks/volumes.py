@@ -119,10 +119,14 @@ def check_one(sigma: float | Tensor, name: str) -> None:
 
 def parts(x: Tensor, axis: int) -> Iterator[tuple[int, Tensor]]:
     """The slices along an axis, some at a time, as pictures (n, C, rows, columns), with the number of the first."""
-    pixels = x.numel() // x.shape[axis]
-    count = max(1, AT_ONCE // pixels)
+    count = slices_at_once(x.numel() // x.shape[axis])
     for low in range(0, x.shape[axis], count):
         yield low, _planes(x.narrow(axis, low, min(count, x.shape[axis] - low)), axis)
+
+
+def slices_at_once(pixels: int) -> int:
+    """How many slices of so many pixels go through the network together."""
+    return max(1, AT_ONCE // pixels)
 
 
 def _planes(x: Tensor, axis: int) -> Tensor:

@@ -1,89 +1,86 @@
-"""The finished blocks of a volume, in a folder until the run has ended: one that was killed goes on where it was.
+"""The files of a volume that is restored in blocks, in a folder until the run has ended: one that was killed goes on.
 
-The name of the folder is the SHA-256 of all that a block follows from: the volume, the kernel, the settings, the
-denoiser, how the volume is cut, and the version. Each block is a file that appears whole or not at all.
+The name of the folder is the SHA-256 of all that the run follows from: the volume, the kernel, the settings, the
+denoiser, how the volume is cut, and the version. Whoever works in it holds a lock on it.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import astuple, dataclass, replace
+from dataclasses import replace
+from datetime import date
 from hashlib import sha256
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
 
+from pnpkit.errors import InputError
 from pnpkit.kernels import Kernel
+from pnpkit.machine.files import hold, locks
 from pnpkit.restoration.checks import open_tools
-from pnpkit.restoration.kept import key_of, load, store, weights_key
+from pnpkit.restoration.kept import key_of, weights_key
 from pnpkit.restoration.settings import Settings
 
 KEPT: ContextVar[Keeper | None] = ContextVar("folder of the blocks", default=None)
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How the run of a block ended: the number of its ``Status``, its steps, its seconds."""
-
-    order: int
-    steps: int
-    seconds: float
-
-    def worse(self, *others: Ending) -> bool:
-        """Whether it ended worse than all others."""
-        return all((self.order, self.steps) > (other.order, other.steps) for other in others)
-
-
-@dataclass(frozen=True)
-class Blocks:
-    """The blocks of one volume in a folder of their own."""
-
-    folder: Path
-
-    def path(self, number: int) -> Path:
-        """The file of a block."""
-        return self.folder / f"{number:06d}.safetensors"
-
-    def keep(self, number: int, values: np.ndarray, ending: Ending) -> None:
-        """Write a block."""
-        flat = np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8).copy()
-        store(self.path(number), {"block": torch.from_numpy(flat)}, {"ended": json.dumps(astuple(ending))})
-
-    def load(self, number: int, into: np.ndarray) -> Ending | None:
-        """Read a block into an array of its shape and type; None where there is none that fits."""
-        tensors, about = load(self.path(number))
-        flat = tensors.get("block")
-        if flat is None or "ended" not in about or flat.numel() != into.nbytes:
-            return None
-        into[...] = np.frombuffer(flat.numpy().tobytes(), into.dtype).reshape(into.shape)
-        return Ending(*json.loads(about["ended"]))
-
-    def remove(self) -> None:
-        """Remove the folder with all that is in it."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+NAME = ".pnpkit-{}-blocks"
 
 
 class Keeper:
     """Makes folders of blocks in a folder, and removes them when all has ended well."""
 
     def __init__(self, folder: str | os.PathLike[str]):
-        self.folder, self.made = Path(folder), list[Blocks]()
+        self.folder, self.made = Path(folder), list[tuple[Path, BinaryIO]]()
 
-    def blocks(self, key: str) -> Blocks:
-        """Those of a volume."""
-        self.made.append(Blocks(self.folder / f".pnpkit-{key[:40]}-blocks"))
-        return self.made[-1]
+    def blocks(self, key: str) -> Path:
+        """That of a volume.
 
-    def remove(self) -> None:
-        """Remove all folders that were made."""
-        for blocks in self.made:
-            blocks.remove()
+        Raises:
+            InputError: another process works in it.
+        """
+        place = self.folder / NAME.format(key[:40])
+        if any(place == mine for mine, _ in self.made):  # two volumes that are the same
+            return place
+        place.mkdir(parents=True, exist_ok=True)
+        held = hold(place / "lock")
+        if held is None:
+            raise InputError(f"another process restores the same volume in {place}: wait for it, or end it")
+        self.made.append((place, held))
+        return place
+
+    def close(self, ended: bool) -> None:
+        """Let go of all folders that were made, and remove them where all has ended well."""
+        for place, held in self.made:
+            if ended:
+                shutil.rmtree(place, ignore_errors=True)
+            held.close()
+        self.made.clear()
+
+
+def stopped(folder: str | os.PathLike[str]) -> list[str]:
+    """A sentence on each folder of blocks there that a run left which was stopped, and that no process works in."""
+    found = list[str]()
+    if locks is None:  # then a folder that is worked in is not told from one that was left
+        return found
+    for place in sorted(Path(folder).glob(NAME.format("*"))):
+        held = hold(place / "lock") if (place / "lock").exists() else None
+        if held is None:
+            continue
+        held.close()
+        files = [file.stat() for file in place.iterdir()]
+        size = sum(getattr(file, "st_blocks", 0) * 512 or file.st_size for file in files) / 2**20
+        day = date.fromtimestamp(max(file.st_mtime for file in files))
+        found.append(
+            f"{place} ({size:.0f} MiB) is of a run that was stopped on {day}: the same command goes on with it; "
+            "if it is not wanted any more, remove the folder"
+        )
+    return found
 
 
 @contextmanager
@@ -91,25 +88,30 @@ def keeping(folder: str | os.PathLike[str]) -> Iterator[None]:
     """The blocks of the volumes that are restored within are kept in a folder until it ends without an exception."""
     keeper = Keeper(folder)
     token = KEPT.set(keeper)
+    ended = False
     try:
         yield
-        keeper.remove()
+        ended = True
     finally:
         KEPT.reset(token)
+        keeper.close(ended)
 
 
 @contextmanager
 def blocks_of(
     volume: np.ndarray, kernel: Kernel, sides: tuple[int, ...], how: tuple[object, ...], settings: Settings
-) -> Iterator[Blocks | None]:
-    """Where the blocks of a volume are kept: in the folder of ``keeping``, else in that of the cache, from which they
-    vanish at the end; None where there is neither."""
+) -> Iterator[Path]:
+    """The folder of a volume: in that of ``keeping``, else in that of the cache, from which it vanishes at the end;
+    where there is neither, one for this run alone."""
     keeper, folder = KEPT.get(), settings.cache
-    own = Keeper(folder) if keeper is None and folder is not None else None
-    chosen = keeper or own
-    yield None if chosen is None else chosen.blocks(blocks_key(volume, kernel, sides, how, settings))
-    if own is not None:
-        own.remove()
+    if keeper is not None:
+        yield keeper.blocks(blocks_key(volume, kernel, sides, how, settings))
+    elif folder is not None:
+        with keeping(folder):
+            yield KEPT.get().blocks(blocks_key(volume, kernel, sides, how, settings))  # type: ignore[union-attr]
+    else:
+        with tempfile.TemporaryDirectory(prefix="pnpkit-") as own:
+            yield Path(own)
 
 
 def blocks_key(

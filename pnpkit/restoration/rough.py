@@ -23,7 +23,7 @@ def richardson_lucy(operator: VolumeBlur, y: Tensor, known: Tensor | None = None
     Args:
         y: (1, 1, *frame); what is negative counts as 0. known: true where a reading is known; None: everywhere.
     """
-    steps = (STEPS if y.numel() < LARGE else FEWER) if steps is None else steps
+    steps = steps_of(y.numel()) if steps is None else steps
     data, mask = y.clamp_min(0), torch.ones_like(y) if known is None else known.to(y)
     floor = 1e-6 * float(data.max()) + 1e-30
     shares = operator.A_adjoint(mask).clamp_min(1e-3)
@@ -32,6 +32,11 @@ def richardson_lucy(operator: VolumeBlur, y: Tensor, known: Tensor | None = None
         seen = operator.A(u).clamp_min(floor)
         u = (u * operator.A_adjoint(mask * data / seen) / shares).clamp_min(0)
     return u
+
+
+def steps_of(voxels: int) -> int:
+    """How many iterations a volume gets."""
+    return STEPS if voxels < LARGE else FEWER
 
 
 def brightest(u: Tensor) -> float:

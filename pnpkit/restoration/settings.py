@@ -276,7 +276,7 @@ class Settings:
         "Keep guide, end and estimated kernel in this folder, and begin there next time.",
         detail="Keyed by the content of all that they follow from, see ``restoration.kept``; the proof holds from any "
         "start, and the residual is measured anew. With another ``amount`` or a larger tolerance that takes one or two "
-        "evaluations. Of a volume in blocks it holds the finished ones until the end.",
+        "evaluations. Of a volume beyond the memory it holds all arrays until the end.",
         kind="folder",
         iterating=True,
     )

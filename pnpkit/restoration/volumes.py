@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import Any, cast, overload
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from pnpkit.machine.phases import nobody
 from pnpkit.networks.volumes import Volumetric
 from pnpkit.noise.models import Mapped
 from pnpkit.operators.volume import VolumeBlur
-from pnpkit.restoration.blocks import LOOKED_AT, blocks_for, in_blocks
+from pnpkit.restoration.blocks import blocks_for
 from pnpkit.restoration.blur_kernel import Given, given_kernel
 from pnpkit.restoration.checks import open_tools
 from pnpkit.restoration.defaults import DIRECTIONS, KERNEL_ERROR
@@ -38,12 +38,16 @@ from pnpkit.restoration.readings import Readings
 from pnpkit.restoration.result import Restoration
 from pnpkit.restoration.rough import brightest, richardson_lucy
 from pnpkit.restoration.settings import Settings
+from pnpkit.restoration.streamed import check_streamed, restore_streamed
 from pnpkit.restoration.survey import Survey, both, surveyed, values_of
 from pnpkit.restoration.weighing import Weights, weights_of
 from pnpkit.solvers.result import Status
 from pnpkit.solvers.splittings import HALF_QUADRATIC
 
 WORDS = {"slices": "denoised slice by slice", "three": "denoised in slices of three directions"}
+
+
+LOOKED_AT = 20_000_000  # voxels: of a larger volume some slices are looked at for noise and scale
 
 
 CUT = 0.1  # of a point-spread function that may be cut off so that it fits into the volume
@@ -203,12 +207,10 @@ def deblur_volume(
     boundary: str,
     directions: str,
     settings: Settings,
-    survey: Survey | None = None,
     weights: Weights | None = None,
 ) -> Restoration:
     """A fixed point of T = proj ∘ D_s ∘ prox_{t (f + box)} on one volume, D slice by slice or in three directions, f as
-    for pictures with a three-dimensional K. ``survey`` is that of the whole, where this volume is a part of one;
-    ``weights`` what its readings are worth, (1, 1, D, H, W).
+    for pictures with a three-dimensional K. ``weights`` are what its readings are worth, (1, 1, D, H, W).
 
     Raises:
         InputError: a kernel larger than the volume, or anything else that cannot be used.
@@ -217,18 +219,14 @@ def deblur_volume(
     how = DIRECTIONS if directions == "auto" else directions
     taps, cut = within_frame(kernel.weights, volume.shape)
     reach = tuple(side // 2 for side in taps.shape)
-    sides = blocks_for(volume.shape, reach, settings.max_memory, volume.itemsize) if survey is None else None
+    sides = blocks_for(volume.shape, reach, settings.max_memory, volume.itemsize)
     if sides is not None:
-        if boundary != "unknown":
-            raise InputError(
-                f"a volume beyond the memory is restored in blocks, and these have the boundary unknown, got "
-                f"`boundary={boundary}`: leave it out, or give more `max_memory`"
-            )
-        return blockwise(volume, kernel, how, sides, settings, weights)
+        check_streamed(settings, boundary, open_tools(settings)[0])
+        return blockwise(volume, kernel, (taps, cut), how, sides, settings, weights)
     working = torch.float64 if settings.precision == "float64" else torch.float32
     place = choose_device(settings.device)
     operator = VolumeBlur(taps, boundary, volume.shape, dtype=working, device=place)
-    opened, guess, found = open_volume(volume, operator, how, settings, survey, weights)
+    opened, guess, found = open_volume(volume, operator, how, settings, weights)
 
     def picture(x: Tensor) -> np.ndarray | Tensor:
         return opened.back(operator.framed(x))
@@ -255,43 +253,27 @@ def deblur_volume(
 def blockwise(
     volume: np.ndarray,
     kernel: Kernel,
+    fitted: tuple[np.ndarray, str],
     directions: str,
     sides: tuple[int, ...],
     settings: Settings,
     worth: Weights | None,
 ) -> Restoration:
-    """``deblur_volume`` block by block, with the noise and scale of the whole: from some slices, and how bright the
-    result is from the middle block."""
-    some = slice(None, None, max(1, math.ceil(len(volume) / LOOKED_AT)))
-    found = surveyed(np.ascontiguousarray(volume[some]), settings, part_of(worth, (some,)))
-    wide = [min(s + taps, n) for s, taps, n in zip(sides, kernel.weights.shape, volume.shape, strict=True)]
-    middle = tuple(slice((n - s) // 2, (n - s) // 2 + s) for n, s in zip(volume.shape, wide, strict=True))
-    part = np.ascontiguousarray(volume[middle])
-    times = 1.0
-    if not nothing_in(part, part_of(worth, middle)):
-        taps, _ = within_frame(kernel.weights, part.shape)
-        y, known = values_of(part)
-        known = known if worth is None else both(known, part_of(worth, middle).inverse > 0)
-        operator = VolumeBlur(taps, "unknown", part.shape)
-        rough = richardson_lucy(operator, found.scale.inward(y).to(operator.filter), known)
-        times = max(times, brightest(operator.framed(rough)))
-    found = replace(found, scale=replace(found.scale, span=found.scale.span * times), times=times)
-
-    def one(place: tuple[slice, ...], chosen: Settings) -> Restoration | None:
-        block = np.ascontiguousarray(volume[place])
-        if nothing_in(block, part_of(worth, place)):
-            return None
-        return deblur_volume(block, kernel, "unknown", directions, chosen, found, part_of(worth, place))
-
+    """``deblur_volume`` with all arrays in files, of a kernel that is ``fitted`` (``within_frame``)."""
+    taps, cut = fitted
+    found, notes = survey_of(volume, settings, worth), (cut, WORDS[directions])
     told = (directions, *([] if worth is None else [worth.inverse, worth.relative]))
-    with blocks_of(volume, kernel, sides, told, settings) as kept:
-        return in_blocks(volume, kernel, sides, one, replace(settings, cache=None), LISTENER.get(), kept)
+    with blocks_of(volume, kernel, sides, told, settings) as folder:
+        return restore_streamed(
+            volume, kernel, taps, notes, directions, sides, settings, found, worth, folder, LISTENER.get()
+        )
 
 
-def nothing_in(block: np.ndarray, worth: Weights | None) -> bool:
-    """Whether no reading of a block (D, H, W) is known: each is NaN or has no weight."""
-    lost = np.isnan(block) if block.dtype.kind == "f" else np.zeros(block.shape, bool)
-    return bool((lost if worth is None else lost | (worth.inverse[0, 0].numpy() == 0)).all())
+def survey_of(volume: np.ndarray, settings: Settings, weights: Weights | None) -> Survey:
+    """``surveyed``, of a large volume from some of its slices."""
+    some = slice(None, None, max(1, math.ceil(volume.size / LOOKED_AT)))
+    part = volume if some.step == 1 else np.ascontiguousarray(volume[some])
+    return surveyed(part, settings, part_of(weights, (some,)))
 
 
 def within_frame(kernel: np.ndarray, frame: tuple[int, ...]) -> tuple[np.ndarray, str]:
@@ -315,10 +297,6 @@ def within_frame(kernel: np.ndarray, frame: tuple[int, ...]) -> tuple[np.ndarray
     return kernels.normalise(cut), f"cut from {sizes[0]} to {sizes[2]}, {lost:.1%} of it, as the volume is smaller"
 
 
-@overload
-def part_of(weights: Weights, place: tuple[slice, ...]) -> Weights: ...
-@overload
-def part_of(weights: Weights | None, place: tuple[slice, ...]) -> Weights | None: ...
 def part_of(weights: Weights | None, place: tuple[slice, ...]) -> Weights | None:
     """The weights of a part of a volume."""
     return None if weights is None else replace(weights, inverse=weights.inverse[0, 0][place][None, None])
@@ -329,14 +307,13 @@ def open_volume(
     operator: VolumeBlur,
     directions: str,
     settings: Settings,
-    survey: Survey | None = None,
     weights: Weights | None = None,
 ) -> tuple[Opened, Tensor, Survey]:
     """The volume (1, 1, D, H, W) with the tools of the settings, a first iterate, and what the scale was taken from.
 
     In three dimensions a blur lowers thin structures ten to thirty times. So the volume is restored on the scale of a
     rough deconvolution: else the denoisers see most of it far above 1, where they know nothing, and flatten it. NaN is
-    unknown. ``survey`` is that of the whole, of which this volume is a part.
+    unknown.
 
     Raises:
         InputError: a type or numbers that cannot be worked with.
@@ -347,14 +324,12 @@ def open_volume(
     high = 1.0 if dtype.kind == "f" else float(np.iinfo(dtype).max)
     y, known = values_of(volume)
     known = known if weights is None else both(known, weights.inverse > 0)
-    found = survey or surveyed(volume, settings, weights)
+    found = survey_of(volume, settings, weights)
     place = operator.filter.device
     known = None if known is None else known.to(place)
-    inward = replace(found.scale, span=found.scale.span / found.times).inward(y).to(operator.filter)
-    rough = richardson_lucy(operator, inward, known)
-    if survey is None:
-        times = max(1.0, brightest(operator.framed(rough)))
-        found = replace(found, scale=replace(found.scale, span=found.scale.span * times), times=times)
+    rough = richardson_lucy(operator, found.scale.inward(y).to(operator.filter), known)
+    times = max(1.0, brightest(operator.framed(rough)))
+    found = replace(found, scale=replace(found.scale, span=found.scale.span * times), times=times)
     scale = found.scale
     model = found.model if weights is None else Mapped((found.share / weights.inverse).to(place))
     readings = Readings(model, found.level, found.note, known, None)

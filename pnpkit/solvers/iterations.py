@@ -292,15 +292,21 @@ def extrapolate(points: tuple[Tensor, ...], values: tuple[Tensor, ...]) -> Tenso
         changes = gap.diff(dim=-1)
         grams.append((changes.mT @ changes).double())
         rights.append((changes.mT @ gap[..., -1:]).double())
-    gram, right = torch.stack(grams).sum(0), torch.stack(rights).sum(0)
-    damping = 1e-10 * gram.diagonal(dim1=-2, dim2=-1).sum(-1)[:, None, None] + 1e-300
-    unit = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
-    weights = torch.linalg.solve(gram + damping * unit, right)
+    weights = mixing(torch.stack(grams).sum(0), torch.stack(rights).sum(0))
     out = torch.empty_like(flat[-1][1])
     for part in parts:
         stacked = torch.stack([t[:, part] for _, t in flat], -1)
         out[:, part] = (stacked[..., -1:] - stacked.diff(dim=-1) @ weights.to(stacked.dtype))[..., 0]
     return out.view_as(values[-1])
+
+
+def mixing(gram: Tensor, right: Tensor) -> Tensor:
+    """g of ``extrapolate``, (B, m, 1), from the products of the changes of the residual, (B, m, m), and of these with
+    the last residual, (B, m, 1), in float64."""
+    damping = 1e-10 * gram.diagonal(dim1=-2, dim2=-1).sum(-1)[:, None, None] + 1e-300
+    unit = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+    solved: Tensor = torch.linalg.solve(gram + damping * unit, right)
+    return solved
 
 
 ITERATIONS: dict[str, type[Iteration]] = {

@@ -102,10 +102,14 @@ class Watch:
     def observe(self, x: Tensor, Tx: Tensor) -> tuple[float, ...]:
         """Record x and T x, update the statuses of running images, and return the relative residuals."""
         now = self.evaluated(x, Tx)
-        self.first = self.first or now
         if self.last is None:
             self.distances = farthest(self.map, self.x0, now.gaps)
-        broken = self.broken(now)
+        return self.record(now, self.broken(now))
+
+    def record(self, now: Evaluation, broken: list[str]) -> tuple[float, ...]:
+        """``observe`` of an evaluation that is known by its norms, and of how each image contradicts the certificate in
+        words."""
+        self.first = self.first or now
         units = [self.unit(index, size) for index, size in enumerate(now.sizes)]
         self.units.append(units)
         relative = []
@@ -122,8 +126,13 @@ class Watch:
 
     def evaluated(self, x: Tensor, Tx: Tensor) -> Evaluation:
         """The evaluation with its norms."""
-        gaps, sizes, ends = norms(x - Tx), norms(x), norms(Tx)
-        unit = math.sqrt(x[0].numel())
+        return self.weighed(x, Tx, norms(x - Tx), norms(x), norms(Tx), x[0].numel())
+
+    def weighed(
+        self, x: Tensor, Tx: Tensor, gaps: list[float], sizes: list[float], ends: list[float], count: int
+    ) -> Evaluation:
+        """The evaluation of images of ``count`` values with ||x - T x||, ||x|| and ||T x||."""
+        unit = math.sqrt(count)
         rounding = [
             ROUNDINGS * self.eps * max(size, end, self.map.magnitude, unit) + self.map.error * unit
             for size, end in zip(sizes, ends, strict=True)
@@ -208,17 +217,19 @@ class Watch:
         """Per image: a value of T x outside of the box of all values of T, in words; empty if there is none."""
         if self.map.box is None:
             return [""] * len(Tx)
+        flat = Tx.flatten(1)
+        return [self.beyond(*ends) for ends in zip(flat.amin(1).tolist(), flat.amax(1).tolist(), strict=True)]
+
+    def beyond(self, least: float, most: float) -> str:
+        """``outside`` of an image with these least and largest values."""
+        if self.map.box is None:
+            return ""
         low, high = self.map.box
         allowed = 4 * self.eps * max(abs(low), abs(high))
-        flat = Tx.flatten(1)
-        ends = zip(flat.amin(1).tolist(), flat.amax(1).tolist(), strict=True)
-        words = f"outside of the box [{low:g}, {high:g}] of all values of T"
-        return [
-            f"a value {least if least < low - allowed else most:.6g} lies {words}"
-            if least < low - allowed or most > high + allowed
-            else ""
-            for least, most in ends
-        ]
+        if not (least < low - allowed or most > high + allowed):
+            return ""
+        value = least if least < low - allowed else most
+        return f"a value {value:.6g} lies outside of the box [{low:g}, {high:g}] of all values of T"
 
     def bounds(self) -> tuple[float, ...]:
         """Proven bounds on the relative residual at each step, worst image of the batch; empty if there are none.

@@ -1,0 +1,93 @@
+"""Arrays in files, for what does not fit into memory, and a journal by which work that was killed goes on.
+
+Work is a sequence of units. Each writes to places that no later unit of its pass reads, and ends with some numbers,
+which the journal keeps. After a kill the same program runs again from its beginning; of every unit in the journal it
+takes the numbers and not the work. So all that it decides, and all that it writes, is the same to the last bit.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Place = tuple[slice, ...]
+PART = 1 << 20  # values that are looked at together where each is for itself
+
+
+@dataclass(frozen=True)
+class Field:
+    """An array in a file: ``field[place]`` is a tensor, read anew each time, and can be set."""
+
+    path: Path
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    @classmethod
+    def made(cls, path: Path, shape: tuple[int, ...], dtype: np.dtype) -> Field:
+        """The array of that file, which begins as zeros where there is none."""
+        size = math.prod(shape) * dtype.itemsize
+        if not path.exists() or path.stat().st_size != size:
+            with path.open("wb") as file:
+                file.truncate(size)
+        return cls(path, shape, dtype)
+
+    def _open(self, writes: bool = False) -> np.ndarray:
+        """The array, mapped into memory until nobody holds it any more: what was read does not stay."""
+        with open(self.path, "r+b" if writes else "rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_WRITE if writes else mmap.ACCESS_READ)
+        return np.frombuffer(mapped, self.dtype).reshape(self.shape)
+
+    def __getitem__(self, place: Place) -> Tensor:
+        return torch.from_numpy(np.array(self._open()[place]))
+
+    def __setitem__(self, place: Place, values: Tensor) -> None:
+        self._open(True)[place] = values.cpu().numpy()
+
+    def part(self, low: int, high: int) -> Tensor:
+        """The values from ``low`` to ``high``, counted through the array."""
+        return torch.from_numpy(np.array(self._open().reshape(-1)[low:high]))
+
+    def put(self, low: int, values: Tensor) -> None:
+        """Set the values from ``low`` on."""
+        self._open(True).reshape(-1)[low : low + len(values)] = values.cpu().numpy()
+
+    def parts(self) -> Iterator[tuple[int, int]]:
+        """(low, high) of ``PART`` values each."""
+        count = math.prod(self.shape)
+        for low in range(0, count, PART):
+            yield low, min(low + PART, count)
+
+
+class Journal:
+    """The numbers of the units that are finished, a line each; a line that was not ended does not count."""
+
+    def __init__(self, path: Path):
+        whole, _, _ = path.read_bytes().rpartition(b"\n") if path.exists() else (b"", b"", b"")
+        self.kept = [tuple(map(float.fromhex, line.split())) for line in whole.decode().split("\n")] if whole else []
+        self.before, self.next = len(self.kept), 0
+        with path.open("wb") as file:
+            file.write(whole + b"\n" * bool(whole))
+        self.file = path.open("a")
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def unit(self, work: Callable[[], tuple[float, ...]]) -> tuple[float, ...]:
+        """The numbers of the next unit, which is done where it is not in the journal. At least one number."""
+        self.next += 1
+        if self.next <= self.before:
+            return self.kept[self.next - 1]
+        numbers = work()
+        self.file.write(" ".join(float(number).hex() for number in numbers) + "\n")
+        self.file.flush()
+        return numbers

@@ -1,0 +1,408 @@
+"""A volume larger than the memory: the run of the whole, with all arrays in files and the work block by block.
+
+Noise, scale, strength and tau are taken once; every step of the iteration is that of the whole, up to rounding, and
+there is one run with one proof. A folder holds the files and a journal until the end, so that a run that was killed
+goes on at the block or slice where it was.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pnpkit.errors import InputError
+from pnpkit.fidelities.constrained import Constrained
+from pnpkit.fidelities.least_squares import LeastSquares
+from pnpkit.fidelities.weighted import WeightedLeastSquares
+from pnpkit.images.pixels import quantised
+from pnpkit.kernels import Kernel
+from pnpkit.machine.fields import Field, Journal, Place
+from pnpkit.machine.memory import allowed, choose_device
+from pnpkit.machine.phases import nobody
+from pnpkit.networks.base import Network
+from pnpkit.networks.tiles import within_memory
+from pnpkit.networks.volumes import DIRECTIONS, Volumetric
+from pnpkit.noise.models import Mapped, PoissonGaussian
+from pnpkit.operators.volume import VolumeBlur
+from pnpkit.restoration.blocks import cut
+from pnpkit.restoration.checks import open_tools
+from pnpkit.restoration.data import Data, told_of
+from pnpkit.restoration.defaults import GUIDE, KERNEL_ERROR
+from pnpkit.restoration.picture import Opened, on_scale
+from pnpkit.restoration.pipeline import FIRST, SECOND, Halves, box, few_steps, mixed, plan_for, with_strength
+from pnpkit.restoration.plan import GUIDING, penalty_for
+from pnpkit.restoration.problem import Problem
+from pnpkit.restoration.readings import Readings, smoothed
+from pnpkit.restoration.result import Restoration
+from pnpkit.restoration.settings import Settings
+from pnpkit.restoration.streamed_data import Measured, Store, total
+from pnpkit.restoration.streamed_run import Denoiser, Stage, check_iteration, past, run_stage
+from pnpkit.restoration.survey import Survey, values_of
+from pnpkit.restoration.weighing import Weights
+from pnpkit.solvers.guarantee import Before
+from pnpkit.solvers.iterations import Anderson, Iteration
+from pnpkit.solvers.result import Result, Status
+from pnpkit.solvers.splittings import HALF_QUADRATIC
+from pnpkit.solvers.stages import joined, numbered_from
+
+BESIDE = 10  # fields beside those of the iteration and what is denoised
+SHORT = "to fit onto the disk Anderson's method looks back {0.depth} steps only"
+WORDS = "in {} of {}, with all arrays in files: each step is that of the whole, up to rounding"
+
+
+def check_streamed(settings: Settings, boundary: str, iteration: Iteration) -> None:
+    """Raise for what a volume in blocks cannot have."""
+    if boundary != "unknown":
+        raise InputError(
+            f"a volume beyond the memory is restored in blocks, and these have the boundary unknown, got "
+            f"`boundary={boundary}`: leave it out, or give more `max_memory`"
+        )
+    check_iteration(iteration)
+    asked = {
+        f"splitting {settings.splitting}": settings.splitting not in ("auto", HALF_QUADRATIC),
+        "strength sure": settings.strength == "sure",
+        "precision bfloat16": settings.precision == "bfloat16",
+    }
+    for what, given in asked.items():
+        if given:
+            raise InputError(f"{what} is for what fits into memory: leave it out, or give more `max_memory`")
+
+
+@dataclass(frozen=True)
+class Source:
+    """The volume as it came, read in parts: ``survey`` is what was taken of the whole, ``weights`` what its readings
+    are worth, ``mean`` stands where nothing is known."""
+
+    volume: np.ndarray
+    survey: Survey
+    weights: Weights | None
+    mean: float = 0.0
+
+    def values(self, place: Place) -> Tensor:
+        """The values, float64, integers as fractions of what their type holds."""
+        part = np.ascontiguousarray(self.volume[place])
+        if part.dtype.kind == "f":
+            part = np.where(np.isnan(part), np.asarray(self.mean, part.dtype), part)
+        return values_of(part)[0].double()
+
+    def known(self, place: Place) -> Tensor | None:
+        """True where a reading says something; None: everywhere."""
+        found = None
+        if self.volume.dtype.kind == "f":
+            lost = np.isnan(self.volume[place])
+            found = torch.from_numpy(~lost)[None, None] if lost.any() else None
+        if self.weights is None:
+            return found
+        worth = self.weights.inverse[0, 0][place][None, None] > 0
+        return worth if found is None else worth & found
+
+    def readings(self, place: Place) -> Readings:
+        """On the scale of the survey."""
+        model, scale = self.survey.model, self.survey.scale
+        if self.weights is not None:
+            model = Mapped(self.survey.share / self.weights.inverse[0, 0][place][None, None])
+        found = Readings(model, self.survey.level, self.survey.note, self.known(place), None)
+        return found.scaled(scale.offset, scale.span)
+
+
+def slices(shape: tuple[int, ...]) -> list[Place]:
+    """The places of the slices of a volume."""
+    return [(slice(z, z + 1), *(slice(0, n) for n in shape[1:])) for z in range(shape[0])]
+
+
+def restore_streamed(
+    volume: np.ndarray,
+    kernel: Kernel,
+    taps: np.ndarray,
+    notes: tuple[str, ...],
+    directions: str,
+    sides: tuple[int, ...],
+    settings: Settings,
+    survey: Survey,
+    weights: Weights | None,
+    folder: Path,
+    told: Callable[[str], None],
+) -> Restoration:
+    """What ``volumes.deblur_volume`` gives of the whole, in ``folder``.
+
+    Args:
+        taps: the kernel, no larger than the volume. notes: on kernel and denoiser. sides: of the blocks.
+        survey: of the whole; how bright the result is, is found here.
+    """
+    started = time.perf_counter()
+    image = np.array(volume)  # which takes its memory now, not after hours
+    working = torch.float64 if settings.precision == "float64" else torch.float32
+    reach = tuple(n // 2 for n in taps.shape)
+    blocks = cut(volume.shape, reach, sides)
+    with Journal(folder / "journal") as journal:
+        store, place = Store(folder, journal, working), choose_device(settings.device)
+        y = store.field("readings", volume.shape)
+        measured = Measured(taps, volume.shape, blocks, store, place, y)
+        source, measured = opened_source(Source(volume, survey, weights), measured, told)
+        work = Run(source, measured, directions, settings, kernel, told, started)
+        run, end = work.restored()
+        before, opened = journal.before, work.opened
+        run = few_steps(run) if opened.settings.quick else run
+        run = mixed(run, run.x, float(settings.amount))
+        data = written(image, source, measured, opened, end, float(settings.amount))
+    for file in folder.glob("*.raw"):  # what is left is enough to make the same again, if others are still to come
+        if file not in (end.path, y.path):
+            file.unlink()
+    shortened = "" if work.iteration == opened.iteration else SHORT.format(work.iteration)
+    many = f"{len(blocks)} blocks" if len(blocks) > 1 else "one block"
+    note = WORDS.format(many, "x".join(map(str, sides)))
+    note += f"; {before} of {journal.next} pieces of work are of a run that was stopped" if before else ""
+    return Restoration(
+        image=image,
+        run=run,
+        plan=work.plan,
+        noise_level=opened.noise * source.survey.scale.span,
+        seconds=time.perf_counter() - started,
+        blur=replace(kernel, weights=taps),
+        notes=(*notes, shortened, note),
+        span=source.survey.scale.span,
+        data=data,
+        amount=float(settings.amount),
+    )
+
+
+def opened_source(source: Source, measured: Measured, told: Callable[[str], None]) -> tuple[Source, Measured]:
+    """The readings and weights in files, on the scale of a rough deconvolution of the whole, which is kept in the field
+    "start"."""
+    store, planes, volume = measured.store, slices(measured.frame), source.volume
+
+    def mean(place: Place) -> tuple[float, ...]:
+        found = source.known(place)
+        part = values_of(np.ascontiguousarray(np.nan_to_num(volume[place])))[0].double()
+        lost = np.isnan(volume[place]).sum() if volume.dtype.kind == "f" else 0
+        return float(found is not None), total(part), part.numel() - float(lost)
+
+    unsure, sums, counts = store.each(planes, mean)
+    source = replace(source, mean=math.fsum(sums) / math.fsum(counts))
+    survey = source.survey
+
+    def inward(place: Place) -> tuple[float, ...]:
+        values = survey.scale.inward(source.values(place)).to(store.dtype)[0, 0]
+        measured.y[place] = values
+        return (float(values.square().sum(dtype=torch.float64)),)
+
+    store.each(planes, inward)
+    rough, bright = measured.rough(source.known, told)
+    times = max(1.0, bright)
+    survey = replace(survey, scale=replace(survey.scale, span=survey.scale.span * times), times=times)
+    source = replace(source, survey=survey)
+    start, (low, high) = store.field("start", measured.scene), survey.scale.limits()
+
+    def began(part: tuple[int, int]) -> tuple[float, ...]:
+        start.put(part[0], (rough.part(*part) / times).clamp(low, high))
+        return (0.0,)
+
+    store.each(start.parts(), began)
+    (squares,) = store.each(planes, inward)
+    measured.size = math.sqrt(math.fsum(squares) / math.prod(measured.frame))
+    readings = source.readings(planes[0])
+    if readings.weighted or any(unsure):
+        measured.weights = store.field("weights", measured.frame)
+
+        def weigh(place: Place) -> tuple[float, ...]:
+            own, values = source.readings(place), measured.y[place][None, None]
+            found = own.weights(smoothed(values, own.known))[0, 0]
+            measured.weights[place] = found  # type: ignore[index]
+            return (float(found.max()),)
+
+        (tops,) = store.each(planes, weigh)
+        measured.heaviest = max(tops)
+    return source, measured
+
+
+class Run:
+    """The plan and the stages, as in ``pipeline.restore``, of a volume in files."""
+
+    def __init__(
+        self,
+        source: Source,
+        measured: Measured,
+        directions: str,
+        settings: Settings,
+        kernel: Kernel,
+        told: Callable[[str], None],
+        started: float,
+    ):
+        self.source, self.measured, self.directions, self.told = source, measured, directions, told
+        scale, volume = source.survey.scale, source.volume
+        iteration, network = open_tools(settings)
+        readings = source.readings(slices(volume.shape)[0])
+        self.opened = Opened(
+            y=torch.full((1, 1, *measured.taps.shape), measured.size, dtype=measured.store.dtype),
+            back=lambda z: z,
+            readings=replace(readings, known=None),
+            settings=on_scale(settings, scale, network),
+            scale=scale,
+            unit=1.0 if volume.dtype.kind == "f" else float(np.iinfo(volume.dtype).max),
+            iteration=iteration,
+            network=network,
+            started=started,
+            told=settings.progress or nobody,
+        )
+        ((kept,),) = measured.store.each([0], lambda _: (float(past(self.affordable(iteration))),))
+        self.iteration = iteration  # with the past that there was room for at the beginning
+        while past(self.iteration) > kept:
+            self.iteration = self.iteration.lighter() or iteration
+        self.first, self.second = self.networks(allowed(settings.max_memory) - volume.nbytes)
+        operator = VolumeBlur(measured.taps, "unknown", measured.taps.shape, dtype=measured.store.dtype)
+        guess = torch.zeros(1, 1, *operator.scene, dtype=measured.store.dtype)
+        self.problem = Problem(
+            operator,
+            self.opened.y,
+            guess,
+            self.opened.back,
+            self.opened.noise,
+            kernel=kernel,
+            splitting=HALF_QUADRATIC,
+            kernel_error=KERNEL_ERROR / source.survey.times,
+            boxed=True,
+        )
+        chosen, plain = self.opened.settings, self.fidelity().inner
+        plan = plan_for(self.problem, chosen, self.first, plain)
+        self.plan, _ = with_strength(plan, self.problem, chosen, plain, self.first, network.top, self.opened.readings)
+
+    def networks(self, memory: float) -> tuple[Network, Network | None]:
+        """Those of the first and second pass, in tiles where a slice does not fit into ``memory`` bytes."""
+        shape = (1, 1, *sorted(self.measured.scene)[1:])
+        first, second = self.opened.network.looks()
+        second = None if second is None or self.opened.settings.quick else within_memory(second, shape, memory, 0)
+        return within_memory(first, shape, memory, 0), second
+
+    def affordable(self, iteration: Iteration) -> Iteration:
+        """The iteration, with a past that the disk has room for.
+
+        Raises:
+            InputError: even without it there is not enough.
+        """
+        store = self.measured.store
+        there = sum(file.stat().st_blocks * 512 for file in store.folder.iterdir() if file.suffix == ".raw")
+        room = shutil.disk_usage(store.folder).free + there
+        size = math.prod(self.measured.scene) * torch.finfo(store.dtype).bits // 8
+
+        def needed(of: Iteration) -> int:
+            ring = (past(of) + 1) * (2 if isinstance(of, Anderson) else 1)
+            return (BESIDE + len(DIRECTIONS[self.directions]) + ring) * size
+
+        chosen: Iteration | None = iteration
+        while chosen is not None and needed(chosen) > room:
+            chosen = chosen.lighter()
+        if chosen is None:
+            gib = [n / 2**30 for n in (needed(iteration), room)]
+            raise InputError(
+                f"a volume in blocks needs {gib[0]:.2g} GiB on the disk of {store.folder}, there are {gib[1]:.2g}: "
+                "choose an output or a `cache` on another disk, or `method=picard`"
+            )
+        return chosen
+
+    def restored(self) -> tuple[Result, Field]:
+        """The run, and the field that it ends at."""
+        measured, settings, plan = self.measured, self.opened.settings, self.plan
+        tol = plan.tol if self.second is None else max(plan.tol, GUIDE)
+        self.opened.told(FIRST if self.second is None else replace(FIRST, parts=2))
+        start = measured.store.field("start", measured.scene)
+        run, end = run_stage(self.stage(self.first, tol, FIRST.name, 0), measured, start, 0)
+        if self.second is None or run.status is not Status.CONVERGED:
+            return run, end
+        if run.steps >= settings.max_steps:
+            return replace(run, status=Status.STEP_LIMIT), end
+        self.opened.told(SECOND)
+        guide = self.copied(end, "guide")
+        self.refine(guide)
+        tau = penalty_for(max(plan.level, self.problem.kernel_error), self.first)
+        hint = measured.prox(guide, tau, box(settings), lambda step: self.told(f"hint, data {step + 1}"))
+        guided = guide, self.copied(hint, "hint")
+        again, end = run_stage(
+            self.stage(self.second, plan.tol, SECOND.name, run.steps, guided), measured, guide, run.steps
+        )
+        before = (Before(run.steps, GUIDING),)
+        return joined([run, again], before, run.seconds + again.seconds), end
+
+    def stage(
+        self, network: Network, tol: float, phase: str, done: int, guided: tuple[Field, Field] | tuple[()] = ()
+    ) -> Stage:
+        """The stage of a network, after so many steps; with guide and hint where it is the second."""
+        settings, small, plan = self.opened.settings, Volumetric(network, self.directions), self.plan
+        whole = small.given(self.problem.guess, self.problem.guess) if guided else small
+        return Stage(
+            map=Halves(self.fidelity(), plan, settings, self.opened.readings).exact(whole),
+            denoiser=Denoiser(network, plan.strength, self.directions, *guided),
+            tau=plan.tau,
+            limits=box(settings),
+            tol=tol,
+            limit=settings.max_steps - done,
+            iteration=self.iteration,
+            callback=numbered_from(done, phase, settings.callback),
+            told=self.told,
+            phase=phase,
+        )
+
+    def fidelity(self) -> Constrained:
+        """f + box of a small volume, with the constants of the whole."""
+        problem = self.problem
+        limits, norm = box(self.opened.settings), problem.operator.norm_bound()
+        if self.measured.weights is None:
+            return Constrained(LeastSquares(problem.operator, problem.y, norm), limits)
+        return Constrained(WeightedLeastSquares(problem.operator, problem.y, self.measured.heaviest, norm), limits)
+
+    def refine(self, x: Field) -> None:
+        """The weights of the readings with the variances at A x, where these follow what is read."""
+        measured, source = self.measured, self.source
+        if measured.weights is None or not self.opened.readings.follows:
+            return
+        weights = measured.weights
+
+        def work(number: int) -> tuple[float, ...]:
+            block = measured.blocks[number]
+            blurred = measured.operator(block).A(measured.at(x[block.wide])).cpu()
+            found = source.readings(block.seen).weights(blurred)[0, 0]
+            weights[block.seen] = found
+            return (float(found.max()),)
+
+        (tops,) = measured.store.each(range(len(measured.blocks)), work)
+        measured.heaviest = max(tops)
+
+    def copied(self, field: Field, name: str) -> Field:
+        """The field under another name."""
+        out = self.measured.store.field(name, field.shape)
+
+        def work(part: tuple[int, int]) -> tuple[float, ...]:
+            out.put(part[0], field.part(*part))
+            return (0.0,)
+
+        self.measured.store.each(out.parts(), work)
+        return out
+
+
+def written(image: np.ndarray, source: Source, measured: Measured, opened: Opened, end: Field, amount: float) -> Data:
+    """The result written into ``image``, of the type of the volume; and ``Data`` of it."""
+    scale, unit, dtype = opened.scale, opened.unit, image.dtype
+    model = source.survey.model if isinstance(source.survey.model, PoissonGaussian) else None
+    sums, lost = list[tuple[float, float]](), 0
+    reach = [taps // 2 for taps in measured.taps.shape]
+    for place in slices(measured.frame):
+        inner = tuple(slice(s.start + r, s.stop + r) for s, r in zip(place, reach, strict=True))
+        z, y, known = end[inner], measured.y[place], source.known(place)
+        z = y + amount * (z - y) if amount < 1 else z
+        image[place] = quantised(scale.outward(z).numpy(), dtype, 0.0, unit if dtype.kind in "iu" else 1.0)
+        lost += 0 if known is None else int((~known).sum())
+        if model is not None:
+            counted = torch.ones_like(y, dtype=torch.bool) if known is None else known[0, 0]
+            offset = model.offset * unit
+            after = torch.from_numpy(image[place].astype(np.float64))
+            sums.append((total((scale.outward(y) * unit - offset)[counted]), total((after - offset)[counted])))
+    data = told_of(opened, opened.y)
+    flux = None if model is None else (math.fsum(a for a, _ in sums), math.fsum(b for _, b in sums))
+    return replace(data, unknown=lost, flux=flux)
