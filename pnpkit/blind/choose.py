@@ -14,11 +14,15 @@ answer. All misfits are of frequencies up to ``TOLD``.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
-from pnpkit.blind.general import estimate_general
+from pnpkit.blind.coarser import WIDE, doubled, halved, is_large
+from pnpkit.blind.crops import telling
+from pnpkit.blind.general import LARGEST, estimate_general, sparsity
 from pnpkit.blind.parametric import (
     KernelEstimate,
     below,
@@ -54,6 +58,9 @@ TOLD = 0.35  # cycles per pixel: a JPEG removes what is higher, and a shake is v
 TRUSTED = 0.5  # confidence in a named blur above which no free form is searched: it would be a worse estimate
 
 
+HALVINGS = 2  # how often a picture is halved for a blur larger than those that are tried
+
+
 CERTAIN = 0.95  # confidence in no blur above which none is searched either
 
 
@@ -79,21 +86,29 @@ def estimate(
         return likeliest_kernel(image, noise_level, told, trust)
     if form not in ESTIMATED:
         raise InputError(f"expected a form of blur, one of {', '.join(ESTIMATED)}, got {form!r}")
-    told(Phase("blur"))
-    if form != "free":
-        return estimate_parametric(image, noise_level, (form,), trust)
-    luminance, noise, trust = luminance_of(image, noise_level, trust)
-    if says_nothing(luminance, trust):
-        return KernelEstimate(np.ones((1, 1)), "sharp", 0.0, (("sharp", 0.0),))
-    spectrum = below(measure(luminance, noise, trust), TOLD)
-    free = estimate_general(luminance, told=told, misfit=lambda kernel: misfit(spectrum, kernel)[0], trust=trust)
-    return KernelEstimate(free.kernel, "free-form", free.agreement, (("free-form", 0.0),))
+
+    def at_one_size(image: np.ndarray, noise_level: float, told: Listener, trust: np.ndarray | None) -> KernelEstimate:
+        told(Phase("blur"))
+        if form != "free":
+            return estimate_parametric(image, noise_level, (form,), trust)
+        luminance, noise, trust = luminance_of(image, noise_level, trust)
+        if says_nothing(luminance, trust):
+            return KernelEstimate(np.ones((1, 1)), "sharp", 0.0, (("sharp", 0.0),))
+        spectrum = below(measure(luminance, noise, trust), TOLD)
+        free = estimate_general(luminance, told=told, misfit=lambda kernel: misfit(spectrum, kernel)[0], trust=trust)
+        return KernelEstimate(free.kernel, "free-form", free.agreement, (("free-form", 0.0),))
+
+    return at_sizes(at_one_size, HALVINGS, image, noise_level, trust, told)
 
 
 def likeliest_kernel(
     image: np.ndarray, noise_level: float, told: Listener = nobody, trust: np.ndarray | None = None
 ) -> KernelEstimate:
     """The likeliest blur of a picture: none, a named one, or a free form. Deterministic.
+
+    A picture that is large enough is looked at in half of its size, too, and so on (``blind.coarser``). A larger blur
+    that is found there is the answer if it has more evidence at full size; where none was found at full size, if it is
+    larger than those that were tried.
 
     Args:
         image: (H, W) or (H, W, C), finite floats on the 0..1 scale.
@@ -110,6 +125,47 @@ def likeliest_kernel(
     Raises:
         InputError: the image has another shape or is not finite; the noise level is negative or not finite.
     """
+    return at_sizes(likeliest_at_one_size, HALVINGS, image, noise_level, trust, told)
+
+
+AtOneSize = Callable[[np.ndarray, float, Listener, "np.ndarray | None"], KernelEstimate]  # image, noise, told, trust
+
+
+def at_sizes(
+    at_one_size: AtOneSize,
+    halvings: int,
+    image: np.ndarray,
+    noise_level: float,
+    trust: np.ndarray | None,
+    told: Listener,
+) -> KernelEstimate:
+    """What ``at_one_size`` finds in the picture, or a larger blur in at most so many halvings of it."""
+    found = at_one_size(image, noise_level, told, trust)
+    if not (halvings and is_large(image)):
+        return found
+    larger = doubled(at_sizes(at_one_size, halvings - 1, *halved(image, noise_level, trust), told))
+    size = max(larger.kernel.shape)
+    if larger.spec == "sharp" or size <= max(found.kernel.shape):
+        return found
+    if found.spec == "sharp":  # what fills the spectrum at full size tells against any blur
+        return larger if size > WIDE else found
+    luminance, noise, trust = luminance_of(image, noise_level, trust)
+    better = evidence(luminance, noise, larger.kernel, trust) > evidence(luminance, noise, found.kernel, trust)
+    return larger if better else found
+
+
+def evidence(luminance: np.ndarray, noise: float, kernel: np.ndarray, trust: np.ndarray | None) -> float:
+    """E of a kernel, in units of log likelihood: see above. Of no blur it is -SPARSER USUAL."""
+    spectrum, part, one = below(measure(luminance, noise, trust), TOLD), telling(luminance, LARGEST), np.ones((1, 1))
+    y, trust = luminance[part], None if trust is None else trust[part]
+    sparser = math.log(sparsity(y, one, trust) / max(sparsity(y, kernel, trust), 1e-12))
+    return misfit(spectrum, one)[0] - misfit(spectrum, kernel)[0] + SPARSER * (sparser - USUAL)
+
+
+def likeliest_at_one_size(
+    image: np.ndarray, noise_level: float, told: Listener, trust: np.ndarray | None
+) -> KernelEstimate:
+    """The likeliest of the blurs that are tried at one size: arguments and result as of ``likeliest_kernel``."""
     told(Phase("blur"))
     named = estimate_parametric(image, noise_level, trust=trust)
     luminance, noise, trust = luminance_of(image, noise_level, trust)
