@@ -3,10 +3,14 @@
     python scripts/stars.py --data PATH [--fields ntt m51] [--denoiser euler-guided] [--tol 1e-3] [--pictures FOLDER]
 
 PATH holds instruments/astro. The point-spread function is measured from the field's own stars (``psf.stars``), all
-else is default. Aperture photometry (photutils): circles of RADIUS pixels, the sky is the median of a ring around them;
-both sums are divided by the share of the point-spread function that falls into the circle, of a point after
-restoration all. An error of a flux: the noise in the circle and of its sky, and the shot noise by the gain of the
-field. A ring is the deepest value within RING pixels of a star below its sky, in units of the noise of the sky before.
+else is default. Aperture photometry (photutils): circles of RADIUS pixels, the sky is the clipped median of a ring
+around them; the sum before is divided by the share of the point-spread function that falls into the circle, of a point
+after restoration all does. Stars are peaks FAINT times the noise that stand alone and are as wide as the point-spread
+function to ALIKE, by a Gaussian that photutils fits; above LINEAR of the largest reading they may saturate, and are
+left out. What else stands alone (galaxies, knots, faint peaks that noise widens) has a line of its own: part of its
+light lies outside of the circle before. An error of a flux: the noise in the circle and of the median of its ring, by
+the clipped deviation of that ring, and the shot noise by the gain of the field. A ring is the deepest value within
+RING pixels of a star below its sky, in units of the deviation of its sky before.
 Writes docs/results/stars.{json,md}, and a PNG of both, as the root above the sky, into FOLDER.
 """
 
@@ -21,15 +25,18 @@ from typing import Any
 import imageio.v3 as imageio
 import numpy as np
 from astropy.io import fits
+from astropy.stats import SigmaClip
 from photutils.aperture import ApertureStats, CircularAnnulus, CircularAperture
 from photutils.detection import DAOStarFinder
+from photutils.psf import fit_fwhm
 from results import RESULTS, stamp, write_results
 
 import pnpkit as pk
 from pnpkit.psf import stars as of_stars
 
 RADIUS, RING, ANNULUS = 5.0, 12, (10.0, 15.0)
-FAINT = 5.0  # times the noise: the peaks of the faintest stars
+FAINT = 3.0  # times the noise: the peaks of the faintest stars
+ALIKE, LINEAR = 0.25, 0.8  # of the width of the point-spread function; of the largest reading
 # file, electrons per unit of the data (for the shot noise: about what such cameras had), size of the spread
 FIELDS: dict[str, tuple[str, float, int | None]] = {
     "ntt": ("ntt-emmi-field.fits", 2.2, None),
@@ -56,11 +63,20 @@ def found_stars(y: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     return np.array(kept), rest, noise
 
 
-def fluxes(z: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sums in circles above the median of their rings, and the skies."""
-    sky = ApertureStats(z, CircularAnnulus(places, *ANNULUS)).median
+def are_stars(rest: np.ndarray, places: np.ndarray, psf: np.ndarray) -> np.ndarray:
+    """True where what stands alone is as wide as the point-spread function, (N,)."""
+    alone = np.pad(psf / psf.max(), RING)
+    middle = [side // 2 for side in alone.shape[::-1]]
+    usual = float(np.squeeze(fit_fwhm(alone, xypos=[middle], fit_shape=(9, 9))))
+    widths = np.array([float(np.squeeze(fit_fwhm(rest, xypos=[place], fit_shape=(9, 9)))) for place in places])
+    return np.asarray(np.abs(widths / usual - 1) <= ALIKE)
+
+
+def fluxes(z: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sums in circles above the medians of their rings, the skies, and their deviations."""
+    ring = ApertureStats(z, CircularAnnulus(places, *ANNULUS), sigma_clip=SigmaClip(3.0))
     circles = CircularAperture(places, RADIUS)
-    return ApertureStats(z, circles).sum - sky * circles.area, sky
+    return ApertureStats(z, circles).sum - ring.median * circles.area, ring.median, ring.std
 
 
 def share_of(psf: np.ndarray) -> float:
@@ -69,27 +85,27 @@ def share_of(psf: np.ndarray) -> float:
     return float(ApertureStats(psf, CircularAperture(middle, RADIUS)).sum / psf.sum())
 
 
-def rings(z: np.ndarray, places: np.ndarray, sky: np.ndarray, noise: float) -> np.ndarray:
-    """The deepest value within RING of each star below its sky, in units of the noise."""
+def rings(z: np.ndarray, places: np.ndarray, sky: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """The deepest value within RING of each star below its sky, in units of the noise there."""
     deepest = []
-    for (x, row), level in zip(places, sky, strict=True):
+    for (x, row), level, deviation in zip(places, sky, noise, strict=True):
         i, k = int(round(row)), int(round(x))
         cut = z[max(0, i - RING) : i + RING + 1, max(0, k - RING) : k + RING + 1]
-        deepest.append((level - cut.min()) / noise)
+        deepest.append((level - cut.min()) / deviation)
     return np.array(deepest)
 
 
-def measured(field: str, folder: Path, denoiser: str, tol: float, pictures: Path | None) -> dict[str, Any]:
-    """One row of the table."""
+def measured(field: str, folder: Path, denoiser: str, tol: float, pictures: Path | None) -> list[dict[str, Any]]:
+    """Two rows of the table: stars, and what else stands alone."""
     name, gain, size = FIELDS[field]
     y = np.asarray(fits.getdata(folder / name), dtype=float)
-    places, _, noise = found_stars(y)
+    places, rest, noise = found_stars(y)
     spread = of_stars.stars(y, size)
     began = time.process_time()
     run = pk.deblur(y, spread.values, denoiser=denoiser, tol=tol)
     seconds = time.process_time() - began
     z = np.asarray(run.image)
-    before, sky = fluxes(y, places)
+    before, sky, deviation = fluxes(y, places)
     if pictures is not None:
         pictures.mkdir(parents=True, exist_ok=True)
         low, high = sky.min() - 2 * noise, sky.max() + 40 * noise
@@ -98,42 +114,51 @@ def measured(field: str, folder: Path, denoiser: str, tol: float, pictures: Path
         imageio.imwrite(
             pictures / f"stars-{field}.png", np.kron(both.round().astype(np.uint8), np.ones((2, 2), np.uint8))
         )
-    after, _ = fluxes(z, places)
+    after, _, _ = fluxes(z, places)
     before = before / share_of(spread.values)
-    area = np.pi * RADIUS**2
-    errors = np.sqrt(
-        area * noise**2 * (1 + area / (np.pi * (ANNULUS[1] ** 2 - ANNULUS[0] ** 2))) + before.clip(0) / gain
-    )
+    area, ring = np.pi * RADIUS**2, np.pi * (ANNULUS[1] ** 2 - ANNULUS[0] ** 2)
+    of_median = np.pi / 2 * area / ring  # the variance of a median is pi / 2 times that of a mean
+    errors = np.sqrt(area * deviation**2 * (1 + of_median) + before.clip(0) / gain)
     off = (after - before) / errors
-    bright = before > np.quantile(before, 0.8)
-    assert run.data is not None
-    return {
-        "field": field,
-        "denoiser": denoiser,
-        "stars": len(places),
-        "within 1": float(np.mean(np.abs(off) <= 1)),
-        "within 2": float(np.mean(np.abs(off) <= 2)),
-        "worst": float(np.abs(off).max()),
-        "ratio": float(np.median(after / before)),
-        "ring before": float(np.max(rings(y, places[bright], sky[bright], noise))),
-        "ring after": float(np.max(rings(z, places[bright], sky[bright], noise))),
-        "flux": run.data.flux,
-        "noise": run.data.kind,
-        "psf": spread.notes[0],
-        "seconds": seconds,
-    }
+    peaks = ApertureStats(rest, CircularAperture(places, 3)).max
+    alike, linear = are_stars(rest, places, spread.values), peaks < LINEAR * rest.max()
+    rows = []
+    for what, chosen in (("stars", alike & linear), ("others", ~alike & linear)):
+        bright = chosen & (before > np.quantile(before[chosen], 0.8))
+        shown = places[bright], sky[bright]
+        row = {
+            "field": field,
+            "what": what,
+            "denoiser": denoiser,
+            "stars": int(chosen.sum()),
+            "within 1": float(np.mean(np.abs(off[chosen]) <= 1)),
+            "within 2": float(np.mean(np.abs(off[chosen]) <= 2)),
+            "worst": float(np.abs(off[chosen]).max()),
+            "ratio": float(np.median(after[chosen] / before[chosen])),
+            "bright ratio": float(np.median(after[bright] / before[bright])),
+            "ring before": float(np.max(rings(y, *shown, deviation[bright]))),
+            "ring after": float(np.max(rings(z, *shown, deviation[bright]))),
+            "noise": "" if run.data is None else run.data.kind,
+            "psf": spread.notes[0],
+            "seconds": seconds,
+        }
+        rows.append(row)
+    return rows
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     lines = [f"Circles of {RADIUS:g} pixels; rings in units of the noise of the sky, of the brightest fifth.", ""]
     lines += [
-        "| field | denoiser | noise | stars | within 1 error | within 2 | worst | median ratio | ring before | after |"
+        "| field | what | denoiser | noise | number | within 1 error | within 2 | worst | median ratio | of the "
+        "brightest fifth | ring before | after |"
     ]
-    lines += ["| --- " * 10 + "|"]
+    lines += ["| --- " * 12 + "|"]
     for r in rows:
         shares = " | ".join(f"{100 * r[key]:.0f} %" for key in ("within 1", "within 2"))
-        numbers = " | ".join(f"{r[key]:.2f}" for key in ("worst", "ratio", "ring before", "ring after"))
-        lines.append(f"| {r['field']} | {r['denoiser']} | {r['noise']} | {r['stars']} | {shares} | {numbers} |")
+        names = ("worst", "ratio", "bright ratio", "ring before", "ring after")
+        numbers = " | ".join(f"{r[key]:.3f}" if "ratio" in key else f"{r[key]:.2f}" for key in names)
+        words = " | ".join(str(r[key]) for key in ("field", "what", "denoiser", "noise", "stars"))
+        lines.append(f"| {words} | {shares} | {numbers} |")
     return "\n".join(lines) + "\n"
 
 
@@ -148,8 +173,8 @@ def main() -> None:
     stored = RESULTS / "stars.json"
     rows = json.loads(stored.read_text())["rows"] if stored.exists() else []
     for field in args.fields:
-        row = measured(field, args.data / "instruments" / "astro", args.denoiser, args.tol, args.pictures)
-        rows = [r for r in rows if (r["field"], r["denoiser"]) != (field, args.denoiser)] + [row]
+        found = measured(field, args.data / "instruments" / "astro", args.denoiser, args.tol, args.pictures)
+        rows = [r for r in rows if (r["field"], r["denoiser"]) != (field, args.denoiser)] + found
         command = f"python scripts/stars.py --data PATH --denoiser {args.denoiser} --tol {args.tol:g}"
         write_results("stars", {"rows": rows} | stamp(command, "none"), table(rows).splitlines())
     print(table(rows))

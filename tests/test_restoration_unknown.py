@@ -158,6 +158,16 @@ def test_a_white_wall_is_no_lamp() -> None:
     assert given.data is not None and given.data.saturated > 100, "what is given is not doubted"
 
 
+def test_edges_of_what_is_little_brighter_than_the_ceiling_are_known() -> None:
+    """A lighted sign of 1.3 times the ceiling; beside lamps what is wrong with a kernel hides their edges."""
+    x = 0.5 * scene()
+    x[10:36, 20:50] = 1.3
+    y = np.minimum(blurred(x), 1.0)
+    sign, lamp = (pk.deblur(z, "gaussian:1.2", boundary="circular", **FEW).data for z in (y, lamps()[1]))
+    assert sign is not None and sign.unknown == 0 and sign.saturated >= (y == 1).sum()
+    assert lamp is not None and lamp.unknown > 0 and lamp.box[1] > 10 * sign.box[1]
+
+
 def test_a_picture_without_a_plateau_is_restored_as_ever() -> None:
     y = blurred(scene())
     one, other = (pk.deblur(y, "gaussian:1.2", saturation=how, **FEW) for how in ("auto", "off"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
@@ -25,6 +26,7 @@ from pnpkit.restoration.batches import one_by_one
 from pnpkit.restoration.blur_kernel import FREE_FORM, Given, open_kernel, trustworthy
 from pnpkit.restoration.containers import as_it_came
 from pnpkit.restoration.defaults import (
+    DIM,
     FREE_FORM_ERROR,
     FREE_FORM_STRENGTH,
     KERNEL_ERROR,
@@ -34,7 +36,7 @@ from pnpkit.restoration.defaults import (
     STARRY,
 )
 from pnpkit.restoration.guide import around, open_guide
-from pnpkit.restoration.lamps import are_lamps
+from pnpkit.restoration.lamps import are_dim, are_lamps, with_edges
 from pnpkit.restoration.picture import Opened, nearest_known, opened
 from pnpkit.restoration.pipeline import box, restore
 from pnpkit.restoration.points import are_points
@@ -54,7 +56,7 @@ LEAST_WEIGHT = 2e-3  # least weight of the sparse gradients in the first guess
 LARGEST_GUESS = 4_000_000  # pixels: above, the first guess would take longer than it saves
 
 
-SLOWLY = "quick: with unknown or clipped pixels the half for the data is iterated, which takes longer"
+SLOWLY = "quick: with unknown, clipped or unevenly noisy pixels the half for the data is iterated, which takes longer"
 
 
 QUICKLY = "quick: beyond the frame the scene is taken to go on smoothly and then to repeat"
@@ -152,9 +154,14 @@ def deblur_picture(
     above = work.readings.above
     if above is not None and chosen.saturation == "auto":
         bottom, _ = box(work.settings)
-        if not are_lamps(operator, y, above, extend(y, operator), bottom, noise, error):
+        level, start = math.hypot(noise, error), extend(y, operator)
+        whole = with_edges(y, above, holes)
+        if not are_lamps(operator, y, whole, start, bottom, level):
             work = opened(image, replace(chosen, saturation="off"), holes, blurred=True, weights=worth, points=stars)
             y, noise, above = work.y, work.noise, None
+        elif are_dim(operator, y, whole, start, bottom, level):
+            work = opened(image, chosen, holes, blurred=True, weights=worth, points=stars, lamps=DIM)
+            y, noise, above = work.y, work.noise, work.readings.above
     alike = work.readings.known is None and above is None  # the readings count the same
     if chosen.quick and boundary == "unknown" and alike and taps.size > 1:
         return restore(quick_problem(work, blurring, taps, wide, error_of(free)), work)
@@ -214,7 +221,7 @@ def error_of(free: bool) -> float:
 def quick_problem(work: Opened, blurring: Kernel, taps: np.ndarray, wide: str, error: float) -> Problem:
     """The problem of a quick run, which undoes ``taps``: the frame is continued into a period, in which the proximal
     map of the data is one division of spectra, and the start is the picture as it came."""
-    note = "; ".join(filter(None, (wide, QUICKLY)))
+    note = "; ".join(filter(None, (wide, QUICKLY, SLOWLY if work.readings.weighted else "")))
     y, reach = work.y, max(taps.shape) // 2
     period = repeating(repeating(y, 2 * reach + 2).mT, 2 * reach + 2).mT.contiguous()
     size = (period.shape[-2], period.shape[-1])

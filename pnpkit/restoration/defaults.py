@@ -76,10 +76,14 @@ SMOOTHING = 2.0
 
 
 # Of saturated pixels: noise above this share of the range makes equal readings a ceiling; pixels around them of which
-# nothing is known; the box reaches so many times the ceiling's height; readings so many noise levels below the ceiling
-# belong to it; the share of a channel that must be left for the others to be taken for saturated; the
-# edge of a saturated part, as a share of its depth.
-NOISY, MARGIN, LAMP, SLACK, LEFT, EDGE = 0.5 / 255, 1, 4.0, 3.0, 0.1, 0.3
+# nothing is known; readings so many noise levels below the ceiling belong to it; the share of a channel that must be
+# left for the others to be taken for saturated; the edge of a saturated part, as a share of its depth.
+NOISY, MARGIN, SLACK, LEFT, EDGE = 0.5 / 255, 1, 3.0, 0.1, 0.3
+
+
+# The box reaches so many times the ceiling's height: of lamps, and of what needs no more to be explained, such as
+# lighted signs and walls (docs/lab-book).
+LAMP, DIM = 64.0, 1.5
 
 
 BESIDE_LAMPS = 2  # pixels around saturated and unknown ones that are left out, too, where a blur is estimated

@@ -1,21 +1,28 @@
-"""Whether saturated pixels are lamps, brighter than the ceiling, or white things that the ceiling just holds."""
+"""Whether saturated pixels are lamps, far brighter than the ceiling, or lighted things little above it, or white things
+that the ceiling just holds."""
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from deepinv.physics import LinearPhysics
 from torch import Tensor
 
-FACTOR = 2.0  # between the misfit of lamps and the noise; white skies have 0.4 to 0.7, night scenes 5 to 120
+from pnpkit.restoration.defaults import DIM
+
+FACTOR = 2.0  # between the misfit of lamps and the noise; white skies have 0.4 to 0.7, night scenes 4 to 13
+EXPLAINED = 1.0  # the same for what is no brighter than ``DIM`` times the ceiling (docs/lab-book)
 STEPS = 40  # of the accelerated projected gradient method
 BESIDE = 2  # pixels around the saturated ones that are looked at, too
 
 
 @torch.no_grad()
-def misfit(operator: LinearPhysics, y: Tensor, above: Tensor, start: Tensor, box: tuple[float, float]) -> float:
+def misfit(
+    operator: LinearPhysics, y: Tensor, clipped: Tensor, start: Tensor, box: tuple[float, float], one_sided: bool
+) -> float:
     """The root mean square of y - A x at the saturated readings and beside them, x in the box, near to the least
     squares of all.
 
@@ -23,25 +30,42 @@ def misfit(operator: LinearPhysics, y: Tensor, above: Tensor, start: Tensor, box
     in the box explains.
 
     Args:
-        operator: A, with ||A|| <= 1 for a blur. start: the first x. box: up to the ceiling.
+        operator: A, with ||A|| <= 1 for a blur. clipped: (1, C, H, W), true where a reading saturates. start: the first
+            x. one_sided: whether these readings say "at least so bright".
     """
+
+    def gap(x: Tensor) -> Tensor:
+        found = operator.A(x) - y
+        return torch.where(clipped & (found > 0), 0.0, found) if one_sided else found
+
     x = z = start.clamp(*box)
     momentum = 1.0
     for _ in range(STEPS):
-        following = (z - operator.A_adjoint(operator.A(z) - y)).clamp(*box)
+        following = (z - operator.A_adjoint(gap(z))).clamp(*box)
         ahead = (1 + math.sqrt(1 + 4 * momentum**2)) / 2
         z, x, momentum = following + (momentum - 1) / ahead * (following - x), following, ahead
-    near = F.max_pool2d(above.to(y), 2 * BESIDE + 1, 1, BESIDE) > 0
-    return float((operator.A(x) - y)[near].double().square().mean().sqrt())
+    near = F.max_pool2d(clipped.to(y), 2 * BESIDE + 1, 1, BESIDE) > 0
+    return float(gap(x)[near].double().square().mean().sqrt())
 
 
-def are_lamps(
-    operator: LinearPhysics, y: Tensor, above: Tensor, start: Tensor, bottom: float, noise: float, kernel_error: float
-) -> bool:
-    """Whether the misfit is more than noise and what is wrong with the kernel explain.
+def are_lamps(operator: LinearPhysics, y: Tensor, clipped: Tensor, start: Tensor, bottom: float, level: float) -> bool:
+    """Whether a scene up to the ceiling misfits by more than noise and what is wrong with the kernel explain.
 
     Args:
-        bottom: of the box; its top is the ceiling. noise, kernel_error: levels.
+        bottom: of the box; its top is the ceiling. level: of noise and kernel error together.
     """
-    found = misfit(operator, y, above, start, (bottom, float(y[above].max())))
-    return found > FACTOR * math.hypot(noise, kernel_error)
+    return misfit(operator, y, clipped, start, (bottom, float(y[clipped].max())), False) > FACTOR * level
+
+
+def are_dim(operator: LinearPhysics, y: Tensor, clipped: Tensor, start: Tensor, bottom: float, level: float) -> bool:
+    """Whether a scene up to ``DIM`` times the ceiling explains the readings, taken one-sidedly."""
+    top = bottom + DIM * (float(y[clipped].max()) - bottom)
+    return misfit(operator, y, clipped, start, (bottom, top), True) <= EXPLAINED * level
+
+
+def with_edges(y: Tensor, above: Tensor, holes: np.ndarray | None) -> Tensor:
+    """(1, C, H, W), true where a reading of y is as bright as the least of its channel that is ``above``, the edges of
+    saturated parts among them; not in ``holes`` (H, W)."""
+    least = torch.where(above, y, math.inf).amin((-2, -1), keepdim=True)
+    found = y >= least
+    return found if holes is None else found & ~torch.from_numpy(holes).to(y.device)

@@ -19,7 +19,7 @@ from pnpkit.machine.phases import Listener, Phase, nobody
 from pnpkit.networks.base import Network
 from pnpkit.noise.models import Gaussian, Noise, Proportional, effective_level
 from pnpkit.restoration.checks import open_tools
-from pnpkit.restoration.defaults import COMPRESSED, POINT_ERROR
+from pnpkit.restoration.defaults import COMPRESSED, DIM, LAMP, POINT_ERROR
 from pnpkit.restoration.problem import Back
 from pnpkit.restoration.readings import Readings, masks, model_for, saturated_in, smoothed
 from pnpkit.restoration.scale import Scale, all_equal, raised, scale_of
@@ -71,6 +71,7 @@ def opened(
     blurred: bool = False,
     weights: Weights | None = None,
     points: bool = True,
+    lamps: float = LAMP,
 ) -> Opened:
     """The picture in the type that the run computes in and on its own scale, with the tools of the settings.
 
@@ -79,6 +80,8 @@ def opened(
         blurred: whether the picture is taken to be blurred: then plateaus saturate.
         weights: what its readings are worth, where that is given.
         points: whether it may be a field of points.
+        lamps: how many times the ceiling what saturates may reach. Up to ``DIM`` its edges are known: what is wrong
+            with a kernel, times the light of a lamp, does not hide them.
 
     Raises:
         InputError: anything that no picture could be restored with, before the picture is looked at.
@@ -105,7 +108,7 @@ def opened(
     deep = integers and as_array(image).dtype.itemsize > 1
     span = scale_of(stored, level, settings.limits, integers, deep).span
     above = saturated_in(stored, settings, level, span, unit, holes, blurred)
-    known, ceiling = masks(holes, above, stored)
+    known, ceiling = masks(holes, above, stored, edges=lamps <= DIM)
     if weights is not None and not bool(weights.inverse.all()):
         some = (weights.inverse > 0).to(stored.device)
         known = some if known is None else known & some
@@ -120,13 +123,14 @@ def opened(
     if not isinstance(model, Gaussian):
         level = effective_level(model.variance(smoothed(stored, known)), known)
     scale = scale_of(stored, level, settings.limits, integers, deep, points)
-    if scale.points and blurred and isinstance(model, Gaussian) and level > 0:
+    # a quick run meets the data by one division, for which all readings count the same
+    if scale.points and blurred and isinstance(model, Gaussian) and level > 0 and not settings.quick:
         model = Proportional(level, scale.box[0], POINT_ERROR)
         note += "; a point-spread function is not known better"
         level = effective_level(model.variance(smoothed(stored, known)), known)
     cut = scale.box if ceiling is not None else None
     if ceiling is not None:
-        scale = replace(scale, box=raised(scale.box, float(stored.max())))
+        scale = replace(scale, box=raised(scale.box, float(stored.max()), lamps))
     readings = Readings(model, level, note, known, ceiling).scaled(scale.offset, scale.span)
     y = scale.inward(stored).to(working)
 

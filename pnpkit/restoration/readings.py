@@ -201,10 +201,12 @@ def saturated_in(
     return found if found.any() else None
 
 
-def masks(holes: np.ndarray | None, above: np.ndarray | None, y: Tensor) -> tuple[Tensor | None, Tensor | None]:
+def masks(
+    holes: np.ndarray | None, above: np.ndarray | None, y: Tensor, edges: bool = False
+) -> tuple[Tensor | None, Tensor | None]:
     """``known`` and ``above`` of ``Readings``: beside a saturated pixel nothing is known, since a sensor's colours are
     interpolated, and files are compressed. Nor of the edges of a wide part: where its light ends is for the readings
-    around it to say.
+    around it to say. With ``edges`` all of that is known.
 
     Raises:
         InputError: nothing is known of a picture.
@@ -216,11 +218,11 @@ def masks(holes: np.ndarray | None, above: np.ndarray | None, y: Tensor) -> tupl
 
     if above is None:
         return (None if holes is None else planes(~holes)), None
-    unknown = clipped.grown(above, MARGIN) & ~above
+    unknown = clipped.grown(above, 0 if edges else MARGIN) & ~above
     if holes is not None:
         unknown |= holes if above.ndim == 2 else holes[..., None]
         above = above & ~(holes if above.ndim == 2 else holes[..., None])
     if (unknown | above).reshape(-1, *unknown.shape[2:]).all(0).any():
         raise InputError("every pixel of a channel is at the ceiling or unknown: nothing is known; see `saturation`")
-    deep = clipped.inner(above, EDGE)
+    deep = above if edges else clipped.inner(above, EDGE)
     return planes(~unknown & ~(above & ~deep)), planes(deep)

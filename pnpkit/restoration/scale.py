@@ -24,7 +24,7 @@ from torch import Tensor
 
 from pnpkit.images.picture import Picture
 from pnpkit.images.pixels import FRACTIONS
-from pnpkit.restoration.defaults import LAMP, NOISIEST, STAR
+from pnpkit.restoration.defaults import NOISIEST, STAR
 
 TAIL = 0.001  # share of the values below the offset, and above offset + span
 BRIGHT, FAR = 0.02, 3.0  # share of lamps and stars, and how many times as high as the rest they reach
@@ -159,10 +159,10 @@ def box_of(least: float, most: float) -> tuple[float, float]:
     return (least if least >= 0 else least - height), least + STAR * height
 
 
-def raised(box: tuple[float, float], ceiling: float) -> tuple[float, float]:
-    """The box where pixels saturate at ``ceiling``: what is there may be ``LAMP`` times as high above the bottom."""
+def raised(box: tuple[float, float], ceiling: float, times: float) -> tuple[float, float]:
+    """The box where pixels saturate at ``ceiling``: what is there may be so many ``times`` as high above the bottom."""
     low, high = box
-    return low, max(high, low + LAMP * (ceiling - low))
+    return low, max(high, low + times * (ceiling - low))
 
 
 def all_equal(y: Tensor) -> bool:
