@@ -93,9 +93,13 @@ def test_a_missing_extra_is_named(cli: Any, place: Path, monkeypatch: Any, line:
 
 def test_a_kernel_without_slices_goes_slice_by_slice_and_that_is_said(cli: Any, place: Path) -> None:
     words = ("--kernel", "plane.npy", "--axes", "ZYX", "-o", "made.npy")
+    (place / ".pnpkit-0a-blocks").mkdir()  # a run of another volume was killed
+    (place / ".pnpkit-0a-blocks" / "lock").touch()
     code, out, error = cli("deblur", "volume.npy", *words, *IDENTITY)
     assert code == 0 and "slice by slice, as the kernel has no slices (4 of them)" in out.lower(), error
     assert np.load("made.npy").shape == (4, 12, 13)
+    assert out.count(".pnpkit-0a-blocks (0 MiB) is of a run that was stopped on ") == 1
+    assert (place / ".pnpkit-0a-blocks").exists()
     assert "stopped, before it had settled, after" in out and "the slowest of 4" in out and "--max-steps" in out
 
 

@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import replace
 from datetime import date
@@ -69,17 +69,18 @@ def stopped(folder: str | os.PathLike[str]) -> list[str]:
     if locks is None:  # then a folder that is worked in is not told from one that was left
         return found
     for place in sorted(Path(folder).glob(NAME.format("*"))):
-        held = hold(place / "lock") if (place / "lock").exists() else None
-        if held is None:
-            continue
-        held.close()
-        files = [file.stat() for file in place.iterdir()]
-        size = sum(getattr(file, "st_blocks", 0) * 512 or file.st_size for file in files) / 2**20
-        day = date.fromtimestamp(max(file.st_mtime for file in files))
-        found.append(
-            f"{place} ({size:.0f} MiB) is of a run that was stopped on {day}: the same command goes on with it; "
-            "if it is not wanted any more, remove the folder"
-        )
+        with suppress(OSError):  # another process removes it just now
+            held = hold(place / "lock") if (place / "lock").exists() else None
+            if held is None:
+                continue
+            held.close()
+            files = [file.stat() for file in place.iterdir()]
+            size = sum(getattr(file, "st_blocks", 0) * 512 or file.st_size for file in files) / 2**20
+            day = date.fromtimestamp(max(file.st_mtime for file in files))
+            found.append(
+                f"{place} ({size:.0f} MiB) is of a run that was stopped on {day}: the same command goes on with it; "
+                "if it is not wanted any more, remove the folder"
+            )
     return found
 
 

@@ -47,7 +47,7 @@ from pnpkit.solvers.splittings import HALF_QUADRATIC
 WORDS = {"slices": "denoised slice by slice", "three": "denoised in slices of three directions"}
 
 
-LOOKED_AT = 20_000_000  # voxels: of a larger volume some slices are looked at for noise and scale
+LOOKED_AT = 5_000_000  # voxels: of a larger volume some slices are looked at for noise and scale
 
 
 CUT = 0.1  # of a point-spread function that may be cut off so that it fits into the volume
