@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from pnpkit.errors import InputError
 from pnpkit.images.files import read
 from pnpkit.images.picture import Picture
 from pnpkit.kernels.narrowed import narrowed
-from pnpkit.noise.models import Proportional
+from pnpkit.noise.models import Gaussian, Proportional
 from pnpkit.psf.stars import stars
 from pnpkit.restoration.points import are_points
 from pnpkit.restoration.scale import limits_of, scale_of, sky_of
@@ -113,6 +114,17 @@ def box_and_points(picture: Picture) -> tuple[tuple[float, float], bool]:
     scale = scale_of(y, 1e-5, limits_of(picture), kind.kind == "u", kind != np.uint8)
     low, high = (picture.low + value * (picture.high - picture.low) for value in scale.box)
     return (low, high), scale.points
+
+
+def test_readings_of_stars_count_alike_where_that_is_asked_for() -> None:
+    """A quick run divides spectra; and lamps that look like stars are what `noise` gaussian is for."""
+    seen = field(48, [(20.3, 30.5), (34.5, 12.2)], 1e5, 3.0)
+    how: dict[str, Any] = {"denoiser": "wavelet", "max_steps": 1}
+    auto, gaussian = (pk.deblur(seen, "gaussian:1.2", noise=noise, **how).data for noise in ("auto", "gaussian"))
+    quick = pk.deblur(seen, "gaussian:1.2", quick=True).data
+    assert auto is not None and isinstance(auto.noise, Proportional) and "noise=gaussian" in auto.note
+    assert gaussian is not None and isinstance(gaussian.noise, Gaussian)
+    assert quick is not None and isinstance(quick.noise, Gaussian)
 
 
 def test_a_star_of_a_file_may_be_as_bright_as_that_of_an_array(tmp_path: Path) -> None:

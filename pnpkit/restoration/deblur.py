@@ -146,6 +146,8 @@ def deblur_picture(
     stars = work.scale.points and are_points(work.y, blurring.weights, work.readings.unsure)
     if work.scale.points and not stars:
         work = opened(image, chosen, holes, blurred=True, weights=worth, points=False)
+        if isinstance(kernel, str) and kernel in kernels.ESTIMATED:  # the light of stars was trusted less
+            blurring = kernel_for(kernel, work, chosen)
     y, noise = work.y, work.noise
     rest, wide = leaving_points(blurring, chosen.resolution, work.scale.points)
     taps, free = rest.weights, blurring.form == FREE_FORM

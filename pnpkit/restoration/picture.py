@@ -23,7 +23,7 @@ from pnpkit.restoration.defaults import COMPRESSED, DIM, LAMP, POINT_ERROR
 from pnpkit.restoration.problem import Back
 from pnpkit.restoration.readings import Readings, masks, model_for, saturated_in, smoothed
 from pnpkit.restoration.scale import Scale, all_equal, raised, scale_of
-from pnpkit.restoration.settings import PRECISIONS, Settings, check_level
+from pnpkit.restoration.settings import GAUSSIAN, PRECISIONS, Settings, check_level
 from pnpkit.restoration.weighing import Weights, filled, model_of_map
 from pnpkit.solvers.iterations import Iteration
 from pnpkit.solvers.result import Step
@@ -124,9 +124,10 @@ def opened(
         level = effective_level(model.variance(smoothed(stored, known)), known)
     scale = scale_of(stored, level, settings.limits, integers, deep, points)
     # a quick run meets the data by one division, for which all readings count the same
-    if scale.points and blurred and isinstance(model, Gaussian) and level > 0 and not settings.quick:
+    alike = settings.quick or settings.noise == GAUSSIAN
+    if scale.points and blurred and isinstance(model, Gaussian) and level > 0 and not alike:
         model = Proportional(level, scale.box[0], POINT_ERROR)
-        note += "; a point-spread function is not known better"
+        note += "; bright places are taken for stars, whose shape is not known better: `noise=gaussian` if not"
         level = effective_level(model.variance(smoothed(stored, known)), known)
     cut = scale.box if ceiling is not None else None
     if ceiling is not None:
