@@ -125,7 +125,7 @@ def measured(field: str, folder: Path, denoiser: str, tol: float, pictures: Path
     rows = []
     for what, chosen in (("stars", alike & linear), ("others", ~alike & linear)):
         bright = chosen & (before > np.quantile(before[chosen], 0.8))
-        shown = places[bright], sky[bright]
+        where = places[bright], sky[bright]
         row = {
             "field": field,
             "what": what,
@@ -136,8 +136,8 @@ def measured(field: str, folder: Path, denoiser: str, tol: float, pictures: Path
             "worst": float(np.abs(off[chosen]).max()),
             "ratio": float(np.median(after[chosen] / before[chosen])),
             "bright ratio": float(np.median(after[bright] / before[bright])),
-            "ring before": float(np.max(rings(y, *shown, deviation[bright]))),
-            "ring after": float(np.max(rings(z, *shown, deviation[bright]))),
+            "ring before": float(np.max(rings(y, *where, deviation[bright]))),
+            "ring after": float(np.max(rings(z, *where, deviation[bright]))),
             "noise": "" if run.data is None else run.data.kind,
             "psf": spread.notes[0],
             "seconds": seconds,

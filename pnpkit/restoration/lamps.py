@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pnpkit.restoration.defaults import DIM
 
-FACTOR = 2.0  # between the misfit of lamps and the noise; white skies have 0.4 to 0.7, night scenes 4 to 13
+FACTOR = 2.0  # between the misfit of lamps and the noise; white skies have 0.3 to 0.8, night scenes 4 to 13
 EXPLAINED = 1.0  # the same for what is no brighter than ``DIM`` times the ceiling (docs/lab-book)
 STEPS = 40  # of the accelerated projected gradient method
 BESIDE = 2  # pixels around the saturated ones that are looked at, too
