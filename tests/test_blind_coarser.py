@@ -57,6 +57,7 @@ def test_twice_a_free_form_keeps_its_centre_and_doubles_its_width() -> None:
         (found("gaussian:2"), found("free-form", 15), True, "free-form"),
         (found("gaussian:2"), found("free-form", 15), False, "gaussian:2"),
         (found("gaussian:2"), found("gaussian:1"), True, "gaussian:2"),
+        (found("gaussian:2"), found("motion:24,90", confidence=0.1), True, "gaussian:2"),  # a doubtful one
     ],
 )
 def test_the_larger_blur_needs_more_evidence(

@@ -42,6 +42,22 @@ def test_the_proximal_map_is_nearest_in_the_box_to_the_error_that_it_states() ->
         assert P.certificate.averagedness == 0.5 and "the inner solver" in P.certificate.premises[0]
 
 
+def test_a_floor_raises_the_bottom_of_the_box_place_by_place() -> None:
+    f, x = problem(), torch.linspace(-2, 3, 280, dtype=torch.float64).view(1, 1, 5, 8, 7)
+    floor = torch.rand(x.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64) - 0.3
+    P = Constrained(f.inner, f.limits, floor).prox(30.0)
+    exact = x
+    for _ in range(800):
+        exact = exact - (30.0 * f.gradient(exact) + exact - x) / (1 + 30.0 * f.L)
+        exact = torch.maximum(exact.clamp(0, 2), floor)
+    u = P(x)
+    assert float((u - exact).square().mean().sqrt()) <= P.error
+    assert bool((u >= floor).all()) and float((u == floor).sum()) > 20 and float(u.min()) == 0
+    assert any(t is floor for t in Constrained(f.inner, f.limits, floor).with_data(f.y).watched())
+    with pytest.raises(InputError, match="floor below its top"):
+        Constrained(f.inner, f.limits, floor + 2)
+
+
 def test_other_data_are_taken_by_both_terms() -> None:
     f = problem()
     moved = f.with_data(f.y + 1)

@@ -20,7 +20,7 @@ from pnpkit.images.picture import Picture
 from pnpkit.kernels.narrowed import narrowed
 from pnpkit.noise.models import Gaussian, Proportional
 from pnpkit.psf.stars import stars
-from pnpkit.restoration.points import are_points
+from pnpkit.restoration.points import are_points, floor_of
 from pnpkit.restoration.scale import limits_of, scale_of, sky_of
 
 SKY, NOISE = 500.0, 10.0
@@ -72,6 +72,14 @@ def test_the_light_of_stars_is_kept_without_rings() -> None:
         assert out[near].max() > 1.3 * seen[near].max() and out[near].min() > SKY - 3 * NOISE
     assert run.guarantee.theorem is not None
     assert "blurred with what is left, beside the width of a point, of the kernel of" in run.explain()
+
+
+def test_no_ring_is_deeper_than_the_sky_beside_a_star_where_the_sky_varies() -> None:
+    ground = 1500 * np.exp(-(((np.arange(80) - 40) / 18) ** 2))[:, None]  # a galaxy across the frame
+    seen = field(80, [(40.4, 39.6), (14.3, 60.7)], 1e5, 3.0) + ground
+    floor = floor_of(torch.from_numpy(seen)[None, None], np.ones((15, 15)))[0, 0].numpy()
+    assert SKY - 3 * NOISE < floor.min() < SKY and floor[40, 10] > SKY + 300, "it follows the ground"
+    assert (floor < SKY + ground + NOISE).all() and floor[40, 39] < SKY + 1500, "and not the stars"
 
 
 def test_a_point_is_as_wide_as_it_is_asked_to_be() -> None:

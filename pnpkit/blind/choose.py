@@ -55,7 +55,7 @@ EVIDENCE, POSSIBLE = 2.0, -4.0  # from which on a free form is taken, and from w
 TOLD = 0.35  # cycles per pixel: a JPEG removes what is higher, and a shake is visible below
 
 
-TRUSTED = 0.5  # confidence in a named blur above which no free form is searched: it would be a worse estimate
+TRUSTED = 0.5  # confidence above which a named blur needs no search of a free form, and one found at half size is taken
 
 
 HALVINGS = 2  # how often a picture is halved for a blur larger than those that are tried
@@ -107,8 +107,8 @@ def likeliest_kernel(
     """The likeliest blur of a picture: none, a named one, or a free form. Deterministic.
 
     A picture that is large enough is looked at in half of its size, too, and so on (``blind.coarser``). A larger blur
-    that is found there is the answer if it has more evidence at full size; where none was found at full size, if it is
-    larger than those that were tried.
+    that is found there with confidence is the answer if it has more evidence at full size; where none was found at full
+    size, if it is larger than those that were tried.
 
     Args:
         image: (H, W) or (H, W, C), finite floats on the 0..1 scale.
@@ -145,7 +145,7 @@ def at_sizes(
         return found
     larger = doubled(at_sizes(at_one_size, halvings - 1, *halved(image, noise_level, trust), told))
     size = max(larger.kernel.shape)
-    if larger.spec == "sharp" or size <= max(found.kernel.shape):
+    if larger.spec == "sharp" or size <= max(found.kernel.shape) or larger.confidence <= TRUSTED:
         return found
     if found.spec == "sharp":  # what fills the spectrum at full size tells against any blur
         return larger if size > WIDE else found

@@ -1,4 +1,4 @@
-r"""A data term on a box: f(x) where low <= x <= high, inf elsewhere.
+r"""A data term on a box: f(x) where low <= x <= high, inf elsewhere. low may be a number or vary from place to place.
 
     prox_{tau f + box}(x) = argmin_{low <= u <= high} tau f(u) + 1/2 ||u - x||^2
 
@@ -28,28 +28,30 @@ class Constrained(DataTerm):
     """f on the box ``limits``, where f is smooth with a proven L.
 
     Args:
-        inner: f. limits: (low, high).
+        inner: f. limits: (low, high). floor: (B, C, H, W) as x, what x may not lie below, either, or None.
 
     Raises:
         InputError: an empty box, or an L that is not proven.
     """
 
-    def __init__(self, inner: DataTerm, limits: tuple[float, float]):
+    def __init__(self, inner: DataTerm, limits: tuple[float, float], floor: Tensor | None = None):
         if inner.side is not Side.PROVEN or not math.isfinite(inner.L):
             raise InputError(f"a data term on a box needs a proven, finite L: {inner.method}")
         if not limits[0] <= limits[1]:
             raise InputError(f"a box needs low <= high, got {limits}")
+        if floor is not None and not bool((floor <= limits[1]).all()):
+            raise InputError(f"a box needs a floor below its top, {limits[1]:g}, got up to {float(floor.max()):g}")
         vars(self).update({name: value for name, value in vars(inner).items() if name != "has_closed_prox"})
-        self.inner, self.limits = inner, limits
+        self.inner, self.limits, self.floor = inner, limits, floor
         self._watch()
 
     def watched(self) -> list[Tensor]:
-        """Those of f."""
-        return self.inner.watched()
+        """Those of f, and the floor."""
+        return [*self.inner.watched(), *([] if self.floor is None else [self.floor])]
 
     def with_data(self, y: Tensor | TensorList) -> Constrained:
         """The same for another measurement y."""
-        return Constrained(self.inner.with_data(y), self.limits)
+        return Constrained(self.inner.with_data(y), self.limits, self.floor)
 
     def value(self, x: Tensor) -> Tensor:
         """f(x) per image, shape (B,), for x in the box."""
@@ -77,13 +79,16 @@ class Constrained(DataTerm):
         y = self.y
         assert isinstance(y, Tensor), "stacks have no box"
         size, pull, goal = steps_for(tau * self.L, float(y.square().mean().sqrt()), y.dtype)
-        low, high = self.limits
+
+        def inside(x: Tensor) -> Tensor:
+            x = x.clamp(*self.limits)
+            return x if self.floor is None else torch.maximum(x, self.floor.to(x))
 
         def nearest(x: Tensor) -> Tensor:
-            u = v = x.clamp(low, high)
+            u = v = inside(x)
             for step in range(MOST):
                 slope = tau * self.gradient(v) + (v - x)
-                p = (v - slope / size).clamp(low, high)
+                p = inside(v - slope / size)
                 if step % CHECKED == CHECKED - 1:
                     g = tau * self.gradient(p) + (p - x) - slope + size * (v - p)
                     if float(g.square().flatten(1).mean(1).max().sqrt()) <= goal:  # of each picture

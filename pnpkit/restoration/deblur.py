@@ -39,7 +39,7 @@ from pnpkit.restoration.guide import around, open_guide
 from pnpkit.restoration.lamps import are_dim, are_lamps, with_edges
 from pnpkit.restoration.picture import Opened, nearest_known, opened
 from pnpkit.restoration.pipeline import box, restore
-from pnpkit.restoration.points import are_points
+from pnpkit.restoration.points import are_points, floor_of
 from pnpkit.restoration.problem import Problem, crop
 from pnpkit.restoration.result import Restoration
 from pnpkit.restoration.settings import Settings, SettingsKeywords, collect
@@ -180,6 +180,9 @@ def deblur_picture(
         return work.back(crop(x, y))
 
     blurred = taps.size > 1  # without a blur only noise is removed
+    floor = None
+    if blurred and work.scale.points:
+        floor = extend(floor_of(y, blurring.weights), operator).clamp(max=box(work.settings)[1])
     problem = Problem(
         operator,
         y,
@@ -195,6 +198,7 @@ def deblur_picture(
         guide=given,
         plain=extend(y, operator),
         boxed=blurred and work.scale.points,
+        floor=floor,
         stronger=STARRY if blurred and work.scale.points else 1.0,
     )
     return restore(problem, work)

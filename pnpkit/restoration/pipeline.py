@@ -92,7 +92,7 @@ def restore(problem: Problem, opened: Opened) -> Restoration:
     def boxed(f: DataTerm) -> DataTerm:
         proximal = plan.splitting in (HALF_QUADRATIC, CONTINUATION)
         proven = f.side is Side.PROVEN and math.isfinite(f.L)
-        return Constrained(f, box(settings)) if problem.boxed and proximal and proven else f
+        return Constrained(f, box(settings), problem.floor) if problem.boxed and proximal and proven else f
 
     fidelity = boxed(fidelity)
 

@@ -1,19 +1,21 @@
-"""Whether the bright places of a field of points are points: stars, or lamps and windows, which are wider."""
+"""Fields of points: whether their bright places are points, or lamps and windows, which are wider; and their sky."""
 
 from __future__ import annotations
 
 import math
 
 import numpy as np
-from scipy.ndimage import maximum_filter
+import torch
+from scipy.ndimage import gaussian_filter, maximum_filter, minimum_filter
 from torch import Tensor
 
 from pnpkit.psf.spread import fwhm
 from pnpkit.restoration.defaults import POINT
-from pnpkit.restoration.scale import FAR, LOOKED_AT, quantiles
+from pnpkit.restoration.scale import FAR, LOOKED_AT, NORMAL, SKY, quantiles
 
 BRIGHTEST = 40  # places that are looked at
 SHARE = 0.25  # of them that are points at least, where it is a field of points
+LEAST_AROUND = 33  # pixels across: what counts as around a place at least
 INEXACT = 0.2  # of the square of a width: what a point-spread function may be off
 
 
@@ -42,3 +44,21 @@ def are_points(y: Tensor, kernel: np.ndarray, unsure: Tensor | None = None) -> b
     cuts = [plane[i - half : i + half + 1, j - half : j + half + 1] - middle for i, j in places]
     squares = [math.prod(fwhm(cut)) - width for cut in cuts]
     return not squares or bool(np.quantile(squares, SHARE) <= max(POINT**2, INEXACT * width))
+
+
+def floor_of(y: Tensor, kernel: np.ndarray) -> Tensor:
+    """What a field of points is not darker than, place by place: the darkest of y around it without its noise, by a
+    Gaussian of ``SKY`` pixels, less the noise.
+
+    So no ring around a star can be deeper than the noise of the sky beside it, where that varies, too: near a galaxy.
+    The scene inside of a wider dark place is not touched.
+
+    Args:
+        y: (B, C, H, W), finite. kernel: (h, w). "Around" reaches past it, so that the light of a star, which the
+            kernel spread, does not count as sky.
+    """
+    planes = y.detach().cpu().double().numpy()
+    smooth = gaussian_filter(planes, SKY, axes=(-2, -1), truncate=3)
+    noise = NORMAL * float(np.median(np.abs(planes - smooth)))
+    wide = max(LEAST_AROUND, 2 * max(kernel.shape) + 1)
+    return torch.from_numpy(minimum_filter(smooth, (1, 1, wide, wide)) - noise).to(y)

@@ -28,7 +28,8 @@ class Problem:
             one is given.
         splitting: the usual one. note: what is filled in or enlarged. kernel: of the blur, where there is one.
         passes: how many a guided denoiser has at most, 1 or 2.
-        boxed: whether the box belongs to the data term, see ``fidelities.constrained``. stronger: times the strength of
+        boxed: whether the box belongs to the data term, see ``fidelities.constrained``; floor: what the estimate may
+            not lie below, either, place by place, (B, C, H, W) as ``guess``, or None. stronger: times the strength of
             the rule.
         guide: the guide that was given for the second, (B, C, H, W), the frame of the picture: then it alone is made.
         plain: (B, C, H, W), the picture as it came, where the estimate lives: what ``amount`` 0 gives. None: ``guess``.
@@ -48,6 +49,7 @@ class Problem:
     guide: Tensor | None = None
     plain: Tensor | None = None
     boxed: bool = False
+    floor: Tensor | None = None
     stronger: float = 1.0
 
 
