@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
+from shutil import disk_usage
 from typing import Any
 
 import numpy as np
@@ -248,6 +250,31 @@ def test_a_run_in_blocks_that_was_stopped_goes_on_to_the_same_bits(
     np.testing.assert_array_equal(run.image, exact.image)
     assert "are of a run that was stopped" in run.kernel_note and "stopped" not in exact.kernel_note
     assert (run.status, run.steps, run.residuals) == (exact.status, exact.steps, exact.residuals)
+
+
+def test_a_full_disk_is_said_and_leaves_nothing_but_work_that_was_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pnpkit.restoration.volumes.blocks_for", lambda *_: (6, 14, 9))
+    y, room = gaussian_filter(np.random.default_rng(0).random((4, 12, 16)), 1.0), disk_usage(tmp_path)
+    quick: dict[str, Any] = {"denoiser": "identity", "max_steps": 1, "noise_level": 0.05}
+    with monkeypatch.context() as small:
+        small.setattr("pnpkit.restoration.streamed.shutil.disk_usage", lambda _: room._replace(free=9000))
+        with pytest.raises(InputError, match=r"there are 8.4e-06: choose an output"), keeping(tmp_path):
+            pk.deblur(y, SMALL, **quick)
+    assert list(tmp_path.iterdir()) == []
+
+    def full(file: int, low: int, size: int) -> None:
+        if len(list(tmp_path.glob("*/*.raw"))) > 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as later:
+        later.setattr("os.posix_fallocate", full, raising=False)
+        with pytest.raises(InputError, match="Make room and give the same command again"), keeping(tmp_path):
+            pk.deblur(y, SMALL, **quick)
+    assert len(stopped(tmp_path)) == 1
+    with keeping(tmp_path):
+        assert "are of a run that was stopped" in pk.deblur(y, SMALL, **quick).kernel_note
 
 
 def test_noise_that_deskewing_has_averaged_is_found_where_it_is_left() -> None:

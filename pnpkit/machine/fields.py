@@ -7,8 +7,10 @@ takes the numbers and not the work. So all that it decides, and all that it writ
 
 from __future__ import annotations
 
+import errno
 import math
 import mmap
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +19,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pnpkit.errors import InputError
+
 Place = tuple[slice, ...]
 PART = 1 << 20  # values that are looked at together where each is for itself
+
+
+def reserved(path: Path, size: int) -> None:
+    """Make a file of so many zeros. A disk that is found full when a mapped file is written would end the process.
+
+    Raises:
+        InputError: the disk has no room for it.
+    """
+    with path.open("wb") as file:
+        try:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                path.unlink()
+                raise InputError(
+                    f"expected room for a file of {size / 2**30:.2g} GiB in {path.parent}, got: {error.strerror}. "
+                    "Make room and give the same command again: it goes on where it was"
+                ) from None
+        file.truncate(size)
 
 
 @dataclass(frozen=True)
@@ -31,11 +55,14 @@ class Field:
 
     @classmethod
     def made(cls, path: Path, shape: tuple[int, ...], dtype: np.dtype) -> Field:
-        """The array of that file, which begins as zeros where there is none."""
+        """The array of that file, which begins as zeros where there is none. The disk has room for all of it.
+
+        Raises:
+            InputError: the disk is full.
+        """
         size = math.prod(shape) * dtype.itemsize
         if not path.exists() or path.stat().st_size != size:
-            with path.open("wb") as file:
-                file.truncate(size)
+            reserved(path, size)
         return cls(path, shape, dtype)
 
     def _open(self, writes: bool = False) -> np.ndarray:

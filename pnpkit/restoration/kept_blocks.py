@@ -55,9 +55,10 @@ class Keeper:
         return place
 
     def close(self, ended: bool) -> None:
-        """Let go of all folders that were made, and remove them where all has ended well."""
+        """Let go of all folders that were made, and remove them where all has ended well or nothing was done."""
         for place, held in self.made:
-            if ended:
+            journal = place / "journal"
+            if ended or not (journal.exists() and journal.stat().st_size):
                 shutil.rmtree(place, ignore_errors=True)
             held.close()
         self.made.clear()

@@ -144,10 +144,12 @@ def restore_streamed(
     blocks = cut(volume.shape, reach, sides)
     with Journal(folder / "journal") as journal:
         store, place = Store(folder, journal, working), choose_device(settings.device)
+        scene = tuple(n + side - 1 for n, side in zip(volume.shape, taps.shape, strict=True))
+        lighter = affordable(open_tools(settings)[0], store, scene, directions)
         y = store.field("readings", volume.shape)
         measured = Measured(taps, volume.shape, blocks, store, place, y)
         source, measured = opened_source(Source(volume, survey, weights), measured, told)
-        work = Run(source, measured, directions, settings, kernel, told, started)
+        work = Run(source, measured, directions, settings, kernel, told, started, lighter)
         run, end = work.restored()
         before, opened = journal.before, work.opened
         run = few_steps(run) if opened.settings.quick else run
@@ -235,6 +237,7 @@ class Run:
         kernel: Kernel,
         told: Callable[[str], None],
         started: float,
+        lighter: Iteration,
     ):
         self.source, self.measured, self.directions, self.told = source, measured, directions, told
         scale, volume = source.survey.scale, source.volume
@@ -252,10 +255,7 @@ class Run:
             started=started,
             told=settings.progress or nobody,
         )
-        ((kept,),) = measured.store.each([0], lambda _: (float(past(self.affordable(iteration))),))
-        self.iteration = iteration  # with the past that there was room for at the beginning
-        while past(self.iteration) > kept:
-            self.iteration = self.iteration.lighter() or iteration
+        self.iteration = lighter
         self.first, self.second = self.networks(allowed(settings.max_memory) - volume.nbytes)
         operator = VolumeBlur(measured.taps, "unknown", measured.taps.shape, dtype=measured.store.dtype)
         guess = torch.zeros(1, 1, *operator.scene, dtype=measured.store.dtype)
@@ -280,32 +280,6 @@ class Run:
         first, second = self.opened.network.looks()
         second = None if second is None or self.opened.settings.quick else within_memory(second, shape, memory, 0)
         return within_memory(first, shape, memory, 0), second
-
-    def affordable(self, iteration: Iteration) -> Iteration:
-        """The iteration, with a past that the disk has room for.
-
-        Raises:
-            InputError: even without it there is not enough.
-        """
-        store = self.measured.store
-        there = sum(file.stat().st_blocks * 512 for file in store.folder.iterdir() if file.suffix == ".raw")
-        room = shutil.disk_usage(store.folder).free + there
-        size = math.prod(self.measured.scene) * torch.finfo(store.dtype).bits // 8
-
-        def needed(of: Iteration) -> int:
-            ring = (past(of) + 1) * (2 if isinstance(of, Anderson) else 1)
-            return (BESIDE + len(DIRECTIONS[self.directions]) + ring) * size
-
-        chosen: Iteration | None = iteration
-        while chosen is not None and needed(chosen) > room:
-            chosen = chosen.lighter()
-        if chosen is None:
-            gib = [n / 2**30 for n in (needed(iteration), room)]
-            raise InputError(
-                f"a volume in blocks needs {gib[0]:.2g} GiB on the disk of {store.folder}, there are {gib[1]:.2g}: "
-                "choose an output or a `cache` on another disk, or `method=picard`"
-            )
-        return chosen
 
     def restored(self) -> tuple[Result, Field]:
         """The run, and the field that it ends at."""
@@ -384,6 +358,39 @@ class Run:
 
         self.measured.store.each(out.parts(), work)
         return out
+
+
+def affordable(iteration: Iteration, store: Store, scene: tuple[int, ...], directions: str) -> Iteration:
+    """The iteration, with a past that the disk had room for before anything was written.
+
+    Raises:
+        InputError: even without it there is not enough.
+    """
+    size = math.prod(scene) * torch.finfo(store.dtype).bits // 8
+
+    def needed(of: Iteration) -> int:
+        ring = (past(of) + 1) * (2 if isinstance(of, Anderson) else 1)
+        return (BESIDE + len(DIRECTIONS[directions]) + ring) * size
+
+    def look(_: int) -> tuple[float, ...]:
+        room, chosen = shutil.disk_usage(store.folder).free, iteration
+        while needed(chosen) > room:
+            following = chosen.lighter()
+            if following is None:
+                gib = [n / 2**30 for n in (needed(iteration), room)]
+                other = ", or `method=picard`" if isinstance(iteration, Anderson) else ""
+                raise InputError(
+                    f"a volume in blocks needs {gib[0]:.2g} GiB on the disk of {store.folder.parent}, there are "
+                    f"{gib[1]:.2g}: choose an output (in Python, a cache) on another disk{other}"
+                )
+            chosen = following
+        return (float(past(chosen)),)
+
+    ((kept,),) = store.each([0], look)
+    chosen = iteration
+    while past(chosen) > kept:
+        chosen = chosen.lighter() or iteration
+    return chosen
 
 
 def written(image: np.ndarray, source: Source, measured: Measured, opened: Opened, end: Field, amount: float) -> Data:
