@@ -277,12 +277,21 @@ def test_a_full_disk_is_said_and_leaves_nothing_but_work_that_was_done(
         assert "are of a run that was stopped" in pk.deblur(y, SMALL, **quick).kernel_note
 
 
+def test_counts_in_the_byte_order_of_fits_are_restored_as_others_are() -> None:
+    counts = np.random.default_rng(0).poisson(np.linspace(20, 200, 12), (6, 12, 12)).astype(np.float32)
+    how: dict[str, Any] = {"axes": "ZYX", "denoiser": "identity", "max_steps": 1, "noise": "poisson", "gain": 1.0}
+    native, other = (pk.deblur(y, np.full((3, 3, 3), 1 / 27), **how).image for y in (counts, counts.astype(">f4")))
+    np.testing.assert_array_equal(other, native)
+
+
 def test_noise_that_deskewing_has_averaged_is_found_where_it_is_left() -> None:
     white = 5 * np.random.default_rng(0).standard_normal((16, 48, 49)) + 200
     share = np.linspace(0, 1, 16)[:, None, None]
     deskewed = (1 - share) * white[..., :-1] + share * white[..., 1:]  # coarse details keep all of their noise
     deskewed[8:, :, 24:] = 200.0  # outside of what was seen
-    both, axes, coarse = noise_of(deskewed, ~filled(deskewed))
+    empty = filled(deskewed)
+    assert empty is not None
+    both, axes, coarse = noise_of(deskewed, ~empty)
     assert 4.3 < both < 5.7 and axes == (0,) and 1.2 < coarse < 2
     level, axes, coarse = noise_of(white, None)
     assert level == pytest.approx(5, rel=0.05) and axes == (0, 1) and coarse == 1
@@ -290,7 +299,8 @@ def test_noise_that_deskewing_has_averaged_is_found_where_it_is_left() -> None:
     assert filled(few) is None and filled(white) is None and filled(white[:, :5]) is None
     few[:, :, 20:] = 0
     few[:, :, :20] += 100  # 0 is far below: nothing was seen there
-    assert filled(few)[:, 5:-5, 25:].all() and not filled(few)[:, :, :20].any()
+    nothing = filled(few)
+    assert nothing is not None and nothing[:, 5:-5, 25:].all() and not nothing[:, :, :20].any()
     y = np.random.default_rng(1).poisson(np.linspace(20, 200, 48), (8, 48, 48)).astype(float)
     found = surveyed(y, Settings(denoiser="identity"))
     assert isinstance(found.model, PoissonGaussian) and found.model.gain == pytest.approx(1, rel=0.3)

@@ -130,7 +130,9 @@ def flux(opened: Opened, model: PoissonGaussian, image: np.ndarray | Tensor) -> 
     """Sums above the offset over what is known, of the data and of the result."""
     y, known = opened.y, opened.readings.known
     before = opened.scale.outward(y) * opened.unit
-    values = torch.as_tensor(np.asarray(image) if not isinstance(image, Tensor) else image).detach().cpu().double()
+    values = (
+        torch.as_tensor(image if isinstance(image, Tensor) else np.asarray(image, np.float64)).detach().cpu().double()
+    )
     after = values if isinstance(image, Tensor) else torch.atleast_3d(values).permute(2, 0, 1)[None]
     after = values[None, None] if y.ndim == 5 else after  # a volume
     after = after[:, :1] if y.shape[1] == 1 else after
