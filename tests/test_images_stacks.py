@@ -71,6 +71,17 @@ def test_every_type_and_format_comes_back(tmp_path: Path, suffix: str, dtype: st
             units.verify("exception")
 
 
+def test_four_slices_that_are_stored_as_colours_are_a_stack_by_their_own_words(tmp_path: Path) -> None:
+    slices = np.random.default_rng(0).integers(0, 999, (4, 20, 21), dtype=np.uint16)
+    for axes, expected in (("ZYX", True), ("CYX", False)):
+        tifffile.imwrite(
+            tmp_path / "v.tif", slices, metadata={"axes": axes}, photometric="rgb", planarconfig="separate"
+        )
+        assert stacks.is_stack(tmp_path / "v.tif") == expected
+    tifffile.imwrite(tmp_path / "one.tif", slices[:1], metadata={"axes": "ZYX"})
+    assert not stacks.is_stack(tmp_path / "one.tif")
+
+
 def test_what_is_no_stack_is_said(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "rgb.tif", np.zeros((8, 9, 3), np.uint8), photometric="rgb")
     tifffile.imwrite(tmp_path / "grey.tif", np.zeros((8, 9), np.uint8))

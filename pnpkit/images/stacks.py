@@ -96,6 +96,9 @@ def _tiff_shape(file: Path) -> tuple[int, ...]:
         series = tiff.series[0]
         page = series.keyframe
         planes = series.size // max(1, int(np.prod(page.shape)))
+        named = zip(series.axes, series.shape, strict=True)
+        if any(axis in "ZT" and size > 1 for axis, size in named):  # also where 3 or 4 slices are stored as colours
+            return tuple(series.shape)
         colours = page.photometric == tifffile.PHOTOMETRIC.RGB  # a palette is how ImageJ shows a stack
         return () if colours or planes * page.imagedepth == 1 else tuple(series.shape)
 
