@@ -159,7 +159,12 @@ def evidence(luminance: np.ndarray, noise: float, kernel: np.ndarray, trust: np.
     spectrum, part, one = below(measure(luminance, noise, trust), TOLD), telling(luminance, LARGEST), np.ones((1, 1))
     y, trust = luminance[part], None if trust is None else trust[part]
     sparser = math.log(sparsity(y, one, trust) / max(sparsity(y, kernel, trust), 1e-12))
-    return misfit(spectrum, one)[0] - misfit(spectrum, kernel)[0] + SPARSER * (sparser - USUAL)
+    return weighed(misfit(spectrum, one)[0] - misfit(spectrum, kernel)[0], sparser)
+
+
+def weighed(less: float, sparser: float) -> float:
+    """E, from how much less the misfit is than that of no blur, and the logarithm of how much sparser the picture."""
+    return less + SPARSER * (sparser - USUAL)
 
 
 def likeliest_at_one_size(
@@ -181,7 +186,7 @@ def likeliest_at_one_size(
         return _as_sharp(named, named.confidence)
     free = estimate_general(luminance, told=told, misfit=lambda kernel: misfit(spectrum, kernel)[0], trust=trust)
     less = none - misfit(spectrum, free.kernel)[0]
-    over = less + SPARSER * (free.sparser - USUAL) - EVIDENCE
+    over = weighed(less, free.sparser) - EVIDENCE
     over = min(over, less - gain - MARGIN) if blurred else over
     if over > 0:
         others = tuple((spec, score - over) for spec, score in named.candidates)
