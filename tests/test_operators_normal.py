@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import catalogue
 import pytest
 import torch
@@ -18,14 +20,17 @@ from pnpkit.operators import normal_equations
 from pnpkit.operators.blur import blur
 
 
+@pytest.mark.parametrize("recorded", [True, False])
 @pytest.mark.parametrize("tau", [0.3, 40.0, 1000.0])
 @pytest.mark.parametrize("name", catalogue.OPERATORS)
-def test_prox_is_that_of_a_dense_solve(name: str, tau: float) -> None:
+def test_prox_is_that_of_a_dense_solve(name: str, tau: float, recorded: bool) -> None:
+    """Where gradients are recorded, and where they are not and the solver starts at x."""
     physics, x, y = catalogue.operator(name)
     A = catalogue.dense(physics, x)
     right = (x + tau * physics.A_adjoint(y)).flatten(2)[0].T
     exact = torch.linalg.solve(torch.eye(A.shape[1], dtype=A.dtype) + tau * A.T @ A, right)
-    found = LeastSquares(physics, y).prox(tau)(x).flatten(2)[0].T
+    with torch.set_grad_enabled(recorded):
+        found = LeastSquares(physics, y).prox(tau)(x).flatten(2)[0].T
     closed = (found - exact).abs().max() <= 1e-9
     assert closed or float((found - exact).square().mean().sqrt()) <= normal_equations.TOLERANCE
 
@@ -39,6 +44,30 @@ def test_a_framed_blur_is_what_is_solved_with(name: str) -> None:
     other = torch.rand(x.shape, generator=catalogue.generator(9), dtype=x.dtype)
     torch.testing.assert_close((known.inverse(x) * other).sum(), (x * known.inverse(other)).sum())
     assert float((known.inverse(x - other) * (x - other)).sum()) > 0
+
+
+def test_a_start_at_x_saves_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an x that explains the data up to noise, as late in a restoration."""
+    physics = blur(kernels.motion(9, 30), "unknown", (60, 70), dtype=torch.float64)
+    x = catalogue.image(1, 1, 64, 78)
+    y = physics.A(x)
+    y = y + 0.003 * torch.randn(y.shape, generator=catalogue.generator(1), dtype=y.dtype)
+    prox, calls = LeastSquares(physics, y).prox(50.0), list[int]()
+
+    def counted(apply: normal_equations.Linear, *rest: Any) -> Tensor:
+        def system(u: Tensor) -> Tensor:
+            calls.append(1)
+            return apply(u)
+
+        return conjugate_gradients(system, *rest)
+
+    monkeypatch.setattr(normal_equations, "conjugate_gradients", counted)
+    for recorded in (True, False):
+        with torch.set_grad_enabled(recorded):
+            prox(x)
+        calls.append(0)
+    zero, near = (len(part) for part in _split(calls))
+    assert near < 0.8 * zero
 
 
 @pytest.mark.parametrize(

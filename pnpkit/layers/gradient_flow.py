@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from pnpkit.certificates import Certificate, Side, nothing
 from pnpkit.layers.activations import Places, coarser
+from pnpkit.layers.convolution import convolution
 from pnpkit.numerics.norms import conv_norm_bound
 
 PADDINGS = ("zero", "circular")
@@ -44,8 +45,8 @@ def convolve(x: Tensor, kernel: Tensor, padding: str) -> Tensor:
     if padding == "circular" and reach:
         rows = torch.arange(-reach, x.shape[-2] + reach, device=x.device) % x.shape[-2]
         columns = torch.arange(-reach, x.shape[-1] + reach, device=x.device) % x.shape[-1]
-        return F.conv2d(x[..., rows, :][..., columns], kernel)
-    return F.conv2d(x, kernel, padding=reach)
+        return convolution(x[..., rows, :][..., columns], kernel)
+    return convolution(x, kernel, padding=reach)
 
 
 def zero_mean_orthogonal(hidden: int, channels: int, size: int) -> Tensor:

@@ -31,6 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pnpkit.layers.activations import Places
+from pnpkit.layers.convolution import convolution
 from pnpkit.layers.gradient_flow import GradientFlowConv2d
 
 FLIPS = 4  # none, columns, rows, both: the channels of an orbit
@@ -140,4 +141,4 @@ class MirroredFlowConv2d(GradientFlowConv2d):
         return places.each(lambda field: symmetric(field, odd))
 
     def convolve(self, x: Tensor, kernel: Tensor, odd: tuple[bool, bool]) -> Tensor:
-        return F.conv2d(mirrored(x, odd), kernel)
+        return convolution(mirrored(x, odd), kernel)

@@ -11,7 +11,7 @@ from pnpkit import certificates
 from pnpkit.certificates import Certificate
 from pnpkit.errors import InputError
 from pnpkit.layers.activations import spread
-from pnpkit.layers.layout import interleaved
+from pnpkit.layers.convolution import arranged, convolution
 from pnpkit.networks.base import TOPS, Network, Traits, ranged
 
 
@@ -57,7 +57,7 @@ class DnCNN(Network):
 
     def denoise(self, x: Tensor, level: Tensor) -> Tensor:
         plane = spread(level.to(x.dtype)).expand(-1, 1, *x.shape[2:])
-        hidden = interleaved(torch.cat([x, plane], 1))
+        hidden = arranged(torch.cat([x, plane], 1))
         for layer in self.layers[:-1]:
             hidden = convolve(layer, hidden).relu_()
         return x - convolve(self.layers[-1], hidden).contiguous()
@@ -73,4 +73,4 @@ class DnCNN(Network):
 def convolve(layer: nn.Module, x: Tensor) -> Tensor:
     """A convolution in the dtype of its input (float64 included), whatever the weights are stored in."""
     assert isinstance(layer, nn.Conv2d) and layer.bias is not None
-    return nn.functional.conv2d(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype), padding=layer.padding)
+    return convolution(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype), layer.kernel_size[0] // 2)

@@ -14,8 +14,8 @@ from pnpkit import certificates
 from pnpkit.certificates import EXACT, Certificate, Side
 from pnpkit.errors import InputError
 from pnpkit.layers.activations import ACTIVATIONS, Clip, Places, coarser
+from pnpkit.layers.convolution import arranged
 from pnpkit.layers.gradient_flow import PADDINGS, GradientFlowConv2d
-from pnpkit.layers.layout import interleaved
 from pnpkit.layers.mirrored import FLIPS, MirroredFlowConv2d
 from pnpkit.layers.windows import WINDOW, Windows
 from pnpkit.networks.base import TOPS, Network, Strengths, Traits, ranged
@@ -131,7 +131,7 @@ class Euler(Network):
         if self.frames:
             x = self.frames[0](x, level)
         rows, columns = x.shape[-2:]
-        seen = interleaved(self.lift(x))  # while small: padding keeps the format
+        seen = arranged(self.lift(x))  # while small: padding keeps the format
         state = F.pad(seen, (0, 0, 0, 0, 0, self.config.channels - seen.shape[1]))
         odd = (rows % self.config.unit > 0, columns % self.config.unit > 0)
         there = coarser(level, self.config.unshuffle, self.config.unit)

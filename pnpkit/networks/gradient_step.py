@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from pnpkit import certificates
 from pnpkit.certificates import Certificate
 from pnpkit.errors import InputError
-from pnpkit.layers.layout import interleaved
+from pnpkit.layers.convolution import arranged, convolution
 from pnpkit.networks.base import TOPS, Network, Strengths, Traits, ranged
 
 Pull = Callable[[Tensor], Tensor]  # v -> J^T v
@@ -68,8 +68,8 @@ class Convolution(Link):
     def forward(self, x: Tensor) -> tuple[Tensor, Pull]:
         weight, reach = self.weight.to(x.dtype), self.weight.shape[-1] // 2
         turned = weight.transpose(0, 1).flip(2, 3)
-        y = F.conv2d(x, weight, self.bias.to(x.dtype), padding=reach)
-        return y, lambda v: F.conv2d(v.to(x.dtype), turned, padding=reach)
+        y = convolution(x, weight, self.bias.to(x.dtype), reach)
+        return y, lambda v: convolution(v.to(x.dtype), turned, None, reach)
 
 
 class Elu(Link):
@@ -116,12 +116,12 @@ class Chain(Link):
 
 def unshuffled(x: Tensor) -> Tensor:
     """(B, C, H, W) -> (B, 4 C, H/2, W/2)."""
-    return interleaved(F.pixel_unshuffle(x, 2))
+    return arranged(F.pixel_unshuffle(x, 2))
 
 
 def shuffled(x: Tensor) -> Tensor:
     """(B, 4 C, H, W) -> (B, C, 2 H, 2 W)."""
-    return interleaved(F.pixel_shuffle(x, 2))
+    return arranged(F.pixel_shuffle(x, 2))
 
 
 def pairs(channels: int, count: int) -> list[Link]:
@@ -164,7 +164,7 @@ class GradientStep(Network):
         unit = 2 ** len(self.config.stages)
         seen = unshuffled(F.pad(x, (0, -columns % unit, 0, -rows % unit)))
         plane = (level.to(x.dtype) / self.top)[:, None, None, None].expand(-1, 1, *seen.shape[2:])
-        out, pull = self.residual(interleaved(torch.cat([seen, plane], 1)))
+        out, pull = self.residual(arranged(torch.cat([seen, plane], 1)))
         left = shuffled(out)[..., :rows, :columns]  # R = x - N(x)
         value = 0.5 * left.flatten(1).double().square().sum(1)
         framed = unshuffled(F.pad(left, (0, -columns % unit, 0, -rows % unit)))

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pnpkit.layers.activations import Places, coarser, spread
-from pnpkit.layers.layout import interleaved
+from pnpkit.layers.convolution import arranged
 from pnpkit.networks.dncnn import convolve
 
 REACH = 4.0  # thresholds are between exp(-4) and exp(4) times what they would be without a guide
@@ -123,7 +123,7 @@ class Plain(Guidance):
             if self.coarse is not None and number == len(self.middle) // 2:
                 hidden = hidden + self.coarse(hidden)
             hidden = hidden + torch.relu(convolve(layer, hidden))
-        return hidden[..., : (rows + 1) // 2, : (columns + 1) // 2]
+        return arranged(hidden[..., : (rows + 1) // 2, : (columns + 1) // 2])
 
 
 class Coarse(nn.Module):
@@ -186,7 +186,7 @@ class UNet(Guidance):
                 x = convolve(self.shrink[number], unshuffled(x))
         for number in reversed(range(len(self.up))):
             x = self.up[number](kept.pop() + shuffled(convolve(self.grow[number], x)))
-        return x[..., : (rows + 1) // 2, : (columns + 1) // 2]
+        return arranged(x[..., : (rows + 1) // 2, : (columns + 1) // 2])
 
 
 def stage(width: int, residuals: int) -> nn.Sequential:
@@ -229,14 +229,14 @@ def squares(seen: Tensor, relative: Tensor, unit: int) -> Tensor:
     seen = F.pad(seen, (0, -columns % unit, 0, -rows % unit), mode="replicate")
     seen = F.pixel_unshuffle(seen, 2)
     plane = spread(coarser(relative.to(seen.dtype), 2, unit)).expand(-1, 1, *seen.shape[2:])
-    return interleaved(torch.cat([seen, plane], 1))
+    return arranged(torch.cat([seen, plane], 1))
 
 
 def unshuffled(x: Tensor) -> Tensor:
     """(B, C, H, W) -> (B, 4 C, H/2, W/2)."""
-    return interleaved(F.pixel_unshuffle(x, 2))
+    return arranged(F.pixel_unshuffle(x, 2))
 
 
 def shuffled(x: Tensor) -> Tensor:
     """(B, 4 C, H, W) -> (B, C, 2 H, 2 W)."""
-    return interleaved(F.pixel_shuffle(x, 2))
+    return arranged(F.pixel_shuffle(x, 2))

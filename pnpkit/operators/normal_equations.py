@@ -32,6 +32,9 @@ ROUNDING = 5  # units of eps, relative to the right-hand side: no residual falls
 Linear = Callable[[Tensor], Tensor]
 
 
+Solver = Callable[[Tensor, Tensor], Tensor]  # (b, a guess) -> u
+
+
 def _same(u: Tensor) -> Tensor:
     return u
 
@@ -74,7 +77,7 @@ def proximal_point(
     data = operator.A_adjoint(y)
     if not closed:
         solve = normal_solver(operator, data, float(tau), square)
-        return lambda x: solve(x + tau * data)
+        return lambda x: solve(x + tau * data, x)
     # x + V m (U^T y - m V^T x) / (m^2 + 1/tau): exact where V is not square, too, and rounds like x, not like tau x
     mask = torch.as_tensor(operator.mask, device=data.device)
     mask = mask.to(torch.promote_types(mask.dtype, data.dtype))  # else the weights are of the mask's precision only
@@ -82,11 +85,12 @@ def proximal_point(
     return lambda x: x + operator.V(weight * (seen - mask * operator.V_adjoint(x)))
 
 
-def normal_solver(operator: LinearPhysics, example: Tensor, tau: float, square: float = 1.0) -> Linear:
-    """b -> (id + tau A^T A)^-1 b on pictures like ``example``.
+def normal_solver(operator: LinearPhysics, example: Tensor, tau: float, square: float = 1.0) -> Solver:
+    """(b, guess) -> (id + tau A^T A)^-1 b on pictures like ``example``.
 
-    The error of each picture is at most ``TOLERANCE`` (root mean square), or what the rounding of b allows.
-    ``square`` is ||A||^2.
+    The error of each picture is at most ``TOLERANCE`` (root mean square), or what the rounding of b allows. It takes
+    half the steps where the guess for b = x + tau A^T y is x, as in a restoration (docs/lab-book); where gradients are
+    recorded it starts at zero. ``square`` is ||A||^2.
 
     Raises:
         InputError: a tau whose rounding alone is an error above ``LARGEST_ERROR``.
@@ -97,13 +101,19 @@ def normal_solver(operator: LinearPhysics, example: Tensor, tau: float, square: 
         raise InputError(f"tau = {tau:g} is too large for {name}: this proximal map allows at most {largest:.2g}")
     known = structure(operator, example, tau)
 
-    def solve(right: Tensor) -> Tensor:
+    def system(u: Tensor) -> Tensor:
+        return u + tau * known.gram(u)
+
+    def solve(right: Tensor, near: Tensor) -> Tensor:
         rounding = ROUNDING * torch.finfo(right.dtype).eps * length(right)
         goal = rounding.clamp_min(TOLERANCE * math.sqrt(right[0].numel()))
-        return conjugate_gradients(lambda u: u + tau * known.gram(u), right, goal, MAX_STEPS, known.inverse)
+        if torch.is_grad_enabled():  # all steps are differentiated: few that are near the end know little of it
+            return conjugate_gradients(system, right, goal, MAX_STEPS, known.inverse)
+        return near + conjugate_gradients(system, right - system(near), goal, MAX_STEPS, known.inverse)
 
-    def solve_planes(right: Tensor) -> Tensor:
-        return torch.cat([solve(plane[None, None]) for plane in right.flatten(0, 1)]).view_as(right)
+    def solve_planes(right: Tensor, near: Tensor) -> Tensor:
+        pairs = zip(right.flatten(0, 1), near.flatten(0, 1), strict=True)
+        return torch.cat([solve(plane[None, None], start[None, None]) for plane, start in pairs]).view_as(right)
 
     return solve_planes if known.planes else solve
 
