@@ -371,3 +371,27 @@ def test_what_is_no_map_is_told_how_to_become_one() -> None:
             build(fidelity, catalogue.euler(), 1.0)
     with pytest.raises(InputError, match="a depth is at least 1"):
         Anderson(depth=0)
+
+
+def half(x: torch.Tensor) -> torch.Tensor:
+    """The upper half of the rows."""
+    return x[..., : x.shape[-2] // 2, :]
+
+
+def slow_below(factor: float) -> Map:
+    """Halves the upper rows and multiplies the lower ones with ``factor``, which is claimed to be at most 0.99."""
+    rates = torch.tensor([0.5, 0.5, factor, factor], dtype=torch.float64)[:, None]
+    return Map(lambda x: rates * x, Certificate("T", 0.99, 0.995, Side.PROVEN, "diagonal"))
+
+
+def test_the_residual_of_what_is_shown_ends_a_run() -> None:
+    x = torch.ones(1, 1, 4, 3, dtype=torch.float64)
+    whole, part = solve(slow_below(0.99), x, tol=1e-3), solve(slow_below(0.99), x, tol=1e-3, shown=half)
+    assert part.status is Status.CONVERGED and part.steps < whole.steps
+    assert part.residuals[0] == pytest.approx(0.5) and whole.residuals[0] < 0.4
+    assert all(bound >= seen for bound, seen in zip(part.bounds, part.residuals, strict=True))
+
+
+def test_what_is_not_shown_is_checked() -> None:
+    run = solve(slow_below(1.1), torch.ones(1, 1, 4, 3, dtype=torch.float64), tol=1e-9, shown=half)
+    assert run.status is Status.FALSIFIED and not run.guarantee

@@ -176,8 +176,11 @@ def deblur_picture(
     else:
         guess = first_guess(y, taps, noise) if boundary == "unknown" else extend(y, operator)
 
+    def shown(x: Tensor) -> Tensor:
+        return crop(x, y)
+
     def picture(x: Tensor) -> np.ndarray | Tensor:
-        return work.back(crop(x, y))
+        return work.back(shown(x))
 
     blurred = taps.size > 1  # without a blur only noise is removed
     floor = None
@@ -200,6 +203,7 @@ def deblur_picture(
         boxed=blurred and work.scale.points,
         floor=floor,
         stronger=STARRY if blurred and work.scale.points else 1.0,
+        shown=shown if guess.shape != y.shape else None,
     )
     return restore(problem, work)
 

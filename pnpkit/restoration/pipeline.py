@@ -137,7 +137,7 @@ def restore(problem: Problem, opened: Opened) -> Restoration:
     if amount == 0:
         second, stages, start = None, [Stage(lambda _: identity().mixed(0.0, plain), tol, Picard())], plain
     opened.told(FIRST if second is None else replace(FIRST, parts=2))
-    run = solve_in_stages(stages, start, max_steps=settings.max_steps, callback=settings.callback)
+    run = solve_in_stages(stages, start, max_steps=settings.max_steps, callback=settings.callback, shown=problem.shown)
     run = few_steps(run) if settings.quick else run
     if path is not None and amount > 0 and run.status is Status.CONVERGED and (known is None or run.steps > 1):
         keep_run(path, Kept(made[0].x if second is not None else None, run.x))

@@ -32,6 +32,7 @@ class Problem:
             not lie below, either, place by place, (B, C, H, W) as ``guess``, or None. stronger: times the strength of
             the rule.
         guide: the guide that was given for the second, (B, C, H, W), the frame of the picture: then it alone is made.
+        shown: from the estimate to the part of it that ``picture`` shows, which residuals are taken of; None: all.
         plain: (B, C, H, W), the picture as it came, where the estimate lives: what ``amount`` 0 gives. None: ``guess``.
     """
 
@@ -51,6 +52,7 @@ class Problem:
     boxed: bool = False
     floor: Tensor | None = None
     stronger: float = 1.0
+    shown: Callable[[Tensor], Tensor] | None = None
 
 
 def crop(x: Tensor, y: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ def solve(
     max_steps: int = 1000,
     callback: Callable[[Step], None] | None = None,
     patience: int | None = None,
+    shown: Callable[[Tensor], Tensor] | None = None,
 ) -> Result:
     """Iterate until ||x - T x|| / ||x|| <= tol pace(T) for every image, or ``max_steps`` evaluations of T.
 
@@ -45,6 +46,8 @@ def solve(
         max_steps: >= 1.
         callback: called with a ``Step`` after each evaluation.
         patience: also stop after so many evaluations in a row without a new smallest residual; None does not.
+        shown: a restriction R of images to some of their pixels, (B, C, H, W) -> (B, C, h, w). Then residuals are
+            ||R (x - T x)|| / ||R x||; that the map keeps what is proven of it is checked on all pixels, as ever.
 
     Raises:
         InputError: the first iterate is not finite or not a batch; tol or max_steps is outside its range; ``map`` is
@@ -62,7 +65,7 @@ def solve(
     iteration = Picard() if iteration is None else iteration
     check_run(map, x0, iteration, tol, max_steps)
     started = time.perf_counter()
-    watch = Watch(map, x0, iteration, tol)
+    watch = Watch(map, x0, iteration, tol, shown)
     x, out, history = x0, x0.clone(), []
     memory = iteration.start(x0)
     with torch.no_grad():

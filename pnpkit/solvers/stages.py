@@ -46,7 +46,12 @@ class Stage:
 
 
 def solve_in_stages(
-    stages: Sequence[Stage], x0: Tensor, *, max_steps: int, callback: Callable[[Step], None] | None = None
+    stages: Sequence[Stage],
+    x0: Tensor,
+    *,
+    max_steps: int,
+    callback: Callable[[Step], None] | None = None,
+    shown: Callable[[Tensor], Tensor] | None = None,
 ) -> Result:
     """``solve`` for each stage in turn, from the x of the stage before; ``max_steps`` is the limit for all together.
 
@@ -77,6 +82,7 @@ def solve_in_stages(
             max_steps=limit,
             callback=numbered_from(done, stage.phase, callback),
             patience=stage.patience,
+            shown=shown,
         )
         runs.append(run)
         x, done = run.x, done + run.steps

@@ -18,7 +18,8 @@ N the number of values of an image, magnitude(T) the size of what is added and c
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -63,26 +64,39 @@ def farthest(map: Map, x0: Tensor, gaps: list[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One evaluation: x and T x, and per image ||x - T x||, ||x|| and the rounding r."""
+    """One evaluation: x and T x, and per image ||x - T x||, ||x|| and the rounding r; the first two also of the part
+    that is shown."""
 
     x: Tensor
     Tx: Tensor
     gaps: list[float]
     sizes: list[float]
     rounding: list[float]
+    seen_gaps: list[float]
+    seen_sizes: list[float]
 
 
 class Watch:
     """Records the residual of each image and decides when its run ends.
+
+    With ``shown``, a restriction of images to some of their pixels, relative residuals are those of this part; what the
+    certificate and the theorem say is checked on the whole.
 
     Attributes:
         statuses: of each image, None while it runs.
         violation: of each image, how it contradicts the certificate, in words; empty where it does not.
     """
 
-    def __init__(self, map: Map, x0: Tensor, iteration: Iteration, tol: float):
+    def __init__(
+        self,
+        map: Map,
+        x0: Tensor,
+        iteration: Iteration,
+        tol: float,
+        shown: Callable[[Tensor], Tensor] | None = None,
+    ):
         count, certificate = len(x0), map.certificate
-        self.map, self.iteration, self.tol, self.x0 = map, iteration, tol, x0
+        self.map, self.iteration, self.tol, self.x0, self.shown = map, iteration, tol, x0, shown
         self.covered = iteration.theorem(certificate) is not None and certificate.nonexpansive
         self.eps = torch.finfo(x0.dtype).eps
         self.slack = max(SLACK, 100 * ROUNDINGS * self.eps)
@@ -110,12 +124,12 @@ class Watch:
         """``observe`` of an evaluation that is known by its norms, and of how each image contradicts the certificate in
         words."""
         self.first = self.first or now
-        units = [self.unit(index, size) for index, size in enumerate(now.sizes)]
+        units = [self.unit(index, size) for index, size in enumerate(now.seen_sizes)]
         self.units.append(units)
         relative = []
         least = self.eps if self.map.pace < 1 else 0.0  # a short step may be smaller than rounding
-        for index, (gap, unit) in enumerate(zip(now.gaps, units, strict=True)):
-            relative.append(max(gap / unit, least) / self.map.pace)
+        for index, (gap, seen, unit) in enumerate(zip(now.gaps, now.seen_gaps, units, strict=True)):
+            relative.append(max(seen / unit, least) / self.map.pace)
             if self.statuses[index] is None:
                 self.violation[index] = broken[index] or self.risen(index, now)
                 self.statuses[index] = self.verdict(index, gap, relative[-1], now.rounding[index])
@@ -126,7 +140,10 @@ class Watch:
 
     def evaluated(self, x: Tensor, Tx: Tensor) -> Evaluation:
         """The evaluation with its norms."""
-        return self.weighed(x, Tx, norms(x - Tx), norms(x), norms(Tx), x[0].numel())
+        now = self.weighed(x, Tx, norms(x - Tx), norms(x), norms(Tx), x[0].numel())
+        if self.shown is None:
+            return now
+        return replace(now, seen_gaps=norms(self.shown(x - Tx)), seen_sizes=norms(self.shown(x)))
 
     def weighed(
         self, x: Tensor, Tx: Tensor, gaps: list[float], sizes: list[float], ends: list[float], count: int
@@ -137,15 +154,16 @@ class Watch:
             ROUNDINGS * self.eps * max(size, end, self.map.magnitude, unit) + self.map.error * unit
             for size, end in zip(sizes, ends, strict=True)
         ]
-        return Evaluation(x, Tx, gaps, sizes, rounding)
+        return Evaluation(x, Tx, gaps, sizes, rounding, gaps, sizes)
 
     def unit(self, index: int, size: float) -> float:
-        """||x_k||, but at most GROWN times the start: the larger of ||x_0|| and the first step at full length.
+        """||x_k||, but at most GROWN times the start: the larger of ||x_0|| and the first step at full length. All three
+        are of what is shown.
 
         T x = x + 1 has no fixed point, and its residual is small beside ||x_k|| after many steps.
         """
         assert self.first is not None
-        began = max(self.first.sizes[index], self.first.gaps[index] / self.map.pace)
+        began = max(self.first.seen_sizes[index], self.first.seen_gaps[index] / self.map.pace)
         return max(min(size, GROWN * began), TINY)
 
     def verdict(self, index: int, gap: float, residual: float, rounding: float) -> Status | None:
