@@ -114,6 +114,7 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(1)
+    torch.set_grad_enabled(False)  # as in a run, where solvers may begin at the point
     table = [
         row
         for boundary in ("unknown", "circular")

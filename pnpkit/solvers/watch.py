@@ -157,8 +157,8 @@ class Watch:
         return Evaluation(x, Tx, gaps, sizes, rounding, gaps, sizes)
 
     def unit(self, index: int, size: float) -> float:
-        """||x_k||, but at most GROWN times the start: the larger of ||x_0|| and the first step at full length. All three
-        are of what is shown.
+        """||x_k||, but at most GROWN times the start: the larger of ||x_0|| and the first step at full length. All are
+        of what is shown.
 
         T x = x + 1 has no fixed point, and its residual is small beside ||x_k|| after many steps.
         """
