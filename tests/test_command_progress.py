@@ -41,6 +41,15 @@ def course() -> tuple[progress.Course, Clock]:
     return progress.Course(clock, Forecast(phases, 3.0)), clock
 
 
+def test_a_second_pass_that_will_not_be_is_not_waited_for(course: tuple[progress.Course, Clock]) -> None:
+    """It was foreseen before the blur turned out to be of a free form."""
+    run, clock = course
+    run.enter(Phase("blur"))
+    clock.time += 10
+    run.enter(Phase("restoring"))
+    assert run.left() == pytest.approx(20)
+
+
 def test_the_time_left_falls_from_the_forecast_to_nothing(course: tuple[progress.Course, Clock]) -> None:
     run, clock = course
     run.enter(Phase("noise"))

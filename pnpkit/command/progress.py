@@ -85,7 +85,9 @@ class Course:
         later = ORDER[ORDER.index(self.phase.name) + 1 :] if self.phase.name in ORDER else ()
         known = self.forecast.phases if self.forecast else {}
         pace = self.pace()
-        if self.phase.name == "restoring" and self.twice and pace is not None:  # measured, where it is
+        if self.phase.name == "restoring" and not self.twice:  # whatever was foreseen before the blur was known
+            return here
+        if self.phase.name == "restoring" and pace is not None:  # measured, where it is
             return here + TWO_PASSES[1] * pace
         return here + sum(known.get(name, 0.0) for name in later)
 
