@@ -2,11 +2,14 @@
 
     python scripts/counts.py --data PATH [--pictures 10] [--kernels levin09_1 levin09_5 box:9 gaussian:1.6]
         [--peaks 200 50 10] [--denoiser euler-guided] [--track crop128] [--methods ...] [--read 2 --offset 100]
+        [--before CHECKOUT]
 
 PATH holds bsds500/val and kernels. y = (Poisson(peak * K x) + offset + N(0, read^2)) / peak, K circular, the seed is
 the index of the picture. ``weighted`` is told nothing of gain, offset and read noise, ``given`` all. PSNR in dB after
-cutting to 0..1, and the mean relative error of the flux in 16 x 16 blocks. Rows that are stored already are kept: the
-script may be stopped and called again. Writes docs/results/counts.{json,md}.
+cutting to 0..1, and the mean relative error of the flux in 16 x 16 blocks. ``before`` is the default of another version
+of pnpkit, whose checkout is given: it gets the readings cut to 0..1. ``readings`` is what the noise alone does to the
+flux: the readings beside the blurred picture without noise. Rows that are stored already are kept: the script may be
+stopped and called again. Writes docs/results/counts.{json,md}.
 """
 
 from __future__ import annotations
@@ -14,6 +17,10 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,7 +40,7 @@ from pnpkit.images.pixels import from_tensor, to_tensor
 
 BLOCK = 16
 DPIR = (8, 49 / 255, 0.23)  # steps, first strength, balance: Zhang et al., IEEE TPAMI 44(10), 2022
-METHODS = ("degraded", "unweighted", "weighted", "given", "anscombe", "dpir", "richardson-lucy")
+METHODS = ("readings", "degraded", "before", "unweighted", "weighted", "given", "anscombe", "dpir", "richardson-lucy")
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,42 @@ def restored(method: str, y: np.ndarray, kernel: np.ndarray, of: Sensor, x: np.n
     if method == "dpir":
         return dpir(light, kernel, float(np.sqrt(of.gain * max(light.mean(), of.gain) + of.read**2)))
     return richardson_lucy(light.clip(0), kernel, x)
+
+
+EARLIER = """
+import sys, numpy as np, torch, pnpkit
+torch.set_num_threads(1)
+for line in sys.stdin:
+    with np.load(line.strip() + "/case.npz") as case:
+        run = pnpkit.deblur(case["y"].clip(0, 1), case["kernel"], boundary="circular")
+    np.save(line.strip() + "/made.npy", np.asarray(run.image))
+    print("made", flush=True)
+"""
+
+
+class Version:
+    """The default of another version, in a process of its own, case after case."""
+
+    def __init__(self, checkout: Path):
+        self.folder = tempfile.TemporaryDirectory()
+        environment = os.environ | {"PYTHONPATH": str(checkout.resolve())}
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", EARLIER],
+            env=environment,
+            cwd=self.folder.name,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(self, y: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        np.savez(Path(self.folder.name) / "case.npz", y=y, kernel=kernel)
+        print(self.folder.name, file=self.process.stdin, flush=True)
+        if self.process.stdout.readline().strip() != "made":
+            raise SystemExit("the other version failed: see above")
+        restored: np.ndarray = np.load(Path(self.folder.name) / "made.npy")
+        return restored
 
 
 def dpir(y: np.ndarray, kernel: np.ndarray, level: float) -> np.ndarray:
@@ -116,19 +159,22 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=10)
     parser.add_argument("--kernels", nargs="+", default=["levin09_1", "levin09_5", "box:9", "gaussian:1.6"])
     parser.add_argument("--peaks", nargs="+", type=float, default=[200, 50, 10])
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--methods", nargs="+", default=[m for m in METHODS if m != "before"], choices=METHODS)
     parser.add_argument("--denoiser", default="euler-guided")
     parser.add_argument("--track", default="crop128", choices=["crop128", "whole"])
     parser.add_argument("--read", type=float, default=0.0, help="standard deviation of the read noise, in counts")
     parser.add_argument("--offset", type=float, default=0.0, help="in counts")
+    parser.add_argument("--before", type=Path, help="the checkout of another version: nothing else is run")
     args = parser.parse_args()
     name = "counts" if args.track == "crop128" else "counts-whole"
     stored = RESULTS / f"{name}.json"
     rows: list[dict[str, Any]] = json.loads(stored.read_text())["rows"] if stored.exists() else []
+    earlier = None if args.before is None else Version(args.before)
+    methods = [m for m in args.methods if m != "before"] if earlier is None else ["before"]
     known = {(row["picture"], row["kernel"], row["peak"], row["method"], *group(row)) for row in rows}
     command = f"python scripts/counts.py --data PATH --track {args.track}"
     scenes = pictures(args.data / "bsds500" / "val", args.pictures, args.track)
-    cases = [(i, k, p, m) for i in range(len(scenes)) for k in args.kernels for p in args.peaks for m in args.methods]
+    cases = [(i, k, p, m) for i in range(len(scenes)) for k in args.kernels for p in args.peaks for m in methods]
     for index, spec, peak, method in tqdm(cases):
         if (index, spec, peak, method, args.denoiser, args.read) in known:
             continue
@@ -141,7 +187,12 @@ def main() -> None:
         if args.read or args.offset:
             y = y + (args.offset + args.read * random.standard_normal(y.shape)) / peak
         began = time.process_time()
-        z = restored(method, y, kernel, Sensor(1 / peak, args.offset / peak, args.read / peak), x, args.denoiser)
+        if earlier is not None:
+            z = earlier(y, kernel)
+        elif method == "readings":
+            z, x = y, clean
+        else:
+            z = restored(method, y, kernel, Sensor(1 / peak, args.offset / peak, args.read / peak), x, args.denoiser)
         row = {"picture": index, "kernel": spec, "peak": peak, "method": method, "denoiser": args.denoiser}
         row |= {"read": args.read, "offset": args.offset}
         row |= {"psnr": psnr(z.clip(0, 1), x), "flux": flux_error(z, x), "seconds": time.process_time() - began}
@@ -169,7 +220,11 @@ def table(rows: list[dict[str, Any]]) -> str:
         }
         gains = [r["psnr"] - plain[key] for r in chosen if (key := (r["picture"], r["kernel"])) in plain]
         gain = float(np.mean(gains)) if gains else math.nan
-        values = f"{np.mean([r['psnr'] for r in chosen]):.2f} | {100 * np.mean([r['flux'] for r in chosen]):.2f} %"
+        flux = f"{100 * np.mean([r['flux'] for r in chosen]):.2f} %"
+        if method == "readings":  # of another picture
+            lines.append(f"| {peak:g} | {read:g} | {method} | {denoiser} | {len(chosen)} | - | {flux} | - |")
+            continue
+        values = f"{np.mean([r['psnr'] for r in chosen]):.2f} | {flux}"
         lines.append(f"| {peak:g} | {read:g} | {method} | {denoiser} | {len(chosen)} | {values} | {gain:+.2f} |")
     return "\n".join(lines) + "\n"
 
