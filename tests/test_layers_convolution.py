@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.autograd import forward_ad
 
 from pnpkit.layers import convolution as layer
 from pnpkit.registry import open_denoiser
@@ -54,6 +55,33 @@ def test_it_is_used_for_float32_without_gradients_alone() -> None:
         seen = []
         torch.func.vmap(lambda picture: seen.append(layer.by_winograd(picture)) or picture)(x[:, None])
     assert seen == [False]
+
+
+@HERE
+def test_bands_and_neighbours_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, kernel = torch.randn(3, 4, 21, 13, generator=generator), torch.randn(5, 4, 3, 3, generator=generator)
+    with torch.no_grad():
+        for padding in (0, 1, 2):
+            whole = layer.convolution(x, kernel, None, padding)
+            assert torch.equal(whole[1:2], layer.convolution(x[1:2], kernel, None, padding))
+            with monkeypatch.context() as patch:
+                patch.setattr(layer, "ROOM", 1)
+                assert torch.equal(whole, layer.convolution(x, kernel, None, padding))
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script")  # torch's own, on the way to tangents
+def test_what_nnpack_does_not_take_goes_to_torch() -> None:
+    """Empty batches, a bias of the wrong size, which NNPACK would read past its end, and forward-mode tangents."""
+    x, kernel = torch.rand(2, 3, 16, 16), torch.rand(4, 3, 3, 3)
+    with torch.no_grad():
+        assert layer.convolution(x[:0], kernel, None, 1).shape == (0, 4, 16, 16)
+        with pytest.raises(RuntimeError):
+            layer.convolution(x, kernel, torch.rand(3), 1)
+        with forward_ad.dual_level():
+            for here, there in ((x, forward_ad.make_dual(kernel, kernel)), (forward_ad.make_dual(x, x), kernel)):
+                tangent = forward_ad.unpack_dual(layer.convolution(here, there, None, 1)).tangent
+                assert torch.allclose(tangent, F.conv2d(x, kernel, padding=1), rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["euler", "euler-fast", "euler-guided", "dncnn"])
