@@ -70,6 +70,17 @@ def test_a_start_at_x_saves_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     assert near < 0.8 * zero
 
 
+def test_a_start_that_is_far_from_the_end_costs_no_exactness() -> None:
+    """Of data that are zero, x is no guess: A^T A x, times tau, would be cancelled and rounded like it."""
+    physics = blur(kernels.motion(9, 30), "unknown", (20, 22))
+    x, y = catalogue.image(1, 1, 24, 30).float(), torch.zeros(1, 1, 20, 22)
+    prox = LeastSquares(physics, y).prox(1e4)
+    with torch.no_grad():
+        here = prox(x)
+    with torch.enable_grad():
+        assert torch.equal(here, prox(x))
+
+
 @pytest.mark.parametrize(
     "physics",
     [

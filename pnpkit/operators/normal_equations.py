@@ -90,7 +90,7 @@ def normal_solver(operator: LinearPhysics, example: Tensor, tau: float, square: 
 
     The error of each picture is at most ``TOLERANCE`` (root mean square), or what the rounding of b allows. It takes
     half the steps where the guess for b = x + tau A^T y is x, as in a restoration (docs/lab-book); where gradients are
-    recorded it starts at zero. ``square`` is ||A||^2.
+    recorded, or where zero has the smaller residual, it starts at zero. ``square`` is ||A||^2.
 
     Raises:
         InputError: a tau whose rounding alone is an error above ``LARGEST_ERROR``.
@@ -109,7 +109,10 @@ def normal_solver(operator: LinearPhysics, example: Tensor, tau: float, square: 
         goal = rounding.clamp_min(TOLERANCE * math.sqrt(right[0].numel()))
         if torch.is_grad_enabled():  # all steps are differentiated: few that are near the end know little of it
             return conjugate_gradients(system, right, goal, MAX_STEPS, known.inverse)
-        return near + conjugate_gradients(system, right - system(near), goal, MAX_STEPS, known.inverse)
+        left = right - system(near)
+        nearer = length(left) < length(right)  # else what the solver would cancel is larger than b, and rounds like it
+        near, left = torch.where(nearer, near, 0), torch.where(nearer, left, right)
+        return near + conjugate_gradients(system, left, goal, MAX_STEPS, known.inverse)
 
     def solve_planes(right: Tensor, near: Tensor) -> Tensor:
         pairs = zip(right.flatten(0, 1), near.flatten(0, 1), strict=True)
