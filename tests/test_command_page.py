@@ -84,6 +84,8 @@ def test_the_bound_lies_above_the_residuals_and_only_where_it_is_proven(run: res
     late = re.findall(r'points="([^"]+)"', command_page.curve(ended(run, bounds=(math.inf, math.inf, *run.bounds[:3]))))
     assert late[1].split()[0].split(",")[0] == late[0].split()[2].split(",")[0], "the bound begins where the proof does"
     assert "stroke-dasharray" not in command_page.curve(ended(run, bounds=()))
+    told = [command_page.curve(ended(run, cropped=cropped)) for cropped in (False, True)]
+    assert ["of the pixels in the frame" in text for text in told] == [False, True]
     assert "second pass" not in command_page.curve(run)
     for steps, anchor in ((1, "start"), (4, "end")):
         marked = command_page.curve(ended(run, guarantee=replace(run.guarantee, before=(Before(steps, GUIDING),))))

@@ -392,6 +392,19 @@ def test_the_residual_of_what_is_shown_ends_a_run() -> None:
     assert all(bound >= seen for bound, seen in zip(part.bounds, part.residuals, strict=True))
 
 
+def test_a_run_says_which_pixels_its_residuals_are_of() -> None:
+    """Those in the frame may rise, while those of all cannot; a frame that is black and stays so has converged."""
+    turn = torch.tensor([[0.0, -0.9], [0.9, 0.0]], dtype=torch.float64)
+    map = Map(lambda x: turn @ x, Certificate("T", 0.9, 0.95, Side.PROVEN, "a turn that shrinks"))
+    x = torch.tensor([1.0, 1.0], dtype=torch.float64).view(1, 1, 2, 1)
+    whole, part = solve(map, x, max_steps=5, tol=0), solve(map, x, max_steps=5, tol=0, shown=half)
+    assert part.residuals[2] > 10 * part.residuals[1] and part.guarantee
+    assert "of the pixels in the frame" in part.explain() and "of all pixels, never rise" in part.explain()
+    assert "pixels" not in whole.explain() and part.cropped and not whole.cropped
+    x = torch.tensor([0.0, 0.0, 1.0, 1.0], dtype=torch.float64).view(1, 1, 4, 1)
+    assert solve(slow_below(0.99), x, shown=half).residuals == (0.0,)
+
+
 def test_what_is_not_shown_is_checked() -> None:
     run = solve(slow_below(1.1), torch.ones(1, 1, 4, 3, dtype=torch.float64), tol=1e-9, shown=half)
     assert run.status is Status.FALSIFIED and not run.guarantee

@@ -59,7 +59,8 @@ def curve(run: Restoration, tol: float | None = None) -> str:
     note = "dashed: the proven bound" if bound else "no bound on single residuals is proven for this iteration"
     told = f"residual against step: from {run.residuals[0]:.1e} to {run.residuals[-1]:.1e} in {steps} steps"
     box = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{told}">{drawing}</svg>'
-    return f'{box}<p class="soft">||x − T x|| / ||x||, in units of a full step; {note}</p>'
+    part = " of the pixels in the frame" if run.cropped else ""
+    return f'{box}<p class="soft">||x − T x|| / ||x||{part}, in units of a full step; {note}</p>'
 
 
 def text(x: float, y: float, words: str, anchor: str = "start") -> str:

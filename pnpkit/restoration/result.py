@@ -121,6 +121,11 @@ class Restoration:
         return self.run.residuals if isinstance(self.run, Result) else ()
 
     @property
+    def cropped(self) -> bool:
+        """Whether ``residuals`` are of the pixels in the frame, where the estimate reaches beyond it."""
+        return isinstance(self.run, Result) and self.run.cropped
+
+    @property
     def bounds(self) -> tuple[float, ...]:
         """What the theorem bounds each of ``residuals`` by, inf before it applies; empty where it gives no rate."""
         return self.run.bounds if isinstance(self.run, Result) else ()

@@ -237,8 +237,8 @@ class Settings:
         None,
         "Relative residual to stop at; auto: 1e-4, and 1e-3 for more than 0.1 megapixels.",
         detail="Stop when ||x - T x|| <= tol ||x||, for a tau below 1/L when it is <= tol tau L ||x||; what lies "
-        "beyond the frame of the picture is not counted. What the larger one costs stands at "
-        "``restoration.defaults.tolerance``.",
+        "beyond the frame of a picture is not counted, but in volumes and with ``quick``. What the larger one costs "
+        "stands at ``restoration.defaults.tolerance``.",
         kind="number",
         group="quality",
         iterating=True,

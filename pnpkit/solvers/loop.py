@@ -99,6 +99,7 @@ def solve(
         seconds=time.perf_counter() - started,
         bounds=watch.bounds(),
         objective=objective,
+        cropped=shown is not None,
     )
 
 

@@ -65,11 +65,12 @@ class Result:
 
     Attributes:
         x: (B, C, H, W), a tensor, or numpy when the data came as numpy. Of an image that converged: T x_k for the x_k
-            whose residual met the tolerance (its own residual is no larger when T is nonexpansive). Of one that
+            whose residual met the tolerance (||x - T x|| is no larger there when T is nonexpansive). Of one that
             failed: the last good iterate.
         status: the worst status over the batch; ``statuses`` has one per image.
         steps: evaluations of the map.
         residuals: relative residual per evaluation, worst image of the batch; ``residuals_per_image`` has all.
+        cropped: whether they are of a part of the pixels alone, ``shown`` of ``solve``.
         certificate: what is proven about the map.
         guarantee: the convergence theorem that covers the run, or why none does; true where one does.
         seconds: wall time.
@@ -89,15 +90,17 @@ class Result:
     seconds: float
     bounds: tuple[float, ...] = ()
     objective: tuple[float, ...] = ()
+    cropped: bool = False
 
     def explain(self) -> str:
         """Half a page: the theorem, its constants, what was assumed, what was checked, what happened."""
         c = self.certificate
         rises = sum(b > a * (1 + RISE_LIMIT) for a, b in zip(self.residuals, self.residuals[1:], strict=False))
         rate = contraction_factor(self.residuals)
+        part, whole = (" of the pixels in the frame", ", of all pixels,") if self.cropped else ("", "")
         lines = [
             f"What happened. {_sentence(self.status.value)} The map T was applied {self.steps} times; the relative "
-            f"residual ||x - T x|| / ||x||, in units of a full step, went from {self.residuals[0]:.2e} to "
+            f"residual ||x - T x|| / ||x||{part}, in units of a full step, went from {self.residuals[0]:.2e} to "
             f"{self.residuals[-1]:.2e} (by a factor of about {rate:.4f} a step at the end) and rose {rises} times.",
             f"What is guaranteed. {_sentence(str(self.guarantee))}",
             f"The constants. {c.describe(1)}",
@@ -106,8 +109,9 @@ class Result:
             share = c.averagedness / (1 - c.averagedness)
             lines.append(
                 "What averagedness means. T is a mixture of the identity and a map that never moves two images apart, "
-                f"with weight {c.averagedness:.6g} on the second. Under Picard's iteration the residuals never rise, "
-                f"and their squares sum to at most {share:.4g} times the squared distance from start to fixed point."
+                f"with weight {c.averagedness:.6g} on the second. Under Picard's iteration the residuals ||x - T x||"
+                f"{whole} never rise, and their squares sum to at most {share:.4g} times the squared distance from "
+                "start to fixed point."
             )
         else:
             lines.append(
