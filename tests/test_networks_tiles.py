@@ -138,7 +138,7 @@ def test_half_of_the_machine_is_allowed_and_a_system_that_does_not_tell_sets_no_
 
 def test_less_memory_shortens_the_past_and_says_so() -> None:
     network, copy = make("euler").float(), 4 * 3 * 400 * 400
-    shape, allowed = (1, 3, 400, 400), (IMAGES + 12 + 18) * copy
+    shape, allowed = (1, 3, 400, 400), (IMAGES + 12 + 24) * copy
     whole, same = plan.affordable(Anderson(), network, shape, allowed, 4)
     assert whole == Anderson() and same is network
     short, tiled = plan.affordable(Anderson(), network, shape, (IMAGES + 6) * copy, 4)

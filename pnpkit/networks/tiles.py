@@ -24,7 +24,7 @@ SMALLEST = 32  # pixels: side of a tile below which nearly all work would be hal
 IMAGES = 14  # copies of the picture that a run keeps beside the past of its iteration, such as transforms; measured
 
 
-STATES = 6  # copies of its widest layer that a network keeps while it works
+STATES = 8  # copies of its widest layer that a network keeps while it works, measured (docs/lab-book)
 
 
 class Cut(Network):
