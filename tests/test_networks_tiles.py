@@ -149,7 +149,7 @@ def test_less_memory_shortens_the_past_and_says_so() -> None:
     with pytest.raises(InputError, match="cannot be tiled; whole, it needs about"):
         plan.affordable(Picard(), Wavelet(WaveletConfig()), shape, (IMAGES + 2) * copy, 4)
     image = torch.rand(1, 3, 80, 80, generator=torch.Generator().manual_seed(0))
-    run = deblur.deblur(image, "box:3", denoiser=network, noise_level=0.05, max_steps=2, max_memory=1.9e6 / 2**30)
+    run = deblur.deblur(image, "box:3", denoiser=network, noise_level=0.05, max_steps=2, max_memory=2e6 / 2**30)
     assert "looks back 1 steps only" in run.kernel_note
 
 
