@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -305,3 +306,21 @@ def test_the_most_telling_part_has_edges_in_all_directions() -> None:
     assert crops.telling(picture, 900) == (slice(0, 640), slice(0, 900))
     rows, columns = crops.telling(np.full((600, 500), 0.2), 256)
     assert abs(rows.start + 128 - 300) <= 24 and abs(columns.start + 128 - 250) <= 24
+
+
+@pytest.mark.parametrize("confidence", [0.01, 0.3])
+def test_a_named_blur_without_confidence_is_a_candidate_only(
+    confidence: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clean = signal.fftconvolve(photograph(), kernels.motion(9, 30), "valid")
+    picture = clean + 0.005 * np.random.default_rng(0).standard_normal(clean.shape)
+    named = replace(parametric.estimate_parametric(picture, 0.005), confidence=confidence)
+    free = SimpleNamespace(kernel=np.ones((1, 1)), agreement=0.5, sparser=0.0)
+    monkeypatch.setattr(choose, "estimate_parametric", lambda *_, **__: named)
+    monkeypatch.setattr(choose, "estimate_general", lambda *_, **__: free)
+    found = likeliest_kernel(picture, 0.005)
+    if confidence < choose.DOUBTED:
+        assert found.spec == "sharp" and found.rival is not None and found.rival.spec == named.spec
+        assert 0 <= found.confidence <= choose.UNSURE
+    else:
+        assert found.spec == named.spec

@@ -64,6 +64,9 @@ HALVINGS = 2  # how often a picture is halved for a blur larger than those that 
 CERTAIN = 0.95  # confidence in no blur above which none is searched either
 
 
+DOUBTED = 0.05  # confidence of a named blur below which it is not taken: it is the rival of no blur
+
+
 def estimate(
     image: np.ndarray,
     noise_level: float,
@@ -192,7 +195,7 @@ def likeliest_at_one_size(
         others = tuple((spec, score - over) for spec, score in named.candidates)
         return KernelEstimate(free.kernel, "free-form", free.agreement, (("free-form", 0.0), *others))
     candidates = tuple(sorted((*named.candidates, ("free-form", over)), key=lambda pair: -pair[1]))
-    if blurred:
+    if blurred and named.confidence > DOUBTED:
         return replace(named, candidates=candidates)
     rival = KernelEstimate(free.kernel, "free-form", free.agreement, (("free-form", 0.0),))
     confidence = named.confidence if hardly_blurred(named.spec) else 1 - named.confidence
@@ -200,7 +203,7 @@ def likeliest_at_one_size(
         rival, over = replace(named, rival=None), gain - NAMED
     if over <= POSSIBLE - EVIDENCE and confidence > UNSURE:
         return replace(_as_sharp(named, confidence), candidates=candidates)
-    confidence = min(confidence, UNSURE * min(1.0, over / (POSSIBLE - EVIDENCE)))
+    confidence = min(confidence, UNSURE * min(1.0, max(0.0, over / (POSSIBLE - EVIDENCE))))
     return KernelEstimate(np.ones((1, 1)), "sharp", confidence, candidates, rival)
 
 

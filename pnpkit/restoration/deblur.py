@@ -33,6 +33,7 @@ from pnpkit.restoration.defaults import (
     POINT,
     POINT_MISFIT,
     POINTS_STAY,
+    SMALL,
     STARRY,
 )
 from pnpkit.restoration.guide import around, open_guide
@@ -203,7 +204,7 @@ def deblur_picture(
         boxed=blurred and work.scale.points,
         floor=floor,
         stronger=STARRY if blurred and work.scale.points else 1.0,
-        shown=shown if guess.shape != y.shape else None,
+        shown=shown if guess.shape != y.shape and y.shape[-2] * y.shape[-1] > SMALL else None,
     )
     return restore(problem, work)
 

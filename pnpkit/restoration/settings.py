@@ -236,9 +236,9 @@ class Settings:
     tol: float | None = declared(
         None,
         "Relative residual to stop at; auto: 1e-4, and 1e-3 for more than 0.1 megapixels.",
-        detail="Stop when ||x - T x|| <= tol ||x||, for a tau below 1/L when it is <= tol tau L ||x||; what lies "
-        "beyond the frame of a picture is not counted, but in volumes and with ``quick``. What the larger one costs "
-        "stands at ``restoration.defaults.tolerance``.",
+        detail="Stop when ||x - T x|| <= tol ||x||, for a tau below 1/L when it is <= tol tau L ||x||; of pictures "
+        "of more than 0.1 megapixels what lies beyond the frame is not counted, but with ``quick``. What the larger "
+        "one costs stands at ``restoration.defaults.tolerance``.",
         kind="number",
         group="quality",
         iterating=True,
