@@ -201,7 +201,7 @@ def likeliest_at_one_size(
     confidence = named.confidence if hardly_blurred(named.spec) else 1 - named.confidence
     if not hardly_blurred(named.spec) and gain > max(0.0, less):
         rival, over = replace(named, rival=None), gain - NAMED
-    if over <= POSSIBLE - EVIDENCE and confidence > UNSURE:
+    if not blurred and over <= POSSIBLE - EVIDENCE and confidence > UNSURE:
         return replace(_as_sharp(named, confidence), candidates=candidates)
     confidence = min(confidence, UNSURE * min(1.0, max(0.0, over / (POSSIBLE - EVIDENCE))))
     return KernelEstimate(np.ones((1, 1)), "sharp", confidence, candidates, rival)
