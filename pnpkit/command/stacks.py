@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Steps(click.ParamType):
-    """Z,Y,X or X alone, in µm."""
+    """Z,Y,X in µm."""
 
     name = "Z,Y,X"
 
