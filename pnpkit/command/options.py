@@ -11,7 +11,8 @@ import click
 
 from pnpkit.command.part import Region, RegionType
 from pnpkit.restoration.defaults import DENOISERS
-from pnpkit.restoration.settings import ITERATING, Settings, option_of, settings_of
+from pnpkit.restoration.option import option_of
+from pnpkit.restoration.settings import ITERATING, Settings, settings_of
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -10,12 +10,13 @@ import difflib
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import Field, dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from dataclasses import Field, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from pnpkit.errors import InputError
 from pnpkit.machine.phases import Phase
 from pnpkit.restoration.defaults import DENOISERS, QUICK, QUICK_STEPS
+from pnpkit.restoration.option import REQUIRED, declared, option_of
 
 if TYPE_CHECKING:
     from pnpkit.networks.base import Network
@@ -35,49 +36,7 @@ NOISES = ("auto", GAUSSIAN, POISSON, POISSON_GAUSSIAN)
 ITERATING = ("deblur", "inpaint", "upscale")  # tasks that look for a fixed point; denoise applies the denoiser once
 
 
-@dataclass(frozen=True)
-class Option:
-    """What is said of a setting where it is declared.
-
-    Attributes:
-        help: one sentence, for the command line and for ``Settings``. iterating_help: what is added to it for the tasks
-            of ``ITERATING``. detail: what is added to it in the docstring of ``Settings``.
-        kind: how a word of the command line is read: a number of at least 0, a whole number of at least 1, a word, a
-            folder, or a switch. none: the command line has no such flag.
-        unit: of numbers, in words. words: what may stand for a number, beside auto, which stands for None.
-        iterating_words: words of the tasks of ``ITERATING`` alone. signed: numbers below 0 are taken, too.
-        group: the heading in the help of the command line.
-        iterating: for the tasks of ``ITERATING`` alone. only: for this task alone.
-    """
-
-    help: str
-    iterating_help: str = ""
-    detail: str = ""
-    kind: Literal["number", "count", "word", "switch", "folder", "none"] = "none"
-    unit: str = ""
-    words: tuple[str, ...] = ()
-    iterating_words: tuple[str, ...] = ()
-    signed: bool = False
-    group: str = "expert"
-    iterating: bool = False
-    only: str = ""
-
-
 PICTURE = "units of the picture"  # what they are stands in the docstring of ``Settings``
-REQUIRED = object()  # the default of a setting that each task has a default of its own for
-
-
-def declared(default: Any, help: str, **about: Any) -> Any:
-    """A field of ``Settings``."""
-    option = {"option": Option(help, **about)}
-    return field(metadata=option) if default is REQUIRED else field(default=default, metadata=option)
-
-
-def option_of(setting: Field[Any]) -> Option:
-    """The option that a field was declared with."""
-    option = setting.metadata["option"]
-    assert isinstance(option, Option)
-    return option
 
 
 @dataclass(frozen=True)
