@@ -11,12 +11,11 @@ import math
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from pnpkit.errors import InputError
 from pnpkit.fidelities.constrained import Constrained
@@ -24,13 +23,13 @@ from pnpkit.fidelities.least_squares import LeastSquares
 from pnpkit.fidelities.weighted import WeightedLeastSquares
 from pnpkit.images.pixels import quantised
 from pnpkit.kernels import Kernel
-from pnpkit.machine.fields import Field, Journal, Place
+from pnpkit.machine.fields import Field, Journal
 from pnpkit.machine.memory import allowed, choose_device
 from pnpkit.machine.phases import nobody
 from pnpkit.networks.base import Network
 from pnpkit.networks.tiles import within_memory
 from pnpkit.networks.volumes import DIRECTIONS, Volumetric
-from pnpkit.noise.models import Mapped, PoissonGaussian
+from pnpkit.noise.models import PoissonGaussian
 from pnpkit.operators.volume import VolumeBlur
 from pnpkit.restoration.blocks import cut
 from pnpkit.restoration.checks import open_tools
@@ -40,12 +39,12 @@ from pnpkit.restoration.picture import Opened, on_scale
 from pnpkit.restoration.pipeline import FIRST, SECOND, Halves, box, few_steps, mixed, plan_for, with_strength
 from pnpkit.restoration.plan import GUIDING, penalty_for
 from pnpkit.restoration.problem import Problem
-from pnpkit.restoration.readings import Readings, smoothed
 from pnpkit.restoration.result import Restoration
 from pnpkit.restoration.settings import Settings
 from pnpkit.restoration.streamed_data import Measured, Store, total
 from pnpkit.restoration.streamed_run import Denoiser, Stage, check_iteration, past, run_stage
-from pnpkit.restoration.survey import Survey, values_of
+from pnpkit.restoration.streamed_source import Source, opened_source, slices
+from pnpkit.restoration.survey import Survey
 from pnpkit.restoration.weighing import Weights
 from pnpkit.solvers.guarantee import Before
 from pnpkit.solvers.iterations import Anderson, Iteration
@@ -76,48 +75,6 @@ def check_streamed(settings: Settings, boundary: str, iteration: Iteration) -> N
             raise InputError(f"{what} is for what fits into memory: leave it out, or give more `max_memory`")
 
 
-@dataclass(frozen=True)
-class Source:
-    """The volume as it came, read in parts: ``survey`` is what was taken of the whole, ``weights`` what its readings
-    are worth, ``mean`` stands where nothing is known."""
-
-    volume: np.ndarray
-    survey: Survey
-    weights: Weights | None
-    mean: float = 0.0
-
-    def values(self, place: Place) -> Tensor:
-        """The values, float64, integers as fractions of what their type holds."""
-        part = np.ascontiguousarray(self.volume[place])
-        if part.dtype.kind == "f":
-            part = np.where(np.isnan(part), np.asarray(self.mean, part.dtype), part)
-        return values_of(part)[0].double()
-
-    def known(self, place: Place) -> Tensor | None:
-        """True where a reading says something; None: everywhere."""
-        found = None
-        if self.volume.dtype.kind == "f":
-            lost = np.isnan(self.volume[place])
-            found = torch.from_numpy(~lost)[None, None] if lost.any() else None
-        if self.weights is None:
-            return found
-        worth = self.weights.inverse[0, 0][place][None, None] > 0
-        return worth if found is None else worth & found
-
-    def readings(self, place: Place) -> Readings:
-        """On the scale of the survey."""
-        model, scale = self.survey.model, self.survey.scale
-        if self.weights is not None:
-            model = Mapped(self.survey.share / self.weights.inverse[0, 0][place][None, None])
-        found = Readings(model, self.survey.level, self.survey.note, self.known(place), None)
-        return found.scaled(scale.offset, scale.span)
-
-
-def slices(shape: tuple[int, ...]) -> list[Place]:
-    """The places of the slices of a volume."""
-    return [(slice(z, z + 1), *(slice(0, n) for n in shape[1:])) for z in range(shape[0])]
-
-
 def restore_streamed(
     volume: np.ndarray,
     kernel: Kernel,
@@ -131,21 +88,23 @@ def restore_streamed(
     folder: Path,
     told: Callable[[str], None],
 ) -> Restoration:
-    """What ``volumes.deblur_volume`` gives of the whole, in ``folder``.
+    """The result of ``volumes.deblur_volume``, with all arrays in files of ``folder``.
 
     Args:
-        taps: the kernel, no larger than the volume. notes: on kernel and denoiser. sides: of the blocks.
-        survey: of the whole; how bright the result is, is found here.
+        kernel: as it was given. taps: its weights, cut to the volume.
+        notes: sentences on kernel and denoiser, for the result. directions: a key of ``networks.volumes.DIRECTIONS``.
+        sides: of the blocks. survey: noise and scale; how bright the result will be is found here.
+        weights: what the readings are worth, or None. told: hears which piece of work begins.
     """
     started = time.perf_counter()
-    image = np.array(volume)  # which takes its memory now, not after hours
+    image = np.array(volume)  # the memory of the result is taken now, not after hours
     working = torch.float64 if settings.precision == "float64" else torch.float32
     reach = tuple(n // 2 for n in taps.shape)
     blocks = cut(volume.shape, reach, sides)
     with Journal(folder / "journal") as journal:
         store, place = Store(folder, journal, working), choose_device(settings.device)
         scene = tuple(n + side - 1 for n, side in zip(volume.shape, taps.shape, strict=True))
-        lighter = affordable(open_tools(settings)[0], store, scene, directions)
+        lighter = within_disk(open_tools(settings)[0], store, scene, directions)
         y = store.field("readings", volume.shape)
         measured = Measured(taps, volume.shape, blocks, store, place, y)
         source, measured = opened_source(Source(volume, survey, weights), measured, told)
@@ -155,7 +114,7 @@ def restore_streamed(
         run = few_steps(run) if opened.settings.quick else run
         run = mixed(run, run.x, float(settings.amount))
         data = written(image, source, measured, opened, end, float(settings.amount))
-    for file in folder.glob("*.raw"):  # what is left is enough to make the same again, if others are still to come
+    for file in folder.glob("*.raw"):  # readings and end suffice to give the same result again, without a step
         if file not in (end.path, y.path):
             file.unlink()
     shortened = "" if work.iteration == opened.iteration else SHORT.format(work.iteration)
@@ -176,57 +135,11 @@ def restore_streamed(
     )
 
 
-def opened_source(source: Source, measured: Measured, told: Callable[[str], None]) -> tuple[Source, Measured]:
-    """The readings and weights in files, on the scale of a rough deconvolution of the whole, which is kept in the field
-    "start"."""
-    store, planes, volume = measured.store, slices(measured.frame), source.volume
-
-    def mean(place: Place) -> tuple[float, ...]:
-        found = source.known(place)
-        part = values_of(np.ascontiguousarray(np.nan_to_num(volume[place])))[0].double()
-        lost = np.isnan(volume[place]).sum() if volume.dtype.kind == "f" else 0
-        return float(found is not None), total(part), part.numel() - float(lost)
-
-    unsure, sums, counts = store.each(planes, mean)
-    source = replace(source, mean=math.fsum(sums) / math.fsum(counts))
-    survey = source.survey
-
-    def inward(place: Place) -> tuple[float, ...]:
-        values = survey.scale.inward(source.values(place)).to(store.dtype)[0, 0]
-        measured.y[place] = values
-        return (float(values.square().sum(dtype=torch.float64)),)
-
-    store.each(planes, inward)
-    rough, bright = measured.rough(source.known, told)
-    times = max(1.0, bright)
-    survey = replace(survey, scale=replace(survey.scale, span=survey.scale.span * times), times=times)
-    source = replace(source, survey=survey)
-    start, (low, high) = store.field("start", measured.scene), survey.scale.limits()
-
-    def began(part: tuple[int, int]) -> tuple[float, ...]:
-        start.put(part[0], (rough.part(*part) / times).clamp(low, high))
-        return (0.0,)
-
-    store.each(start.parts(), began)
-    (squares,) = store.each(planes, inward)
-    measured.size = math.sqrt(math.fsum(squares) / math.prod(measured.frame))
-    readings = source.readings(planes[0])
-    if readings.weighted or any(unsure):
-        measured.weights = store.field("weights", measured.frame)
-
-        def weigh(place: Place) -> tuple[float, ...]:
-            own, values = source.readings(place), measured.y[place][None, None]
-            found = own.weights(smoothed(values, own.known))[0, 0]
-            measured.weights[place] = found  # type: ignore[index]
-            return (float(found.max()),)
-
-        (tops,) = store.each(planes, weigh)
-        measured.heaviest = max(tops)
-    return source, measured
-
-
 class Run:
-    """The plan and the stages, as in ``pipeline.restore``, of a volume in files."""
+    """Plan and stages of a volume in files, as ``pipeline.restore`` has them of what fits into memory.
+
+    Certificates and rules follow from a small volume of the same kernel: its L and its noise are those of the whole.
+    """
 
     def __init__(
         self,
@@ -275,14 +188,14 @@ class Run:
         self.plan, _ = with_strength(plan, self.problem, chosen, plain, self.first, network.top, self.opened.readings)
 
     def networks(self, memory: float) -> tuple[Network, Network | None]:
-        """Those of the first and second pass, in tiles where a slice does not fit into ``memory`` bytes."""
+        """The networks of both passes, or one and None; in tiles where a slice does not fit into ``memory`` bytes."""
         shape = (1, 1, *sorted(self.measured.scene)[1:])
         first, second = self.opened.network.looks()
         second = None if second is None or self.opened.settings.quick else within_memory(second, shape, memory, 0)
         return within_memory(first, shape, memory, 0), second
 
     def restored(self) -> tuple[Result, Field]:
-        """The run, and the field that it ends at."""
+        """The result of the run, and the field that it ends at."""
         measured, settings, plan = self.measured, self.opened.settings, self.plan
         tol = plan.tol if self.second is None else max(plan.tol, GUIDE)
         self.opened.told(FIRST if self.second is None else replace(FIRST, parts=2))
@@ -307,7 +220,7 @@ class Run:
     def stage(
         self, network: Network, tol: float, phase: str, done: int, guided: tuple[Field, Field] | tuple[()] = ()
     ) -> Stage:
-        """The stage of a network, after so many steps; with guide and hint where it is the second."""
+        """The stage of a network, after ``done`` steps; the second pass has guide and hint as ``guided``."""
         settings, small, plan = self.opened.settings, Volumetric(network, self.directions), self.plan
         whole = small.given(self.problem.guess, self.problem.guess) if guided else small
         return Stage(
@@ -332,7 +245,7 @@ class Run:
         return Constrained(WeightedLeastSquares(problem.operator, problem.y, self.measured.heaviest, norm), limits)
 
     def refine(self, x: Field) -> None:
-        """The weights of the readings with the variances at A x, where these follow what is read."""
+        """Weigh the readings anew, by their variances at A x, where the variance follows what is read."""
         measured, source = self.measured, self.source
         if measured.weights is None or not self.opened.readings.follows:
             return
@@ -349,7 +262,7 @@ class Run:
         measured.heaviest = max(tops)
 
     def copied(self, field: Field, name: str) -> Field:
-        """The field under another name."""
+        """A copy of the field, under another name."""
         out = self.measured.store.field(name, field.shape)
 
         def work(part: tuple[int, int]) -> tuple[float, ...]:
@@ -360,11 +273,11 @@ class Run:
         return out
 
 
-def affordable(iteration: Iteration, store: Store, scene: tuple[int, ...], directions: str) -> Iteration:
-    """The iteration, with a past that the disk had room for before anything was written.
+def within_disk(iteration: Iteration, store: Store, scene: tuple[int, ...], directions: str) -> Iteration:
+    """The iteration, its past cut to what the disk holds. A run that goes on keeps what it was cut to at first.
 
     Raises:
-        InputError: even without it there is not enough.
+        InputError: the disk does not even hold the fields of a run without a past.
     """
     size = math.prod(scene) * torch.finfo(store.dtype).bits // 8
 
@@ -394,7 +307,7 @@ def affordable(iteration: Iteration, store: Store, scene: tuple[int, ...], direc
 
 
 def written(image: np.ndarray, source: Source, measured: Measured, opened: Opened, end: Field, amount: float) -> Data:
-    """The result written into ``image``, of the type of the volume; and ``Data`` of it."""
+    """Write the result into ``image``, in the type of the volume, and return its ``Data``."""
     scale, unit, dtype = opened.scale, opened.unit, image.dtype
     model = source.survey.model if isinstance(source.survey.model, PoissonGaussian) else None
     sums, lost = list[tuple[float, float]](), 0
