@@ -1,4 +1,4 @@
-"""The commands. Torch is loaded only by those that compute; they and ``jobs`` are all that prints."""
+"""The program ``pnpkit``: its commands and their flags. Torch is loaded only by those that compute."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ import click
 
 from pnpkit import __version__
 from pnpkit.command import tasks
-from pnpkit.command.jobs import SOME_FAILED, Job, check_options
-from pnpkit.command.messages import say, sentence
+from pnpkit.command.estimate_kernel import estimate_kernel
+from pnpkit.command.jobs import Job, check_options
+from pnpkit.command.messages import BAD_INPUT, SOME_FAILED, say, say_notes, sentence
 from pnpkit.command.options import (
     BLACK,
     GUIDE,
     JSON,
+    MASK,
     REFERENCE,
     REPORT,
     WEIGHTS,
@@ -38,22 +40,15 @@ from pnpkit.command.options import (
     settings_from,
     together,
 )
-from pnpkit.command.places import check_name, gone_if_empty, make_folder, target_for
+from pnpkit.command.places import gone_if_empty, make_folder, target_for
 from pnpkit.command.psf import psf
 from pnpkit.command.stacks import Layout, Steps
 from pnpkit.command.train import train
-from pnpkit.errors import InexactWarning, InputError, PnpError
-from pnpkit.machine.files import check_name as check_writable
+from pnpkit.errors import InexactWarning, PnpError
 from pnpkit.restoration.settings import check_level
-
-BAD_INPUT = 2
-
 
 KERNELS = "FILE | gaussian:SIGMA | motion:LENGTH,ANGLE | disk:RADIUS | box:SIZE | moffat:FWHM,BETA | airy:RADIUS"
 FOUND = "gaussian | motion | disk | free (of that form, to be found) | auto (to be found)"
-
-
-MASK = flag("--mask", group="input", metavar="MASK", help="An image of the same size: what is not black is unknown.")
 
 
 STACK = together(
@@ -212,90 +207,12 @@ def blur(image: str, kernel: str, noise_level: float, boundary: str, linear: boo
     files.write(target, with_pixels(picture, blurred), options.overwrite)
     if not options.quiet:
         say(f"{image}: blurred by {kernel} ({boundary} boundary), noise {noise_level:g} -> {target}")
-        tell(picture.notes)
+        say_notes(picture.notes)
     return 0
 
 
-READINGS = ("noise", "gain", "offset", "read_noise", "saturation")  # what is said of readings
-
-
-@program.command("estimate-kernel", cls=Grouped, example="pnpkit estimate-kernel photo.png -o kernel.png")
-@click.argument("image")
-@flag("--kernel", group="blur", default="auto", show_default=True, metavar="FORM",
-      help="What is known of the blur: gaussian, motion, disk or free; auto: nothing.")  # fmt: skip
-@setting_flags("deblur", "noise_level", "linear", *READINGS)
-@MASK
-@WHITE
-@together(*WRITING)
-def estimate_kernel(
-    image: str,
-    kernel: str,
-    noise_level: float | None,
-    linear: bool,
-    mask: str | None,
-    white: float | None,
-    **given: Any,
-) -> int:
-    """Estimate the blur of a photograph. The kernel goes to NAME-kernel.png: none, Gaussian, motion, disk or free."""
-    from pnpkit import kernels
-    from pnpkit.command.masks import read_mask
-    from pnpkit.images import files
-    from pnpkit.restoration import blur_kernel
-    from pnpkit.restoration.scale import limits_of
-    from pnpkit.restoration.settings import Settings
-
-    settings = Settings(
-        "identity", noise_level=noise_level, linear=linear, **{name: given.pop(name) for name in READINGS}
-    )
-    options = options_from(given)
-    click.get_current_context().with_resource(gone_if_empty(options.out))
-    make_folder(options.out, several=False)
-    target = kernel_place(image, options.out, options.overwrite)
-    picture = files.read(Path(image), None if mask is None else read_mask(mask), white=white, unknown=True)
-    tasks.check_light(picture, linear)
-    about = {name: getattr(settings, name) for name in READINGS} | tasks.in_pixels(picture, settings)
-    about |= {"compression": picture.compression, "limits": limits_of(picture), "linear": linear}
-    estimate = blur_kernel.estimate_kernel(picture.pixels, noise_level, kernel, mask=tasks.unknown(picture), **about)
-    found = blur_kernel.kernel_of(estimate)
-    kernels.save(target, estimate.kernel, (estimate.spec, estimate.confidence), options.overwrite)
-    if not options.quiet:
-        say(f"{image} -> {target}: {found}")
-        rivals = ", ".join(f"{spec} {score:+.1f}" for spec, score in estimate.candidates)
-        if target.suffix.lower() == ".npy" and not blur_kernel.trustworthy(found):
-            say("a .npy keeps nothing of this doubt, and deblur would take it for a measured kernel: write a .png")
-        say(f"log posterior relative to the likeliest: {rivals}")
-        tell(picture.notes)
-    return 0
-
-
-def kernel_place(image: str, out: str | None, overwrite: bool) -> Path:
-    """Where the kernel goes: beside the image as NAME-kernel.png, into a folder, or to a file; refuses what must not be
-    written."""
-    from pnpkit import kernels
-    from pnpkit.images.files import check_input
-
-    check_name(image, "the input")
-    check_input(image)
-    source = Path(image)
-    beside = source.with_name(f"{source.stem}-kernel.png")
-    target = beside if out is None else Path(out) / beside.name if Path(out).is_dir() else Path(out)
-    if target.suffix.lower() not in kernels.SAVE_SUFFIXES:
-        raise InputError(f"a kernel is written as {' or '.join(kernels.SAVE_SUFFIXES)}, got '{target}'")
-    if not target.parent.is_dir():
-        raise InputError(f"the folder of {target} does not exist")
-    check_writable(target)
-    if target.exists() and (not overwrite or target.samefile(source)):
-        raise InputError(f"{target}: exists already: choose another name, or --overwrite what is not the input")
-    return target
-
-
+program.add_command(estimate_kernel)
 program.add_command(psf)
-
-
-def tell(notes: tuple[str, ...]) -> None:
-    """What reading had to change."""
-    for note in notes:
-        say(f"note: {note}")
 
 
 @program.command(cls=Grouped, example="pnpkit denoisers")

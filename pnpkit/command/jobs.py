@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pnpkit.command import record, stacks, summary
 from pnpkit.command.forecast import forecast
 from pnpkit.command.masks import read_mask
-from pnpkit.command.messages import say, sentence
+from pnpkit.command.messages import DIVERGED, SOME_FAILED, say, sentence
 from pnpkit.command.options import Options
 from pnpkit.command.part import Part, beside, eight_bits, overlooked, part_for, part_words, quick, whole_words
 from pnpkit.command.places import (
@@ -49,9 +49,6 @@ if TYPE_CHECKING:
     from pnpkit.networks.base import Network
     from pnpkit.restoration.result import Restoration
     from pnpkit.solvers.result import Step
-
-
-SOME_FAILED, DIVERGED = 1, 3  # exit codes
 
 
 @dataclass(frozen=True)

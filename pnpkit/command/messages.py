@@ -1,13 +1,18 @@
-"""What the commands say: argument names as flags, nothing that a terminal would obey, and one line for every error."""
+"""What the commands say and end with: flags for argument names, one line for every error, nothing that a terminal would
+obey, and the exit codes."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 
 import click
 
 from pnpkit.errors import PnpError, one_line
+
+SOME_FAILED, BAD_INPUT, DIVERGED = 1, 2, 3  # exit codes; 0 where all went well
+
 
 _ARGUMENT = re.compile(r"`([a-z_]+)(?:=([\w.:,-]+))?`")
 
@@ -31,6 +36,12 @@ def printable(text: str) -> str:
 def say(text: str, error: bool = False) -> None:
     """Print, on stderr for an error."""
     click.echo(printable(in_flags(text)), err=error)
+
+
+def say_notes(notes: Iterable[str]) -> None:
+    """Print what had to be changed or assumed on reading, a line each."""
+    for note in notes:
+        say(f"note: {note}")
 
 
 def sentence(error: BaseException) -> str:

@@ -196,6 +196,7 @@ REGION = flag("--region", group="input", type=RegionType(), metavar="X,Y,W,H",
 PROOF = flag("--proof", group="output", is_flag=True, help="Print the derivation of the guarantee, too.")
 EXPLAIN = flag("--explain", group="output", is_flag=True, help="Print half a page in plain words, too.")
 REFERENCE = flag("--reference", group="input", metavar="IMAGE", help="The sharp picture, to report PSNR.")
+MASK = flag("--mask", group="input", metavar="MASK", help="An image of the same size: what is not black is unknown.")
 GUIDE = flag(
     "--guide",
     group="input",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from pnpkit.command.messages import say
+from pnpkit.command.messages import say, say_notes
 from pnpkit.command.options import OVERWRITE, QUIET, Grouped, Whole, flag, together
 from pnpkit.errors import InputError
 
@@ -45,8 +45,7 @@ def finish(spread: Spread, out: str, picture: str | None, overwrite: bool, quiet
         files.picture(picture, spread, overwrite)
     if not quiet:
         say(f"{out}: {spread.describe()}")
-        for note in spread.notes:
-            say(f"note: {note}")
+        say_notes(spread.notes)
     return 0
 
 

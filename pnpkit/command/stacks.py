@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pnpkit.command import record, summary
-from pnpkit.command.messages import say
+from pnpkit.command.messages import DIVERGED, say
 from pnpkit.command.options import Options
 from pnpkit.command.places import Places, check_places
 from pnpkit.command.progress import Progress
@@ -87,7 +87,7 @@ def restore(
     name: str, task: Task, settings: Settings, options: Options, layout: Layout, guarded: frozenset[object],
     command: str,
 ) -> int:  # fmt: skip
-    """Restore a stack; returns 0, or raises."""
+    """Restore a stack, file in, file out; returns the exit code, 0 or ``DIVERGED``."""
     check(task, options)
     import numpy as np
 
@@ -123,7 +123,7 @@ def restore(
             say(f"\n{summary.proof(run)}")
     if run.status.failed:
         say(f"pnpkit: {name}: {run.status.value}", error=True)
-    return 3 if run.status.failed else 0
+    return DIVERGED if run.status.failed else 0
 
 
 def check(task: Task, options: Options) -> None:
