@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ from scipy.ndimage import convolve
 
 import pnpkit as pk
 from pnpkit import kernels
+from pnpkit.command import comparison
 from pnpkit.errors import InputError
 from pnpkit.images import files
 from pnpkit.images.picture import Picture
+from pnpkit.restoration.compare import Row
 
 SHARP = skimage.data.chelsea()[60:140, 100:190].mean(-1).astype(np.float32) / 255
 BLURRED = convolve(SHARP, kernels.parse("disk:2"), mode="reflect")
@@ -72,3 +75,9 @@ def test_the_command_writes_table_picture_and_page(cli, tmp_path: Path) -> None:
     assert code == 2 and "--overwrite" in error
     code, _, error = cli("compare", tmp_path / "a.png", "--with", "wavelt", "--overwrite")
     assert code == 2 and "did you mean 'wavelet'" in error and len(error.splitlines()) == 1
+
+
+def test_json_has_no_infinity_where_a_picture_is_its_reference() -> None:
+    row = Row("identity", SHARP, math.inf, 0.1, 1, "none", True)
+    found = comparison.fields("a.png", pk.Comparison((row,), np.ones((1, 1)), "", math.inf))
+    assert found["psnr_input"] is None and found["rows"][0]["psnr"] is None

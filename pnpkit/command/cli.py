@@ -17,7 +17,7 @@ import click
 from pnpkit import __version__
 from pnpkit.command import tasks
 from pnpkit.command.estimate_kernel import estimate_kernel
-from pnpkit.command.jobs import Job, check_options
+from pnpkit.command.jobs import check_options, restore_all
 from pnpkit.command.messages import BAD_INPUT, SOME_FAILED, say, say_notes, sentence
 from pnpkit.command.options import (
     BLACK,
@@ -40,6 +40,7 @@ from pnpkit.command.options import (
     settings_from,
     together,
 )
+from pnpkit.command.pictures import Job
 from pnpkit.command.places import gone_if_empty, make_folder, target_for
 from pnpkit.command.psf import psf
 from pnpkit.command.stacks import Layout, Steps
@@ -71,7 +72,7 @@ def restore(task: tasks.Task, inputs: tuple[str, ...], given: dict[str, Any]) ->
     """Run a restoring command with the values of its flags; returns the exit code."""
     names = {entry.name for entry in fields(Layout)}
     layout = Layout(**{name: value for name, value in given.items() if name in names and value is not None})
-    return Job(task, settings_from(task.name, given), options_from(given), layout=layout).each(inputs)
+    return restore_all(Job(task, settings_from(task.name, given), options_from(given), layout=layout), inputs)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)

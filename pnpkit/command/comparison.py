@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +15,10 @@ from pnpkit.command.messages import in_flags
 from pnpkit.command.places import check_name, check_places, destination
 from pnpkit.command.progress import Progress
 from pnpkit.command.reference import sharp
+from pnpkit.command.summary import finite, write_json
 from pnpkit.command.tasks import check_light
 from pnpkit.images import files
 from pnpkit.images.picture import Picture
-from pnpkit.machine.files import write_whole
 from pnpkit.restoration.settings import Settings, settings_of
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ def compare(source: str, asked: Asked, settings: Settings, options: Options, pla
     drawn = montage(panels)
     files.write(places.output, Picture(np.asarray(drawn, np.float32) / 255), options.overwrite)
     if places.json is not None:
-        write_whole(places.json, (json.dumps(fields(source, found), indent=1) + "\n").encode(), options.overwrite)
+        write_json(places.json, fields(source, found), options.overwrite)
     if places.page is not None:
         document.write(places.page, page_of(source, found, panels), options.overwrite)
     return found.table()
@@ -128,7 +127,7 @@ def fields(source: str, found: Comparison) -> dict[str, Any]:
     rows = [
         {
             "name": row.name,
-            "psnr": row.psnr,
+            "psnr": None if row.psnr is None else finite([row.psnr])[0],
             "seconds": row.seconds,
             "steps": row.steps,
             "settled": row.settled,
@@ -137,7 +136,8 @@ def fields(source: str, found: Comparison) -> dict[str, Any]:
         }
         for row in found.rows
     ]
-    return {"image": source, "kernel": in_flags(found.kernel_note), "psnr_input": found.psnr_input, "rows": rows}
+    before = None if found.psnr_input is None else finite([found.psnr_input])[0]
+    return {"image": source, "kernel": in_flags(found.kernel_note), "psnr_input": before, "rows": rows}
 
 
 def page_of(source: str, found: Comparison, panels: list[tuple[str, np.ndarray]]) -> str:

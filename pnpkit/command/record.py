@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
+import shlex
+import sys
 from collections.abc import Iterable
 from importlib.metadata import version
 from typing import Any
@@ -16,11 +19,21 @@ from pnpkit.restoration.settings import Settings
 PACKAGES = ("torch", "deepinv", "numpy", "scipy", "pillow", "tifffile")  # whose versions may change a result
 
 
-def repeat(command: str, seed: int, settings: Settings, files: Iterable[str]) -> dict[str, Any]:
+def command_line() -> str:
+    """The line of the shell that repeats the command."""
+    return shlex.join(["pnpkit", *sys.argv[1:]])
+
+
+def existing(names: Iterable[str | None]) -> tuple[str, ...]:
+    """Those of the names that are files, or parts of files: words such as gaussian:2 and None are none."""
+    return tuple(name for name in names if name and os.path.isfile(address.file_of(name)))
+
+
+def repeat(seed: int, settings: Settings, files: Iterable[str]) -> dict[str, Any]:
     """The command, and what its result depends on beside it.
 
     Args:
-        command: the line of the shell. files: all that are read; each is stored with its sha256.
+        seed: of torch's generator. files: all that are read; each is stored with its sha256.
     """
     import torch
 
@@ -28,7 +41,7 @@ def repeat(command: str, seed: int, settings: Settings, files: Iterable[str]) ->
 
     device = choose_device(settings.device)
     return {
-        "command": command,
+        "command": command_line(),
         "seed": seed,
         "files": {name: sha256_of(address.file_of(name)) for name in files},
         "denoiser": {"name": str(settings.denoiser), "sha256": weights_sha256(str(settings.denoiser))},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from pnpkit.machine import startup
 from pnpkit.restoration.settings import Settings, settings_of
 
 if TYPE_CHECKING:
+    from pnpkit.command.pictures import Job
     from pnpkit.images.picture import Picture
     from pnpkit.images.stacks import Stack
     from pnpkit.kernels import Kernel
@@ -83,18 +83,16 @@ def page_of(name: str, layout: Layout, white: float | None, black: float | None)
     return developed(f"{name}: ", Stored(planes[page - 1], notes=(where,)), None, white, black, True)
 
 
-def restore(
-    name: str, task: Task, settings: Settings, options: Options, layout: Layout, guarded: frozenset[object],
-    command: str,
-) -> int:  # fmt: skip
+def restore(name: str, job: Job) -> int:
     """Restore a stack, file in, file out; returns the exit code, 0 or ``DIVERGED``."""
+    task, options, layout = job.task, job.options, job.layout
     check(task, options)
     import numpy as np
 
     from pnpkit.images import stacks
 
     places = Places.of(name, task.word, options)
-    check_places(places, options, guarded, stacks.SUFFIXES)
+    check_places(places, options, job.guarded, stacks.SUFFIXES)
     from pnpkit.restoration.kept_blocks import keeping, stopped
 
     with Progress(not options.quiet, name) as progress, keeping(places.output.parent):
@@ -103,24 +101,18 @@ def restore(
         if layout.step:
             stack = replace(stack, steps={**stack.steps, **dict(zip("ZYX", layout.step, strict=True))}, unit="µm")
         startup.begin()
-        run = restored(stack, task, in_units(stack, settings), layout, progress, name)
-        result = replace(stack, samples=np.asarray(run.image), history=history(task, run))
+        run = restored(stack, task, in_units(stack, job.settings), layout, progress, name)
+        result = replace(stack, samples=np.asarray(run.image), history=summary.history(task, run))
         stacks.write(places.output, result, options.overwrite)
     told = verdict(stack, run)
     if places.json is not None:
-        from pnpkit.machine.files import write_whole
-
-        again = record.repeat(command, options.seed, settings, (name, *filter_files(task)))
-        text = json.dumps(summary.fields(run, told, {}) | again, indent=1, allow_nan=False) + "\n"
-        write_whole(places.json, text.encode(), options.overwrite)
+        again = record.repeat(options.seed, job.settings, (name, *record.existing(task.reads)))
+        summary.write_json(places.json, summary.fields(run, told, {}) | again, options.overwrite)
     if not options.quiet:
         notes = [f"note: {note}" for note in (*stack.notes, *stopped(places.output.parent))]
         line = f"{name} -> {places.output}: {duration(progress.course.elapsed)}; {assurance(run)}"
         say("\n".join((*told.sentences, *notes, line)))
-        if options.explain:
-            say(f"\n{run.explain()}")
-        if options.proof:
-            say(f"\n{summary.proof(run)}")
+        summary.say_more(run, options)
     if run.status.failed:
         say(f"pnpkit: {name}: {run.status.value}", error=True)
     return DIVERGED if run.status.failed else 0
@@ -143,13 +135,6 @@ def check(task: Task, options: Options) -> None:
     found = [flag for flag, value in asked.items() if value is not None]
     if found:
         raise InputError(f"{', '.join(found)}: for pictures, got a stack: leave it out, or choose one --page of it")
-
-
-def filter_files(task: Task) -> tuple[str, ...]:
-    """The files that the task reads."""
-    import os
-
-    return tuple(name for name in task.reads if os.path.isfile(name))
 
 
 def in_units(stack: Stack, settings: Settings) -> Settings:
@@ -215,17 +200,6 @@ def kernel_for(word: str, stack: Stack, layout: Layout) -> Kernel:
         return kernel
     made = resampled(Spread(kernel.weights, tuple(own), stack.unit), wanted)
     return replace(kernel, weights=made.values, origin="; ".join((kernel.origin, *made.notes)))
-
-
-def history(task: Task, run: Restoration) -> tuple[str, ...]:
-    """What was done, for the header of the result."""
-    from pnpkit import __version__
-
-    weights = f", weights {task.weights}" if task.weights else ""
-    return (
-        f"pnpkit {__version__} {task.name}: {run.kernel_note or 'no kernel'}{weights}",
-        f"noise level {run.noise_level:.6g}, strength {run.strength:.6g}, {run.status.name.lower()}",
-    )
 
 
 def verdict(stack: Stack, run: Restoration) -> Verdict:

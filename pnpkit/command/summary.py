@@ -1,15 +1,20 @@
-"""What is said of a restoration: how near it came to a reference, the lines on the terminal, the fields of --json."""
+"""What is said of a restoration: the lines on the terminal, the fields of --json, the history in a file's header."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pnpkit.command.messages import in_flags
+from pnpkit.command.messages import in_flags, say
+from pnpkit.command.options import Options
 from pnpkit.command.places import Places
+from pnpkit.command.tasks import Task
 from pnpkit.command.verdict import Verdict, assurance, duration
+from pnpkit.machine.files import write_whole
 from pnpkit.restoration.defaults import POINTS_STAY
 
 if TYPE_CHECKING:
@@ -36,6 +41,14 @@ def describe(
     line = f"{places.source} -> {places.output}: {duration(seconds)}{gain}; {assurance(run)}"
     guide = [] if run.guide is None else [f"guide: given; {run.guide}"]
     return "\n".join((*told.sentences, *guide, *notes, line))
+
+
+def say_more(run: Restoration, options: Options) -> None:
+    """Print what --explain and --proof ask for."""
+    if options.explain:
+        say(f"\n{run.explain()}")
+    if options.proof:
+        say(f"\n{proof(run)}")
 
 
 def proof(run: Restoration) -> str:
@@ -96,6 +109,22 @@ def blur_fields(blur: Kernel) -> dict[str, Any]:
     """The form of an estimated blur and how sure it is; and of one that may be there."""
     about = {"form": blur.form or None, "confidence": blur.confidence}
     return about if blur.candidate is None else {**about, "candidate": blur_fields(blur.candidate)}
+
+
+def history(task: Task, run: Restoration) -> tuple[str, ...]:
+    """What was done, for the header of the result."""
+    from pnpkit import __version__
+
+    weights = f", weights {task.weights}" if task.weights else ""
+    return (
+        f"pnpkit {__version__} {task.name}: {run.kernel_note or 'no kernel'}{weights}",
+        f"noise level {run.noise_level:.6g}, strength {run.strength:.6g}, {run.status.name.lower()}",
+    )
+
+
+def write_json(path: Path, found: dict[str, Any], overwrite: bool) -> None:
+    """Write the fields of --json, whole or not at all; their numbers are finite, see ``finite``."""
+    write_whole(path, (json.dumps(found, indent=1, allow_nan=False) + "\n").encode(), overwrite)
 
 
 def finite(values: Iterable[float]) -> list[float | None]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pnpkit.command import record
 from pnpkit.command.messages import say
 from pnpkit.command.options import Grouped, Whole, flag
 from pnpkit.errors import UnknownName
@@ -75,15 +74,15 @@ def train(name: str, data: str, folder: str | None, quiet: bool, **given: Any) -
     plan.check()
     if given["unfinished"]:
         run, meta = averaged(plan.architecture, place, unfinished=True)
-        write(run, meta, name, plan, Path(data), quiet)
+        write(run, meta, plan, Path(data), quiet)
         return 0
-    with distributed.together(choose_device(given["device"]).type) as device, as_before(plan.config.seed):
+    with distributed.together(choose_device(given["device"]).type) as device, seeded(plan.config.seed):
         return begin(name, plan, Path(data), device, quiet, given)
 
 
 @contextmanager
-def as_before(seed: int) -> Iterator[None]:
-    """Random weights from this seed; denormal numbers count as zero, for speed. Afterwards all is as it was."""
+def seeded(seed: int) -> Iterator[None]:
+    """Draw random weights from this seed, and take denormal numbers for zero, for speed; within the block alone."""
     import torch
 
     with torch.random.fork_rng(devices=[]):
@@ -141,7 +140,7 @@ def begin(name: str, plan: Plan, data: Path, device: str, quiet: bool, given: di
     with bar(session, name, quiet) as on_step:
         session.train(learnt, watched, on_step)
     if first:
-        write(*averaged(plan.architecture, plan.folder, unfinished=False), name, plan, data, quiet)
+        write(*averaged(plan.architecture, plan.folder, unfinished=False), plan, data, quiet)
     return 0
 
 
@@ -187,13 +186,13 @@ def bar(session: Session, name: str, quiet: bool) -> Iterator[Any]:
         yield on_step
 
 
-def write(run: Run, meta: dict[str, Any], name: str, plan: Plan, data: Path, quiet: bool) -> None:
-    """The denoiser's folder, and what to do with it."""
+def write(run: Run, meta: dict[str, Any], plan: Plan, data: Path, quiet: bool) -> None:
+    """Write the denoiser's folder, and say what to do with it."""
     from pnpkit.training import export
 
     place = plan.folder / "denoiser"
-    command = shlex.join(["pnpkit", *sys.argv[1:]])
-    training = export.history(run, meta, f"{data}, Gaussian noise", command, next(run.network.parameters()).device.type)
+    device = next(run.network.parameters()).device.type
+    training = export.history(run, meta, f"{data}, Gaussian noise", record.command_line(), device)
     card = export.write(
         run.network, plan.folder.name, plan.architecture, training, f"yours; trained on the pictures of {data}", place,
         plan.folder / export.CURVE,
