@@ -49,7 +49,7 @@ from pnpkit.errors import InexactWarning, PnpError
 from pnpkit.restoration.settings import check_level
 
 KERNELS = "FILE | gaussian:SIGMA | motion:LENGTH,ANGLE | disk:RADIUS | box:SIZE | moffat:FWHM,BETA | airy:RADIUS"
-FOUND = "gaussian | motion | disk | free (of that form, to be found) | auto (to be found)"
+FOUND = "gaussian | motion | disk | free (the form alone: the rest is found) | auto (all is found)"
 
 
 STACK = together(
@@ -58,10 +58,12 @@ STACK = together(
         group="input",
         default="",
         metavar="AXES",
-        help="Axes of a stack, such as TCZYX; auto: of its file.",
+        help="Axes of a stack, such as TCZYX; default: as the file says.",
     ),
-    flag("--page", group="input", type=Whole(1), metavar="N", help="Restore this plane of a stack alone."),
-    flag("--step", group="input", type=Steps(), help="Sampling of a stack, µm; auto: as the file says."),
+    flag(
+        "--page", group="input", type=Whole(1), metavar="N", help="Restore only this plane of a stack; 1 is the first."
+    ),
+    flag("--step", group="input", type=Steps(), help="Sampling of a stack, µm; default: as the file says."),
 )
 
 
@@ -78,7 +80,10 @@ def restore(task: tasks.Task, inputs: tuple[str, ...], given: dict[str, Any]) ->
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
 @click.version_option(__version__, prog_name="pnpkit", message="%(prog)s %(version)s")
 def program() -> None:
-    """Image restoration whose convergence is proven, checked and shown."""
+    """Image restoration whose convergence is proven, checked and shown.
+
+    Each command explains itself: pnpkit deblur --help.
+    """
 
 
 @program.command(
@@ -86,12 +91,12 @@ def program() -> None:
 )
 @INPUTS
 @flag("--kernel", group="blur", default=("auto",), multiple=True, metavar="SPEC",
-      help=f"{KERNELS} | {FOUND}, the default. Of a stack, once for each channel.")  # fmt: skip
+      help=f"{KERNELS} | {FOUND}, the default. In pixels and degrees. Of a stack, once for each channel.")  # fmt: skip
 @flag("--boundary", group="blur", default="unknown", show_default=True, metavar="NAME",
       help="What lies beyond the frame: unknown, circular or zero.")  # fmt: skip
-@flag("--kernel-step", group="blur", type=Steps(), help="Sampling of the kernel, µm; auto: as its file says.")
+@flag("--kernel-step", group="blur", type=Steps(), help="Sampling of the kernel, µm; default: as its file says.")
 @flag("--directions", group="expert", default="auto", show_default=True, metavar="slices|three",
-      help="How the denoiser takes a volume: slice by slice, or along all three axes.")  # fmt: skip
+      help="How a volume is denoised: slice by slice, or in all three directions.")  # fmt: skip
 @STACK
 @MASK
 @WEIGHTS
@@ -101,7 +106,7 @@ def deblur(
     inputs: tuple[str, ...], kernel: tuple[str, ...], boundary: str, mask: str | None, weights: str | None,
     guide: str | None, **given: Any,
 ) -> int:  # fmt: skip
-    """Remove blur and noise. IMAGE is a photograph, a volume, a stack, or a folder of them; the result is
+    """Remove blur and noise. IMAGE is a photograph, a stack, a volume, or a folder of them. The result is
     NAME-deblurred."""
     task = tasks.Deblur(kernel[0], boundary, mask, guide=guide, weights=weights, others=kernel[1:])
     return restore(task, inputs, given)
@@ -121,19 +126,19 @@ def denoise(inputs: tuple[str, ...], mask: str | None, weights: str | None, **gi
 @program.command(cls=Grouped, example="pnpkit inpaint photo.png --mask scratches.png -o whole.png")
 @INPUTS
 @flag("--mask", group="input", required=True, metavar="MASK",
-      help="An image of the same size, not black where to fill in.")  # fmt: skip
+      help="An image of the same size; a pixel is filled in where it is not black.")  # fmt: skip
 @WEIGHTS
 @GUIDE
 @restoring("inpaint")
 def inpaint(inputs: tuple[str, ...], mask: str, weights: str | None, guide: str | None, **given: Any) -> int:
-    """Fill in scratches, dates, holes. The result is NAME-inpainted; outside of the mask all stays as it is."""
+    """Fill in scratches, dates, holes. The result is NAME-inpainted. Outside the mask, pixels stay as they are."""
     return restore(tasks.Inpaint(mask, guide, weights), inputs, given)
 
 
 @program.command(cls=Grouped, example="pnpkit upscale photo.png --factor 2 -o large.png")
 @INPUTS
 @flag("--factor", group="quality", type=Whole(2, 8), default=2, show_default=True, metavar="N",
-      help="Pixels per pixel and side.")  # fmt: skip
+      help="Factor by which each side grows.")  # fmt: skip
 @MASK
 @WEIGHTS
 @GUIDE
@@ -141,7 +146,7 @@ def inpaint(inputs: tuple[str, ...], mask: str, weights: str | None, guide: str 
 def upscale(
     inputs: tuple[str, ...], factor: int, mask: str | None, weights: str | None, guide: str | None, **given: Any
 ) -> int:
-    """Enlarge a picture. The result is NAME-upscaled; pixels are taken for means over squares, as a sensor's are."""
+    """Enlarge a picture. The result is NAME-upscaled. Pixels are taken for means over squares, as on a sensor."""
     return restore(tasks.Upscale(factor, mask, guide, weights), inputs, given)
 
 
@@ -151,17 +156,17 @@ def upscale(
 )
 @click.argument("image")
 @flag("--with", "names", group="quality", default="euler-guided,wavelet,richardson-lucy", show_default=True,
-      metavar="NAMES", help="Denoisers, and richardson-lucy or wiener, with commas between them.")  # fmt: skip
+      metavar="NAMES", help="Denoisers, richardson-lucy and wiener, separated by commas.")  # fmt: skip
 @flag("--kernel", group="blur", default="auto", show_default=True, metavar="SPEC",
       help=f"{KERNELS} | {FOUND}.")  # fmt: skip
 @flag("--boundary", group="blur", default="unknown", show_default=True, metavar="NAME",
       help="What lies beyond the frame: unknown, circular or zero.")  # fmt: skip
 @setting_flags("deblur", "noise_level", "linear", "tol", "device", "max_memory")
 @flag("--max-steps", group="quality", type=Whole(1), default=100, show_default=True, metavar="N",
-      help="Evaluations after which a method is stopped.")  # fmt: skip
+      help="Number of steps after which a method is stopped.")  # fmt: skip
 @together(WHITE, BLACK, REFERENCE, REPORT, JSON, *WRITING)
 def compare(image: str, names: str, kernel: str, boundary: str, **given: Any) -> int:
-    """Deblur by several methods. They go into a table, and side by side into NAME-compared.png."""
+    """Deblur by several methods. The results go into a table, and side by side into NAME-compared.png."""
     from pnpkit.command import comparison
     from pnpkit.machine import startup
 
@@ -182,15 +187,16 @@ def compare(image: str, names: str, kernel: str, boundary: str, **given: Any) ->
 @click.argument("image")
 @flag("--kernel", group="blur", required=True, metavar="SPEC", help=f"{KERNELS}.")
 @flag("--noise-level", group="quality", type=Level(auto=False), default="0", show_default=True,
-      help="Standard deviation of the noise (units of the picture).")  # fmt: skip
+      help="Standard deviation of the noise (0 is black, 1 is white).")  # fmt: skip
 @flag("--boundary", group="blur", default="unknown", show_default=True, metavar="NAME",
-      help="unknown keeps only what the kernel sees whole; circular and zero keep the size.")  # fmt: skip
+      help="What lies beyond the frame: unknown, circular or zero.")  # fmt: skip
 @setting_flags("deblur", "linear")
 @together(*WRITING)
 def blur(image: str, kernel: str, noise_level: float, boundary: str, linear: bool, **given: Any) -> int:
-    """Blur a sharp picture and add noise. The result is NAME-blurred: a simulation, to try things with.
+    """Blur a sharp picture and add noise. The result is NAME-blurred: a simulation, to test with.
 
-    With --boundary unknown the result is the valid part, smaller by the kernel; the others keep the size.
+    With --boundary unknown the result is smaller by the kernel, with only the pixels whose surroundings are known. The
+    other boundaries keep the size.
     """
     from pnpkit.images import files
     from pnpkit.images.picture import with_pixels
@@ -219,7 +225,7 @@ program.add_command(psf)
 @program.command(cls=Grouped, example="pnpkit denoisers")
 @click.option("--json", "as_json", is_flag=True, help="Print the cards as JSON.")
 def denoisers(as_json: bool) -> int:
-    """List the denoisers. With what is proven about each."""
+    """List the denoisers. Each line says what is proven."""
     from pnpkit import registry
 
     cards = registry.denoisers()
@@ -239,7 +245,7 @@ def denoisers(as_json: bool) -> int:
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print the certificate as JSON.")
 def certify(name: str, as_json: bool) -> int:
-    """Derive the proof again. It is derived from the denoiser's weights alone."""
+    """Derive the proof of a denoiser again. It is derived from the weights alone."""
     from pnpkit import registry
 
     certificate = registry.certify(name)
@@ -254,7 +260,7 @@ def certify(name: str, as_json: bool) -> int:
 @flag("--seed", group="expert", type=Whole(0), default=0, show_default=True, metavar="N",
       help="Seed of the search.")  # fmt: skip
 def audit(name: str, rounds: int, seed: int) -> int:
-    """Search for counterexamples. Exit 1 when a pair of pictures is found that the certificate excludes."""
+    """Search for counterexamples. The exit code is 1 if a pair of pictures is found that the certificate excludes."""
     from pnpkit.laws.denoisers import audit_denoiser
 
     falsified = False

@@ -25,7 +25,7 @@ READINGS = ("noise", "gain", "offset", "read_noise", "saturation")  # the settin
 @click.command("estimate-kernel", cls=Grouped, example="pnpkit estimate-kernel photo.png -o kernel.png")
 @click.argument("image")
 @flag("--kernel", group="blur", default="auto", show_default=True, metavar="FORM",
-      help="What is known of the blur: gaussian, motion, disk or free; auto: nothing.")  # fmt: skip
+      help="The form of the blur, if you know it: gaussian, motion, disk or free; auto: find it.")  # fmt: skip
 @setting_flags("deblur", "noise_level", "linear", *READINGS)
 @MASK
 @WHITE

@@ -12,12 +12,15 @@ import click
 from pnpkit.command.part import Region, RegionType
 from pnpkit.restoration.defaults import DENOISERS
 from pnpkit.restoration.option import option_of
-from pnpkit.restoration.settings import ITERATING, Settings, settings_of
+from pnpkit.restoration.settings import ITERATING, PICTURE, Settings, settings_of
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 GROUPS = ("input", "blur", "quality", "output", "expert")  # headings of the help, in this order
+
+
+UNITS = {PICTURE: "0 is black, 1 is white", "units of the data": "units of the file"}  # as the help says them
 
 
 class Level(click.ParamType):
@@ -170,7 +173,8 @@ WHITE = flag(
     type=Level(scale=" in the units of the file", signed=True),
     default="auto",
     metavar="VALUE",
-    help="What counts as 1, in the units of the file; brighter pixels stay. auto: the largest.",
+    help="Value of the file that counts as 1; brighter pixels stay. auto: the largest of 8 or 16 bits, 1 for floats "
+    "within 0..1, else the largest value.",
 )
 BLACK = flag(
     "--black",
@@ -178,47 +182,60 @@ BLACK = flag(
     type=Level(scale=" in the units of the file", signed=True),
     default="auto",
     metavar="VALUE",
-    help="What counts as 0, in the units of the file; darker pixels stay. auto: 0 of integers, else the least.",
+    help="Value of the file that counts as 0; darker pixels stay. auto: 0 for 8 or 16 bits and for floats within 0..1, "
+    "else the least value.",
 )
 OUT = flag("-o", "--output", "out", group="output", metavar="OUT",
-           help="Output file, or a folder, which is made; else NAME-... beside the input.")  # fmt: skip
+           help="Output file, or folder/, which is made if needed; default: NAME-... beside the input.")  # fmt: skip
 OVERWRITE = flag("--overwrite", group="output", is_flag=True, help="Replace an existing output.")
-SKIP = flag("--skip-existing", group="output", is_flag=True, help="Pass over inputs whose output exists.")
+SKIP = flag("--skip-existing", group="output", is_flag=True, help="Skip inputs whose output exists.")
 QUIET = flag("--quiet", group="output", is_flag=True, help="Print nothing but errors.")
 PREVIEW = flag(
     "--preview",
     group="quality",
     is_flag=True,
-    help="In seconds, roughly: a telling part before and after, or all of a small picture; as NAME-preview.png.",
+    help="Write a rough result in seconds, NAME-preview.png: a telling part before and after, or all of a small one.",
 )
 REGION = flag("--region", group="input", type=RegionType(), metavar="X,Y,W,H",
-              help="Restore and write these pixels alone; X to the right, Y down.")  # fmt: skip
-PROOF = flag("--proof", group="output", is_flag=True, help="Print the derivation of the guarantee, too.")
-EXPLAIN = flag("--explain", group="output", is_flag=True, help="Print half a page in plain words, too.")
-REFERENCE = flag("--reference", group="input", metavar="IMAGE", help="The sharp picture, to report PSNR.")
-MASK = flag("--mask", group="input", metavar="MASK", help="An image of the same size: what is not black is unknown.")
+              help="Restore and write only these pixels; X counts from the left, Y from the top.")  # fmt: skip
+PROOF = flag("--proof", group="output", is_flag=True, help="Also print the derivation of the guarantee.")
+EXPLAIN = flag("--explain", group="output", is_flag=True, help="Also print half a page in plain words.")
+REFERENCE = flag("--reference", group="input", metavar="IMAGE", help="The sharp original, to print the PSNR.")
+MASK = flag(
+    "--mask", group="input", metavar="MASK", help="An image of the same size, not black where a pixel is unknown."
+)
 GUIDE = flag(
     "--guide",
     group="input",
     metavar="IMAGE",
-    help="A picture of the result's size, made by any program: it guides a guided denoiser, and the proof holds.",
+    help="A picture of the result's size, made by any program, that guides a guided denoiser; the proof holds.",
 )
 WEIGHTS = flag(
     "--weights",
     group="input",
     metavar="FILE",
-    help="A map of how much every pixel counts, such as field.fits[WHT]; [WHT] alone: that extension of the input.",
+    help="A map of how much each pixel counts, such as field.fits[WHT]; [WHT] alone is that extension of the input.",
 )
 FLOAT = flag(
-    "--float", "floats", group="output", is_flag=True, help="Write float32 in the units of the file, not its own type."
+    "--float",
+    "floats",
+    group="output",
+    is_flag=True,
+    help="Write float32 in the units of the file, instead of the file's own type.",
 )
 REPORT = flag(
     "--report",
     group="output",
     metavar="NAME",
-    help="Write a page: before, after, residuals, proof. NAME.html, or a folder for it.",
+    help="Write a page with before, after, residuals and proof: NAME.html, or into a folder NAME.",
 )
-JSON = flag("--json", "json_file", group="output", metavar="FILE", help="Write all figures, and what repeats the run.")
+JSON = flag(
+    "--json",
+    "json_file",
+    group="output",
+    metavar="FILE",
+    help="Write all figures, and what is needed to repeat the run.",
+)
 GIF = flag("--gif", group="output", metavar="FILE", help="Write the iterates as an animation.")
 SEED = flag(
     "--seed",
@@ -275,7 +292,7 @@ def setting_flag(entry: Field[Any], task: str) -> Callable[[Any], Any]:
     """The flag of a field of ``Settings``: its name, type, default, heading and help."""
     about, default = option_of(entry), DENOISERS[task] if entry.name == "denoiser" else entry.default
     iterates = task in ITERATING
-    unit = f" ({about.unit})" if about.unit else ""
+    unit = f" ({UNITS.get(about.unit, about.unit)})" if about.unit else ""
     text = f"{about.help}{about.iterating_help if iterates else ''}"
     more: dict[str, Any] = {"group": about.group, "help": text.removesuffix(".") + unit + "."}
     auto = default is None

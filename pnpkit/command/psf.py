@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 OUT = flag("-o", "--output", "out", group="output", required=True, metavar="OUT",
-           help="File to write: .tif, .fits or .npy; .png where there are no slices.")  # fmt: skip
-PICTURE = flag("--picture", group="output", metavar="PNG", help="Write a picture of it, with a bar of scale.")
+           help="File to write: .tif, .fits or .npy; also .png if there are no slices.")  # fmt: skip
+PICTURE = flag("--picture", group="output", metavar="PNG", help="Also write a picture of it, with a scale bar.")
 WRITING = (OUT, PICTURE, OVERWRITE, QUIET)
 CENTRE = flag("--centre", group="quality", default="peak", show_default=True, metavar="peak|centroid",
-              help="What becomes the middle.")  # fmt: skip
-SIZE = flag("--size", group="quality", type=Whole(3, 501), help="Pixels across; auto: what holds its light.")
+              help="Which point becomes the middle.")  # fmt: skip
+SIZE = flag("--size", group="quality", type=Whole(3, 501), help="Width in pixels; default: what holds its light.")
 ABOVE = click.FloatRange(min=0, min_open=True)
 ABOVE.name = "number"
 
@@ -52,22 +52,34 @@ def finish(spread: Spread, out: str, picture: str | None, overwrite: bool, quiet
 @psf.command(cls=Grouped, example="pnpkit psf optics --na 1.4 --wavelength 520 --index 1.515 --pixel 0.1 --z-step 0.3 "
              "-o psf.tif")  # fmt: skip
 @flag("--na", group="input", type=ABOVE, required=True, help="Numerical aperture.")
-@flag("--wavelength", group="input", type=ABOVE, required=True, help="Of the emission, nm.")
+@flag("--wavelength", group="input", type=ABOVE, required=True, help="Wavelength of the emission, nm.")
 @flag("--index", group="input", type=ABOVE, required=True, help="Refractive index of the immersion.")
-@flag("--pixel", group="input", type=ABOVE, required=True, help="Of the picture, µm in the sample.")
-@flag("--z-step", group="input", type=ABOVE, help="Between slices, µm; without it the plane in focus alone.")
-@flag("--sample-index", group="input", type=ABOVE, help="Refractive index of the mounting medium; auto: no other.")
+@flag("--pixel", group="input", type=ABOVE, required=True, help="Pixel size, µm in the sample.")
+@flag("--z-step", group="input", type=ABOVE, help="Distance between slices, µm; without it, only the plane in focus.")
+@flag(
+    "--sample-index",
+    group="input",
+    type=ABOVE,
+    help="Refractive index of the mounting medium; default: that of the immersion.",
+)
 @flag("--depth", group="input", type=click.FloatRange(min=0), default=0.0, metavar="NUMBER", show_default=True,
-      help="Of the point below the cover glass, µm.")  # fmt: skip
-@flag("--excitation", group="input", type=ABOVE, help="A confocal microscope with this excitation, nm.")
-@flag("--pinhole", group="input", type=ABOVE, default=1.0, show_default=True, help="Of the confocal one, Airy units.")
+      help="Depth of the point below the cover glass, µm.")  # fmt: skip
+@flag("--excitation", group="input", type=ABOVE, help="For a confocal microscope: wavelength of the excitation, nm.")
+@flag(
+    "--pinhole",
+    group="input",
+    type=ABOVE,
+    default=1.0,
+    show_default=True,
+    help="For a confocal microscope: pinhole, Airy units.",
+)
 @flag("--model", group="quality", default="vectorial", show_default=True, metavar="scalar|vectorial",
-      help="Gibson and Lanni, or Aguet et al.")  # fmt: skip
+      help="scalar: Gibson and Lanni; vectorial: Aguet et al.")  # fmt: skip
 @SIZE
-@flag("--planes", group="quality", type=Whole(1, 501), help="Slices; auto: what holds its light.")
+@flag("--planes", group="quality", type=Whole(1, 501), help="Number of slices; default: what holds its light.")
 @together(*WRITING)
 def optics(out: str, picture: str | None, overwrite: bool, quiet: bool, **given: Any) -> int:
-    """Of a microscope, from its optics."""
+    """Compute it for a microscope, from its optics."""
     from pnpkit.psf.optics import optics as compute
 
     return finish(compute(**given), out, picture, overwrite, quiet)
@@ -85,7 +97,7 @@ def analytic(word: str, out: str, picture: str | None, overwrite: bool, quiet: b
 @flag("--fwhm", group="input", type=ABOVE, required=True, help="Full width at half the maximum, pixels.")
 @together(*WRITING)
 def gaussian(fwhm: float, **given: Any) -> int:
-    """A Gaussian."""
+    """Compute a Gaussian."""
     return analytic(f"gaussian:{fwhm / 2.3548200450309493!r}", **given)
 
 
@@ -94,19 +106,24 @@ def gaussian(fwhm: float, **given: Any) -> int:
 @flag("--beta", group="input", type=ABOVE, required=True, help="Above 1; 2.5 to 4.5 for seeing.")
 @together(*WRITING)
 def moffat(fwhm: float, beta: float, **given: Any) -> int:
-    """A star blurred by seeing (Moffat 1969)."""
+    """Compute it for a star blurred by seeing (Moffat 1969)."""
     return analytic(f"moffat:{fwhm!r},{beta!r}", **given)
 
 
 @psf.command(cls=Grouped, example="pnpkit psf airy --wavelength 550 --f-number 8 --pixel 3.76 -o psf.tif")
-@flag("--radius", group="input", type=ABOVE, help="Of the first dark ring, pixels; or give the three below.")
-@flag("--wavelength", group="input", type=ABOVE, help="nm.")
-@flag("--f-number", group="input", type=ABOVE, help="Focal length over aperture.")
-@flag("--pixel", group="input", type=ABOVE, help="Of the sensor, µm.")
+@flag(
+    "--radius",
+    group="input",
+    type=ABOVE,
+    help="Radius of the first dark ring, pixels; or give the three options below.",
+)
+@flag("--wavelength", group="input", type=ABOVE, help="Wavelength, nm.")
+@flag("--f-number", group="input", type=ABOVE, help="Focal length divided by aperture.")
+@flag("--pixel", group="input", type=ABOVE, help="Pixel size of the sensor, µm.")
 @together(*WRITING)
 def airy(radius: float | None, wavelength: float | None, f_number: float | None, pixel: float | None,
          **given: Any) -> int:  # fmt: skip
-    """An ideal round aperture in focus."""
+    """Compute it for an ideal round aperture in focus."""
     if radius is None:
         if wavelength is None or f_number is None or pixel is None:
             raise InputError("expected --radius, or --wavelength, --f-number and --pixel together")
@@ -116,15 +133,15 @@ def airy(radius: float | None, wavelength: float | None, f_number: float | None,
 
 @psf.command(cls=Grouped, example="pnpkit psf beads beads.tif -o psf.tif --picture psf.png")
 @click.argument("stack")
-@flag("--pixel", group="input", type=ABOVE, help="µm; auto: as the file says.")
-@flag("--z-step", group="input", type=ABOVE, help="µm; auto: as the file says.")
-@flag("--axes", group="input", default="", metavar="AXES", help="Of the file, such as ZYX; auto: as it says.")
+@flag("--pixel", group="input", type=ABOVE, help="Pixel size, µm; default: as the file says.")
+@flag("--z-step", group="input", type=ABOVE, help="Distance between slices, µm; default: as the file says.")
+@flag("--axes", group="input", default="", metavar="AXES", help="Axes of the file, such as ZYX; default: as it says.")
 @SIZE
-@flag("--planes", group="quality", type=Whole(3, 501), help="Slices; auto: three widths to either side.")
+@flag("--planes", group="quality", type=Whole(3, 501), help="Number of slices; default: three widths to either side.")
 @together(*WRITING)
 def beads(stack: str, pixel: float | None, z_step: float | None, axes: str, size: int | None, planes: int | None,
           **given: Any) -> int:  # fmt: skip
-    """Of a microscope, from a stack of beads smaller than it resolves."""
+    """Measure it for a microscope, from beads. STACK shows beads that are smaller than the microscope resolves."""
     from pnpkit.images import stacks
     from pnpkit.psf import beads as found
 
@@ -142,12 +159,17 @@ def beads(stack: str, pixel: float | None, z_step: float | None, axes: str, size
 
 @psf.command(cls=Grouped, example="pnpkit psf stars field.fits -o psf.fits --picture psf.png")
 @click.argument("field")
-@flag("--ceiling", group="input", type=float, help="Value at which a pixel saturates; auto: the largest if repeated.")
-@flag("--fwhm", group="quality", type=ABOVE, help="First guess of a star's width, pixels; auto: found.")
+@flag(
+    "--ceiling",
+    group="input",
+    type=float,
+    help="Value at which a pixel saturates; default: 98 % of the largest, if several pixels reach the largest.",
+)
+@flag("--fwhm", group="quality", type=ABOVE, help="First guess of a star's width, pixels; default: found.")
 @SIZE
 @together(*WRITING)
 def stars(field: str, ceiling: float | None, fwhm: float | None, size: int | None, **given: Any) -> int:
-    """Of a telescope, from stars that stand alone in a picture."""
+    """Measure it for a telescope, from stars. FIELD is a picture in which some stars stand alone."""
     import numpy as np
 
     from pnpkit.images import files
@@ -159,16 +181,16 @@ def stars(field: str, ceiling: float | None, fwhm: float | None, size: int | Non
 
 @psf.command(cls=Grouped, example="pnpkit psf measured bead.tif --centre centroid -o psf.tif")
 @click.argument("source")
-@flag("--background", group="input", type=float, help="What to subtract; auto: the median of the rim.")
+@flag("--background", group="input", type=float, help="Background to subtract; default: the median of the rim.")
 @CENTRE
-@flag("--pixel", group="input", type=ABOVE, help="µm; auto: as the file says.")
-@flag("--z-step", group="input", type=ABOVE, help="µm; auto: as the file says.")
-@flag("--to-pixel", group="quality", type=ABOVE, help="Resample to this pixel, µm.")
-@flag("--to-z-step", group="quality", type=ABOVE, help="Resample to this distance of slices, µm.")
+@flag("--pixel", group="input", type=ABOVE, help="Pixel size, µm; default: as the file says.")
+@flag("--z-step", group="input", type=ABOVE, help="Distance between slices, µm; default: as the file says.")
+@flag("--to-pixel", group="quality", type=ABOVE, help="Resample to this pixel size, µm.")
+@flag("--to-z-step", group="quality", type=ABOVE, help="Resample to this distance between slices, µm.")
 @together(*WRITING)
 def measured(source: str, background: float | None, centre: str, pixel: float | None, z_step: float | None,
              to_pixel: float | None, to_z_step: float | None, **given: Any) -> int:  # fmt: skip
-    """A measured one from a file: centred, without background, resampled where asked for."""
+    """Clean one that you measured. It is centred, its background is subtracted, and it is resampled if asked."""
     from pnpkit.images import stacks
     from pnpkit.psf import spread as spreads
 

@@ -37,27 +37,38 @@ def protocol(name: str, kind: Any, text: str, group: str = "expert") -> Any:
     "train", cls=Grouped, short_help="Train a denoiser on your pictures.",
     example="pnpkit train euler-fast --data photos/ --hours 2 --folder runs/mine",
     help="Train a denoiser on a folder of pictures, nested or not, of any type that pnpkit reads.\n\n"
-    "NAME is how a shipped denoiser was trained:\n\n\b\n" + RECIPES_HELP,
+    "NAME is the recipe of a shipped denoiser:\n\n\b\n" + RECIPES_HELP,
 )  # fmt: skip
 @click.argument("name")
-@flag("--data", group="input", required=True, metavar="FOLDER", help="The pictures, in it and in folders in it.")
+@flag(
+    "--data",
+    group="input",
+    required=True,
+    metavar="FOLDER",
+    help="Folder of the pictures; its subfolders are read, too.",
+)
 @flag("--held-out", group="input", type=Whole(1), metavar="COUNT",
-      help="Pictures kept from training, for the curve. Default: a tenth, at most 100.")  # fmt: skip
+      help="Number of pictures kept from training, for the curve. Default: a tenth, at most 100.")  # fmt: skip
 @flag("--start", group="quality", metavar="DENOISER",
       help="Begin from this denoiser, a name or a folder. Default: the recipe's.")  # fmt: skip
-@protocol("hours", float, "Running time; a cosine schedule ends with it.", "quality")
-@protocol("steps", int, "Steps, in place of hours.", "quality")
-@flag("--folder", group="output", metavar="FOLDER", help="Checkpoint, curve, denoiser. Default: runs/NAME.")
-@flag("--resume", group="output", is_flag=True, help="Go on from the checkpoint in the folder.")
-@flag("--unfinished", group="output", is_flag=True, help="Write the denoiser from the checkpoint as it is, and stop.")
-@flag("--dry-run", group="output", is_flag=True, help="Tell data, time and memory, and stop.")
+@protocol("hours", float, "Training time in hours; the cosine schedule of the step size ends with it.", "quality")
+@protocol("steps", int, "Number of steps, instead of hours.", "quality")
+@flag(
+    "--folder",
+    group="output",
+    metavar="FOLDER",
+    help="Folder for the checkpoint, the curve and the denoiser. Default: runs/NAME.",
+)
+@flag("--resume", group="output", is_flag=True, help="Continue from the checkpoint in the folder.")
+@flag("--unfinished", group="output", is_flag=True, help="Write the denoiser from the checkpoint as it is, and end.")
+@flag("--dry-run", group="output", is_flag=True, help="Print data, time and memory, and end without training.")
 @flag("--quiet", group="output", is_flag=True, help="Print nothing but errors.")
-@protocol("batch", Whole(1), "Patches a step.")
-@protocol("patch", Whole(16), "Their size in pixels.")
-@protocol("learning_rate", float, "Of the largest step.")
-@protocol("kernel_rate", float, "How much faster kernels learn, by Muon.")
-@protocol("level_skew", float, "Below 1 strong noise comes more often.")
-@protocol("seed", Whole(0), "Of patches, noise and the held-out pictures.")
+@protocol("batch", Whole(1), "Patches in each step.")
+@protocol("patch", Whole(16), "Size of a patch in pixels.")
+@protocol("learning_rate", float, "Learning rate at its largest.")
+@protocol("kernel_rate", float, "How many times faster kernels learn, by Muon.")
+@protocol("level_skew", float, "Below 1, strong noise comes more often.")
+@protocol("seed", Whole(0), "Seed of patches, noise and the choice of held-out pictures.")
 @flag("--device", group="expert", default="auto", show_default=True, help="auto, cpu or cuda.")
 @flag("--precision", group="expert", type=click.Choice(("auto", "bfloat16", "float32")),
       help="auto probes whether bfloat16 pays here. Default: the recipe's.")  # fmt: skip

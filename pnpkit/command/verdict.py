@@ -151,7 +151,7 @@ def all_done(task: Task, settings: Settings, picture: Picture, run: Restoration)
         passes = ", in two passes" if run.guide_steps else ""
         return f"Blur and noise were removed{passes}{settled}."
     if change(picture, run) < UNSEEN:
-        return "Nothing was done: the picture is as it came, but for differences that nobody sees."
+        return "Nothing was done: the picture is as it came, except for differences that nobody sees."
     if run.noise_level > run.strength * (1 + 1e-6):
         return f"Noise was removed, but it is stronger than this denoiser knows, so some is left{settled}."
     return f"{'Noise' if task.name == 'denoise' else 'Only noise'} was removed{settled}."
@@ -185,11 +185,11 @@ def advice(task: Task, settings: Settings, picture: Picture, run: Restoration) -
 
     found = run.blur
     if task.name == "inpaint" and picture.holes is not None and 2 * picture.holes.sum() > picture.holes.size:
-        return "That is more than half of the picture: a mask marks what is missing, by all that is not black."
+        return "That is more than half of the picture: a mask must be black where the picture is good."
     if found is not None and found.family == "sharp":
         if found.confidence is not None and found.confidence >= SURE:
             return ""
-        return "If it looks blurred to you, name the blur: --kernel motion, disk, gaussian or free; how much, is found."
+        return "If it looks blurred to you, name the blur: --kernel motion, disk, gaussian or free; its size is found."
     if found is not None and doubtful(found):
         return "Look at the edges: if they are doubled or ringed, the blur was another; give --kernel if you know it."
     if run.status is Status.STEP_LIMIT and settings.quick:

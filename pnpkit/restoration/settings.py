@@ -43,20 +43,21 @@ PICTURE = "units of the picture"  # what they are stands in the docstring of ``S
 class Settings:
     """How to restore: keyword arguments of ``deblur``, ``inpaint``, ``upscale`` and, where it says so, ``denoise``.
 
-    Levels (of noise, strength, compression) and limits are in the units of the picture: of an array or tensor of floats
-    its own, whatever its range; of integers fractions of the largest value of their type, so 0.02 of a uint8 picture is
-    5.1. On the command line they are in those of the file as ``images.files.read`` gives it: fractions for integers;
-    floats within 0..1 as they are, others with their least value as 0 and their largest, or a given white, as 1.
+    Levels (of noise, strength, compression) and limits are in the units of the picture. For arrays and tensors of
+    floats these are their own, whatever the range. For integers they are fractions of the largest value of the type:
+    0.02 of a uint8 picture is 5.1. On the command line they are on the scale of ``images.files.read``: fractions for
+    uint8 and uint16; floats within 0..1 as they are; for others the least value is 0, and the largest, or a given
+    white, is 1.
     """
 
     denoiser: str | Network = declared(
         REQUIRED,
-        "A name from `pnpkit denoisers`, or deepinv:NAME, which fetches its weights.",
+        "A name from `pnpkit denoisers`, a folder of your own, or deepinv:NAME, which downloads its weights.",
         detail="Or a pnpkit network, a deepinv denoiser, or a function D(x, sigma) of images (B, 3, H, W) and a number."
         " Each task has its own default, see ``restoration.defaults.DENOISERS``. A guided "
-        "denoiser restores and then looks again, guided by what it has; unless there is no blur, or the blur was "
-        "estimated as a free form or with little confidence: what a wrong kernel leaves would pass for structure "
-        "(docs/lab-book). With ``dncnn`` nothing is guaranteed.",
+        "denoiser restores, and then restores again, guided by the first result. It makes only one pass if there is no "
+        "blur, or if the blur was estimated as a free form or with little confidence: what a wrong kernel leaves would "
+        "pass for structure (docs/lab-book). With ``dncnn`` nothing is guaranteed.",
         kind="word",
         group="quality",
     )
@@ -69,8 +70,8 @@ class Settings:
     )
     strength: float | str | None = declared(
         None,
-        "Sigma of the denoiser; auto follows the noise",
-        iterating_help=", sure is chosen for this picture by its unbiased risk",
+        "Sigma that the denoiser is told: larger is smoother; auto follows the noise",
+        iterating_help=", sure is chosen for this picture by Stein's unbiased risk",
         detail="By the rules of ``restoration.plan.strength_for`` and ``restoration.sure.by_sure``; the latter takes "
         "two to four times as long.",
         kind="number",
@@ -81,16 +82,16 @@ class Settings:
     noise: str = declared(
         "auto",
         "gaussian, poisson or poisson-gaussian; auto: gaussian, unless the noise grows with brightness beyond doubt.",
-        detail="Poisson: y = gain * counts + offset, and its variance follows what is read: bright pixels count less, "
-        "by the variance at a smoothed picture first and at the first restoration then. poisson-gaussian adds read "
-        "noise. A gain, offset or read noise that is given asks for it; what is not given is estimated from the "
-        "picture, offset and read noise beside a given gain are 0. See ``pnpkit.noise``.",
+        detail="poisson: y = gain * counts + offset; the variance grows with y, so bright pixels count less. "
+        "Variances are taken at a smoothed picture first, then at the first restoration. poisson-gaussian adds read "
+        "noise. To give a gain, an offset or a read noise asks for this model. What is not given is estimated from the "
+        "picture, but offset and read noise are 0 if a gain is given. See ``pnpkit.noise``.",
         kind="word",
         group="input",
     )
     gain: float | None = declared(
         None,
-        "Units of the data per count, > 0; auto: estimated where the noise is of counts.",
+        "Units of the data per photon or electron, > 0; auto: estimated if the noise is that of counts.",
         detail="Like ``offset``, ``read_noise`` and ``saturation`` in the units of the data: of integers and of files "
         "the numbers that they hold, while noise level and strength of integers are fractions of the type's largest.",
         kind="number",
@@ -99,7 +100,7 @@ class Settings:
     )
     offset: float | None = declared(
         None,
-        "The reading where there is no light; auto: 0 beside a given gain, else estimated.",
+        "Reading without light; auto: 0 if a gain is given, else estimated.",
         kind="number",
         unit="units of the data",
         signed=True,
@@ -107,15 +108,15 @@ class Settings:
     )
     read_noise: float | None = declared(
         None,
-        "Standard deviation of the noise that is there without light; auto: like the offset.",
+        "Standard deviation of the noise without light; auto: 0 if a gain is given, else estimated.",
         kind="number",
         unit="units of the data",
         group="input",
     )
     saturation: float | str = declared(
         "auto",
-        "The reading at which pixels saturate: such a pixel says 'at least so bright'; off: every reading is taken as "
-        "it is; auto: a plateau at the top of a blurred picture.",
+        "Reading at which pixels saturate; such a pixel says only 'at least so bright'. off: take every reading as it "
+        "is; auto: look for a plateau at the top of a blurred picture.",
         detail="``deblur`` looks for a plateau, and whether what is around it asks for more light than the ceiling, as "
         "around lamps (``restoration.lamps``): a white sky stays as it is. ``inpaint`` and "
         "``upscale`` use a value that is given, ``denoise`` "
@@ -128,20 +129,20 @@ class Settings:
     )
     amount: float = declared(
         1.0,
-        "How far to go from the picture that came, 0, to the restoration, 1.",
+        "How far to go from the input, 0, to the restoration, 1.",
         detail="The result is (1 - amount) y + amount x, by its map's ``mixed``: for each amount the fixed point of a "
-        "map with the same certificate. What the restoration does too much, it does that much less; noise and blur "
-        "come back by as much. Of y missing pixels are those nearby, and an enlarged y is that by bicubic splines.",
+        "map with the same certificate. Exaggerated changes become weaker, and noise and blur come back, by the same "
+        "share. Missing pixels of y are taken from nearby ones; to upscale, y is enlarged by bicubic splines.",
         kind="number",
         group="quality",
     )
     quick: bool = declared(
         False,
-        "For slightly soft pictures: one step with the wavelet denoiser, seconds a megapixel; not proven to have "
+        "For slightly soft pictures: one step with the wavelet denoiser, in seconds a megapixel; not proven to have "
         "settled.",
         detail="``defaults.QUICK_STEPS`` evaluations of T, whose half for the data is in closed form, and no second "
-        "pass; another denoiser than the default is kept. What is proven of such a run is that no step moves two "
-        "pictures apart; its residual is below no tolerance, and it says so.",
+        "pass; a denoiser other than the default is kept. What is proven about such a run is that no step moves two "
+        "pictures apart. Its residual meets no tolerance, and the run says so.",
         kind="switch",
         group="quality",
         iterating=True,
@@ -150,9 +151,9 @@ class Settings:
     resolution: float | None = declared(
         None,
         "Width of a point in the result, in pixels (FWHM), 0 to 16; auto: 1.5 in a field of stars, else 0.",
-        detail="A star between two pixels has no picture that is one pixel wide: asked for it, a run makes rings, and "
-        "its flux is off. So the result has points that wide, and the blur that is undone is the rest of the kernel, "
-        "see ``kernels.narrowed``. 0 takes the kernel as it is.",
+        detail="A star between two pixels cannot be shown one pixel wide: a run that tries makes rings and changes the "
+        "flux. So points in the result keep this width, and only the rest of the kernel is undone, see "
+        "``kernels.narrowed``. 0 undoes the kernel as it is.",
         kind="number",
         group="quality",
         iterating=True,
@@ -162,15 +163,15 @@ class Settings:
         "auto",
         "What the weights are: relative, inverse-variance, variance or standard-deviation; auto: what their name says, "
         "else relative.",
-        detail="What ``weights`` are. Relative ones are inverse variances up to a factor, which the noise of the "
-        "picture tells, or ``noise_level``; the others are in the units of the data and tell the noise themselves. "
-        "Of arrays, which have no name, auto is relative. 0 and NaN are unknown, whatever they are.",
+        detail="What ``weights`` hold. Relative ones are inverse variances up to a factor, which follows from the "
+        "noise of the picture, or from ``noise_level``. The others are in the units of the data and state the noise "
+        "themselves. Arrays have no name, so for them auto is relative. 0 and NaN always mark unknown pixels.",
         kind="word",
         group="input",
     )
     splitting: str = declared(
         "auto",
-        "continuation, half-quadratic or forward-backward; auto: the first for a blur, else the last.",
+        "continuation, half-quadratic or forward-backward; auto: continuation for a blur, else forward-backward.",
         detail="How T meets the data: by prox_{tau f} at a small and a large penalty in turn, at one penalty, or by "
         "id - tau grad f. ``auto`` takes what restores best (docs/lab-book), but forward-backward for fista, and "
         "``descent`` (``solvers.descent``) for a denoiser with a potential, as ``gradient-step``.",
@@ -179,14 +180,14 @@ class Settings:
     )
     tau: float | None = declared(
         None,
-        "Step or penalty, > 0; forward-backward splitting needs it in (0, 2/L); auto follows the noise.",
+        "Step size or penalty, > 0; forward-backward needs it in (0, 2/L); auto follows the noise.",
         detail="By the rule of ``restoration.plan.step_for``.",
         kind="number",
         iterating=True,
     )
     method: str = declared(
         "anderson",
-        "The iteration: anderson (accelerated, with its proof kept), picard, km, halpern or fista.",
+        "Iteration: anderson (accelerated, and keeps the proof), picard, km, halpern or fista.",
         detail="See ``solvers.iterations``. ``fista`` with ``ridge`` minimises f + R / tau, see "
         "``restoration.plan.penalised_by``.",
         kind="word",
@@ -194,63 +195,63 @@ class Settings:
     )
     tol: float | None = declared(
         None,
-        "Relative residual to stop at; auto: 1e-4, and 1e-3 for more than 0.1 megapixels.",
-        detail="Stop when ||x - T x|| <= tol ||x||, for a tau below 1/L when it is <= tol tau L ||x||; of pictures "
-        "of more than 0.1 megapixels what lies beyond the frame is not counted, but with ``quick``. What the larger "
-        "one costs stands at ``restoration.defaults.tolerance``.",
+        "Relative residual at which to stop; auto: 1e-4, and 1e-3 for more than 0.1 megapixels.",
+        detail="Stop when ||x - T x|| <= tol ||x||, for a tau below 1/L when it is <= tol tau L ||x||. For pictures of "
+        "more than 0.1 megapixels, what lies beyond the frame is not counted, except with ``quick``. For the cost of "
+        "the larger tolerance see ``restoration.defaults.tolerance``.",
         kind="number",
         group="quality",
         iterating=True,
     )
     max_steps: int = declared(
-        500, "Evaluations of the map after which to stop.", kind="count", group="quality", iterating=True
+        500, "Steps (evaluations of the map) after which to stop.", kind="count", group="quality", iterating=True
     )
     device: str | None = declared(
         None,
-        "auto, cpu or cuda; auto: the GPU when there is one.",
+        "auto, cpu or cuda; auto: the GPU if there is one.",
         kind="word",
     )
     max_memory: float | None = declared(
         None,
-        "What the run may take; auto: half of the machine's. The network works on tiles when needed.",
+        "Memory that the run may take; auto: half of the machine's. The network works on tiles if needed.",
         kind="number",
         unit="GiB",
     )
     precision: str = declared(
         "auto",
-        "auto, float32, float64",
-        iterating_help=", or bfloat16: early steps in that, then float32",
-        detail="Of the last steps alone certificate and last residual speak. auto keeps the picture's type and, where "
+        "Arithmetic: auto, float32, float64",
+        iterating_help=", or bfloat16 for the early steps and float32 for the last",
+        detail="Certificate and last residual are about the last steps alone. auto keeps the picture's type and, where "
         "steps are iterated, probes whether bfloat16 pays here.",
         kind="word",
     )
     limits: tuple[float, float] | None = declared(
         None,
-        "The box that the estimate is kept in; its projection is part of T.",
+        "The range that the estimate is kept in; the projection onto it is part of T.",
         detail="None: what the type of integers holds; 0..1 for floats that look like a photograph on that scale; else "
         "beyond the data as ``restoration.scale.box_of`` says. ``denoise`` cuts nothing.",
         unit=PICTURE,
     )
     cache: str | None = declared(
         None,
-        "Keep guide, end and estimated kernel in this folder, and begin there next time.",
-        detail="Keyed by the content of all that they follow from, see ``restoration.kept``; the proof holds from any "
-        "start, and the residual is measured anew. With another ``amount`` or a larger tolerance that takes one or two "
-        "evaluations. Of a volume beyond the memory it holds all arrays until the end.",
+        "Folder that keeps the guide, the end of the run and an estimated kernel; the next run begins there.",
+        detail="The key is the content that they follow from, see ``restoration.kept``. The proof holds from any "
+        "start, and the residual is measured anew. With another ``amount`` or a larger tolerance, a run takes one or "
+        "two evaluations. For a volume larger than the memory, the folder holds all arrays until the end.",
         kind="folder",
         iterating=True,
     )
     callback: Callable[[Step], None] | None = declared(
-        None, "Called with a ``Step`` after every evaluation.", iterating=True
+        None, "Called with a ``Step`` after every evaluation of the map.", iterating=True
     )
     progress: Callable[[Phase], None] | None = declared(
         None, "Called with a ``Phase`` as each begins: noise, blur, restoring, second pass, denoising."
     )
     linear: bool = declared(
         False,
-        "Work in linear light (sRGB curve); levels are then of light.",
-        detail="The curve is undone before and applied after: blur and noise happen in light, files hold about its "
-        "1/2.4th power. Noise level, strength, limits and the callback's iterates are of linear light.",
+        "Work in linear light: undo the sRGB curve before, apply it after; levels are then of linear light.",
+        detail="Blur and noise happen in light, and files hold about its 1/2.4th power. Noise level, strength, limits "
+        "and the callback's iterates are of linear light.",
         kind="switch",
         group="input",
     )
