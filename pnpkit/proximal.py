@@ -23,6 +23,7 @@ from pnpkit.numerics.total_variation import premise, proximal_map, variation
 from pnpkit.numerics.wavelets import Basis
 from pnpkit.operators import normal_equations
 from pnpkit.operators.adjoint import has_adjoint
+from pnpkit.operators.data_ball import nearest_in_ball
 from pnpkit.operators.integrity import state, unchanged, unwritten, watched, written
 from pnpkit.operators.norms import norm_bound
 
@@ -69,12 +70,20 @@ def _prox(
     bounded: bool = False,
     lipschitz: float = 1.0,
 ) -> Map:
+    """The map of a proximal map, with its certificate.
+
+    Args:
+        name: in the certificate. function: z -> prox_g(z). penalty: g per image, or None where it has no value; the
+            default makes a projection.
+        bounded: whether the image of the map is bounded. lipschitz: its constant, at most 1.
+    """
     method = "proximal map of a convex function: firmly nonexpansive (Moreau 1965)"
     certificate = Certificate(name, lipschitz, 0.5, Side.PROVEN, method, (EXACT,), bounded=bounded, kind=Kind.PROX)
     return Map(function, certificate, objective=penalty, is_projection=penalty is indicator)
 
 
 def _positive(what: str, value: float, *, zero: bool = True) -> float:
+    """The value as a number, if it is finite and > 0, or 0 where ``zero`` is allowed."""
     number = float(value)
     if not (math.isfinite(number) and (number > 0 or (zero and number == 0))):
         raise InputError(f"{what} must be a finite number {'>=' if zero else '>'} 0, got {value}")
@@ -204,11 +213,12 @@ def simplex(total: float = 1.0) -> Map:
 
 
 def _simplex(z: Tensor, total: float) -> Tensor:
+    """The rows of z, (B, N), projected onto the simplex of sum ``total``."""
     z = z - z.amax(1, keepdim=True)  # the projection does not see it, rounding does
-    ordered = z.sort(dim=1, descending=True).values
+    falling = z.sort(dim=1, descending=True).values
     count = torch.arange(1, z.shape[1] + 1, dtype=z.dtype, device=z.device)
-    thresholds = (ordered.cumsum(1) - total) / count
-    last = (ordered > thresholds).sum(1, keepdim=True) - 1
+    thresholds = (falling.cumsum(1) - total) / count
+    last = (falling > thresholds).sum(1, keepdim=True) - 1
     return (z - thresholds.gather(1, last)).clamp_min(0)
 
 
@@ -316,14 +326,14 @@ def wavelet_soft_threshold(weight: float, wavelet: str = "db4", levels: int = 4)
     return _prox(f"wavelet soft threshold {weight:.6g} ({wavelet}, {levels} levels)", shrink_details, penalty)
 
 
-SLOPPY = 10  # the error of the ball in units of that of one solution: g has an error, too
+BALL_ERROR = 10  # error of a projection onto a ball, in units of that of one solution: g has an error, too
 
 
 def data_ball(operator: LinearPhysics, y: Tensor, radius: float) -> Map:
     r"""Projection onto {x: ||A x - y||_2 <= radius}, per image.
 
-    It is u(g) = argmin_u g/2 ||A u - y||^2 + 1/2 ||u - z||^2 with the g >= 0 for which ||A u(g) - y|| = radius, found
-    by Newton's method on 1/||A u(g) - y||, which is concave in g: the iterates rise to the root (Reinsch 1971).
+    It is u(g) = argmin_u g/2 ||A u - y||^2 + 1/2 ||u - z||^2 with the g >= 0 for which ||A u(g) - y|| = radius, see
+    ``operators.data_ball``.
 
     Args:
         operator: deepinv physics. Where u(g) has no closed form (circular blurs, masks and matrices have one) the
@@ -342,8 +352,8 @@ def data_ball(operator: LinearPhysics, y: Tensor, radius: float) -> Map:
         raise InputError("the projection onto a data ball needs the adjoint of A, and A_adjoint is none")
     square = norm_bound(operator, start).value ** 2
 
-    def enter(z: Tensor, data: Tensor) -> tuple[Tensor, float]:
-        return _enter(operator, z, data, radius, square, closed)
+    def nearest(z: Tensor, data: Tensor) -> tuple[Tensor, float]:
+        return nearest_in_ball(operator, z, data, radius, square, closed)
 
     def project(z: Tensor) -> Tensor:
         if not unchanged(before, operator):
@@ -351,41 +361,19 @@ def data_ball(operator: LinearPhysics, y: Tensor, radius: float) -> Map:
         if not unwritten(measured, y):
             raise InputError("y was changed after the ball was made: make a new one")
         data = y.expand(len(z), *y.shape[1:])
-        return torch.cat([enter(z[i : i + 1], data[i : i + 1])[0] for i in range(len(z))])
+        return torch.cat([nearest(z[i : i + 1], data[i : i + 1])[0] for i in range(len(z))])
 
-    weight = max(enter(start[i : i + 1], y[i : i + 1])[1] for i in range(len(y)))
+    weight = max(nearest(start[i : i + 1], y[i : i + 1])[1] for i in range(len(y)))
     map = _prox(f"proj data ball {radius:.6g}", project)
     if closed:
         premises = (*normal_equations.premises(operator, 0.0, y.dtype, closed), EXACT)
         return replace(map, certificate=replace(map.certificate, premises=premises))
-    error = SLOPPY * normal_equations.solver_error(weight * square, y.dtype)
+    error = BALL_ERROR * normal_equations.solver_error(weight * square, y.dtype)
     premises = (
         f"the solver inside is exact: from A^T y its error is about {error:.1g} (root mean square), no bound is known",
         EXACT,
     )
     return replace(map, certificate=replace(map.certificate, premises=premises), error=error)
-
-
-def _enter(
-    operator: LinearPhysics, z: Tensor, y: Tensor, radius: float, square: float, closed: bool
-) -> tuple[Tensor, float]:
-    """The nearest point of the ball to one image, and its g."""
-    u, weight = z, torch.zeros((), dtype=z.dtype, device=z.device)
-    nothing = torch.zeros_like(y)
-    for _ in range(100):
-        residual = operator.A(u) - y
-        size = torch.linalg.vector_norm(residual)
-        if float(size) <= radius * (1 + 1e-3 * torch.finfo(z.dtype).eps ** 0.5):
-            return u, float(weight)
-        pulled = operator.A_adjoint(residual)
-        if float(weight) > 0:
-            pulled = normal_equations.proximal_point(operator, nothing, weight, square, closed)(pulled)
-        slope = (residual * operator.A(pulled)).sum()  # -d/dg of ||residual||^2 / 2
-        if not float(slope) > 0:
-            break
-        weight = weight + (size / radius - 1) * size.square() / slope
-        u = normal_equations.proximal_point(operator, y, weight, square, closed)(z)
-    raise InputError(f"the data ball is empty: no image comes within {radius:.4g} of the measurement")
 
 
 def total_variation(weight: float, *, tolerance: float = 1e-4, max_steps: int = 5000) -> Map:
