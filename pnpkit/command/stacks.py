@@ -141,14 +141,13 @@ def in_units(stack: Stack, settings: Settings) -> Settings:
     """The settings with levels in the units of the array: of floats they are given as shares of the file's range."""
     import numpy as np
 
-    from pnpkit.images.pixels import FRACTIONS, scale_of
+    from pnpkit.images.pixels import FRACTIONS, largest_of, scale_of
 
     if stack.samples.dtype.name in FRACTIONS:
         return settings
     known = stack.samples[np.isfinite(stack.samples)] if stack.samples.dtype.kind == "f" else stack.samples
     low, high, _ = scale_of("", known, None)
-    unit = 1.0 if stack.samples.dtype.kind == "f" else float(np.iinfo(stack.samples.dtype).max)
-    share, strength = (high - low) / unit, settings.strength
+    share, strength = (high - low) / largest_of(stack.samples.dtype), settings.strength
     return replace(
         settings,
         noise_level=None if settings.noise_level is None else settings.noise_level * share,

@@ -58,9 +58,14 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Deblur:
-    """Remove the blur of this kernel, which is made smaller where the picture was made so, by ``reduction``; ``others``
-    are the kernels of the further channels of a stack; ``found`` takes the place of a kernel that was to be
-    estimated."""
+    """Remove a blur.
+
+    Attributes:
+        kernel: the word or file of the kernel. others: those of the further channels of a stack.
+        boundary: what lies beyond the frame.
+        reduction: the picture was made smaller by this factor, and so is the kernel.
+        found: a kernel that was estimated already, in place of one that is to be.
+    """
 
     kernel: str
     boundary: str
@@ -77,7 +82,7 @@ class Deblur:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        return (*self.kernels, *filter(None, (self.mask, self.weights, self.guide)))
+        return (*self.kernels, *named_files(self))
 
     @property
     def kernels(self) -> tuple[str, ...]:
@@ -96,9 +101,7 @@ class Deblur:
 
         for kernel in self.kernels:
             deblur.check_blur(kernel, self.boundary)
-        check_mask(self.mask)
-        check_weights(self.weights)
-        check_guide(self.guide, settings)
+        check_files(self, settings)
 
     def restore(self, picture: Picture, settings: Settings, callback: Callable[[Step], None]) -> Restoration:
         from pnpkit.restoration import deblur
@@ -130,14 +133,13 @@ class Denoise:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        return tuple(filter(None, (self.mask, self.weights)))
+        return named_files(self)
 
     def check(self, settings: Settings) -> None:
         from pnpkit.restoration import denoise
 
         denoise.check_denoising(settings)
-        check_mask(self.mask)
-        check_weights(self.weights)
+        check_files(self, settings)
 
     def restore(self, picture: Picture, settings: Settings, callback: Callable[[Step], None]) -> Restoration:
         from pnpkit.restoration import denoise
@@ -160,12 +162,10 @@ class Inpaint:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        return tuple(filter(None, (self.mask, self.weights, self.guide)))
+        return named_files(self)
 
     def check(self, settings: Settings) -> None:
-        check_mask(self.mask)
-        check_weights(self.weights)
-        check_guide(self.guide, settings)
+        check_files(self, settings)
 
     def restore(self, picture: Picture, settings: Settings, callback: Callable[[Step], None]) -> Restoration:
         from pnpkit.restoration import inpaint
@@ -190,13 +190,11 @@ class Upscale:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        return tuple(filter(None, (self.mask, self.weights, self.guide)))
+        return named_files(self)
 
     def check(self, settings: Settings) -> None:
         """The command line has checked the factor."""
-        check_mask(self.mask)
-        check_weights(self.weights)
-        check_guide(self.guide, settings)
+        check_files(self, settings)
 
     def restore(self, picture: Picture, settings: Settings, callback: Callable[[Step], None]) -> Restoration:
         from pnpkit.restoration import upscale
@@ -204,6 +202,18 @@ class Upscale:
         more = keywords(self.name, picture, settings, callback)
         more |= {"mask": unknown(picture), "weights": picture.weights, "guide": read_guide(self.guide, picture)}
         return upscale.upscale(picture.pixels, self.factor, **more)
+
+
+def named_files(task: Task) -> tuple[str, ...]:
+    """The names of mask, weights and guide, of those that are given."""
+    return tuple(filter(None, (task.mask, task.weights, task.guide)))
+
+
+def check_files(task: Task, settings: Settings) -> None:
+    """Refuse a mask, a map of weights or a guide that cannot be used, whatever the picture."""
+    check_mask(task.mask)
+    check_weights(task.weights)
+    check_guide(task.guide, settings)
 
 
 def check_guide(name: str | None, settings: Settings) -> None:
@@ -236,7 +246,7 @@ def check_mask(mask: str | None) -> None:
 
 
 def unknown(picture: Picture) -> np.ndarray | None:
-    """What a file says nothing of: its mask, NaN, and what alpha hides, unless that is everything."""
+    """The pixels that a file says nothing of: its mask, NaN, and what alpha hides, unless that is everything."""
     if picture.alpha is None or not picture.alpha.any():
         return picture.holes
     hidden = picture.alpha == 0

@@ -86,6 +86,11 @@ def as_array(image: Any) -> np.ndarray:
     return array.astype(array.dtype.newbyteorder("="))
 
 
+def largest_of(dtype: np.dtype[Any]) -> float:
+    """What 1 stands for where integers are fractions of the largest of their type: that number, and 1 for floats."""
+    return 1.0 if dtype.kind == "f" else float(np.iinfo(dtype).max)
+
+
 def as_float(image: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
     """An image in memory -> floats, and restore: floats -> an array of the image's own type.
 
@@ -101,7 +106,7 @@ def as_float(image: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.n
     if dtype.name not in TYPES:
         raise InputError(f"expected an image of {', '.join(TYPES)}, got {dtype}: convert it")
     check_pixels("", image)
-    high = 1.0 if dtype.kind == "f" else float(np.iinfo(dtype).max)
+    high = largest_of(dtype)
     pixels = image.astype(np.float64 if dtype.name in WIDE else np.float32) / high
     return pixels, lambda restored: quantised(restored, dtype, 0.0, high)
 

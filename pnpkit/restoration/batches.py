@@ -10,14 +10,13 @@ from typing import ParamSpec
 import torch
 from torch import Tensor
 
-from pnpkit.restoration.result import Restoration
-from pnpkit.solvers.result import Status
+from pnpkit.restoration.result import Restoration, worst_of
 
 P = ParamSpec("P")
 
 
 def one_by_one(task: Callable[P, Restoration]) -> Callable[P, Restoration]:
-    """The task for tensors (B, C, H, W): what it gives of a batch is what it gives of each picture alone."""
+    """The task, for tensors (B, C, H, W) of several pictures too: it restores each as if it had come alone."""
 
     @wraps(task)
     def restored(*args: P.args, **keywords: P.kwargs) -> Restoration:
@@ -41,13 +40,11 @@ def _alone(
 
 
 def together(runs: list[Restoration]) -> Restoration:
-    """One result for a batch: the images upon one another, and of all else that of the picture that fared worst.
+    """One result for a batch: all images, and everything else of the picture that fared worst (``result.worst_of``).
 
-    A picture fares worse than another if its run ended worse (the order of ``Status``), or as it did after more steps.
     ``each`` holds the results one by one.
     """
-    order = list(Status)
-    worst = max(runs, key=lambda run: (order.index(run.status), run.steps))
+    worst = worst_of(runs)
     image = torch.cat([torch.as_tensor(run.image) for run in runs])
     seconds = sum(run.seconds for run in runs)
     return replace(worst, image=image, seconds=seconds, each=tuple(runs))

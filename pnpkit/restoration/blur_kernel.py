@@ -33,28 +33,31 @@ Given = str | os.PathLike[str] | np.ndarray | Tensor | Kernel | KernelEstimate  
 def open_kernel(
     kernel: Given, y: Tensor, noise: float, told: Listener = nobody, trust: np.ndarray | None = None
 ) -> Kernel:
-    """The kernel that ``kernel`` names or holds; ``auto`` and the name of a form are estimated from y (1, C, H, W)
-    with that noise level and the ``trust`` in its pixels. ``told`` hears of the phases."""
-    kernel = os.fspath(kernel) if isinstance(kernel, os.PathLike) else kernel
-    if isinstance(kernel, KernelEstimate):
-        return kernel_of(kernel)
-    if isinstance(kernel, Kernel):
-        return kernel
-    if isinstance(kernel, str):
-        if kernel in kernels.ESTIMATED:
-            picture = pixels.from_tensor(y[:1].cpu().double())
-            return kernel_of(choose.estimate(picture, noise, kernel, told, trust))
-        weights, made = kernels.parse(kernel), kernels.estimated(kernel)
-        if made is None:
-            return given(kernel, weights)
-        again = kernel_of(KernelEstimate(weights, *made, candidates=()), "a picture")
-        return replace(again, origin=f"{kernel}: {again.origin}")
-    array = kernel.detach().cpu().double().numpy() if isinstance(kernel, Tensor) else np.asarray(kernel)
-    return given(f"{'x'.join(map(str, array.shape))} array", kernels.normalise(array))
+    """The kernel of a picture: given, or estimated from it for ``auto`` and the names of forms.
+
+    Args:
+        kernel: a word, a file, an array, or what ``estimate_kernel`` found. A file that holds an estimate is no
+            measured kernel, and the result says so.
+        y: (1, C, H, W), the picture. noise: its noise level. trust: in its pixels, (H, W), see ``blind.trust``.
+        told: hears of the phases.
+
+    Raises:
+        InputError: a kernel that is none.
+    """
+    word = os.fspath(kernel) if isinstance(kernel, (str, os.PathLike)) else None
+    if word is not None and kernels.is_estimated(word):
+        picture = pixels.from_tensor(y[:1].cpu().double())
+        return kernel_of(choose.estimate(picture, noise, word, told, trust))
+    found = given_kernel(kernel)
+    made = None if word is None else kernels.estimated(word)
+    if made is None:
+        return found
+    again = kernel_of(KernelEstimate(found.weights, *made, candidates=()), "a picture")
+    return replace(again, origin=f"{word}: {again.origin}")
 
 
 def given_kernel(kernel: Given) -> Kernel:
-    """A kernel that is not to be estimated, (h, w) or (d, h, w).
+    """A kernel that is given and not to be estimated, (h, w) or (d, h, w).
 
     Raises:
         InputError: a kernel that is none, or one that is to be estimated.
@@ -65,7 +68,7 @@ def given_kernel(kernel: Given) -> Kernel:
     if isinstance(kernel, KernelEstimate):
         return kernel_of(kernel)
     if isinstance(kernel, str):
-        if kernel in kernels.ESTIMATED:
+        if kernels.is_estimated(kernel):
             raise InputError(
                 "the kernel of a stack is not estimated: give `kernel`, such as psf.tif of pnpkit psf, or gaussian:1.6"
             )
@@ -75,7 +78,7 @@ def given_kernel(kernel: Given) -> Kernel:
 
 
 def given(name: str, weights: np.ndarray) -> Kernel:
-    """A kernel that was given, with what may be wrong with it."""
+    """The kernel with these weights, which ``name`` names; of files and arrays with what may be wrong with them."""
     doubt = "" if name.partition(":")[0] in kernels.FAMILIES else kernels.doubts(weights)
     return Kernel(weights, f"given: {name}", doubts=(doubt,) if doubt else ())
 
@@ -111,12 +114,12 @@ def estimate_kernel(
 
 
 def trustworthy(kernel: Kernel) -> bool:
-    """Whether a restoration with this kernel may guide a second one: no free form, and no doubtful estimate."""
+    """Whether a restoration with this kernel may guide a second pass: it is no free form and no doubtful estimate."""
     return kernel.confidence is None or (kernel.form != FREE_FORM and kernel.confidence >= DOUBTFUL)
 
 
 def kernel_of(estimate: KernelEstimate, source: str = "the picture") -> Kernel:
-    """A kernel that was estimated from ``source``: its form, the confidence, and any doubt."""
+    """The ``Kernel`` of an estimate from ``source``: its weights, and in words its form, confidence and doubts."""
     size = "x".join(map(str, estimate.kernel.shape))
     form = f"a free form ({size})" if estimate.spec == FREE_FORM else estimate.spec
     origin = f"ESTIMATED from {source} as {form} (confidence {estimate.confidence:.2f}), not measured"

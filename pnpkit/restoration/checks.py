@@ -74,7 +74,7 @@ def check_noise(settings: Settings) -> None:
     named = [name for name, value in given.items() if value is not None]
     for name in named:
         value = given[name]
-        if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        if not is_finite(value):
             raise InputError(f"{name} must be a finite number, got {value!r}")
     if given["gain"] is not None and not given["gain"] > 0:
         raise InputError(f"gain, the units of the data per count, must be > 0, got {given['gain']!r}")
@@ -94,9 +94,7 @@ def check_noise(settings: Settings) -> None:
     value = settings.saturation
     if isinstance(value, str) and value not in ("auto", "off"):
         raise InputError(f"saturation is 'auto', 'off' or the reading at which pixels saturate, got '{value}'")
-    if not isinstance(value, str) and (
-        isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value)
-    ):
+    if not isinstance(value, str) and not is_finite(value):
         raise InputError(f"saturation is 'auto', 'off' or a finite number, got {value!r}")
 
 
@@ -124,22 +122,32 @@ def check_run(settings: Settings) -> None:
     check_folder(settings.cache)
     check_resolution(settings.resolution)
     amount = settings.amount
-    if isinstance(amount, (str, bool)) or not isinstance(amount, SupportsFloat) or not 0 <= float(amount) <= 1:
+    if not is_number(amount) or not 0 <= float(amount) <= 1:
         raise InputError(f"amount must be a number from 0 (the picture as it came) to 1, got {amount!r}")
     tol = 0.0 if settings.tol is None else settings.tol
     for number in (tol, settings.max_steps, *limits):
-        if isinstance(number, (str, bool)) or not isinstance(number, SupportsFloat):
+        if not is_number(number):
             came = f"{settings.tol!r}, {settings.max_steps!r}, {settings.limits!r}"
             raise InputError(f"tol, max_steps and two limits must be numbers, got {came}")
     if settings.callback is not None and not callable(settings.callback):
         raise InputError(f"a callback is a function of a Step, got {settings.callback!r}")
 
 
+def is_number(value: object) -> bool:
+    """Whether it can be taken for one number: a number, or an array that holds one; no text, no boolean."""
+    return isinstance(value, SupportsFloat) and not isinstance(value, (str, bool))
+
+
+def is_finite(value: object) -> bool:
+    """Whether it is a finite real number; no array, no text, no boolean."""
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def check_resolution(resolution: float | None) -> None:
     """Raise unless it is None or a number from 0 to ``WIDEST_POINT``."""
     if resolution is None:
         return
-    if isinstance(resolution, (str, bool)) or not isinstance(resolution, SupportsFloat):
+    if not is_number(resolution):
         raise InputError(f"resolution is the width of a point in pixels, a number, got {resolution!r}")
     if not 0 <= float(resolution) <= WIDEST_POINT:
         raise InputError(f"resolution is from 0 to {WIDEST_POINT:g} pixels, got {float(resolution):g}")

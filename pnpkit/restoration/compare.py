@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -12,14 +11,13 @@ import numpy as np
 from torch import Tensor
 
 from pnpkit import kernels
-from pnpkit.blind.parametric import KernelEstimate
 from pnpkit.errors import InputError, UnknownName
 from pnpkit.images.metrics import psnr
 from pnpkit.images.pixels import as_array, as_float
 from pnpkit.machine.phases import Phase, nobody
 from pnpkit.registry import denoisers, open_denoiser
 from pnpkit.restoration import baselines
-from pnpkit.restoration.blur_kernel import Given, estimate_kernel
+from pnpkit.restoration.blur_kernel import Given, estimate_kernel, given_kernel
 from pnpkit.restoration.deblur import deblur
 from pnpkit.restoration.result import Restoration
 from pnpkit.restoration.settings import ReadingKeywords, SettingsKeywords
@@ -122,16 +120,16 @@ def compare(
     check_names(names)
     if reference is not None and np.shape(reference) != np.shape(image):
         raise InputError(f"the reference is {np.shape(reference)}, the image {np.shape(image)}: not the same frame")
-    if isinstance(kernel, str) and kernel in kernels.ESTIMATED:
-        told_of = ("noise_level", *ReadingKeywords.__annotations__)
-        kept = {key: settings[key] for key in told_of if key in settings}  # type: ignore[literal-required]
-        kernel = estimate_kernel(image, kernel=kernel, **kept)  # type: ignore[arg-type]
+    if isinstance(kernel, str) and kernels.is_estimated(kernel):
+        of_readings = ("noise_level", *ReadingKeywords.__annotations__)
+        known = {key: settings[key] for key in of_readings if key in settings}  # type: ignore[literal-required]
+        kernel = estimate_kernel(image, kernel=kernel, **known)  # type: ignore[arg-type]
     common: dict[str, Any] = {"max_steps": LIMIT, **settings, "boundary": boundary}
     rows, note, used = [], "", np.ones((1, 1))
     for number, name in enumerate(names):
         told(Phase(name, number + 1, len(names)))
         if name in BASELINES:
-            used = weights_of(kernel)
+            used = given_kernel(kernel).weights
             row = by_baseline(name, image, used)
         else:
             run = deblur(image, kernel, **{**common, "denoiser": name, "progress": None})
@@ -154,18 +152,9 @@ def check_names(names: Sequence[str]) -> None:
             raise UnknownName("method", name, (*denoisers(), *BASELINES)) from None
 
 
-def weights_of(kernel: object) -> np.ndarray:
-    """The kernel as an array."""
-    if isinstance(kernel, KernelEstimate):
-        return kernel.kernel
-    if isinstance(kernel, (str, os.PathLike)):
-        return kernels.parse(os.fspath(kernel))
-    return kernels.normalise(kernel.detach().cpu().numpy() if isinstance(kernel, Tensor) else np.asarray(kernel))
-
-
 def by_run(name: str, run: Restoration) -> Row:
     """The row of a restoration."""
-    return Row(name, run.image, None, run.seconds, run.steps, words(run), run.status.name == "CONVERGED", run)
+    return Row(name, run.image, None, run.seconds, run.steps, guarantee_words(run), run.status.name == "CONVERGED", run)
 
 
 def by_baseline(name: str, image: np.ndarray | Tensor, kernel: np.ndarray) -> Row:
@@ -185,8 +174,8 @@ def by_baseline(name: str, image: np.ndarray | Tensor, kernel: np.ndarray) -> Ro
     return Row(name, result, None, time.perf_counter() - started, steps, guarantee, True)
 
 
-def words(run: Restoration) -> str:
-    """The kind of guarantee, in words."""
+def guarantee_words(run: Restoration) -> str:
+    """What is guaranteed of a run, in words for the table."""
     if not run.guarantee:
         return "none"
     if run.guarantee.theorem is not None and run.guarantee.theorem.claim:
@@ -199,5 +188,9 @@ def words(run: Restoration) -> str:
 
 def score(image: np.ndarray | Tensor, reference: np.ndarray | Tensor) -> float:
     """PSNR in dB, integers as fractions of what their type holds."""
-    one, other = (as_float(np.asarray(x))[0] if not isinstance(x, Tensor) else x.numpy() for x in (image, reference))
-    return psnr(one, other)
+    return psnr(values_of(image), values_of(reference))
+
+
+def values_of(image: np.ndarray | Tensor) -> np.ndarray:
+    """The values as an array, integers as fractions of what their type holds."""
+    return image.detach().cpu().numpy() if isinstance(image, Tensor) else as_float(np.asarray(image))[0]

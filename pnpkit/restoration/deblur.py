@@ -147,7 +147,7 @@ def deblur_picture(
     stars = work.scale.points and are_points(work.y, blurring.weights, work.readings.unsure)
     if work.scale.points and not stars:
         work = opened(image, chosen, holes, blurred=True, weights=worth, points=False)
-        if isinstance(kernel, str) and kernel in kernels.ESTIMATED:  # the light of stars was trusted less
+        if kernels.is_estimated(kernel):  # the light of stars was trusted less
             blurring = kernel_for(kernel, work, chosen)
     y, noise = work.y, work.noise
     rest, wide = leaving_points(blurring, chosen.resolution, work.scale.points)
@@ -257,8 +257,8 @@ def repeating(y: Tensor, least: int) -> Tensor:
 
 
 def kernel_for(kernel: Given, work: Opened, chosen: Settings) -> Kernel:
-    """The kernel; of an estimate that which the cache holds for this picture, or afterwards does."""
-    if not isinstance(kernel, str) or kernel not in kernels.ESTIMATED:
+    """The kernel of the picture; an estimate comes from the cache where it is there, and is kept there else."""
+    if not kernels.is_estimated(kernel):
         return open_kernel(kernel, work.y, work.noise, work.told)
     noise, trust = work.readings.mean_level(work.y), work.readings.trust(work.y[:1])
     if chosen.cache is None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from pnpkit.errors import InputError, UnknownName
 from pnpkit.images import srgb
 from pnpkit.images.noise import estimate_noise
-from pnpkit.images.pixels import as_array, as_float, from_tensor, nearest, to_tensor
+from pnpkit.images.pixels import as_array, as_float, from_tensor, largest_of, nearest, to_tensor
 from pnpkit.machine.memory import choose_device
 from pnpkit.machine.phases import Listener, Phase, nobody
 from pnpkit.networks.base import Network
@@ -175,7 +175,7 @@ def _is_integer(image: np.ndarray | Tensor) -> bool:
 
 def unit_of(image: np.ndarray | Tensor) -> float:
     """How many units of the data 1 is in the tensor of ``open_image``: the type's largest for integers."""
-    return float(np.iinfo(as_array(image).dtype).max) if _is_integer(image) else 1.0
+    return largest_of(as_array(image).dtype) if _is_integer(image) else 1.0
 
 
 def nearest_known(y: Tensor, missing: Tensor) -> Tensor:

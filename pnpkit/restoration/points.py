@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter, maximum_filter, minimum_filter
+from scipy.ndimage import maximum_filter, minimum_filter
 from torch import Tensor
 
 from pnpkit.psf.spread import fwhm
 from pnpkit.restoration.defaults import POINT
-from pnpkit.restoration.scale import FAR, LOOKED_AT, NORMAL, SKY, quantiles
+from pnpkit.restoration.scale import FAR, LOOKED_AT, quantiles, smoothed_sky
 
 BRIGHTEST = 40  # places that are looked at
 SHARE = 0.25  # of them that are points at least, where it is a field of points
@@ -48,7 +48,7 @@ def are_points(y: Tensor, kernel: np.ndarray, unsure: Tensor | None = None) -> b
 
 def floor_of(y: Tensor, kernel: np.ndarray) -> Tensor:
     """What a field of points is not darker than, place by place: the darkest of y around it without its noise, by a
-    Gaussian of ``SKY`` pixels, less the noise.
+    Gaussian (``scale.smoothed_sky``), less the noise.
 
     So no ring around a star can be deeper than the noise of the sky beside it, where that varies, too: near a galaxy.
     The scene inside of a wider dark place is not touched.
@@ -57,8 +57,6 @@ def floor_of(y: Tensor, kernel: np.ndarray) -> Tensor:
         y: (B, C, H, W), finite. kernel: (h, w). "Around" reaches past it, so that the light of a star, which the
             kernel spread, does not count as sky.
     """
-    planes = y.detach().cpu().double().numpy()
-    smooth = gaussian_filter(planes, SKY, axes=(-2, -1), truncate=3)
-    noise = NORMAL * float(np.median(np.abs(planes - smooth)))
+    smooth, noise = smoothed_sky(y.detach().cpu().double().numpy())
     wide = max(LEAST_AROUND, 2 * max(kernel.shape) + 1)
     return torch.from_numpy(minimum_filter(smooth, (1, 1, wide, wide)) - noise).to(y)

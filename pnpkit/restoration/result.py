@@ -219,3 +219,9 @@ class Restoration:
         steps = f" in {self.steps} steps" if self.residuals else ""
         proven = "proven" if self.guarantee else "nothing is guaranteed"
         return f"<Restoration {size}: {ended}{steps}, noise {self.noise_level:.3g}, {proven}; .explain() tells more>"
+
+
+def worst_of(runs: list[Restoration]) -> Restoration:
+    """The run that ended worst, by the order of ``Status``; of several that ended so, the one with most steps."""
+    order = list(Status)
+    return max(runs, key=lambda run: (order.index(run.status), run.steps))

@@ -115,9 +115,14 @@ def sky_of(planes: np.ndarray) -> float | None:
     middle = float(np.median(values))
     if not high - low > FAR * (usual - low) > 0 or middle - low > FAR * (usual - middle):
         return None
-    filled = np.where(np.isfinite(planes), planes, middle)
-    smooth = gaussian_filter(filled, SKY, axes=(-2, -1), truncate=3)
-    return float(smooth.min() - NORMAL * np.median(np.abs(filled - smooth)))
+    smooth, noise = smoothed_sky(np.where(np.isfinite(planes), planes, middle))
+    return float(smooth.min()) - noise
+
+
+def smoothed_sky(planes: np.ndarray) -> tuple[np.ndarray, float]:
+    """Planes (..., H, W) without their noise, by a Gaussian of ``SKY`` pixels; and the level of that noise."""
+    smooth = gaussian_filter(planes, SKY, axes=(-2, -1), truncate=3)
+    return smooth, NORMAL * float(np.median(np.abs(planes - smooth)))
 
 
 def limits_of(picture: Picture) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from pnpkit import kernels
 from pnpkit.images import srgb
 from pnpkit.images.pixels import as_array, as_float, from_tensor, to_tensor
 from pnpkit.operators.blur import blur
-from pnpkit.restoration.blur_kernel import open_kernel
+from pnpkit.restoration.blur_kernel import given_kernel
 from pnpkit.restoration.settings import check_level
 
 
@@ -44,7 +44,7 @@ def simulate(
     check_level("noise level", noise_level, math.inf)
     pixels, _ = as_float(as_array(image))
     x = to_tensor(pixels, torch.float64)
-    weights = kernels.parse(kernel) if isinstance(kernel, str) else open_kernel(kernel, x, 0.0).weights
+    weights = kernels.parse(kernel) if isinstance(kernel, str) else given_kernel(kernel).weights
     operator = blur(weights, boundary, (x.shape[-2], x.shape[-1]), dtype=x.dtype)
     clean = from_tensor(operator.A(srgb.decode(x) if linear else x))
     noisy = clean + noise_level * np.random.default_rng(seed).standard_normal(clean.shape)

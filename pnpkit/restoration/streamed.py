@@ -21,7 +21,7 @@ from pnpkit.errors import InputError
 from pnpkit.fidelities.constrained import Constrained
 from pnpkit.fidelities.least_squares import LeastSquares
 from pnpkit.fidelities.weighted import WeightedLeastSquares
-from pnpkit.images.pixels import quantised
+from pnpkit.images.pixels import largest_of, quantised
 from pnpkit.kernels import Kernel
 from pnpkit.machine.fields import Field, Journal
 from pnpkit.machine.memory import allowed, choose_device
@@ -162,7 +162,7 @@ class Run:
             readings=replace(readings, known=None),
             settings=on_scale(settings, scale, network),
             scale=scale,
-            unit=1.0 if volume.dtype.kind == "f" else float(np.iinfo(volume.dtype).max),
+            unit=largest_of(volume.dtype),
             iteration=iteration,
             network=network,
             started=started,

@@ -18,7 +18,7 @@ from scipy.ndimage import maximum_filter, minimum_filter
 from torch import Tensor
 
 from pnpkit.images.noise import estimate_noise
-from pnpkit.images.pixels import WIDE
+from pnpkit.images.pixels import WIDE, largest_of
 from pnpkit.noise.models import Gaussian, Noise, PoissonGaussian, effective_level
 from pnpkit.restoration.readings import model_for, smoothed
 from pnpkit.restoration.scale import Scale, scale_of
@@ -51,7 +51,7 @@ class Survey:
 def values_of(volume: np.ndarray) -> tuple[Tensor, Tensor | None]:
     """(1, 1, D, H, W), integers as fractions of what their type holds, NaN as the mean; and what is known."""
     dtype = volume.dtype
-    high = 1.0 if dtype.kind == "f" else float(np.iinfo(dtype).max)
+    high = largest_of(dtype)
     unknown = np.isnan(volume) if dtype.kind == "f" else np.zeros((1, 1, 1), bool)
     known = None if not unknown.any() else torch.from_numpy(~unknown)[None, None]
     filled = np.where(unknown, np.nanmean(volume), volume) if known is not None else volume
@@ -66,7 +66,7 @@ def surveyed(volume: np.ndarray, settings: Settings, weights: Weights | None = N
         InputError: a type or numbers that cannot be worked with.
     """
     dtype = volume.dtype
-    high = 1.0 if dtype.kind == "f" else float(np.iinfo(dtype).max)
+    high = largest_of(dtype)
     y, known = values_of(volume)
     known = known if weights is None else both(known, weights.inverse > 0)
     flat, free = y[0, 0].numpy(), None if known is None else known[0, 0].numpy()

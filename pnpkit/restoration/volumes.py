@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pnpkit import kernels
 from pnpkit.errors import InputError
-from pnpkit.images.pixels import TYPES, quantised
+from pnpkit.images.pixels import TYPES, largest_of, quantised
 from pnpkit.images.stacks import AXES, check_axes
 from pnpkit.kernels import Kernel
 from pnpkit.machine.memory import choose_device
@@ -35,13 +35,12 @@ from pnpkit.restoration.picture import Opened, on_scale
 from pnpkit.restoration.pipeline import restore
 from pnpkit.restoration.problem import Problem
 from pnpkit.restoration.readings import Readings
-from pnpkit.restoration.result import Restoration
+from pnpkit.restoration.result import Restoration, worst_of
 from pnpkit.restoration.rough import brightest, richardson_lucy
 from pnpkit.restoration.settings import Settings
 from pnpkit.restoration.streamed import check_streamed, restore_streamed
 from pnpkit.restoration.survey import Survey, both, surveyed, values_of
 from pnpkit.restoration.weighing import Weights, weights_of
-from pnpkit.solvers.result import Status
 from pnpkit.solvers.splittings import HALF_QUADRATIC
 
 WORDS = {"slices": "denoised slice by slice", "three": "denoised in slices of three directions"}
@@ -195,12 +194,6 @@ def pieces(shape: tuple[int, ...], axes: str, inner: str) -> list[Piece]:
     ]
 
 
-def worst_of(runs: list[Restoration]) -> Restoration:
-    """The run that ended worst, by the order of ``Status`` and the number of steps."""
-    order = list(Status)
-    return max(runs, key=lambda run: (order.index(run.status), run.steps))
-
-
 def deblur_volume(
     volume: np.ndarray,
     kernel: Kernel,
@@ -321,7 +314,7 @@ def open_volume(
     started = time.perf_counter()
     iteration, network = open_tools(settings)
     dtype = volume.dtype
-    high = 1.0 if dtype.kind == "f" else float(np.iinfo(dtype).max)
+    high = largest_of(dtype)
     y, known = values_of(volume)
     known = known if weights is None else both(known, weights.inverse > 0)
     found = survey_of(volume, settings, weights)
