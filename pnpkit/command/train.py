@@ -161,8 +161,8 @@ def tell(name: str, session: Session, data: Path, parts: Split, left_out: list[s
 
     config, plan = session.plan.config, session.plan
     weights = sum(p.numel() for p in session.run.network.parameters())
-    origin = session.run.start or "random ones"
-    say(f"{name}: architecture {plan.architecture}, {weights:,} numbers to learn, from {origin}")
+    origin = session.run.start or "random values"
+    say(f"{name}: architecture {plan.architecture}, {weights:,} weights to learn, starting from {origin}")
     omitted = f"; {len(left_out)} left out:" if left_out else ""
     say(
         f"data: {data}: {len(parts.train)} pictures to learn from, {len(parts.held_out)} held out by seed "
@@ -177,7 +177,7 @@ def tell(name: str, session: Session, data: Path, parts: Split, left_out: list[s
     held = f", {peak / 2**30:.1f} GiB in all so far" if peak else ""
     kind = "bfloat16" if session.half else "float32"
     say(f"memory: {size / 2**30:.2f} GiB of pictures{held}; {session.device}, {kind}")
-    say(f"a checkpoint every {config.checkpoint_minutes:g} minutes in {plan.folder}: `resume` goes on from it")
+    say(f"a checkpoint every {config.checkpoint_minutes:g} minutes in {plan.folder}: `resume` continues from it")
 
 
 @contextmanager

@@ -29,7 +29,7 @@ class Recipe:
 
 RECIPES = {
     "euler-fast": Recipe(
-        "proven, 64 filters a step, from random ones",
+        "proven; 64 filters a step; starts from random weights",
         "euler",
         TrainingConfig(
             hours=0.75, batch=4, learning_rate=1.5e-3, kernel_rate=6, warmup=100, ema=0.998,
@@ -38,7 +38,7 @@ RECIPES = {
         MIRRORED,
     ),
     "euler": Recipe(
-        "proven, 128 filters a step, from random ones",
+        "proven; 128 filters a step; starts from random weights",
         "euler",
         TrainingConfig(
             hours=1.0, batch=8, patch=72, learning_rate=1.5e-3, kernel_rate=6, warmup=100,
@@ -47,14 +47,14 @@ RECIPES = {
         {**MIRRORED, "hidden": 128},
     ),
     "guided": Recipe(
-        "proven given the guide, from the shipped euler-guided",
+        "proven given the guide; starts from the shipped euler-guided",
         "guided",
         TrainingConfig(hours=0.25, batch=8, patch=80, learning_rate=5e-4, kernel_rate=8, warmup=30, ema=0.99),
         {"coarse": 96},
         start="euler-guided",
     ),
     "dncnn": Recipe(
-        "nothing proven, from the shipped dncnn",
+        "nothing proven; starts from the shipped dncnn",
         "dncnn",
         TrainingConfig(
             hours=1.45, batch=4, patch=72, learning_rate=5e-4, kernel_rate=8, warmup=40, level_power=0.8, level_skew=0.6
@@ -62,13 +62,13 @@ RECIPES = {
         start="dncnn",
     ),
     "ridge": Recipe(
-        "proven, the proximal map of a learnt convex potential",
+        "proven; the proximal map of a learned convex potential",
         "ridge",
         TrainingConfig(hours=0.41, batch=8, patch=40, learning_rate=3e-3, table_rate=10, warmup=20),
         precision="float32",
     ),
     "wavelet": Recipe(
-        "proven, thresholds of wavelets; a few minutes",
+        "proven; thresholds of wavelets; takes a few minutes",
         "wavelet",
         TrainingConfig(steps=300, batch=8, learning_rate=2e-3, table_rate=10, warmup=10, checkpoint_minutes=1.0),
         precision="float32",
