@@ -11,56 +11,69 @@ import torch.nn.functional as F
 from deepinv.physics import LinearPhysics
 from torch import Tensor
 
+from pnpkit.operators.normal_equations import framed
 from pnpkit.restoration.defaults import DIM
 
 FACTOR = 2.0  # between the misfit of lamps and the noise; white skies have 0.3 to 0.8, night scenes 4 to 13
 EXPLAINED = 1.0  # the same for what is no brighter than ``DIM`` times the ceiling (docs/lab-book)
-STEPS = 40  # of the accelerated projected gradient method
+STEPS, LOOKS = 40, (2, 5, 10, 20)  # of the search at most, and after how many of them its scene is looked at
 BESIDE = 2  # pixels around the saturated ones that are looked at, too
 
 
 @torch.no_grad()
-def misfit(
-    operator: LinearPhysics, y: Tensor, clipped: Tensor, start: Tensor, box: tuple[float, float], one_sided: bool
-) -> float:
-    """The root mean square of y - A x at the saturated readings and beside them, x in the box, near to the least
-    squares of all.
+def explained(
+    operator: LinearPhysics,
+    y: Tensor,
+    clipped: Tensor,
+    start: Tensor,
+    box: tuple[float, float],
+    one_sided: bool,
+    most: float,
+) -> bool:
+    """Whether a scene x in the box is found that explains the saturated readings and those beside them: the root mean
+    square of y - A x there is at most ``most``.
 
-    A white wall fits: of it no pixel is brighter than the ceiling. The edge of a blurred lamp is steeper than any scene
-    in the box explains.
+    A white wall is explained: no pixel of it is brighter than the ceiling. The edge of a blurred lamp is steeper than
+    any scene in the box makes it. The search is an accelerated projected gradient method, ``STEPS`` steps at most.
 
     Args:
         operator: A, with ||A|| <= 1 for a blur. clipped: (1, C, H, W), true where a reading saturates. start: the first
             x. one_sided: whether these readings say "at least so bright".
     """
+    blur = framed(operator, start) or operator  # the same A in a period whose transforms are fast
+    near = F.max_pool2d(clipped.to(y), 2 * BESIDE + 1, 1, BESIDE) > 0
 
     def gap(x: Tensor) -> Tensor:
-        found = operator.A(x) - y
+        found = blur.A(x) - y
         return torch.where(clipped & (found > 0), 0.0, found) if one_sided else found
+
+    def explains(x: Tensor) -> bool:
+        return float(gap(x)[near].double().square().mean().sqrt()) <= most
 
     x = z = start.clamp(*box)
     momentum = 1.0
-    for _ in range(STEPS):
-        following = (z - operator.A_adjoint(gap(z))).clamp(*box)
+    for step in range(STEPS):
+        if step in LOOKS and explains(x):
+            return True
+        following = (z - blur.A_adjoint(gap(z))).clamp(*box)
         ahead = (1 + math.sqrt(1 + 4 * momentum**2)) / 2
         z, x, momentum = following + (momentum - 1) / ahead * (following - x), following, ahead
-    near = F.max_pool2d(clipped.to(y), 2 * BESIDE + 1, 1, BESIDE) > 0
-    return float(gap(x)[near].double().square().mean().sqrt())
+    return explains(x)
 
 
 def are_lamps(operator: LinearPhysics, y: Tensor, clipped: Tensor, start: Tensor, bottom: float, level: float) -> bool:
-    """Whether a scene up to the ceiling misfits by more than noise and what is wrong with the kernel explain.
+    """Whether no scene up to the ceiling explains the readings by noise and what is wrong with the kernel.
 
     Args:
         bottom: of the box; its top is the ceiling. level: of noise and kernel error together.
     """
-    return misfit(operator, y, clipped, start, (bottom, float(y[clipped].max())), False) > FACTOR * level
+    return not explained(operator, y, clipped, start, (bottom, float(y[clipped].max())), False, FACTOR * level)
 
 
 def are_dim(operator: LinearPhysics, y: Tensor, clipped: Tensor, start: Tensor, bottom: float, level: float) -> bool:
     """Whether a scene up to ``DIM`` times the ceiling explains the readings, taken one-sidedly."""
     top = bottom + DIM * (float(y[clipped].max()) - bottom)
-    return misfit(operator, y, clipped, start, (bottom, top), True) <= EXPLAINED * level
+    return explained(operator, y, clipped, start, (bottom, top), True, EXPLAINED * level)
 
 
 def with_edges(y: Tensor, above: Tensor, holes: np.ndarray | None) -> Tensor:
