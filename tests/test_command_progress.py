@@ -174,6 +174,7 @@ def test_a_forecast_is_made_of_large_pictures_alone() -> None:
     task = tasks.Deblur("auto", "unknown")
     assert forecast(task, settings, Picture(np.zeros((64, 64), np.float32))) is None
     assert forecast(tasks.Denoise(), settings, Picture(np.zeros((400, 400), np.float32))) is None
+    assert forecast(task, Settings("identity"), Picture(np.zeros((400, 400), np.float32))) is None, "it settles at once"
     image = np.random.default_rng(0).random((400, 300)).astype(np.float32)
     found = forecast(task, settings, Picture(image))
     assert found is not None and list(found.phases) == ["noise", "blur", "restoring"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from dataclasses import dataclass, replace
@@ -60,10 +61,11 @@ class Forecast:
 
 
 def forecast(task: Task, settings: Settings, picture: Picture, found: Kernel | None = None) -> Forecast | None:
-    """What the restoration of this picture is expected to take; None for a small picture, the denoiser alone, and
-    a quick run, which is over before a probe pays.
+    """What the restoration of this picture is expected to take; None where that is not foreseen.
 
-    It runs ``PROBED`` steps on a crop from the middle, with a blur of its own where that is to be estimated.
+    A few steps on a crop from the middle tell the time of one, with a blur of its own where that is to be estimated.
+    Nothing is foreseen for small pictures, the denoiser alone and quick runs, which are over before a probe pays, nor
+    where the crop cannot be restored or settles at once, as a constant one does.
 
     Args:
         found: the blur of a part of the picture, where one was looked for: that of the whole is taken to be alike.
@@ -75,6 +77,8 @@ def forecast(task: Task, settings: Settings, picture: Picture, found: Kernel | N
         seconds = seconds_a_step(task, settings, picture)
     except PnpError:  # a kernel larger than the crop, for instance: the restoration itself will tell
         return None
+    if seconds is None:
+        return None
     here = seconds / middle(picture).pixels[..., :1].size
     step = here * rows * columns * (task.factor**2 if task.name == "upscale" else 1)
     if task.name == "upscale":
@@ -84,7 +88,7 @@ def forecast(task: Task, settings: Settings, picture: Picture, found: Kernel | N
     if isinstance(task, Deblur) and task.blind:
         named = {"auto": NAMED + SEARCHED * FREE, "free": FREE}.get(task.kernel, NAMED)
         phases["blur"] = named * here / REFERENCE
-    if twice(settings) and guides(found):
+    if has_two_passes(settings) and guides(found):
         first, second = TWO_PASSES
         phases |= {"restoring": step * (BEGINNING + first), "second pass": step * max(second + more, 1.0) * GUIDED}
     else:
@@ -93,22 +97,24 @@ def forecast(task: Task, settings: Settings, picture: Picture, found: Kernel | N
 
 
 def guides(found: Kernel | None) -> bool:
-    """Whether a restoration by a blur like the one that was found in a part may guide a second one: a free form does
-    not; of a named one that is doubtful, the whole picture may be surer."""
+    """Whether a second pass is likely, by the blur that was found in a part of the picture.
+
+    A free form makes none. A doubtful named blur may: the whole picture may be surer of it.
+    """
     from pnpkit.restoration.blur_kernel import FREE_FORM
 
     return found is None or (found.weights.size > 1 and found.form != FREE_FORM)
 
 
-def twice(settings: Settings) -> bool:
-    """Whether the denoiser looks twice."""
+def has_two_passes(settings: Settings) -> bool:
+    """Whether the denoiser is a guided one, which restores in two passes."""
     from pnpkit.registry import open_denoiser
 
     return open_denoiser(settings.denoiser).looks()[1] is not None
 
 
 def middle(picture: Picture) -> Picture:
-    """The crop that is probed."""
+    """The crop that is probed: at most ``SIDE`` pixels a side, from the middle."""
     rows, columns = picture.pixels.shape[:2]
     down, right = (rows - min(rows, SIDE)) // 2, (columns - min(columns, SIDE)) // 2
     part = (slice(down, down + SIDE), slice(right, right + SIDE))
@@ -116,8 +122,8 @@ def middle(picture: Picture) -> Picture:
     return replace(picture, pixels=picture.pixels[part], holes=holes, alpha=None)
 
 
-def seconds_a_step(task: Task, settings: Settings, picture: Picture) -> float:
-    """The least time between two evaluations on the crop."""
+def seconds_a_step(task: Task, settings: Settings, picture: Picture) -> float | None:
+    """The least time between two of ``PROBED`` evaluations on the crop; None where it settles in the first."""
     crop, times = middle(picture), list[float]()
     if crop.holes is not None:
         holes = crop.holes.copy()
@@ -130,4 +136,4 @@ def seconds_a_step(task: Task, settings: Settings, picture: Picture) -> float:
         times.append(time.perf_counter())
 
     task.restore(crop, replace(settings, noise_level=0.01, strength=None, tol=0.0, max_steps=PROBED), note)
-    return min(later - earlier for earlier, later in zip(times, times[1:], strict=False))
+    return min((later - earlier for earlier, later in itertools.pairwise(times)), default=None)
