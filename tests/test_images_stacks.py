@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from astropy.io import fits
 
 from pnpkit.errors import InputError
 from pnpkit.images import files, stacks
+from pnpkit.images.picture import Picture
 
 CUBE = np.random.default_rng(0).integers(0, 4000, (2, 3, 5, 8, 9)).astype(np.uint16)
 NAMES = ["DAPI", "GFP"]
@@ -118,6 +120,10 @@ def test_a_stack_is_restored_file_in_file_out(tmp_path: Path, cli: Any) -> None:
     page = ["--page", "7", "--denoiser", "identity", "-o", tmp_path / "page.tif"]
     assert cli("denoise", tmp_path / "a.ome.tif", *page)[0] == 0
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "page.tif"), CUBE[0, 1, 1])
+    files.write(tmp_path / "mask.png", Picture(np.eye(8, 9, dtype=np.float32)))
+    masked = ["--mask", tmp_path / "mask.png", "--overwrite", "--json", tmp_path / "page.json"]
+    assert cli("denoise", tmp_path / "a.ome.tif", *page, *masked)[0] == 0
+    assert json.loads((tmp_path / "page.json").read_text())["data"]["unknown"] == 8
     for wrong in (["--page", "99"], ["--region", "0,0,4,4"], ["--axes", "QYX"], ["-o", tmp_path / "x.png"]):
         code, _, error = cli("denoise", tmp_path / "a.ome.tif", *wrong)
         assert code == 2 and len(error.strip().splitlines()) == 1, error

@@ -17,6 +17,7 @@ import click
 from pnpkit import __version__
 from pnpkit.command import tasks
 from pnpkit.command.estimate_kernel import estimate_kernel
+from pnpkit.command.job import Job, Layout
 from pnpkit.command.jobs import check_options, restore_all
 from pnpkit.command.messages import BAD_INPUT, SOME_FAILED, say, say_notes, sentence
 from pnpkit.command.options import (
@@ -40,10 +41,9 @@ from pnpkit.command.options import (
     settings_from,
     together,
 )
-from pnpkit.command.pictures import Job
 from pnpkit.command.places import gone_if_empty, make_folder, target_for
 from pnpkit.command.psf import psf
-from pnpkit.command.stacks import Layout, Steps
+from pnpkit.command.stacks import Steps
 from pnpkit.command.train import train
 from pnpkit.errors import InexactWarning, PnpError
 from pnpkit.restoration.settings import check_level

@@ -6,10 +6,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pnpkit.command import stacks
+from pnpkit.command import pictures, stacks
+from pnpkit.command.job import Job
 from pnpkit.command.messages import SOME_FAILED, say, sentence
 from pnpkit.command.options import Options
-from pnpkit.command.pictures import Job
 from pnpkit.command.places import (
     Places,
     check_apart,
@@ -116,7 +116,7 @@ def over_processes(job: Job, files: list[str]) -> int:
         if len(files) == 1 and not stacks.is_stack(files[0], job.task, job.layout):
             shared = Shared(open_denoiser(job.settings.denoiser, device=str(device)))
             helped = replace(job, shared=shared)
-            return max(distributed.gather(helped.restore_file(files[0], distributed.rank() == 0)))
+            return max(distributed.gather(pictures.restore(helped, files[0], distributed.rank() == 0)))
         shares = distributed.gather(in_turn(job, files[distributed.rank() :: distributed.world()]))
     return tally(files, [name for share in shares for name in share])
 
@@ -140,8 +140,8 @@ def in_turn(job: Job, files: list[str]) -> list[str]:
 def restore_one(job: Job, name: str) -> int:
     """Restore one file, a picture or a stack, and return the exit code."""
     if stacks.is_stack(name, job.task, job.layout):
-        return stacks.restore(name, job)
-    return job.restore_file(name)
+        return stacks.restore(job, name)
+    return pictures.restore(job, name)
 
 
 def tally(files: list[str], failed: list[str]) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from pnpkit.command import record, summary
+from pnpkit.command.job import Job, Layout
 from pnpkit.command.messages import DIVERGED, say
 from pnpkit.command.options import Options
 from pnpkit.command.places import Places, check_places
@@ -20,7 +21,8 @@ from pnpkit.machine import startup
 from pnpkit.restoration.settings import Settings, settings_of
 
 if TYPE_CHECKING:
-    from pnpkit.command.pictures import Job
+    import numpy as np
+
     from pnpkit.images.picture import Picture
     from pnpkit.images.stacks import Stack
     from pnpkit.kernels import Kernel
@@ -42,23 +44,6 @@ class Steps(click.ParamType):
         return found
 
 
-@dataclass(frozen=True)
-class Layout:
-    """What is said of a stack beside what its file tells.
-
-    Attributes:
-        axes: their names, "" as the file says. page: number of the only plane to restore, from 1.
-        step, kernel_step: µm between samples (z, y, x) of the stack and of the point-spread functions.
-        directions: of the denoiser in volumes.
-    """
-
-    axes: str = ""
-    page: int | None = None
-    step: tuple[float, ...] = ()
-    kernel_step: tuple[float, ...] = ()
-    directions: str = "auto"
-
-
 def is_stack(name: str, task: Task, layout: Layout) -> bool:
     """Whether the file is restored as a stack."""
     from pnpkit.images import stacks
@@ -66,11 +51,14 @@ def is_stack(name: str, task: Task, layout: Layout) -> bool:
     return task.name in ("deblur", "denoise") and layout.page is None and (bool(layout.axes) or stacks.is_stack(name))
 
 
-def page_of(name: str, layout: Layout, white: float | None, black: float | None) -> Picture:
+def page_of(name: str, layout: Layout, holes: np.ndarray | None, white: float | None, black: float | None) -> Picture:
     """One plane of a stack as a picture.
 
+    Args:
+        holes: (H, W), true where a pixel is unknown, or None. white, black: as in ``images.files.read``.
+
     Raises:
-        InputError: fewer planes.
+        InputError: fewer planes, or holes of another size.
     """
     from pnpkit.images import stacks
     from pnpkit.images.picture import Stored, developed
@@ -80,10 +68,10 @@ def page_of(name: str, layout: Layout, white: float | None, black: float | None)
     if page > len(planes):
         raise InputError(f"{name}: expected a page from 1 to {len(planes)}, got {page}")
     where = f"page {page} of {len(planes)} ({stack.axes})"
-    return developed(f"{name}: ", Stored(planes[page - 1], notes=(where,)), None, white, black, True)
+    return developed(f"{name}: ", Stored(planes[page - 1], notes=(where,)), holes, white, black, True)
 
 
-def restore(name: str, job: Job) -> int:
+def restore(job: Job, name: str) -> int:
     """Restore a stack, file in, file out; returns the exit code, 0 or ``DIVERGED``."""
     task, options, layout = job.task, job.options, job.layout
     check(task, options)
