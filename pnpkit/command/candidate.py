@@ -29,4 +29,4 @@ def tried(candidate: Kernel, place: Path | None, stays: bool = False) -> str:
     if place is None or stays:
         there = f" ({place} exists already and stays)" if stays else ""
         return f"If it looks blurred to you, try the likeliest blur: {how}{there}."
-    return f"The likeliest blur was tried, too, as {place}: if that looks better, ask for it by {how}."
+    return f"The likeliest blur was tried, too, and is in {place}: if that looks better, add {how}."

@@ -50,14 +50,14 @@ class Told(Protocol):
 
 
 ENDED = {
-    Status.CONVERGED: "A further step changed next to nothing, so it stopped: the picture has settled.",
+    Status.CONVERGED: "A further step changed next to nothing, so the run stopped: the picture has settled.",
     Status.APPLIED: "The denoiser was applied once; there was nothing to repeat.",
-    Status.STEP_LIMIT: "It stopped at the limit of steps, before the picture had settled; with more steps, or a larger "
-    "tolerance, it would have.",
-    Status.DIVERGED: "The changes grew from step to step, so it was stopped; this is the picture before that.",
-    Status.NOT_FINITE: "Values that are no numbers appeared, so it was stopped; this is the last good picture.",
-    Status.FALSIFIED: "It was stopped, because it contradicted what is proven of its steps. One of the proofs, or one "
-    "of their assumptions is wrong here, and the result is not to be relied on.",
+    Status.STEP_LIMIT: "The run stopped at the limit of steps, before the picture had settled; with more steps, or a "
+    "larger tolerance, it would have.",
+    Status.DIVERGED: "The changes grew from step to step, so the run was stopped; this is the picture before that.",
+    Status.NOT_FINITE: "Invalid values (NaN or infinity) appeared, so the run was stopped; this is the last good one.",
+    Status.FALSIFIED: "The run was stopped, because it contradicted what is proven about its steps. One of the proofs, "
+    "or one of their assumptions, is wrong here. Do not rely on the result.",
 }
 
 
@@ -69,11 +69,11 @@ STANDS = {
 
 
 PLAIN = {
-    "exact arithmetic": "the proof is of exact numbers: the rounding of the computer is not part of it",
-    "the inner solver of prox f is exact": "the equations of every step towards the data are solved nearly, to a small "
-    "error that is known from what is left of them",
-    "the inner solver of the ridge is exact": "the denoiser's own minimisation ends at a small error known by "
-    "its slope",
+    "exact arithmetic": "the proof is about exact numbers: the rounding of the computer is not part of it",
+    "the inner solver of prox f is exact": "the equations of every step towards the data are solved approximately; "
+    "what is left of them tells how small the error is",
+    "the inner solver of the ridge is exact": "the denoiser's own minimisation ends with a small error, which its "
+    "slope tells",
 }  # of premises by their kind, where the proof has words of its own
 
 
@@ -95,16 +95,16 @@ def solved(run: Told) -> str:
     level = f"noise of standard deviation {run.noise_level:.4g}{' in linear light' if run.linear else ''}"
     if run.plan is None:
         return (
-            f"The picture is taken for a clean one with {level}. A denoiser of strength {run.strength:.4g} removed it."
+            f"We take the input for a clean picture with {level}. A denoiser of strength {run.strength:.4g} removed it."
         ) + share(run.amount)
     if run.kernel is None:
         data = "explains what was measured"
     elif run.kernel.size == 1:
-        data = "agrees with the one that came"
+        data = "agrees with the input"
     else:
         size = f"{run.kernel.shape[1]} x {run.kernel.shape[0]}"
         left = "what is left, beside the width of a point, of " if POINTS_STAY in run.kernel_note else ""
-        data = f"becomes the one that came when it is blurred with {left}the kernel of {size} pixels"
+        data = f"becomes the input when it is blurred with {left}the kernel of {size} pixels"
     text = (
         f"We look for a picture that {data}, up to {level}, and in which the denoiser, at strength {run.strength:.4g}, "
         "finds no more noise. Every step does both in turn: it pulls the picture towards the data, then it denoises. "
@@ -122,10 +122,10 @@ def share(amount: float) -> str:
     if amount == 1:
         return ""
     if amount == 0:
-        return " But amount is 0: the result is the picture as it came."
+        return " But amount is 0: the result is the input as it came."
     return (
-        f" The result goes {100 * amount:.3g} % of the way from the picture that came to that one, which is as "
-        "certain: a mixture with a fixed picture is moved less than what is mixed."
+        f" The result goes {100 * amount:.3g} % of the way from the input to that picture. This is as "
+        "certain: mixing with a fixed picture brings two pictures closer together."
     )
 
 
@@ -133,17 +133,15 @@ def trust(run: Told) -> str:
     """What the guarantee says, or why there is none."""
     held = run.guarantee
     if not held:
-        return (
-            f"By the look of it only: nothing is guaranteed ({held.reason}). Look at the picture before you rely on it."
-        )
+        return f"For this run nothing is guaranteed ({held.reason}). Look at the picture before you rely on it."
     assert held.theorem is not None
     if held.theorem.claim:
         return (
             f"{capital(held.theorem.claim)} ({held.theorem.name}). Every step makes the picture fit better, as F "
-            "measures; that does not say that the steps end, that there is one answer, or that it is the true one."
+            "measures; this does not say that the steps end, that there is one answer, or that it is the true one."
         )
     if held.existence is None:
-        return f"{capital(held.theorem.name)} ({held.theorem.hypothesis}): what is alike stays alike."
+        return f"{capital(held.theorem.name)} ({held.theorem.hypothesis}): similar pictures stay similar."
     return (
         f"From step {held.start} on every step is proven never to move two pictures apart, {STANDS[held.existence]} "
         f"({held.theorem.name}). The proof is derived from the weights of the denoiser and the kernel, and the run was "
@@ -171,7 +169,7 @@ def end(run: Told) -> str:
     if run.residuals:
         text += f" The change of a step, relative to the picture, was {run.residuals[0]:.1e} at first and "
         text += f"{run.residuals[-1]:.1e} after {run.steps} steps."
-    return f"{text} All of it took {run.seconds:.1f} s."
+    return f"{text} All of this took {run.seconds:.1f} s."
 
 
 def capital(text: str) -> str:

@@ -34,7 +34,7 @@ class Status(enum.Enum):
     STEP_LIMIT = "step limit: it ran out of steps before the tolerance was met; allow more steps or a larger tolerance"
     DIVERGED = "diverged: the residual grew; this is the last iterate before it did; use a certified denoiser or step"
     NOT_FINITE = "stopped: NaN or infinity appeared; this is the last finite iterate; check the input and the operator"
-    FALSIFIED = "stopped: the run contradicts what is certified of its map; its certificate or operator is wrong"
+    FALSIFIED = "stopped: the run contradicts what is certified about its map; its certificate or operator is wrong"
 
     @property
     def failed(self) -> bool:
