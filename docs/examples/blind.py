@@ -2,8 +2,8 @@
 Estimate an unknown blur
 ========================
 
-The kernel is estimated from the picture, with a confidence. A certificate then speaks of the
-estimate, not of the truth.
+The kernel is estimated from the picture, with a confidence. The certificate is then about the
+estimated kernel, not about the true one.
 """
 
 import matplotlib.pyplot as plt

@@ -2,8 +2,8 @@
 Deblur a photograph, with its proof
 ===================================
 
-Blur a crop of a photograph with a motion of 9 pixels, add noise, and restore it. The guarantee and the certificate come
-back with the picture.
+Blur a crop of a photograph with a motion of 9 pixels, add noise, and restore it. The result holds the picture, the
+guarantee and the certificate.
 """
 
 import matplotlib.pyplot as plt

@@ -2,7 +2,7 @@
 Denoisers side by side
 ======================
 
-The same noisy picture by four denoisers, with what is proven about each.
+Four denoisers on the same noisy picture, with what is proven about each.
 """
 
 import matplotlib.pyplot as plt

@@ -2,7 +2,7 @@
 Residuals that can only fall
 ============================
 
-Plain steps with a proven network and with DnCNN, of which nothing is known. ||x - T x|| of the first cannot rise.
+Plain steps with a proven network, and with DnCNN, about which nothing is known. For the first, ||x - T x|| cannot rise.
 """
 
 import matplotlib.pyplot as plt

@@ -2,7 +2,7 @@
 Sparse recovery: ISTA, FISTA, Anderson
 ======================================
 
-Proximal maps in place of denoisers: the convex case, with an objective and its minimum.
+Proximal maps in place of denoisers: the convex case, with an objective function and its minimum.
 """
 
 import matplotlib.pyplot as plt

@@ -94,10 +94,10 @@ def estimate_kernel(
 ) -> KernelEstimate:
     """The kernel that ``deblur`` with ``kernel="auto"`` takes for this picture.
 
-    Pixels that are unknown (``mask``, NaN) or saturate are left out; where noise is of counts, edges are weighed by it.
+    Unknown pixels (``mask``, NaN) and saturated ones are left out. If the noise is that of counts, it weighs the edges.
 
     Args:
-        kernel: auto, or what is known of its form: gaussian, motion, disk or free.
+        kernel: auto, or the form, if it is known: gaussian, motion, disk or free.
         mask, weights: as of ``deblur``.
         settings: as of ``deblur``: compression, limits, linear, noise, gain, offset, read_noise, saturation,
             weights_are.

@@ -81,7 +81,7 @@ class Comparison:
             score = [] if row.psnr is None else [f"{row.psnr:.2f}"]
             lines.append([row.name, *score, f"{row.seconds:.1f}", str(row.steps), row.guarantee])
         if known:
-            lines.insert(1, ["as it came", f"{self.psnr_input:.2f}", "", "", ""])
+            lines.insert(1, ["input", f"{self.psnr_input:.2f}", "", "", ""])
         widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
         last = len(head) - 1
         rows = (

@@ -80,19 +80,19 @@ def deblur(
 
     Args:
         image: ndarray (H, W) or (H, W, 3), uint8, uint16 or floats; a float tensor (B, C, H, W); or a Pillow image.
-        kernel: a word or a file (see ``kernels.parse``), an array (h, w), what ``estimate_kernel`` found, or ``auto``:
-            none, a Gaussian, a motion, a disk or a free form is estimated; the certificate is then that of the
-            estimated kernel. ``gaussian``, ``motion``, ``disk`` and ``free`` find a blur of that form. With slices,
-            (d, h, w), the image is a volume (D, H, W). A list has one for each channel.
-        mask: (H, W), true or not 0 where a pixel is unknown: it has weight 0 in f. So has NaN.
-        weights: (H, W) or of the shape of the image, what every reading is worth: inverse variances, or what
-            ``weights_are`` says; 0 and NaN are unknown. Of a stack: of its shape, or of that of its last axes.
+        kernel: a word or a file (see ``kernels.parse``), an array (h, w), what ``estimate_kernel`` found, or ``auto``.
+            ``auto`` estimates no blur, a Gaussian, a motion, a disk or a free form; the certificate is then that of the
+            estimated kernel. ``gaussian``, ``motion``, ``disk`` and ``free`` find a blur of that form. If the kernel
+            has slices, (d, h, w), the image is a volume (D, H, W). A list has one kernel for each channel.
+        mask: (H, W), true or not 0 where a pixel is unknown. Such a pixel has weight 0 in f, and so has NaN.
+        weights: how much each reading counts, (H, W) or of the shape of the image: inverse variances, or what
+            ``weights_are`` says; 0 and NaN are unknown. For a stack: of its shape, or of that of its last axes.
         boundary: what is known of the scene around the frame: ``unknown`` (photographs), ``circular`` or ``zero``.
-        guide: a picture of the same size and units that anything made, to guide the denoiser; see
+        guide: a picture of the same size and units, made in any way, that guides the denoiser; see
             ``restoration.guide``. Then only the second pass of a guided denoiser is made, with its proof.
-        axes: names of the axes of a stack, letters of TCZYX: times and channels one by one, as volumes where the kernel
-            has slices, else slice by slice.
-        directions: how the denoiser looks at a volume: slices, three (directions, and their mean), or auto.
+        axes: names of the axes of a stack, letters of TCZYX. Times and channels are restored one by one: as volumes if
+            the kernel has slices, else slice by slice.
+        directions: how a volume is denoised: slices, three (directions, and their mean), or auto.
         settings: see ``Settings``.
 
     Raises:

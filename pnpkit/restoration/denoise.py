@@ -52,13 +52,14 @@ def denoise(
     Args:
         image: as that of ``deblur``.
         noise_level: standard deviation of the noise; None estimates it.
-        mask: (H, W), true or not 0 where a pixel is unknown, as NaN is: it begins as its nearest known one.
-        weights: (H, W) or of the shape of the image, what every reading is worth: inverse variances, or what
-            ``weights_are`` says; 0 and NaN are unknown. They tell the noise, by the
-            median; the strength is the same everywhere.
-        axes: of a stack, letters of TCZYX: slice by slice.
-        settings: see ``Settings``; ``strength`` None is the noise level, ``precision`` is auto, float32 or float64: no
-            later step would make good what bfloat16 rounds.
+        mask: (H, W), true or not 0 where a pixel is unknown; NaN is unknown, too. An unknown pixel starts as its
+            nearest known one.
+        weights: how much each reading counts, (H, W) or of the shape of the image: inverse variances, or what
+            ``weights_are`` says; 0 and NaN are unknown. Their median gives the noise; the strength is the same
+            everywhere.
+        axes: of a stack, letters of TCZYX; it is denoised slice by slice.
+        settings: see ``Settings``. ``strength`` None is the noise level. ``precision`` is auto, float32 or float64,
+            because no later step would correct the rounding of bfloat16.
 
     Raises:
         InputError: anything that cannot be used, in one sentence.

@@ -38,16 +38,15 @@ def inpaint(
 ) -> Restoration:
     """Fill holes: a fixed point of T = proj ∘ D_strength ∘ (id - tau grad 1/2 ||M x - y||^2), M = 1 where y is known.
 
-    Outside of the holes the picture comes back as it was; what is inside of them, NaN for instance, is not looked at.
+    Outside the holes the picture is returned as it was. Values inside the holes, NaN for instance, are ignored.
 
     Args:
         image: as that of ``deblur``.
         mask: (H, W), true or not 0 where a pixel is MISSING (as in skimage and OpenCV, not as in deepinv).
-        weights: (H, W) or of the shape of the image, what every reading is worth: inverse variances, or what
-            ``weights_are`` says; 0 and NaN are unknown. Outside of the holes the picture still comes
-            back as it was.
+        weights: how much each reading counts, (H, W) or of the shape of the image: inverse variances, or what
+            ``weights_are`` says; 0 and NaN are unknown. Outside the holes the picture is still returned as it was.
         guide: as that of ``deblur``.
-        settings: see ``Settings``; ``strength`` None is 10/255, or more when the noise asks for it.
+        settings: see ``Settings``; ``strength`` None is 10/255, or more if the noise asks for it.
 
     Raises:
         InputError: a mask of another size, or one that leaves nothing known; and what ``deblur`` refuses.

@@ -40,14 +40,14 @@ def upscale(
 ) -> Restoration:
     """Enlarge: a fixed point of T = proj ∘ D_strength ∘ (id - tau grad 1/2 ||S x - y||^2), S the mean over squares.
 
-    Each pixel of y is taken for the mean of factor x factor pixels of the scene, as a sensor measures them.
+    Each pixel of y is taken for the mean of factor x factor pixels of the scene, as a sensor measures it.
 
     Args:
         image: as that of ``deblur``.
         factor: a whole number from 2 to 8; the result is (factor H, factor W).
         mask, weights: as those of ``deblur``.
         guide: as that of ``deblur``, of the size of the result.
-        settings: see ``Settings``; ``strength`` None is 2/255, or more when the noise asks for it.
+        settings: see ``Settings``; ``strength`` None is 2/255, or more if the noise asks for it.
 
     Raises:
         InputError: another factor; and what ``deblur`` refuses.
