@@ -106,8 +106,8 @@ class Data:
         }
 
 
-def told_of(opened: Opened, image: np.ndarray | Tensor) -> Data:
-    """The ``Data`` of a restoration that gave ``image``, in the type that came."""
+def data_of(opened: Opened, image: np.ndarray | Tensor) -> Data:
+    """What a restoration that gave ``image``, in the type that came, took its data for."""
     readings, scale, unit = opened.readings, opened.scale, opened.unit
     y = opened.y
     saturated = 0 if readings.above is None else int(readings.above.sum())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
@@ -30,6 +30,7 @@ from pnpkit.restoration.defaults import (
     FREE_FORM_ERROR,
     FREE_FORM_STRENGTH,
     KERNEL_ERROR,
+    LAMP,
     POINT,
     POINT_MISFIT,
     POINTS_STAY,
@@ -154,17 +155,14 @@ def deblur_picture(
     taps, free = rest.weights, blurring.form == FREE_FORM
     operator = blur(taps, boundary, (y.shape[-2], y.shape[-1]), dtype=y.dtype, device=y.device)
     error = error_of(free)
+    if chosen.saturation == "auto":
+
+        def anew(settings: Settings, lamps: float) -> Opened:
+            return opened(image, settings, holes, blurred=True, weights=worth, points=stars, lamps=lamps)
+
+        work = with_lamps_judged(work, operator, error, holes, chosen, anew)
+        y, noise = work.y, work.noise
     above = work.readings.above
-    if above is not None and chosen.saturation == "auto":
-        bottom, _ = box(work.settings)
-        level, start = math.hypot(noise, error), extend(y, operator)
-        whole = with_edges(y, above, holes)
-        if not are_lamps(operator, y, whole, start, bottom, level):
-            work = opened(image, replace(chosen, saturation="off"), holes, blurred=True, weights=worth, points=stars)
-            y, noise, above = work.y, work.noise, None
-        elif are_dim(operator, y, whole, start, bottom, level):
-            work = opened(image, chosen, holes, blurred=True, weights=worth, points=stars, lamps=DIM)
-            y, noise, above = work.y, work.noise, work.readings.above
     alike = work.readings.known is None and above is None  # the readings count the same
     if chosen.quick and boundary == "unknown" and alike and taps.size > 1:
         return restore(quick_problem(work, blurring, taps, wide, error_of(free)), work)
@@ -207,6 +205,32 @@ def deblur_picture(
         shown=shown if guess.shape != y.shape and y.shape[-2] * y.shape[-1] > SMALL else None,
     )
     return restore(problem, work)
+
+
+def with_lamps_judged(
+    work: Opened,
+    operator: LinearPhysics,
+    error: float,
+    holes: np.ndarray | None,
+    chosen: Settings,
+    anew: Callable[[Settings, float], Opened],
+) -> Opened:
+    """The picture, opened anew where its saturated pixels are no lamps, or dim ones; see ``restoration.lamps``.
+
+    Args:
+        work: the picture, its saturated pixels taken for lamps. operator: its blur. error: the level of the noise that
+            an inexact kernel acts like. holes: (H, W), true where a pixel is unknown, or None.
+        chosen: the settings of the task. anew: opens the picture with settings and the height of lamps in ceilings.
+    """
+    y, above = work.y, work.readings.above
+    if above is None:
+        return work
+    bottom, _ = box(work.settings)
+    level, start = math.hypot(work.noise, error), extend(y, operator)
+    whole = with_edges(y, above, holes)
+    if not are_lamps(operator, y, whole, start, bottom, level):
+        return anew(replace(chosen, saturation="off"), LAMP)
+    return anew(chosen, DIM) if are_dim(operator, y, whole, start, bottom, level) else work
 
 
 def leaving_points(kernel: Kernel, resolution: float | None, points: bool) -> tuple[Kernel, str]:

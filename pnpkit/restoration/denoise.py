@@ -17,7 +17,7 @@ from pnpkit.machine.phases import Phase
 from pnpkit.networks.tiles import within_memory
 from pnpkit.restoration.batches import one_by_one
 from pnpkit.restoration.containers import as_it_came
-from pnpkit.restoration.data import told_of
+from pnpkit.restoration.data import data_of
 from pnpkit.restoration.picture import opened
 from pnpkit.restoration.result import Application, Restoration
 from pnpkit.restoration.settings import DenoisingKeywords, Settings, collect
@@ -118,7 +118,7 @@ def denoise_picture(
         seconds=time.perf_counter() - work.started,
         linear=linear,
         span=span,
-        data=told_of(work, restored),
+        data=data_of(work, restored),
         amount=amount,
     )
 

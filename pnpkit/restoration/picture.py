@@ -80,8 +80,8 @@ def opened(
         blurred: whether the picture is taken to be blurred: then plateaus saturate.
         weights: what its readings are worth, where that is given.
         points: whether it may be a field of points.
-        lamps: how many times the ceiling what saturates may reach. Up to ``DIM`` its edges are known: what is wrong
-            with a kernel, times the light of a lamp, does not hide them.
+        lamps: how many times the ceiling what saturates may reach. Up to ``DIM`` the edges of what saturates are known:
+            the error of a kernel, times the light of a lamp, does not hide them.
 
     Raises:
         InputError: anything that no picture could be restored with, before the picture is looked at.
@@ -95,17 +95,71 @@ def opened(
         stored = filled(stored, weights, nearest_known)
     grey = all_equal(stored) and (weights is None or weights.inverse.shape[1] == 1)
     stored = stored[:, :1] if grey else stored
-    integers, unit = _is_integer(image) and as_array(image).dtype.kind == "u", unit_of(image)
-    whole = None if holes is None else ~holes
     told = settings.progress or nobody
     if settings.noise_level is None:
         told(Phase("noise"))
+    values = Values(stored, unit_of(image), *integers_of(image))
+    readings, scale = surveyed(values, settings, holes, blurred, weights, points, lamps)
+    cut = None
+    if readings.above is not None:
+        cut, scale = scale.box, replace(scale, box=raised(scale.box, float(stored.max()), lamps))
+    y = scale.inward(stored).to(working)
+
+    def back(z: Tensor) -> np.ndarray | Tensor:
+        x = scale.outward(z)
+        x = x if cut is None else x.clamp(*cut)
+        return outward(x.expand(-1, 3, -1, -1) if grey else x)
+
+    return Opened(
+        y=y,
+        back=back,
+        readings=readings.scaled(scale.offset, scale.span),
+        settings=on_scale(settings, scale, network),
+        scale=scale,
+        unit=values.unit,
+        iteration=iteration,
+        network=network,
+        started=started,
+        told=told,
+    )
+
+
+@dataclass(frozen=True)
+class Values:
+    """The values of a picture as they came.
+
+    Attributes:
+        stored: (B, C, H, W), of integers fractions of the largest of their type. unit: how many units of the data 1 is.
+        integers: they are of an unsigned type. deep: that has more than 8 bits.
+    """
+
+    stored: Tensor
+    unit: float
+    integers: bool
+    deep: bool
+
+
+def surveyed(
+    values: Values,
+    settings: Settings,
+    holes: np.ndarray | None,
+    blurred: bool,
+    weights: Weights | None,
+    points: bool,
+    lamps: float,
+) -> tuple[Readings, Scale]:
+    """What the readings of a picture are worth, in the units of ``values.stored``, and its scale.
+
+    The noise level tells the scale, that which readings saturate, these which noise level is to be believed: equal
+    readings hide the noise. The box of the scale is not raised above the ceiling yet. Arguments as of ``opened``.
+    """
+    stored, unit, integers, deep = values.stored, values.unit, values.integers, values.deep
+    whole = None if holes is None else ~holes
 
     def white(known: np.ndarray | None) -> float:
         return noise_level_of(stored, settings.noise_level, settings.compression, settings.linear, known)
 
     level = white(whole)
-    deep = integers and as_array(image).dtype.itemsize > 1
     span = scale_of(stored, level, settings.limits, integers, deep).span
     above = saturated_in(stored, settings, level, span, unit, holes, blurred)
     known, ceiling = masks(holes, above, stored, edges=lamps <= DIM)
@@ -113,7 +167,7 @@ def opened(
         some = (weights.inverse > 0).to(stored.device)
         known = some if known is None else known & some
     fair = None if known is None else from_tensor(known & ~ceiling if ceiling is not None else known)
-    if ceiling is not None and fair is not None:  # equal readings hide the noise
+    if ceiling is not None and fair is not None:
         level = white(np.asarray(np.atleast_3d(fair).all(-1)))
     model: Noise
     if weights is not None:
@@ -129,19 +183,7 @@ def opened(
         model = Proportional(level, scale.box[0], POINT_ERROR)
         note += "; bright places are taken for stars, whose shape is not known better: `noise=gaussian` if not"
         level = effective_level(model.variance(smoothed(stored, known)), known)
-    cut = scale.box if ceiling is not None else None
-    if ceiling is not None:
-        scale = replace(scale, box=raised(scale.box, float(stored.max()), lamps))
-    readings = Readings(model, level, note, known, ceiling).scaled(scale.offset, scale.span)
-    y = scale.inward(stored).to(working)
-
-    def back(z: Tensor) -> np.ndarray | Tensor:
-        x = scale.outward(z)
-        x = x if cut is None else x.clamp(*cut)
-        return outward(x.expand(-1, 3, -1, -1) if grey else x)
-
-    inner = on_scale(settings, scale, network)
-    return Opened(y, back, readings, inner, scale, unit, iteration, network, started, told)
+    return Readings(model, level, note, known, ceiling), scale
 
 
 def on_scale(settings: Settings, scale: Scale, network: Network) -> Settings:
@@ -169,13 +211,16 @@ def on_scale(settings: Settings, scale: Scale, network: Network) -> Settings:
     )
 
 
-def _is_integer(image: np.ndarray | Tensor) -> bool:
-    return not isinstance(image, Tensor) and as_array(image).dtype.kind in "iu"
-
-
 def unit_of(image: np.ndarray | Tensor) -> float:
     """How many units of the data 1 is in the tensor of ``open_image``: the type's largest for integers."""
-    return largest_of(as_array(image).dtype) if _is_integer(image) else 1.0
+    whole = not isinstance(image, Tensor) and as_array(image).dtype.kind in "iu"
+    return largest_of(as_array(image).dtype) if whole else 1.0
+
+
+def integers_of(image: np.ndarray | Tensor) -> tuple[bool, bool]:
+    """Whether an image holds unsigned integers, and whether these have more than 8 bits."""
+    unsigned = not isinstance(image, Tensor) and as_array(image).dtype.kind == "u"
+    return unsigned, unsigned and as_array(image).dtype.itemsize > 1
 
 
 def nearest_known(y: Tensor, missing: Tensor) -> Tensor:

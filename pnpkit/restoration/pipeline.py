@@ -20,7 +20,7 @@ from pnpkit.machine.phases import Phase
 from pnpkit.maps import Map, identity
 from pnpkit.networks.base import Network
 from pnpkit.networks.half_precision import decide, rough_denoisers
-from pnpkit.restoration.data import told_of
+from pnpkit.restoration.data import data_of
 from pnpkit.restoration.defaults import GUIDE, SMALLEST_STRENGTH, tolerance
 from pnpkit.restoration.guide import departure
 from pnpkit.restoration.kept import KEPT, End, Ended, Kept, keep_run, kept_run, key_of, place, weights_key
@@ -55,10 +55,20 @@ ROUGH_TOL = 2e-3  # residual at which the rough map has done its part; its own f
 PATIENCE = 5  # rough steps without a new smallest residual before they are given up
 
 
+# The theorem of a run of a fixed number of steps.
 FEW = "no step moves two pictures apart; that the steps have settled is not proven"
 
 
-CHEAP = "what came before, in bfloat16, proves nothing and only chose where it starts"
+CHEAP = "what came before, in bfloat16, proves nothing and only chose where it starts"  # of the guarantee
+
+
+FIRST, SECOND = Phase("restoring"), Phase("second pass")
+
+
+Networks = Callable[[Ended | None], Network]  # from the last result that converged to the denoiser of a stage
+
+
+Fidelities = Callable[[Ended | None], DataTerm]  # likewise to the data term of a stage
 
 
 def restore(problem: Problem, opened: Opened) -> Restoration:
@@ -67,7 +77,7 @@ def restore(problem: Problem, opened: Opened) -> Restoration:
     A guided denoiser makes two maps: its first pass runs to the residual ``GUIDE``, or tol where that is larger, and
     what it gives is the guide of the second. With a guide that is given the second is the only one.
     """
-    settings, span, readings = opened.settings, opened.scale.span, opened.readings
+    settings, readings = opened.settings, opened.readings
 
     def data_term(v: Tensor) -> DataTerm:
         return readings.fidelity(problem.operator, problem.y, v)
@@ -141,7 +151,17 @@ def restore(problem: Problem, opened: Opened) -> Restoration:
     run = few_steps(run) if settings.quick else run
     if path is not None and amount > 0 and run.status is Status.CONVERGED and (known is None or run.steps > 1):
         keep_run(path, Kept(made[0].x if second is not None else None, run.x))
-    guide = departure(problem, run.x, span, readings.known)
+    shortened = "" if later == opened.iteration else SHORT.format(later)
+    return finished(problem, opened, plan, run, plain, (shortened, "" if known is None else KEPT.format(path)))
+
+
+def finished(
+    problem: Problem, opened: Opened, plan: Plan, run: Result, plain: Tensor, notes: tuple[str, ...]
+) -> Restoration:
+    """The ``Restoration`` of a run, with as much of it as ``amount`` says and the rest of ``plain``."""
+    settings, span = opened.settings, opened.scale.span
+    amount = float(settings.amount)
+    guide = departure(problem, run.x, span, opened.readings.known)
     run = mixed(run, plain, amount)
     image = problem.picture(run.x)
     return Restoration(
@@ -151,20 +171,13 @@ def restore(problem: Problem, opened: Opened) -> Restoration:
         noise_level=problem.noise_level * span,
         seconds=time.perf_counter() - opened.started,
         blur=problem.kernel,
-        notes=(
-            problem.note,
-            "" if later == opened.iteration else SHORT.format(later),
-            "" if known is None else KEPT.format(path),
-        ),
+        notes=(problem.note, *notes),
         linear=settings.linear,
         span=span,
-        data=told_of(opened, image),
+        data=data_of(opened, image),
         guide=guide,
         amount=amount,
     )
-
-
-FIRST, SECOND = Phase("restoring"), Phase("second pass")
 
 
 def cached(problem: Problem, opened: Opened, plan: Plan, network: Network) -> Path | None:
@@ -187,12 +200,6 @@ def box(settings: Settings) -> tuple[float, float]:
     """Where the estimate may lie, on the scale that it is restored on."""
     assert settings.limits is not None, "picture.opened sets them"
     return settings.limits
-
-
-Networks = Callable[[Ended | None], Network]  # from the last result that converged to the denoiser of a stage
-
-
-Fidelities = Callable[[Ended | None], DataTerm]  # likewise to the data term of a stage
 
 
 def few_steps(run: Result) -> Result:

@@ -33,7 +33,7 @@ from pnpkit.noise.models import PoissonGaussian
 from pnpkit.operators.volume import VolumeBlur
 from pnpkit.restoration.blocks import cut
 from pnpkit.restoration.checks import open_tools
-from pnpkit.restoration.data import Data, told_of
+from pnpkit.restoration.data import Data, data_of
 from pnpkit.restoration.defaults import GUIDE, KERNEL_ERROR
 from pnpkit.restoration.picture import Opened, on_scale
 from pnpkit.restoration.pipeline import FIRST, SECOND, Halves, box, few_steps, mixed, plan_for, with_strength
@@ -323,6 +323,6 @@ def written(image: np.ndarray, source: Source, measured: Measured, opened: Opene
             offset = model.offset * unit
             after = torch.from_numpy(image[place].astype(np.float64))
             sums.append((total((scale.outward(y) * unit - offset)[counted]), total((after - offset)[counted])))
-    data = told_of(opened, opened.y)
+    data = data_of(opened, opened.y)
     flux = None if model is None else (math.fsum(a for a, _ in sums), math.fsum(b for _, b in sums))
     return replace(data, unknown=lost, flux=flux)
