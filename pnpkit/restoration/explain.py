@@ -14,8 +14,8 @@ from pnpkit.solvers.guarantee import Existence, Guarantee, assumed
 from pnpkit.solvers.result import Status
 
 
-class Told(Protocol):
-    """What is asked of a ``Restoration`` here."""
+class Explained(Protocol):
+    """The attributes of a ``Restoration`` that are explained. Its own module imports this one, so it is not named."""
 
     @property
     def plan(self) -> Plan | None: ...
@@ -61,24 +61,24 @@ ENDED = {
 }
 
 
-STANDS = {
+STANDS = {  # what the existence of a fixed point means for the run
     Existence.UNIQUE: "so repeating them leads to one and the same picture, wherever one starts",
     Existence.BOUNDED: "so repeating them leads to a picture that they leave as it is, wherever one starts",
     Existence.ASSUMED: "so repeating them leads to a picture that they leave as it is, if there is one",
 }
 
 
-PLAIN = {
+PLAIN = {  # the kinds of premises whose words in a proof are none for a layman
     "exact arithmetic": "the proof is about exact numbers: the rounding of the computer is not part of it",
     "the inner solver of prox f is exact": "the equations of every step towards the data are solved approximately; "
     "what is left of them tells how small the error is",
     "the inner solver of the ridge is exact": "the denoiser's own minimisation ends with a small error, which its "
     "slope tells",
-}  # of premises by their kind, where the proof has words of its own
+}
 
 
-def in_words(run: Told) -> str:
-    """Four paragraphs, from the values of the restoration."""
+def in_words(run: Explained) -> str:
+    """The explanation, four paragraphs: problem, trust, assumptions, end."""
     return "\n\n".join(
         f"{title}. {text}"
         for title, text in (
@@ -90,8 +90,8 @@ def in_words(run: Told) -> str:
     )
 
 
-def solved(run: Told) -> str:
-    """The problem and its two halves."""
+def solved(run: Explained) -> str:
+    """What was solved: the problem, and the two halves of a step."""
     level = f"noise of standard deviation {run.noise_level:.4g}{' in linear light' if run.linear else ''}"
     if run.plan is None:
         return (
@@ -118,7 +118,7 @@ def solved(run: Told) -> str:
 
 
 def share(amount: float) -> str:
-    """How much of the restoration the result holds, where that is not all; a further sentence."""
+    """A sentence on how much of the restoration the result holds; nothing where that is all."""
     if amount == 1:
         return ""
     if amount == 0:
@@ -129,7 +129,7 @@ def share(amount: float) -> str:
     )
 
 
-def trust(run: Told) -> str:
+def trust(run: Explained) -> str:
     """What the guarantee says, or why there is none."""
     held = run.guarantee
     if not held:
@@ -150,7 +150,7 @@ def trust(run: Told) -> str:
     )
 
 
-def assumptions(run: Told) -> str:
+def assumptions(run: Explained) -> str:
     """The premises of the proof, and the estimates that all of it is given."""
     known = assumed(run.certificate) if run.guarantee else []
     parts = list(dict.fromkeys(PLAIN.get(Premise.read(text).kind, text) for text in known))
@@ -163,8 +163,8 @@ def assumptions(run: Told) -> str:
     return f"{capital('; '.join(parts))}." if parts else "Nothing beyond what was checked."
 
 
-def end(run: Told) -> str:
-    """Status, steps, and the change of the first and of the last step."""
+def end(run: Explained) -> str:
+    """How the run ended, and by how much its first and its last step changed the picture."""
     text = ENDED[run.status]
     if run.residuals:
         text += f" The change of a step, relative to the picture, was {run.residuals[0]:.1e} at first and "

@@ -26,12 +26,13 @@ from pnpkit.kernels import Kernel
 from pnpkit.machine.files import write_whole
 from pnpkit.solvers.result import Result
 
-KEPT = "what an earlier run kept was the start: {}"
+# The note on a run that began where an earlier one had ended; {} is the file.
+BEGAN_WITH = "what an earlier run kept was the start: {}"
 
 
 @dataclass(frozen=True, eq=False)
 class Kept:
-    """The picture that the first pass ended at (None where there was one pass), and that at the end of the run."""
+    """What a run leaves for the next: the guide of its second pass, None where there was one pass, and its end."""
 
     guide: Tensor | None
     end: Tensor
@@ -44,11 +45,11 @@ class End:
     x: Tensor
 
 
-Ended = Result | End  # what a stage ended at
+Ended = Result | End  # where a stage ended, in this run or in an earlier one
 
 
 def key_of(*parts: object) -> str:
-    """SHA-256 of tensors, texts and whatever prints as what it is, in their order."""
+    """The SHA-256 of tensors, and of the texts of anything else, in their order."""
     digest = hashlib.sha256(__version__.encode())
     for part in parts:
         if isinstance(part, Tensor):
@@ -61,7 +62,7 @@ def key_of(*parts: object) -> str:
 
 
 def weights_key(tensors: Mapping[str, Tensor]) -> str:
-    """``key_of`` the tensors of a network."""
+    """The SHA-256 of the weights of a network, in the order of their names."""
     flat: Iterable[object] = (part for name in sorted(tensors) for part in (name, tensors[name]))
     return key_of(*flat)
 
@@ -77,7 +78,7 @@ def check_folder(folder: object) -> None:
 
 
 def place(folder: str | os.PathLike[str], key: str, what: str) -> Path:
-    """The file of that key."""
+    """The path of the file with that key, for a guide and an end ("run") or a kernel."""
     return Path(folder) / f"{key[:40]}-{what}.safetensors"
 
 
@@ -111,12 +112,12 @@ def kept_run(path: Path, like: Tensor, guided: bool) -> Kept | None:
 
 
 def keep_run(path: Path, kept: Kept) -> None:
-    """Write it for the next run."""
+    """Write guide and end for the next run."""
     store(path, {"end": kept.end} if kept.guide is None else {"guide": kept.guide, "end": kept.end})
 
 
 def kept_kernel(path: Path) -> Kernel | None:
-    """An estimated kernel that was kept, with its candidate."""
+    """The estimated kernel of an earlier run, with its candidate; None where none was kept."""
     found, about = load(path)
     if "about" not in about or any(weights.ndim != 2 for weights in found.values()):
         return None
@@ -128,7 +129,7 @@ def kept_kernel(path: Path) -> Kernel | None:
 
 
 def keep_kernel(path: Path, kernel: Kernel) -> None:
-    """Write it, and its candidate, for the next run."""
+    """Write an estimated kernel, and its candidate, for the next run."""
     names = ("origin", "confidence", "form", "doubts")
     all_of = {"weights": kernel} | ({} if kernel.candidate is None else {"candidate": kernel.candidate})
     told = {key: {name: getattr(one, name) for name in names} for key, one in all_of.items()}

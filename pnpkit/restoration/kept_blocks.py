@@ -28,18 +28,18 @@ from pnpkit.restoration.checks import open_tools
 from pnpkit.restoration.kept import key_of, weights_key
 from pnpkit.restoration.settings import Settings
 
-KEPT: ContextVar[Keeper | None] = ContextVar("folder of the blocks", default=None)
+KEEPER: ContextVar[Keeper | None] = ContextVar("folder of the blocks", default=None)
 NAME = ".pnpkit-{}-blocks"
 
 
 class Keeper:
-    """Makes folders of blocks in a folder, and removes them when all has ended well."""
+    """Makes a folder for each volume in one folder, and removes them when all has ended well."""
 
     def __init__(self, folder: str | os.PathLike[str]):
         self.folder, self.made = Path(folder), list[tuple[Path, BinaryIO]]()
 
     def blocks(self, key: str) -> Path:
-        """That of a volume.
+        """The folder of a volume, made and locked.
 
         Raises:
             InputError: another process works in it.
@@ -65,7 +65,7 @@ class Keeper:
 
 
 def stopped(folder: str | os.PathLike[str]) -> list[str]:
-    """A sentence on each folder of blocks there that a run left which was stopped, and that no process works in."""
+    """A sentence on each folder of blocks in ``folder`` that a stopped run left, and that no process works in."""
     found = list[str]()
     if locks is None:  # then a folder that is worked in is not told from one that was left
         return found
@@ -89,13 +89,13 @@ def stopped(folder: str | os.PathLike[str]) -> list[str]:
 def keeping(folder: str | os.PathLike[str]) -> Iterator[None]:
     """The blocks of the volumes that are restored within are kept in a folder until it ends without an exception."""
     keeper = Keeper(folder)
-    token = KEPT.set(keeper)
+    token = KEEPER.set(keeper)
     ended = False
     try:
         yield
         ended = True
     finally:
-        KEPT.reset(token)
+        KEEPER.reset(token)
         keeper.close(ended)
 
 
@@ -103,14 +103,17 @@ def keeping(folder: str | os.PathLike[str]) -> Iterator[None]:
 def blocks_of(
     volume: np.ndarray, kernel: Kernel, sides: tuple[int, ...], how: tuple[object, ...], settings: Settings
 ) -> Iterator[Path]:
-    """The folder of a volume: in that of ``keeping``, else in that of the cache, from which it vanishes at the end;
-    where there is neither, one for this run alone."""
-    keeper, folder = KEPT.get(), settings.cache
+    """The folder for the blocks of a volume.
+
+    It lies in the folder of ``keeping``, else in that of the cache, from which it vanishes at the end; where there is
+    neither, it is a temporary one.
+    """
+    keeper, folder = KEEPER.get(), settings.cache
     if keeper is not None:
         yield keeper.blocks(blocks_key(volume, kernel, sides, how, settings))
     elif folder is not None:
         with keeping(folder):
-            yield KEPT.get().blocks(blocks_key(volume, kernel, sides, how, settings))  # type: ignore[union-attr]
+            yield KEEPER.get().blocks(blocks_key(volume, kernel, sides, how, settings))  # type: ignore[union-attr]
     else:
         with tempfile.TemporaryDirectory(prefix="pnpkit-") as own:
             yield Path(own)
@@ -119,7 +122,7 @@ def blocks_of(
 def blocks_key(
     volume: np.ndarray, kernel: Kernel, sides: tuple[int, ...], how: tuple[object, ...], settings: Settings
 ) -> str:
-    """``key_of`` all that the blocks follow from; the volume slice by slice, as it may be larger than the memory."""
+    """The SHA-256 of all that the blocks follow from. The volume is read slice by slice: it may exceed the memory."""
     digest = sha256()
     for plane in volume:
         digest.update(np.ascontiguousarray(plane).tobytes())

@@ -23,7 +23,7 @@ from pnpkit.networks.half_precision import decide, rough_denoisers
 from pnpkit.restoration.data import data_of
 from pnpkit.restoration.defaults import GUIDE, SMALLEST_STRENGTH, tolerance
 from pnpkit.restoration.guide import departure
-from pnpkit.restoration.kept import KEPT, End, Ended, Kept, keep_run, kept_run, key_of, place, weights_key
+from pnpkit.restoration.kept import BEGAN_WITH, End, Ended, Kept, keep_run, kept_run, key_of, place, weights_key
 from pnpkit.restoration.picture import Opened
 from pnpkit.restoration.plan import (
     GUIDING,
@@ -152,7 +152,7 @@ def restore(problem: Problem, opened: Opened) -> Restoration:
     if path is not None and amount > 0 and run.status is Status.CONVERGED and (known is None or run.steps > 1):
         keep_run(path, Kept(made[0].x if second is not None else None, run.x))
     shortened = "" if later == opened.iteration else SHORT.format(later)
-    return finished(problem, opened, plan, run, plain, (shortened, "" if known is None else KEPT.format(path)))
+    return finished(problem, opened, plan, run, plain, (shortened, "" if known is None else BEGAN_WITH.format(path)))
 
 
 def finished(
@@ -244,14 +244,14 @@ class Halves:
     def with_denoiser(self, at: At) -> Map:
         """T with the denoiser sigma -> D(., sigma)."""
         splitting, plan = SPLITTINGS[self.plan.splitting], self.plan
-        return self.readings.told(splitting(self.fidelity, at, plan.tau, plan.strength, box(self.settings)))
+        return self.readings.with_premises(splitting(self.fidelity, at, plan.tau, plan.strength, box(self.settings)))
 
     def exact(self, network: Network) -> Map:
         """T with this network; for ``fista`` with ``ridge`` gradient steps on the ridge's own penalty."""
         if self.settings.method == "fista":
             map = penalised_by(self.fidelity, network, self.plan.strength, self.plan.tau, box(self.settings))
             if map is not None:
-                return self.readings.told(map)
+                return self.readings.with_premises(map)
         return self.with_denoiser(inside(network))
 
 

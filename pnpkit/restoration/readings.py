@@ -1,6 +1,6 @@
-"""What the readings of a picture are worth: the variance of each, those that are unknown, those that saturate.
+"""What the readings of a picture are worth: the variance of each, and which are unknown or saturate.
 
-All weights are numbers before a run begins, so each run keeps its proof, given the weights.
+All weights are numbers before a run begins. So every run keeps its proof, given the weights.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class Readings:
     """What is known of the readings y beside their values, on the scale that y is on.
 
     Attributes:
-        model: the variance of a reading. level: that of white noise which tells as much.
+        model: the variance of a reading.
+        level: of the white noise that tells as much as this noise, see ``noise.models.effective_level``.
         note: where the model comes from, a sentence.
         known: (1, C or 1, H, W), false where a reading says nothing; None: all say something.
         above: (1, C, H, W), true where a reading saturates: it says "at least so bright"; None: nowhere.
@@ -49,7 +50,7 @@ class Readings:
     above: Tensor | None = None
 
     def scaled(self, offset: float, span: float) -> Readings:
-        """Those of (y - offset) / span."""
+        """The readings (y - offset) / span."""
         return replace(self, model=self.model.scaled(offset, span), level=self.level / span)
 
     @property
@@ -70,8 +71,10 @@ class Readings:
         return isinstance(self.model, (PoissonGaussian, Proportional))
 
     def mean_level(self, y: Tensor) -> float:
-        """The root mean variance: the level of white noise with as much power. Of a map the root of the median, which
-        a few readings of no worth do not raise."""
+        """The root mean variance, the level of white noise of the same power.
+
+        Of a map it is the median deviation, which a few worthless readings do not raise.
+        """
         if isinstance(self.model, Mapped):
             return self.model.deviations[1]
         if not self.weighted:
@@ -79,12 +82,12 @@ class Readings:
         return float(self.model.variance(smoothed(y, self.known)).double().mean().sqrt())
 
     def weights(self, v: Tensor) -> Tensor:
-        """level^2 / var y where the mean of y is v, and 0 where a reading says nothing."""
+        """The weight of each reading, level^2 / var y where the mean of y is v; 0 where a reading says nothing."""
         weights = self.level**2 / self.model.variance(v) if self.weighted else torch.ones_like(v)
         return weights if self.known is None else weights * self.known
 
     def fidelity(self, operator: LinearPhysics, y: Tensor, v: Tensor) -> DataTerm:
-        """f of the readings y, with the variances of readings of mean v."""
+        """The data term of the readings y, weighted by their variances where their means are v."""
         if not self.weighted and self.known is None and self.above is None:
             return LeastSquares(operator, y)
         weights = self.weights(v)
@@ -93,7 +96,7 @@ class Readings:
         return WeightedLeastSquares(operator, y, weights)
 
     def trust(self, y: Tensor) -> np.ndarray | None:
-        """How far each pixel of y (1, C, H, W) tells of its blur, (H, W), see ``blind.trust``; None: all alike."""
+        """The trust in each pixel of y (1, C, H, W), (H, W); see ``blind.trust``. None: all count alike."""
         if not self.weighted and self.known is None and self.above is None:
             return None
         roots = self.weights(smoothed(y, self.known)).double().sqrt()
@@ -103,8 +106,8 @@ class Readings:
         least = roots.amin(1)[0]  # of the channels, whose mean is looked at
         return np.asarray((least / least.square().mean().sqrt().clamp_min(1e-12)).cpu().numpy())
 
-    def told(self, map: Map) -> Map:
-        """The map, with the premises that weights and saturated readings are given, where there are such."""
+    def with_premises(self, map: Map) -> Map:
+        """The map, with the premises that its weights and its saturated readings are given, where it has such."""
         given = (
             (GIVEN,) * self.follows + (MAP,) * isinstance(self.model, Mapped) + (CEILING,) * (self.above is not None)
         )
@@ -173,11 +176,11 @@ def model_for(
         raise InputError("the picture is too small to estimate a gain, or has no noise: give `gain`")
     if settings.noise == POISSON:
         offset, read = offset or 0.0, 0.0
-    return model_of(line, offset, read), how_sure(line, unit)
+    return model_of(line, offset, read), how_sure(line)
 
 
-def how_sure(line: Line, unit: float) -> str:
-    """A sentence on a gain that was estimated."""
+def how_sure(line: Line) -> str:
+    """A sentence on how surely a gain was estimated."""
     return (
         f"estimated from the picture: variance against mean over {line.groups} groups of windows, the gain to "
         f"{100 * line.error / line.gain:.0f} % (one standard deviation)"

@@ -70,7 +70,7 @@ def surveyed(volume: np.ndarray, settings: Settings, weights: Weights | None = N
     y, known = values_of(volume)
     known = known if weights is None else both(known, weights.inverse > 0)
     flat, free = y[0, 0].numpy(), None if known is None else known[0, 0].numpy()
-    constant = filled(flat)
+    constant = constant_parts(flat)
     free = free if constant is None else ~constant if free is None else free & ~constant
     white, axes, coarse = noise_of(flat, free)
     white = white if settings.noise_level is None else check_level("noise level", settings.noise_level, np.inf)
@@ -106,7 +106,7 @@ def noise_of_volume(y: Tensor, known: Tensor | None) -> float:
     return noise_of(y[0, 0].numpy(), None if known is None else known[0, 0].numpy())[0]
 
 
-def filled(volume: np.ndarray) -> np.ndarray | None:
+def constant_parts(volume: np.ndarray) -> np.ndarray | None:
     """True where a volume (D, H, W) was filled with one value; None where it was nowhere.
 
     That is what is constant over ``SIDE`` x ``SIDE`` samples of a slice, unless it is the least value and the others
