@@ -25,8 +25,12 @@ SMALLEST = 8  # samples of a block along each axis
 
 @dataclass(frozen=True)
 class Block:
-    """A part of the scene; the readings that see it, in the frame; what of the scene these see; where in that the block
-    lies."""
+    """A part of the scene, with all that a gradient of the data term on it depends on.
+
+    Attributes:
+        scene: the block, in the scene. seen: the readings that see it, in the frame.
+        wide: what these readings see, in the scene. inner: the block, in ``wide``.
+    """
 
     scene: Place
     seen: Place
@@ -35,16 +39,18 @@ class Block:
 
     @property
     def within(self) -> tuple[EllipsisType, slice, slice, slice]:
-        """``inner`` of a volume (B, C, D, H, W)."""
+        """``inner`` as an index of volumes (B, C, D, H, W)."""
         return ..., self.inner[0], self.inner[1], self.inner[2]
 
 
 def blocks_for(
     shape: tuple[int, ...], reach: tuple[int, ...], max_memory: float | None, itemsize: int = 2
 ) -> tuple[int, ...] | None:
-    """Sides of the blocks of the scene that fit into ``max_memory`` GiB and have, with what is around them, ``LARGEST``
-    voxels at most; None where the volume fits whole. ``itemsize`` is the number of bytes of a voxel of the result,
-    which is held beside them.
+    """The sides of blocks that fit into the memory, with all around them; None where the volume fits whole.
+
+    Args:
+        shape: of the volume. reach: of the kernel, (d, h, w). max_memory: GiB, or None.
+        itemsize: bytes of a voxel of the result, which is held beside the blocks.
 
     Raises:
         InputError: not even the smallest block fits.
@@ -70,7 +76,7 @@ def blocks_for(
 
 
 def cut(frame: tuple[int, ...], reach: tuple[int, ...], sides: tuple[int, ...]) -> list[Block]:
-    """The blocks of the scene around a frame that is at least as large as the kernel, whose sides are 2 reach + 1."""
+    """The blocks of the scene around a frame, which is at least as large as the kernel, of sides 2 reach + 1."""
     found = []
     axes = [list(_along(n, r, s)) for n, r, s in zip(frame, reach, sides, strict=True)]
     for parts in itertools.product(*axes):
@@ -80,7 +86,7 @@ def cut(frame: tuple[int, ...], reach: tuple[int, ...], sides: tuple[int, ...]) 
 
 
 def _along(frame: int, reach: int, side: int) -> list[tuple[slice, slice, slice, slice]]:
-    """The parts of a block along one axis. Reading i sees the scene from i to i + 2 reach."""
+    """(scene, seen, wide, inner) of the blocks along one axis. Reading i sees the scene from i to i + 2 reach."""
     parts, scene, taps = [], frame + 2 * reach, 2 * reach + 1
     for low in range(0, scene, side):
         high = min(low + side, scene)

@@ -18,14 +18,14 @@ from pnpkit.restoration.result import Restoration
 
 P = ParamSpec("P")
 
-Way = Callable[[np.ndarray], Any]  # from the result's pixels to the container that came
+Way = Callable[[np.ndarray], Any]  # the way back, from the result's pixels to the container that came
 
 
 CHANNELS = ("c", "channel", "channels", "band", "bands", "rgb", "colour", "color")  # names of an axis of colours
 
 
 def as_it_came(task: Callable[P, Restoration]) -> Callable[P, Restoration]:
-    """The task for containers: its first argument is unpacked, and the image of its result packed again."""
+    """The task, for containers too: its image is unpacked before, and the image of its result packed as it came."""
 
     @wraps(task)
     def restored(*args: P.args, **keywords: P.kwargs) -> Restoration:
@@ -54,8 +54,10 @@ def unpacked(image: Any) -> tuple[Any, Way]:
 
 
 def of_labelled(image: Any) -> tuple[np.ndarray, Way]:
-    """The values of a labelled array, its axis of colours last, and the way back: with its labels where it keeps its
-    size, else with the names of its axes."""
+    """The values of a labelled array, its axis of colours last, and the way back.
+
+    The result has the labels where it keeps the size, else the names of the axes alone.
+    """
     first = image.ndim == 3 and str(image.dims[0]).lower() in CHANNELS
     values = np.asarray(image.values)
     pixels, back = unpacked(np.moveaxis(values, 0, -1) if first else values)

@@ -76,7 +76,7 @@ def open_guide(guide: np.ndarray | Tensor, work: Opened, size: Sequence[int]) ->
 
 
 def around(guide: Tensor, rows: int, columns: int) -> Tensor:
-    """The guide continued by its border to a scene of that size, which has it in its middle."""
+    """The scene of so many rows and columns with the guide in its middle, continued by its border."""
     more, wider = rows - guide.shape[-2], columns - guide.shape[-1]
     if not (more or wider):
         return guide
@@ -85,8 +85,11 @@ def around(guide: Tensor, rows: int, columns: int) -> Tensor:
 
 @torch.no_grad()
 def departure(problem: Problem, x: Tensor, span: float, known: Tensor | None = None) -> Departure | None:
-    """How far x left the guide of the problem, and what the data say of both, where they are ``known`` (1 or 0; None is
-    everywhere); None without a guide."""
+    """How far the result x left the guide of the problem, and what the data say of both; None without a guide.
+
+    Args:
+        span: what 1 is in the units of the picture. known: 1 where a reading counts, 0 elsewhere; None: all count.
+    """
     if problem.guide is None:
         return None
     scene = around(problem.guide, x.shape[-2], x.shape[-1])

@@ -1,5 +1,7 @@
-"""Whether saturated pixels are lamps, far brighter than the ceiling, or lighted things little above it, or white things
-that the ceiling just holds."""
+"""What saturated pixels are: lamps far brighter than the ceiling, lighted things little above it, or white things.
+
+White things fit below the ceiling: a scene that is no brighter explains the readings around them.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,8 @@ from torch import Tensor
 from pnpkit.operators.normal_equations import framed
 from pnpkit.restoration.defaults import DIM
 
-FACTOR = 2.0  # between the misfit of lamps and the noise; white skies have 0.3 to 0.8, night scenes 4 to 13
-EXPLAINED = 1.0  # the same for what is no brighter than ``DIM`` times the ceiling (docs/lab-book)
+FACTOR = 2.0  # least misfit of lamps, in noise levels; white skies have 0.3 to 0.8, night scenes 4 to 13
+EXPLAINED = 1.0  # largest misfit of what is no brighter than ``DIM`` times the ceiling, likewise (docs/lab-book)
 STEPS, LOOKS = 40, (2, 5, 10, 20)  # of the search at most, and after how many of them its scene is looked at
 BESIDE = 2  # pixels around the saturated ones that are looked at, too
 
@@ -30,15 +32,16 @@ def explained(
     one_sided: bool,
     most: float,
 ) -> bool:
-    """Whether a scene x in the box is found that explains the saturated readings and those beside them: the root mean
-    square of y - A x there is at most ``most``.
+    """Whether a scene in the box explains the saturated readings and those beside them.
+
+    It explains them if the root mean square of y - A x there is at most ``most``.
 
     A white wall is explained: no pixel of it is brighter than the ceiling. The edge of a blurred lamp is steeper than
     any scene in the box makes it. The search is an accelerated projected gradient method, ``STEPS`` steps at most.
 
     Args:
-        operator: A, with ||A|| <= 1 for a blur. clipped: (1, C, H, W), true where a reading saturates. start: the first
-            x. one_sided: whether these readings say "at least so bright".
+        operator: A, with ||A|| <= 1, as of a blur. y: (1, C, H, W). clipped: likewise, true where a reading saturates.
+        start: the first x. box: of x. one_sided: whether saturated readings say "at least so bright" only.
     """
     blur = framed(operator, start) or operator  # the same A in a period whose transforms are fast
     near = F.max_pool2d(clipped.to(y), 2 * BESIDE + 1, 1, BESIDE) > 0
@@ -77,8 +80,11 @@ def are_dim(operator: LinearPhysics, y: Tensor, clipped: Tensor, start: Tensor, 
 
 
 def with_edges(y: Tensor, above: Tensor, holes: np.ndarray | None) -> Tensor:
-    """(1, C, H, W), true where a reading of y is as bright as the least of its channel that is ``above``, the edges of
-    saturated parts among them; not in ``holes`` (H, W)."""
+    """The saturated readings with the edges of their parts: true where y is as bright as the least that is ``above``.
+
+    Args:
+        y: (1, C, H, W). above: likewise, true inside of saturated parts. holes: (H, W), false there, or None.
+    """
     least = torch.where(above, y, math.inf).amin((-2, -1), keepdim=True)
     found = y >= least
     return found if holes is None else found & ~torch.from_numpy(holes).to(y.device)

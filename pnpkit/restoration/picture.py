@@ -1,4 +1,4 @@
-"""From the picture that came to the tensor that is worked on, and back."""
+"""A picture that came, opened: the tensor that is worked on, what its readings are worth, and the way back."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from pnpkit.restoration.weighing import Weights, filled, model_of_map
 from pnpkit.solvers.iterations import Iteration
 from pnpkit.solvers.result import Step
 
-LIGHT = 2.0  # the largest value that linear light is taken of
+LIGHT = 2.0  # largest value of a picture whose sRGB curve is undone: noise may leave 0..1 by that much
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A picture, and what restores it, opened and checked.
+    """A picture with the tools that restore it, opened and checked.
 
     Attributes:
         y: the picture, (B, C, H, W), on the device and on the scale that it is restored on.
-        back: from such a tensor to the type, light and scale that came.
+        back: makes of such a tensor an image of the type, light and scale that came.
         readings: what its readings are worth: the model of its noise, what is unknown and what saturates, on that
             scale.
         settings: those of the task, levels and limits on that scale.
@@ -234,8 +234,9 @@ def nearest_known(y: Tensor, missing: Tensor) -> Tensor:
 def open_image(
     image: np.ndarray | Tensor, device: str | None, linear: bool = False, precision: str = "auto"
 ) -> tuple[Tensor, Back, torch.dtype]:
-    """The picture as a (B, C, H, W) tensor on the device, the way back to the type (and light) that came, and the type
-    to compute in.
+    """The picture as a tensor (B, C, H, W) on the device, the way back, and the type to compute in.
+
+    The way back leads to the type, and the light, that came.
 
     Integers become fractions of the largest that their type holds. The run computes in float32, or in float64 where
     that is the precision or the type of a tensor: many libraries make float64 of every array.
@@ -274,8 +275,11 @@ def check_light(y: Tensor) -> None:
 def noise_level_of(
     y: Tensor, given: float | None, compression: float, linear: bool, known: np.ndarray | None = None
 ) -> float:
-    """As given, or the mean of the estimates over the batch, but at least ``COMPRESSED`` times what compression lost:
-    its error is no white noise, yet it is what a restoration must not enlarge. Of linear light, where y is."""
+    """The noise level: as given, or the mean of the estimates over the batch; of linear light where y is that.
+
+    An estimate is at least ``COMPRESSED`` times what compression lost: that error is no white noise, but a restoration
+    must not enlarge it either. ``known`` is (H, W), false where a pixel is unknown, or None.
+    """
     lost = COMPRESSED * check_level("compression", compression, math.inf)
     if given is not None:
         return check_level("noise level", given, math.inf)

@@ -181,8 +181,10 @@ def finished(
 
 
 def cached(problem: Problem, opened: Opened, plan: Plan, network: Network) -> Path | None:
-    """The file of the cache for all that the guide and the end follow from, but tolerance and limit of steps; None
-    without a cache."""
+    """The file of the cache for guide and end of this run; None without a cache.
+
+    Its name follows from all that these follow from, but not from tolerance and limit of steps.
+    """
     settings = opened.settings
     if settings.cache is None:
         return None
@@ -197,14 +199,17 @@ def cached(problem: Problem, opened: Opened, plan: Plan, network: Network) -> Pa
 
 
 def box(settings: Settings) -> tuple[float, float]:
-    """Where the estimate may lie, on the scale that it is restored on."""
+    """The limits of the estimate, on the scale of the run."""
     assert settings.limits is not None, "picture.opened sets them"
     return settings.limits
 
 
 def few_steps(run: Result) -> Result:
-    """A run of a fixed number of steps: its theorem speaks of the limit, and of this end it is known that no step moves
-    two pictures apart. A run that has met its tolerance keeps its theorem."""
+    """The run of a fixed number of steps, with the guarantee that holds at its end.
+
+    Its own theorem speaks of the limit. Of the end it is known that no step moves two pictures apart. A run that met
+    its tolerance keeps its theorem.
+    """
     if run.status is not Status.STEP_LIMIT or not run.guarantee or not run.certificate.nonexpansive:
         return run
     hypothesis = f"{run.steps} of them, Lipschitz constant <= {run.certificate.lipschitz:.6g}"
@@ -213,8 +218,10 @@ def few_steps(run: Result) -> Result:
 
 
 def mixed(run: Result, plain: Tensor, amount: float) -> Result:
-    """The run with x = amount x* + (1 - amount) plain in place of its x*, and the certificate of the map that has it
-    for a fixed point, ``Map.mixed``. Residuals and bounds stay those of the run."""
+    """The run with amount x + (1 - amount) plain in place of its x.
+
+    Its certificate is that of the map with this fixed point, ``Map.mixed``; residuals and bounds stay.
+    """
     if amount in (0, 1):
         return run
     name = f"mixed({run.certificate.name}, {amount:.6g})"
@@ -222,7 +229,7 @@ def mixed(run: Result, plain: Tensor, amount: float) -> Result:
 
 
 def guided_by(second: Network, first: Network, fidelity: Fidelities, level: float) -> Networks:
-    """From the result of the first pass to the denoiser that it guides, made once."""
+    """A function that makes the guided denoiser of the result of the first pass; of each result once."""
 
     @cache
     def guided(run: Ended | None) -> Network:
@@ -234,7 +241,7 @@ def guided_by(second: Network, first: Network, fidelity: Fidelities, level: floa
 
 @dataclass(frozen=True)
 class Halves:
-    """What T is made of beside the denoiser: the data, the plan, the settings of method and box, the readings."""
+    """All that a map T is made of but the denoiser: data term, plan, settings of method and box, readings."""
 
     fidelity: DataTerm
     plan: Plan
@@ -263,7 +270,7 @@ def stages_of(
     tol: float,
     role: str = "",
 ) -> list[Stage]:
-    """T with the network, and before it, where ``rough``, T with the network rounded to bfloat16."""
+    """The stages of a pass: T with the network, and before it, where ``rough``, T with its products in bfloat16."""
     last = Stage(lambda run: halves(run).exact(network(run)), tol, iteration, role, phase=FIRST.name)
     if not rough:
         return [last]

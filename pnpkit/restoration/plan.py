@@ -19,9 +19,10 @@ from pnpkit.solvers.descent import DESCENT, Descent, Objective
 from pnpkit.solvers.iterations import Iteration
 from pnpkit.solvers.splittings import CONTINUATION, FORWARD_BACKWARD, At, penalised
 
-DESCENDING = 4.0  # tau of descent (docs/lab-book)
+DESCENDING = 4.0  # tau of descent: its penalty is g / tau (docs/lab-book)
 
 
+# The note on an iteration whose past was cut.
 SHORT = "to fit into memory Anderson's method looks back {0.depth} steps only"
 
 
@@ -61,8 +62,9 @@ class Plan:
 def penalised_by(
     fidelity: DataTerm, network: Network, sigma: float, tau: float, limits: tuple[float, float]
 ) -> Map | None:
-    """Minimises f + R / tau over the box: without the box that is the fixed point of forward-backward splitting with
-    D_sigma = prox_R. None where the network has no such R.
+    """The map that minimises f + R / tau over the box, R the penalty of the network; None where it has none.
+
+    Without the box the minimum is the fixed point of forward-backward splitting with D_sigma = prox_R.
 
     Its steps are tau L times shorter, L that of the sum: the same picture needs a smaller tolerance.
     """
@@ -100,7 +102,11 @@ def affordable(
 
 
 def fitting(network: Network, shape: tuple[int, ...], memory: float, history: int, itemsize: int) -> Network:
-    """The network, in tiles where needed; of volumes it knows that itself."""
+    """The network for pictures or volumes of that shape, in tiles where the memory needs them.
+
+    Raises:
+        InputError: even tiles do not fit.
+    """
     if len(shape) == 4:
         return within_memory(network, shape, memory, history, itemsize)
     return volume_within_memory(network, shape, memory, history, itemsize)

@@ -1,4 +1,4 @@
-"""Fields of points: whether their bright places are points, or lamps and windows, which are wider; and their sky."""
+"""Fields of points: whether bright places are points or wider, as lamps and windows are; and the sky behind them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pnpkit.psf.spread import fwhm
 from pnpkit.restoration.defaults import POINT
 from pnpkit.restoration.scale import FAR, LOOKED_AT, quantiles, smoothed_sky
 
-BRIGHTEST = 40  # places that are looked at
-SHARE = 0.25  # of them that are points at least, where it is a field of points
-LEAST_AROUND = 33  # pixels across: what counts as around a place at least
-INEXACT = 0.2  # of the square of a width: what a point-spread function may be off
+BRIGHTEST = 40  # so many of the brightest places are measured
+SHARE = 0.25  # the least share of them that is as narrow as a point in a field of points
+LEAST_AROUND = 33  # pixels: least side of the square around a place that its sky is taken from
+INEXACT = 0.2  # what the square of the width of a point-spread function may be off by, as a share of it
 
 
 def are_points(y: Tensor, kernel: np.ndarray, unsure: Tensor | None = None) -> bool:

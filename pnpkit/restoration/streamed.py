@@ -102,11 +102,11 @@ def restore_streamed(
     reach = tuple(n // 2 for n in taps.shape)
     blocks = cut(volume.shape, reach, sides)
     with Journal(folder / "journal") as journal:
-        store, place = Store(folder, journal, working), choose_device(settings.device)
+        store, device = Store(folder, journal, working), choose_device(settings.device)
         scene = tuple(n + side - 1 for n, side in zip(volume.shape, taps.shape, strict=True))
         lighter = within_disk(open_tools(settings)[0], store, scene, directions)
         y = store.field("readings", volume.shape)
-        measured = Measured(taps, volume.shape, blocks, store, place, y)
+        measured = Measured(taps, volume.shape, blocks, store, device, y)
         source, measured = opened_source(Source(volume, survey, weights), measured, told)
         work = Run(source, measured, directions, settings, kernel, told, started, lighter)
         run, end = work.restored()

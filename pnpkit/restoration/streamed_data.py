@@ -1,10 +1,9 @@
-r"""The data of a volume that is larger than the memory: what a step needs of them, block by block, from files and into
-files.
+r"""The data of a volume that is larger than the memory: gradients, proximal maps and a first iterate, block by block.
 
     u <- u / A^T m  A^T (m y / A u),    prox_{tau f + box}(x) = argmin_{low <= u <= high} tau f(u) + 1/2 ||u - x||^2
 
-Formulas and steps are those of ``rough`` and ``fidelities.constrained``; a gradient on a block is that of the whole,
-see ``blocks``.
+Formulas and steps are those of ``rough`` and ``fidelities.constrained``, with all arrays in files. A gradient on a
+block is that of the whole, see ``blocks``.
 """
 
 from __future__ import annotations
@@ -31,18 +30,18 @@ Unit = TypeVar("Unit")
 
 @dataclass
 class Store:
-    """Where the fields lie, and the journal of the units that are finished."""
+    """The folder of the fields, and the journal of the units of work that are finished."""
 
     folder: Path
     journal: Journal
     dtype: torch.dtype
 
     def field(self, name: str, shape: tuple[int, ...]) -> Field:
-        """The field of that name."""
+        """The field of that name; it begins as zeros where there is none."""
         return Field.made(self.folder / f"{name}.raw", shape, np.dtype(str(self.dtype).removeprefix("torch.")))
 
     def each(self, units: Iterable[Unit], work: Callable[[Unit], tuple[float, ...]]) -> list[tuple[float, ...]]:
-        """The numbers of each quantity, over the units in their turn; see ``Journal``."""
+        """Do the work on each unit in turn; for each number that it returns, those of all units. See ``Journal``."""
         return list(zip(*[self.journal.unit(lambda unit=unit: work(unit)) for unit in units], strict=True))  # type: ignore[misc]
 
 
@@ -51,7 +50,7 @@ class Measured:
     """y = A x + noise in files.
 
     Attributes:
-        taps: the kernel. frame, scene: sizes. blocks: of the scene. place: the device.
+        taps: the kernel. frame, scene: sizes. blocks: of the scene. device: that of operators and blocks.
         y: the readings. weights: theirs; None: all are 1. heaviest: the largest of them. size: root mean square of y.
     """
 
@@ -59,7 +58,7 @@ class Measured:
     frame: tuple[int, ...]
     blocks: list[Block]
     store: Store
-    place: torch.device
+    device: torch.device
     y: Field
     weights: Field | None = None
     heaviest: float = 1.0
@@ -75,13 +74,13 @@ class Measured:
         """A from ``block.wide`` to ``block.seen``."""
         size = tuple(s.stop - s.start for s in block.seen)
         if size not in self.operators:
-            made = VolumeBlur(self.taps, "unknown", size, dtype=self.store.dtype, device=self.place)
+            made = VolumeBlur(self.taps, "unknown", size, dtype=self.store.dtype, device=self.device)
             self.operators[size] = made
         return self.operators[size]
 
     def at(self, values: Tensor) -> Tensor:
         """A part of a field as a volume (1, 1, D, H, W) on the device."""
-        return values.to(self.place)[None, None]
+        return values.to(self.device)[None, None]
 
     def gradient(self, v: Tensor, block: Block) -> Tensor:
         """grad f on the block, from the scene ``block.wide``."""
@@ -97,13 +96,13 @@ class Measured:
         return self.heaviest * norm * norm
 
     def prox(self, x: Field, tau: float, limits: tuple[float, float], told: Callable[[int], None]) -> Field:
-        """prox_{tau f + box}(x), in a field that the next call takes; ``told`` hears of its steps."""
+        """prox_{tau f + box}(x), in a field that the next call overwrites; ``told`` hears of its steps."""
         store, (low, high) = self.store, limits
         size, pull, goal = steps_for(tau * self.stiffness(), self.size, store.dtype)
         u, v = ([store.field(f"{name}{i}", self.scene) for i in range(2)] for name in "uv")
         slopes = store.field("slopes", self.scene)
 
-        def began(place: Place) -> Tensor:
+        def clamped(place: Place) -> Tensor:
             return self.at(x[place]).clamp(low, high)
 
         for step in range(MOST):
@@ -111,7 +110,7 @@ class Measured:
             here, there, looks = step % 2, (step + 1) % 2, step % CHECKED == CHECKED - 1
 
             def from_v(place: Place, here: int = here, first: bool = step == 0) -> Tensor:
-                return began(place) if first else self.at(v[here][place])
+                return clamped(place) if first else self.at(v[here][place])
 
             def forward(
                 block: Block,
@@ -146,7 +145,11 @@ class Measured:
         return u[MOST % 2]
 
     def rough(self, known: Callable[[Place], Tensor | None], told: Callable[[str], None]) -> tuple[Field, float]:
-        """``rough.richardson_lucy``, and ``rough.brightest`` of its frame."""
+        """The field of ``rough.richardson_lucy``, and ``rough.brightest`` of its frame.
+
+        Args:
+            known: true where a reading of a place is known; None: everywhere. told: hears of the steps.
+        """
         store, u = self.store, [self.store.field(f"u{i}", self.scene) for i in range(2)]
         shares = store.field("slopes", self.scene)
 
@@ -155,7 +158,7 @@ class Measured:
             data = self.at(self.y[block.seen])
             return torch.ones_like(data) if found is None else found.to(data)
 
-        def look(block: Block) -> tuple[float, ...]:
+        def share(block: Block) -> tuple[float, ...]:
             shares[block.scene] = self.operator(block).A_adjoint(mask(block))[block.within].clamp_min(1e-3)[0, 0]
             return (0.0,)
 
@@ -165,7 +168,7 @@ class Measured:
             counted = torch.ones_like(data) if found is None else found.to(data)
             return float(data.max()), total(data * counted), total(counted)
 
-        store.each(self.blocks, look)
+        store.each(self.blocks, share)
         tops, light, counts = store.each(range(self.frame[0]), sums)
         floor = 1e-6 * max(tops) + 1e-30
         flat = max(math.fsum(light) / math.fsum(counts), floor)

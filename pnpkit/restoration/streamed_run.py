@@ -42,7 +42,7 @@ class Denoiser:
     hint: Field | None = None
 
     def __call__(self, x: Tensor, place: Place, axis: int, measured: Measured) -> Tensor:
-        """Of the part ``place`` of the scene, (d, h, w), in slices across ``axis``."""
+        """D of the part ``place`` of the scene, (d, h, w), in slices across ``axis``."""
         network = self.network
         if self.guide is not None and self.hint is not None:
             cut = [measured.at(field[place])[0, 0].movedim(axis, 0)[:, None] for field in (self.guide, self.hint)]
@@ -52,11 +52,12 @@ class Denoiser:
 
 @dataclass(frozen=True)
 class Stage:
-    """One map, and how it is iterated.
+    """One map T = proj ∘ D ∘ prox_{tau f + box}, and how it is iterated.
 
     Attributes:
-        map: T of a small volume, with the certificate of all. denoiser: its outer half. tau: of its inner one.
-        limits: the box. tol, limit: where it ends. iteration: Picard or Anderson.
+        map: T on a small volume, whose certificate is that of T on the whole. denoiser: D. tau: of the proximal map.
+        limits: the box. tol: the relative residual to stop at. limit: steps at most. iteration: Picard or Anderson.
+        callback: of the settings, or None. told: hears which piece of work begins. phase: the name of the stage.
     """
 
     map: Map
@@ -72,18 +73,22 @@ class Stage:
 
 
 def check_iteration(iteration: Iteration) -> None:
-    """Raise unless it is one that volumes in blocks can have."""
+    """Raise ``InputError`` unless volumes in blocks can have this iteration."""
     if not isinstance(iteration, (Picard, Anderson)):
         raise InputError("a volume beyond the memory takes the method picard or anderson, or more `max_memory`")
 
 
 def past(iteration: Iteration) -> int:
-    """How many pairs of a point and its value are kept."""
+    """How many points x and values T x the iteration looks at, the present ones among them."""
     return (iteration.depth if isinstance(iteration, Anderson) else 1) + 1
 
 
 def run_stage(stage: Stage, measured: Measured, start: Field, done: int) -> tuple[Result, Field]:
-    """``solvers.loop.solve`` from the field ``start``, which is in the box; and the field that it ends at."""
+    """Iterate the map, as ``solvers.loop.solve`` does; the result, and the field that it ends at.
+
+    Args:
+        start: the first iterate, in the box. done: steps that were made before this stage.
+    """
     started, keeps = time.perf_counter(), past(stage.iteration)
     small = torch.empty(1, 1, dtype=measured.store.dtype)
     watch = Watch(stage.map, small, stage.iteration, stage.tol)
@@ -142,7 +147,7 @@ def evaluated(stage: Stage, measured: Measured, x: Field, k: int, done: int, kee
 
         def denoised(unit: tuple[int, int], axis: int = axis, out: Field = out) -> tuple[float, ...]:
             place = tuple(slice(*unit) if a == axis else slice(0, n) for a, n in enumerate(scene))
-            out[place] = stage.denoiser(near[place].to(measured.place), place, axis, measured)
+            out[place] = stage.denoiser(near[place].to(measured.device), place, axis, measured)
             return (0.0,)
 
         stage.told(f"step {number}, denoising")
@@ -162,8 +167,13 @@ def evaluated(stage: Stage, measured: Measured, x: Field, k: int, done: int, kee
 
 @dataclass(frozen=True)
 class Sums:
-    """Squared norms of x - T x, x, T x and x less the farthest corner of the box; the least and largest value of T x;
-    squared norms of the differences of x, T x and x - T x to those before."""
+    """What the watch sees of an evaluation, from sums over its parts.
+
+    Attributes:
+        gap, size, end: squared norms of x - T x, x and T x. far: of x less the farthest corner of the box.
+        least, most: the least and the largest value of T x.
+        moved, ends, turned: squared norms of the changes of x, T x and x - T x since the evaluation before.
+    """
 
     gap: float
     size: float
@@ -177,8 +187,10 @@ class Sums:
 
 
 def compared(stage: Stage, measured: Measured, points: list[Field], values: list[Field]) -> tuple[Sums, list[float]]:
-    """What is watched of the last evaluation, and the products of ``extrapolate``: of the changes of the residual with
-    each other, then with the residual."""
+    """The ``Sums`` of the last evaluation, and the products that ``extrapolated`` needs.
+
+    These are the products of the changes of the residual with each other, then with the residual.
+    """
     accelerates = isinstance(stage.iteration, Anderson)
     low, high = stage.limits
 
@@ -206,7 +218,7 @@ def compared(stage: Stage, measured: Measured, points: list[Field], values: list
 
 
 def observed(watch: Watch, sums: Sums, count: int) -> tuple[float, ...]:
-    """``Watch.observe`` of an evaluation by its norms."""
+    """The relative residuals of an evaluation, as ``Watch.observe`` finds them, from its norms."""
     small = watch.x0
     gap, size, end = ([math.sqrt(value)] for value in (sums.gap, sums.size, sums.end))
     now = watch.weighed(small, small, gap, size, end, count)

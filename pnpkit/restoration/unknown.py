@@ -20,8 +20,9 @@ def without_unknown(
     weights: np.ndarray | Tensor | None,
     settings: Settings,
 ) -> tuple[np.ndarray | Tensor, np.ndarray | None, Weights | None]:
-    """The picture with harmless values where nothing is known, (H, W) booleans, true there, and what the others are
-    worth; None: all is known, and nothing said of its worth.
+    """The picture with harmless values where nothing is known, where that is, and the weights of the rest.
+
+    The second is (H, W) booleans, or None where all is known; the third None where nothing is said of weights.
 
     Args:
         image: as that of ``deblur``. NaN is unknown, in all channels of its pixel.
@@ -50,7 +51,7 @@ def without_unknown(
 
 
 def not_a_number(image: np.ndarray | Tensor) -> np.ndarray:
-    """(H, W) booleans, true where a pixel is NaN in some channel (or in some picture of a batch)."""
+    """True where a pixel is NaN in some channel, or in some picture of a batch, (H, W)."""
     if isinstance(image, Tensor):
         floats = image.ndim == 4 and image.is_floating_point()
         return (
@@ -62,7 +63,11 @@ def not_a_number(image: np.ndarray | Tensor) -> np.ndarray:
 
 
 def open_mask(mask: np.ndarray | Tensor, size: Sequence[int]) -> np.ndarray:
-    """(H, W) booleans, true where a pixel is missing."""
+    """The mask as (H, W) booleans, true where a pixel is missing.
+
+    Raises:
+        InputError: no mask, one of another size, or one that leaves nothing known.
+    """
     array = mask.detach().cpu().numpy() if isinstance(mask, Tensor) else as_array(mask)
     if array.ndim not in (2, 3) or array.dtype.kind not in "biuf":
         raise InputError(f"a mask is an array (H, W), not 0 where a pixel is missing, got {array.dtype} {array.shape}")
@@ -76,7 +81,7 @@ def open_mask(mask: np.ndarray | Tensor, size: Sequence[int]) -> np.ndarray:
 
 
 def filled(image: np.ndarray | Tensor, holes: np.ndarray) -> np.ndarray | Tensor:
-    """What is in the holes replaced by something that does no harm; see ``images.pixels.covered``."""
+    """The image with harmless values in its holes, (H, W) booleans; see ``images.pixels.covered``."""
     if not isinstance(image, Tensor):
         return covered(np.asarray(image), holes)
     if not image.is_floating_point():

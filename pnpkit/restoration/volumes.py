@@ -60,6 +60,7 @@ class Piece:
     name: str
 
 
+# Who hears which piece of a stack begins.
 LISTENER: ContextVar[Callable[[str], None]] = ContextVar("pieces of a stack", default=lambda _: None)
 
 
@@ -74,7 +75,7 @@ def telling(told: Callable[[str], None]) -> Iterator[None]:
 
 
 def each_slice(stack: np.ndarray, axes: str, one_picture: Callable[[np.ndarray], Restoration]) -> Restoration:
-    """``one_picture`` of every slice.
+    """Restore every slice of a stack by ``one_picture``.
 
     Raises:
         InputError: axes that do not fit.
@@ -90,7 +91,7 @@ def each_slice(stack: np.ndarray, axes: str, one_picture: Callable[[np.ndarray],
 
 
 def is_stack(image: object, kernel: Any, axes: str | None) -> bool:
-    """Whether it is for this module: axes are given, the kernel has slices, or there is one for each channel."""
+    """Whether an image is a stack: axes are named, the kernel has slices, or each channel has its own kernel."""
     several = isinstance(kernel, (list, tuple)) and len(kernel) > 0
     if axes is not None or several:
         return True
@@ -115,7 +116,7 @@ def deblur_stack(
     one_picture: Callable[..., Restoration],
     weights: np.ndarray | Tensor | None = None,
 ) -> Restoration:
-    """Every volume of the stack by its point-spread function, or every slice by a kernel.
+    """Deblur every volume of a stack by its point-spread function, or every slice by a kernel.
 
     Args:
         stack: one axis for each letter of ``axes``; (D, H, W) is ZYX.
@@ -164,7 +165,7 @@ def deblur_stack(
 
 
 def worth_of(weights: np.ndarray | Tensor, shape: tuple[int, ...]) -> np.ndarray:
-    """The weights of a stack of that shape, the same along the axes that they have not: those of a camera are (Y, X).
+    """The weights of a stack of that shape, repeated along the axes that they lack: those of a camera are (Y, X).
 
     Raises:
         InputError: another size.
@@ -177,12 +178,16 @@ def worth_of(weights: np.ndarray | Tensor, shape: tuple[int, ...]) -> np.ndarray
 
 
 def listed(kernel: Given | Sequence[Given]) -> list[Given]:
-    """One kernel or several as a list."""
+    """The kernels as a list, also where there is one."""
     return list(kernel) if isinstance(kernel, (list, tuple)) else [cast(Given, kernel)]
 
 
 def pieces(shape: tuple[int, ...], axes: str, inner: str) -> list[Piece]:
-    """The parts of an array that have the axes ``inner`` only."""
+    """The pieces of an array with axes: its parts that have the axes ``inner`` alone.
+
+    Raises:
+        InputError: the axes do not end with ``inner``.
+    """
     outer = axes[: len(axes) - len(inner)]
     if axes[len(outer) :] != inner:
         raise InputError(f"expected the axes {inner} last, got {axes}: transpose the array")
@@ -217,8 +222,8 @@ def deblur_volume(
         check_streamed(settings, boundary, open_tools(settings)[0])
         return blockwise(volume, kernel, (taps, cut), how, sides, settings, weights)
     working = torch.float64 if settings.precision == "float64" else torch.float32
-    place = choose_device(settings.device)
-    operator = VolumeBlur(taps, boundary, volume.shape, dtype=working, device=place)
+    device = choose_device(settings.device)
+    operator = VolumeBlur(taps, boundary, volume.shape, dtype=working, device=device)
     opened, guess, found = open_volume(volume, operator, how, settings, weights)
 
     def picture(x: Tensor) -> np.ndarray | Tensor:
@@ -252,7 +257,7 @@ def blockwise(
     settings: Settings,
     worth: Weights | None,
 ) -> Restoration:
-    """``deblur_volume`` with all arrays in files, of a kernel that is ``fitted`` (``within_frame``)."""
+    """``deblur_volume`` with all arrays in files; ``fitted`` is the kernel as ``within_frame`` gives it."""
     taps, cut = fitted
     found, notes = survey_of(volume, settings, worth), (cut, WORDS[directions])
     told = (directions, *([] if worth is None else [worth.inverse, worth.relative]))
@@ -263,14 +268,14 @@ def blockwise(
 
 
 def survey_of(volume: np.ndarray, settings: Settings, weights: Weights | None) -> Survey:
-    """``surveyed``, of a large volume from some of its slices."""
+    """Noise and scale of a volume (``surveyed``), of a large one from some of its slices."""
     some = slice(None, None, max(1, math.ceil(volume.size / LOOKED_AT)))
     part = volume if some.step == 1 else np.ascontiguousarray(volume[some])
     return surveyed(part, settings, part_of(weights, (some,)))
 
 
 def within_frame(kernel: np.ndarray, frame: tuple[int, ...]) -> tuple[np.ndarray, str]:
-    """The kernel, evenly cut where it is larger than the frame, and a sentence on that.
+    """The kernel, cut on both sides where it is larger than the frame, and a sentence on that.
 
     Raises:
         InputError: more than ``CUT`` of it would go.
@@ -318,13 +323,13 @@ def open_volume(
     y, known = values_of(volume)
     known = known if weights is None else both(known, weights.inverse > 0)
     found = survey_of(volume, settings, weights)
-    place = operator.filter.device
-    known = None if known is None else known.to(place)
+    device = operator.filter.device
+    known = None if known is None else known.to(device)
     rough = richardson_lucy(operator, found.scale.inward(y).to(operator.filter), known)
     times = max(1.0, brightest(operator.framed(rough)))
     found = replace(found, scale=replace(found.scale, span=found.scale.span * times), times=times)
     scale = found.scale
-    model = found.model if weights is None else Mapped((found.share / weights.inverse).to(place))
+    model = found.model if weights is None else Mapped((found.share / weights.inverse).to(device))
     readings = Readings(model, found.level, found.note, known, None)
 
     def back(z: Tensor) -> np.ndarray | Tensor:

@@ -1,4 +1,4 @@
-"""Weights that come with a picture: from what the caller gives to the variance of every reading."""
+"""Weights that come with a picture, and the variance of every reading that follows from them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pnpkit.noise.models import Mapped
 from pnpkit.noise.weights import RELATIVE, inverse_variances, kind_of
 from pnpkit.restoration.defaults import COMPRESSED
 from pnpkit.restoration.readings import smoothed
-from pnpkit.restoration.settings import Settings, check_level
+from pnpkit.restoration.settings import GAUSSIAN, Settings, check_level
 
-ODD = 2.0  # so many times more or less noise than variances say is remarked on
+ODD = 2.0  # times more or less noise than given variances say: the note on the noise remarks on that
 
 
-LEAST = 1e-6  # of the range of a picture: noise that relative weights are relative to, where none shows
+LEAST = 1e-6  # share of the range of a picture: the noise level of relative weights where no noise shows
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class Weights:
 
     Attributes:
         inverse: (1, 1 or C, H, W), float64, >= 0: 1 / variance in the units of the data, 0 where nothing is known.
-        relative: it is so up to a factor, which the noise of the picture tells.
+        relative: whether they are known up to a factor only, which the noise of the picture tells.
     """
 
     inverse: Tensor
@@ -38,7 +38,7 @@ class Weights:
 
     @property
     def nowhere(self) -> np.ndarray:
-        """(H, W), true where no channel says anything."""
+        """True where no channel of a pixel has a weight, (H, W)."""
         return (self.inverse == 0).all(1)[0].numpy()
 
 
@@ -87,7 +87,7 @@ def laid_out(weights: np.ndarray, image: np.ndarray | Tensor) -> np.ndarray:
 def check_settings(settings: Settings, kind: str) -> None:
     """Raise where the settings say of the noise what weights of this kind say, or what does not go with them."""
     given = [name for name in ("gain", "offset", "read_noise") if getattr(settings, name) is not None]
-    given += ["noise"] if settings.noise not in ("auto", "gaussian") else []
+    given += ["noise"] if settings.noise not in ("auto", GAUSSIAN) else []
     given += ["noise_level"] if settings.noise_level is not None and kind != RELATIVE else []
     if given:
         hint = ", or say weights_are 'relative'" if given == ["noise_level"] else ""
@@ -140,8 +140,9 @@ def noise_of_picture(y: Tensor, known: Tensor | None) -> float:
 
 
 def filled(y: Tensor, weights: Weights, nearest_known: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """y with what has no weight replaced by the nearest of its channel that has one; where no channel has, it is a hole
-    of the picture, and filled already.
+    """y with each reading without a weight replaced by the nearest of its channel that has one.
+
+    Pixels without a weight in any channel are holes of the picture, and filled already.
 
     Raises:
         InputError: a channel without any weight.
