@@ -37,19 +37,21 @@ from pnpkit.errors import InputError
 from pnpkit.kernels import ESTIMATED
 from pnpkit.machine.phases import Listener, Phase, nobody
 
-MARGIN = 1.0  # less misfit than a named blur, in units of log likelihood
+MARGIN = 1.0  # log likelihood: least gain of a free form over a named blur
 
 
-NAMED = 3.0  # less than no blur: Gaussians from 0.8, disks, motions gained 4 to 70, sharp pictures lost 1 to 5
+# Log likelihood: least gain of a named blur over none. Gaussians from 0.8, disks and motions gained 4 to 70, sharp
+# pictures lost 1 to 5.
+NAMED = 3.0
 
 
-SPARSER, USUAL = 10.0, 0.3  # what sparser edges count for; a free form finds so much in sharp pictures, too
+SPARSER, USUAL = 10.0, 0.3  # weight of sparser edges in E, and how much sparser a free form makes sharp pictures, too
 
 
-UNSURE = 0.49  # highest confidence in no blur where one is possible
+UNSURE = 0.49  # largest confidence in no blur where one is possible
 
 
-EVIDENCE, POSSIBLE = 2.0, -4.0  # from which on a free form is taken, and from which on it is possible (lab book)
+EVIDENCE, POSSIBLE = 2.0, -4.0  # least E of a free form that is taken, and of one that is possible (lab book)
 
 
 TOLD = 0.35  # cycles per pixel: a JPEG removes what is higher, and a shake is visible below

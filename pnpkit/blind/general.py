@@ -40,6 +40,9 @@ SMALLEST = 32  # pixels: below there are too few edges
 SIZES = (15, 21, 27, 35)  # the supports that are tried, pixels
 
 
+EQUATIONS = 8  # for each pixel of the kernel, in the first turn of a search
+
+
 JUDGED = 2e-3  # weight of the sparse gradients in the picture that judges a kernel
 
 
@@ -149,16 +152,16 @@ def descend(y: np.ndarray, search: Search, trust: np.ndarray | None = None) -> n
     """
     if min(y.shape) <= search.size:
         raise InputError(f"a kernel of {search.size} pixels needs a larger picture than {y.shape[0]}x{y.shape[1]}")
-    sizes = _sizes(search)
+    sizes = _kernel_sizes(search)
     kernel = np.zeros((sizes[-1], sizes[-1]))
     kernel[sizes[-1] // 2, sizes[-1] // 2 - 1 : sizes[-1] // 2 + 1] = 0.5  # away from the trivial solution, a delta
     weight, threshold = search.weight, math.inf
     for level in range(len(sizes) - 1, -1, -1):
-        size, smaller = sizes[level], _shrunk(y, search.ratio**level)
+        size, smaller = sizes[level], _coarser(y, search.ratio**level)
         kernel = _enlarged(kernel, size)
         whole = latent.periodic(smaller.astype(np.float32), size + 3)
-        seen = None if trust is None else _on(whole, _shrunk(trust, search.ratio**level))
-        threshold = min(threshold, _strong(smaller, sizes[-1]))
+        seen = None if trust is None else _trust_in_gradients(whole, _coarser(trust, search.ratio**level))
+        threshold = min(threshold, _starting_threshold(smaller, sizes[-1]))
         for _ in range(search.turns):
             edges = latent.few_edges(whole, kernel, weight)
             kernel = kernel_of_edges(edges, whole, kernel, threshold, search.gamma, trust=seen)
@@ -168,7 +171,7 @@ def descend(y: np.ndarray, search: Search, trust: np.ndarray | None = None) -> n
     return clean(kernel, search.island, search.floor)
 
 
-def _sizes(search: Search) -> list[int]:
+def _kernel_sizes(search: Search) -> list[int]:
     """Kernel sizes from full resolution down to 3."""
     sizes = [search.size]
     while sizes[-1] > 3:
@@ -178,7 +181,7 @@ def _sizes(search: Search) -> list[int]:
     return sizes
 
 
-def _shrunk(y: np.ndarray, factor: float) -> np.ndarray:
+def _coarser(y: np.ndarray, factor: float) -> np.ndarray:
     """y at a lower resolution, smoothed first."""
     if factor == 1:
         return y
@@ -187,24 +190,25 @@ def _shrunk(y: np.ndarray, factor: float) -> np.ndarray:
     return out
 
 
-def _on(whole: np.ndarray, trust: np.ndarray) -> np.ndarray:
-    """The trust in the gradients of a picture that was made periodic: in what was added 1, as it is smooth."""
+def _trust_in_gradients(whole: np.ndarray, trust: np.ndarray) -> np.ndarray:
+    """The trust in each gradient of a picture that was made periodic; 1 in what was added, which is smooth."""
     out = np.ones(whole.shape)
     out[: trust.shape[0], : trust.shape[1]] = trust
     return np.minimum(out, np.minimum(np.roll(out, -1, 0), np.roll(out, -1, 1)))  # a gradient takes two pixels
 
 
 def _enlarged(kernel: np.ndarray, size: int) -> np.ndarray:
+    """The kernel interpolated to ``size`` x ``size`` pixels, of sum 1."""
     if kernel.shape[0] == size:
         return kernel
     out = np.maximum(ndimage.zoom(kernel, size / kernel.shape[0], order=1), 0)
     return out / out.sum()
 
 
-def _strong(y: np.ndarray, size: int) -> float:
-    """The gradient that is exceeded by eight times as many pixels as the kernel has: enough equations at the start."""
+def _starting_threshold(y: np.ndarray, size: int) -> float:
+    """The threshold of the first turn: ``EQUATIONS`` times as many gradients as the kernel has pixels exceed it."""
     lengths = np.hypot(*latent.gradient(y)).ravel()
-    count = min(8 * size**2, len(lengths) - 1)
+    count = min(EQUATIONS * size**2, len(lengths) - 1)
     return float(np.partition(lengths, len(lengths) - 1 - count)[len(lengths) - 1 - count])
 
 
@@ -244,7 +248,7 @@ def kernel_of_edges(
 
 
 def clean(kernel: np.ndarray, island: float, floor: float) -> np.ndarray:
-    """Remove values below ``floor`` of the maximum, then connected parts below ``island`` of the mass; sum 1."""
+    """The kernel without values below ``floor`` of its maximum, and then parts below ``island`` of its mass; sum 1."""
     kernel = np.where(kernel < floor * kernel.max(), 0, kernel)
     parts, count = ndimage.label(kernel, np.ones((3, 3)))
     masses = ndimage.sum(kernel, parts, np.arange(count + 1))
@@ -254,7 +258,7 @@ def clean(kernel: np.ndarray, island: float, floor: float) -> np.ndarray:
 
 
 def centred(kernel: np.ndarray) -> np.ndarray:
-    """Shift by whole pixels so that the centre of mass is in the middle pixel; the sum stays 1."""
+    """The kernel shifted by whole pixels, so that its centre of mass is in the middle pixel; the sum stays 1."""
     shift = [size // 2 - round(c) for size, c in zip(kernel.shape, ndimage.center_of_mass(kernel), strict=True)]
     out = ndimage.shift(kernel, shift, order=0)
     return out / out.sum()

@@ -47,6 +47,7 @@ def gradient(u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def gradient_adjoint(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """The adjoint of ``gradient``."""
     return np.roll(rows, 1, 0) - rows + np.roll(columns, 1, 1) - columns
 
 
@@ -95,6 +96,7 @@ def sparse_gradients(y: np.ndarray, kernel: np.ndarray, weight: float) -> np.nda
 
 
 def _shrink(g: np.ndarray, threshold: float) -> np.ndarray:
+    """The generalised soft threshold of |g|^p, to first order."""
     size = np.abs(g)
     slope = EXPONENT * np.maximum(size, 1e-3) ** (EXPONENT - 1)
     return np.sign(g) * np.maximum(size - threshold * slope, 0)

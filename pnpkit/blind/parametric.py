@@ -32,12 +32,9 @@ Blur = tuple[str, tuple[float, ...]]  # family and parameters, e.g. ("motion", (
 NAMES = ("sharp", "gaussian", "disk", "motion")  # families, of which sharp is none
 
 
+# The blurs that are tried: standard deviations of Gaussians, lengths of motions, radii of disks, in pixels.
 SIGMAS = np.geomspace(0.3, 6, 24)
-
-
 LENGTHS = (3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 21, 23, 26, 29, 32, 35, 38, 41)
-
-
 RADII = np.geomspace(1.25, 16, 24)
 
 
@@ -65,11 +62,7 @@ QUANTISATION = 0.001  # 8 bits round with a standard deviation of 1 / (255 sqrt(
 # Mean and spread of b over 100 sharp photographs (half of BSDS500 train), and the spread of what b does not explain in
 # them. The brightness b_0 is practically free.
 TYPICAL = np.array([-3.01, -2.66, -0.06, 0.27, 0.0])
-
-
 SPREAD = np.array([3.0, 0.47, 0.36, 0.23, 0.20])
-
-
 TEXTURE = 0.4
 
 
@@ -247,7 +240,8 @@ def measure(luminance: np.ndarray, noise: float, trust: np.ndarray | None = None
 
     wide = fft.ifft2(np.abs(fft.fft2(window, (2 * block, 2 * block))) ** 2).real
     lags = fft.fftfreq(block, 1 / block).astype(int)
-    m = max(1.0, _independent(rows, wide[:, 0]) * _independent(columns, wide[0]) * float((kept * shares).mean()))
+    across, along = _independent_blocks(rows, wide[:, 0]), _independent_blocks(columns, wide[0])
+    m = max(1.0, across * along * float((kept * shares).mean()))
     chance = float(special.polygamma(1, m) + (special.digamma(m) - math.log(m)) ** 2)
     noise_power = max(noise, QUANTISATION) ** 2
     return Spectrum(block, used, np.log(power[used] + 1e-12), chance, design, noise_power, wide[np.ix_(lags, lags)])
@@ -265,7 +259,7 @@ def _starts(size: int, block: int) -> np.ndarray:
     return np.linspace(0, size - block, math.ceil(2 * (size - block) / block) + 1).round().astype(int)
 
 
-def _independent(starts: np.ndarray, correlation: np.ndarray) -> float:
+def _independent_blocks(starts: np.ndarray, correlation: np.ndarray) -> float:
     """n^2 / sum_ij c(s_i - s_j)^2: the number of independent blocks that n overlapping ones are worth."""
     shifts = np.abs(starts[:, None] - starts[None, :])
     overlap = shifts < len(correlation) // 2
@@ -335,6 +329,7 @@ def _refine(spectrum: Spectrum, blur: Blur) -> Blur:
 
 
 def _spec(blur: Blur) -> str:
+    """The spec of a blur, such as gaussian:1.6."""
     family, parameters = blur
     return family if family == "sharp" else f"{family}:{','.join(f'{p:.4g}' for p in parameters)}"
 
@@ -349,6 +344,7 @@ def _alike(blur: Blur, other: Blur) -> bool:
 
 
 def _is_sharp(blur: Blur) -> bool:
+    """Whether a blur is none, or a Gaussian narrower than ``HARDLY``."""
     return blur[0] == "sharp" or (blur[0] == "gaussian" and blur[1][0] < HARDLY)
 
 

@@ -34,7 +34,7 @@ def harmonic(picture: np.ndarray, free: np.ndarray) -> np.ndarray:
 
 
 def without(picture: np.ndarray, trust: np.ndarray | None) -> np.ndarray:
-    """``picture`` (H, W) with what has no trust filled smoothly; as it is where nothing or all has none."""
+    """``picture`` (H, W) with its pixels without trust filled smoothly; as it is where none or all are so."""
     if trust is None or (trust > 0).all() or not (trust > 0).any():
         return picture
     return harmonic(picture, trust == 0)

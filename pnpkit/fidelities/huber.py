@@ -16,7 +16,7 @@ from pnpkit.fidelities.separable import Separable, positive, readings, weights_f
 
 @dataclass(frozen=True)
 class Loss(Pointwise):
-    """w/2 r^2 for r = v - y in [-delta, delta], w delta (|r| - delta/2) beyond."""
+    """phi(v) = w/2 r^2 for r = v - y in [-delta, delta], w delta (|r| - delta/2) beyond."""
 
     weights: Tensor
     delta: float

@@ -21,7 +21,7 @@ Preconditioner = Callable[[Tensor, float], Linear]
 
 @dataclass(frozen=True)
 class Model:
-    """A on pictures, and what preconditions id + tau A^T diag(c) A.
+    """A on pictures, and a preconditioner of id + tau A^T diag(c) A.
 
     Attributes:
         ahead, back: A and A^T.

@@ -26,10 +26,10 @@ from pnpkit.fidelities.pointwise import Pointwise
 from pnpkit.numerics.conjugate_gradients import conjugate_gradients, inner, length
 from pnpkit.operators.normal_equations import LARGEST_ERROR, MAX_STEPS, ROUNDING, TOLERANCE, Linear
 
-WIDE = 1e-3  # a rounding of float32 above which float64 is computed in
-OUTER = 60  # steps of Newton's method
+WIDE = 1e-3  # root mean square error by rounding in float32 above which float64 is computed in
+OUTER = 60  # steps of Newton's method, at most
 FORCING = 0.1  # residual of its equations, relative to the gradient; the last ones are solved to the goal
-EASINGS = (0.3, 0.03, 3e-3, 3e-4, 0.0)  # floors of what has a pole, in turn
+EASINGS = (0.3, 0.03, 3e-3, 3e-4, 0.0)  # floors, relative to y, of a phi with a pole; in turn, each from the last end
 
 
 def premises(bound: float) -> tuple[str, ...]:
@@ -73,7 +73,7 @@ class Solver:
         return u
 
     def descend(self, eased: Pointwise, phi: Pointwise, z: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, bool]:
-        """Newton's method for the eased phi; whether the gradient of the true one meets the goal."""
+        """u and A u after Newton's method for the eased phi, and whether they meet the goal for the true one."""
         proven = phi is eased  # v is A u, and not followed by its recurrence
         for _ in range(OUTER):
             gradient, goal = self.gradient(eased, z, u, v), self.goal(eased, z, v)
@@ -168,7 +168,7 @@ class Symmetric(torch.autograd.Function):
 def proximal_map(
     operator: LinearPhysics, example: Tensor, phi: Pointwise, tau: float, norm: float
 ) -> tuple[Linear, float]:
-    """x -> argmin_u tau f(u) + 1/2 ||u - x||^2 on pictures like ``example``, and a bound on the root mean square error.
+    """x -> argmin_u tau f(u) + 1/2 ||u - x||^2 on pictures like ``example``; and a bound on its root mean square error.
 
     The bound is ``TOLERANCE``, or the rounding of ||A|| tau phi' for pictures in 0..1, times max(1, rms(A^T y)/||A||^2)
     for larger data. Where the rounding is more than ``WIDE`` in float32, float64 is computed in, if A takes it.

@@ -17,7 +17,7 @@ from pnpkit.fidelities.separable import Separable, like, readings, weights_for
 
 @dataclass(frozen=True)
 class Clipped(Pointwise):
-    """w/2 (v - y)^2; 0 for v > y where ``above``, for v < y where ``below``."""
+    """phi(v) = w/2 (v - y)^2, but 0 for v > y where ``above`` and for v < y where ``below``."""
 
     weights: Tensor
     above: Tensor
@@ -91,7 +91,7 @@ class ClippedLeastSquares(Separable):
 
 
 def mask_for(y: Tensor, name: str, given: Any) -> Tensor:
-    """A mask of booleans that broadcasts to y: nowhere for None. ``InputError`` for others."""
+    """The mask as booleans that broadcast to y, False for None; ``InputError`` for anything else."""
     if given is None:
         return torch.zeros((1,) * y.ndim, dtype=torch.bool, device=y.device)
     kind = str(getattr(given, "dtype", "")).removeprefix("torch.")

@@ -66,4 +66,5 @@ class WeightedLeastSquares(Separable):
     @property
     def weights(self) -> Tensor:
         """w, of a shape that broadcasts to that of y."""
-        return self.phi.tensors()[1]
+        assert isinstance(self.phi, Squares)
+        return self.phi.weights

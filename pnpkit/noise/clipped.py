@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import binary_dilation, distance_transform_edt, label, maximum
 
-FEWEST = 12  # equal readings at the top
-SPIKE, LOOKED_AT = 2.0, 3  # so many times as many as of each of the so many next lower values
+FEWEST = 12  # least number of equal readings at a ceiling
+SPIKE, LOOKED_AT = 2.0, 3  # more than SPIKE times as many readings as at each of the LOOKED_AT values below it
 
 
 def ceiling_of(channel: np.ndarray, known: np.ndarray, noisy: bool) -> float | None:

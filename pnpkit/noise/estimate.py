@@ -21,12 +21,12 @@ from numpy.lib.stride_tricks import sliding_window_view
 from pnpkit.errors import InputError
 from pnpkit.noise.models import PoissonGaussian
 
-ORDER = 8
+ORDER = 8  # of the differences, whose windows are ORDER + 1 pixels wide: as in ``images.noise``
 MEDIAN = 0.6744897501960817  # of |N(0, 1)|
 CORRELATED = 13.5  # differences both ways count as so many times fewer independent ones: sum of squared correlations
 SPREAD = 2.33  # standard deviation of the squared median, relative, times the root of the number of independent ones
-CUT = 0.05
-BAND, LOOKED_AT = 64, 2_000_000
+CUT = 0.05  # largest share of a window that may be the least value of its channel, where readings were cut off
+BAND, LOOKED_AT = 64, 2_000_000  # rows of a band, and readings in all bands of a large picture, about
 GROUPS, FEWEST = 16, 40  # groups, and the fewest independent differences in one
 
 
@@ -96,7 +96,7 @@ def groups_of(
 
 
 def bands(shape: tuple[int, ...]) -> list[slice]:
-    """Rows of a picture: all, or bands of ``BAND`` rows with about ``LOOKED_AT`` readings together."""
+    """The rows of a picture that are looked at: all, or bands of ``BAND`` with ``LOOKED_AT`` readings in all, about."""
     rows, others = shape[0], math.prod(shape[1:])
     count = max(1, LOOKED_AT // (BAND * others))
     if rows * others <= LOOKED_AT or count * BAND >= rows:
@@ -133,14 +133,16 @@ def line_through(means: np.ndarray, variances: np.ndarray, error: float) -> Line
 
 @dataclass(frozen=True)
 class Doubt:
-    """What makes a line certain. Measured on 100 crops of 128 x 128 pixels and whole photographs, not blurred and
-    blurred, with white noise and with counts: docs/results/counts.md.
+    """The bounds beyond which a line is certain.
+
+    Measured on 100 crops of 128 x 128 pixels and whole photographs, not blurred and blurred, with white noise and with
+    counts: docs/results/counts.md.
 
     Attributes:
-        sure: the gain is more than so many times its error. rise: so many times as much variance has the brightest
-            group as the darkest.
+        sure: least gain, in units of its error. rise: least ratio of the variances of the brightest and the darkest
+            group.
         sloped, flat: mean squared distance of the groups from the line, at most, and from a constant, at least.
-        least: the noise, as a share of the range of the picture.
+        least: least noise level, as a share of the range of the picture.
     """
 
     sure: float

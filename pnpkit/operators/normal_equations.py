@@ -36,6 +36,7 @@ Solver = Callable[[Tensor, Tensor], Tensor]  # (b, a guess) -> u
 
 
 def _same(u: Tensor) -> Tensor:
+    """The identity, where no preconditioner is known."""
     return u
 
 
