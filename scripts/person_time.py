@@ -28,7 +28,7 @@ from results import RESULTS, stamp, write_results
 
 from pnpkit.command.forecast import forecast
 from pnpkit.command.options import settings_from
-from pnpkit.command.part import part_for, quick
+from pnpkit.command.part import for_preview, part_for
 from pnpkit.command.tasks import Deblur
 from pnpkit.images import files
 from pnpkit.images.metrics import psnr
@@ -57,7 +57,7 @@ def measured(picture: Picture, sharp: np.ndarray, task: Deblur, denoiser: str, p
     settings = replace(settings_from("deblur", {}), denoiser=denoiser)
     if preview:
         part = part_for(task, picture, None, True)
-        task, settings = quick(task, settings, part.factor)  # type: ignore[assignment]
+        task, settings = for_preview(task, settings, part.factor)  # type: ignore[assignment]
         picture = part.of(picture)
     settings = replace(settings, denoiser=open_denoiser(settings.denoiser))
     started, clock = time.perf_counter(), time.perf_counter

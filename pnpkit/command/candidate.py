@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 def place_of(places: Places, own: bool) -> Path:
-    """Beside the output: named after it where a name was given, else (``own``) after the input."""
+    """The file of the candidate's result: OUTPUT-candidate.
+
+    ``own``: the output has the name that it gets by itself, NAME-deblurred; then NAME-candidate.
+    """
     output = places.output
     stem = output.stem.removesuffix("-deblurred") if own else output.stem
     return output.with_name(f"{stem}-{CANDIDATE}{output.suffix}")
@@ -24,7 +27,11 @@ def asked_by(candidate: Kernel) -> str:
 
 
 def tried(candidate: Kernel, place: Path | None, stays: bool = False) -> str:
-    """What to do about a candidate, which was restored to ``place``; ``stays``: unless something is there already."""
+    """What to do about a candidate.
+
+    Args:
+        place: where it was restored to; None: it was not. stays: a file was there already, and nothing was written.
+    """
     how = asked_by(candidate)
     if place is None or stays:
         there = f" ({place} exists already and stays)" if stays else ""

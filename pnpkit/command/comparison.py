@@ -117,7 +117,7 @@ def montage(panels: list[tuple[str, np.ndarray]]) -> Image.Image:
 
 def picture_of(pixels: np.ndarray) -> Image.Image:
     """At most ``PANEL`` pixels wide and high, in colour."""
-    image = document.eight(pixels).convert("RGB")
+    image = document.eight_bit_image(pixels).convert("RGB")
     image.thumbnail((PANEL, PANEL), Image.Resampling.LANCZOS)
     return image
 

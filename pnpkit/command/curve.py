@@ -64,10 +64,10 @@ def curve(run: Restoration, tol: float | None = None) -> str:
 
 
 def text(x: float, y: float, words: str, anchor: str = "start") -> str:
-    """Words in the drawing."""
+    """The SVG of words in the drawing; x and y are in its units."""
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{words}</text>'
 
 
 def drawable(values: Sequence[float], skipped: int = 0) -> list[tuple[int, float]]:
-    """What has a logarithm, with its number, counted from ``skipped`` on."""
+    """The values that have a logarithm, each with its number, counted from ``skipped`` on."""
     return [(skipped + i, v) for i, v in enumerate(values) if math.isfinite(v) and v > 0]

@@ -70,7 +70,7 @@ dd{margin-bottom:.5rem}.lens{max-height:44vh}}
 
 
 def document(title: str, body: str) -> str:
-    """The page; ``title`` and ``body`` are HTML."""
+    """The page of that title and body, both HTML."""
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="{POLICY}">
@@ -80,30 +80,30 @@ def document(title: str, body: str) -> str:
 
 
 def write(path: Path, text: str, overwrite: bool = True) -> None:
-    """The page, whole or not at all."""
+    """Write the page, whole or not at all."""
     write_whole(path, text.encode(errors="replace"), overwrite)  # a name need not be UTF-8
 
 
-def eight(pixels: np.ndarray) -> Image.Image:
-    """Floats on the 0..1 scale, or integers of any depth, as a picture of 8 bits."""
+def eight_bit_image(pixels: np.ndarray) -> Image.Image:
+    """An image of 8 bits, of floats on the 0..1 scale or of integers of any depth."""
     scale = np.iinfo(pixels.dtype).max if pixels.dtype.kind in "ui" else 1.0
     return Image.fromarray(np.round(255 * np.clip(pixels / scale, 0, 1)).astype(np.uint8))
 
 
 def uri(pixels: np.ndarray) -> str:
     """The picture as a data URI, at most ``LARGEST`` pixels wide and high."""
-    image, buffer = eight(pixels), BytesIO()
+    image, buffer = eight_bit_image(pixels), BytesIO()
     image.thumbnail((LARGEST, LARGEST))
     image.save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def listed(facts: dict[str, Any]) -> str:
-    """Names and values."""
+    """The facts as a list of names and values, in HTML."""
     rows = (f"<dt>{html.escape(str(k))}</dt><dd>{html.escape(str(v))}</dd>" for k, v in facts.items())
     return f"<dl>{''.join(rows)}</dl>"
 
 
 def folded(title: str, body: str) -> str:
-    """A part that is folded away."""
+    """A part of the page under a title, folded away; both are HTML."""
     return f"<details><summary>{title}</summary>{body}</details>"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from pnpkit.command.document import eight
+from pnpkit.command.document import eight_bit_image
 from pnpkit.images import srgb
 from pnpkit.machine.files import replacing
 
@@ -36,7 +36,7 @@ class Frames:
             self.frames, self.every = self.frames[::2], 2 * self.every
 
     def save(self, path: Path, overwrite: bool = True) -> None:
-        """The frames, the last one for two seconds."""
+        """Write the frames as a GIF; the last one stays for two seconds."""
         times = [100] * (len(self.frames) - 1) + [2000]
         with replacing(path, overwrite) as file:
             self.frames[0].save(file, "GIF", save_all=True, append_images=self.frames[1:], duration=times, loop=0)
@@ -44,6 +44,6 @@ class Frames:
 
 def small(pixels: np.ndarray) -> Image.Image:
     """The picture, at most ``FRAME`` pixels wide and high."""
-    image = eight(pixels)
+    image = eight_bit_image(pixels)
     image.thumbnail((FRAME, FRAME))
     return image

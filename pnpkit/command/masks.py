@@ -12,7 +12,13 @@ if TYPE_CHECKING:
 
 
 def read_mask(name: str) -> np.ndarray:
-    """(H, W) booleans: what a mask marks, which is neither black nor transparent; float files by their own values."""
+    """The pixels that a mask marks, (H, W) booleans: those that are neither black nor transparent.
+
+    Float files count by their own values.
+
+    Raises:
+        InputError: a JPEG, or a mask that marks nothing.
+    """
     import numpy as np
 
     from pnpkit.images import files

@@ -37,7 +37,7 @@ class Level(click.ParamType):
         self.name = "|".join((*("auto",) * auto, *words, "NUMBER"))
 
     def get_metavar(self, *_: Any, **__: Any) -> str:
-        """The words as they are typed."""
+        """What can be typed, for the help."""
         return self.name
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str | None:

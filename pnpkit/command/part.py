@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from pnpkit.kernels import Kernel
 
 
-HALO = 48  # pixels around a region that are restored with it: a blur and the denoiser look beyond its edge
+HALO = 48  # pixels around a region that are restored with it: blur and denoiser reach beyond its edge
 
 
-TELLING = 256  # pixels: side of the least that is restored where the blur is to be estimated from it
+TELLING = 256  # pixels: least side of the part that is restored where the blur is to be estimated from it
 
 
 SMALL = 60_000  # pixels of a preview at most
@@ -233,8 +233,8 @@ def pooled(weights: np.ndarray, factor: int) -> np.ndarray:
     return whole / (variances + ~whole)
 
 
-def quick(task: Task, settings: Settings, factor: int) -> tuple[Task, Settings]:
-    """The task and settings of a preview: a larger tolerance, one pass, blur and noise as they are in fewer pixels."""
+def for_preview(task: Task, settings: Settings, factor: int) -> tuple[Task, Settings]:
+    """The task and settings of a preview: a larger tolerance, one pass, blur and noise scaled to fewer pixels."""
     denoiser = FAST if settings.denoiser == DENOISERS[task.name] else settings.denoiser
     level = None if settings.noise_level is None else settings.noise_level / factor
     gain = None if settings.gain is None else settings.gain / factor**2  # of means, whose variance is so much smaller
@@ -247,7 +247,7 @@ def quick(task: Task, settings: Settings, factor: int) -> tuple[Task, Settings]:
 
 
 def part_words(part: Part, region: Region | None, preview: bool) -> str:
-    """What is in the output, where that is not the whole picture at its own size; else nothing."""
+    """A sentence on what the output holds, where that is not the whole picture at its own size; else nothing."""
     what = "the picture" if region is None else f"the region {region}"
     if part.telling is not None:
         where = f"a telling part of {what} at full size (--region {part.telling})"
@@ -264,8 +264,9 @@ def is_sharp(blur: Kernel | None) -> bool:
 
 
 def whole_words(task: Task, settings: Settings, whole: Picture, blur: Kernel | None) -> str:
-    """How to restore all of it, and the time that this takes, where it can be foreseen: not where no blur was found,
-    since it may be that none is in the whole either, and then there is none to be removed.
+    """How to restore the whole picture, and the time that this takes where it can be foreseen.
+
+    It cannot where no blur was found in the part: if there is none in the whole either, only noise is removed.
 
     Args:
         blur: that was found, if it was looked for.
@@ -279,7 +280,7 @@ def whole_words(task: Task, settings: Settings, whole: Picture, blur: Kernel | N
 
 
 def beside(came: Picture, restored: Picture) -> Picture:
-    """The pixels as they came to the left of the restored ones, which are as many, or some times as many."""
+    """One picture of both: as it came, enlarged to the size of the restored one, and to its right that."""
     import numpy as np
 
     factor = restored.pixels.shape[0] // came.pixels.shape[0]
@@ -289,7 +290,7 @@ def beside(came: Picture, restored: Picture) -> Picture:
 
 
 def overlooked(part: Part, blur: Kernel | None) -> str:
-    """What to do where a smaller picture shows no blur: the one of the picture itself may be too small to see."""
+    """What to do where no blur was found in a reduced picture: a narrow one does not show there; else nothing."""
     if part.factor == 1 or not is_sharp(blur):
         return ""
     return f"A blur of less than about {2 * part.factor} pixels does not show at this size: try --region, or all of it."

@@ -11,7 +11,7 @@ from pnpkit.command.forecast import forecast
 from pnpkit.command.job import Job
 from pnpkit.command.masks import read_mask
 from pnpkit.command.messages import DIVERGED, say
-from pnpkit.command.part import Part, beside, eight_bits, overlooked, part_for, part_words, quick, whole_words
+from pnpkit.command.part import Part, beside, eight_bits, for_preview, overlooked, part_for, part_words, whole_words
 from pnpkit.command.places import Places, check_places, file_key
 from pnpkit.command.progress import Progress
 from pnpkit.command.reference import sharp
@@ -133,7 +133,7 @@ def restored(job: Job, work: Work, progress: Progress) -> tuple[Restoration, Fra
     torch.manual_seed(job.options.seed)
     task, settings = job.task, job.settings
     if job.options.preview and work.part is not None:
-        task, settings = quick(task, settings, work.part.factor)
+        task, settings = for_preview(task, settings, work.part.factor)
     settings = hurried(settings)
     network = job.shared or open_denoiser(settings.denoiser, device=str(choose_device(settings.device)))
     settings = replace(settings, denoiser=network, progress=progress.enter)

@@ -84,8 +84,10 @@ def is_page(name: str) -> bool:
 
 
 def expand(inputs: Sequence[str], word: str = "", quiet: bool = True, suffix: str = "") -> list[str]:
-    """Files as they are; a folder stands for the images in it, but, where there is a ``word``, not for those that an
-    earlier run left: NAME-word beside NAME."""
+    """The files that the inputs name: a folder stands for the images in it.
+
+    Where there is a ``word``, results of earlier runs are left out: NAME-word beside NAME.
+    """
     from pnpkit.images.files import DEVELOPED, extensions
 
     found_files: list[str] = []
@@ -115,7 +117,7 @@ def check_name(name: str, what: str) -> None:
 
 
 def make_folder(out: str | None, several: bool) -> None:
-    """The folder for results, if ``out`` must be one: by a slash at its end, or for want of any other place."""
+    """Make the folder for results, if ``out`` must be one: it ends with a slash, or several results go there."""
     if out is None:
         return
     check_name(out, "the output")
@@ -142,7 +144,11 @@ def gone_if_empty(*folders: str | None) -> Iterator[None]:
 
 
 def target_for(name: str, out: str | None, word: str, overwrite: bool) -> Path:
-    """Where the result goes; refuses what must not be written."""
+    """The file for the result.
+
+    Raises:
+        InputError: a place that must not be written to.
+    """
     from pnpkit.images.files import check_input, check_output
 
     check_input(name)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pnpkit.solvers.result import Step
 
 
-ORDER = ("reading", "noise", "blur", "restoring", "second pass")  # of the phases that a forecast is made of
+ORDER = ("reading", "noise", "blur", "restoring", "second pass")  # the phases in their order
 
 
 EVERY = 30.0  # seconds between two lines where there is no terminal
@@ -37,11 +37,14 @@ TRUSTED = 4.0  # residuals after which the measured slope counts as much as the 
 
 @dataclass
 class Course:
-    """What has happened until now, and what is expected: a clock that is read, nothing is printed.
+    """What has happened until now, and what is expected. It reads the clock and prints nothing.
 
     Attributes:
-        now: the time in seconds. forecast: of the whole; None where none was made.
-        began: when. phase: the present one, and when it began. steps: time and residual of its steps.
+        now: the clock, in seconds. forecast: of the whole; None where none was made.
+        phase: the present one. twice: whether a second pass follows the first.
+        tol: the residual that the phase ends at.
+        steps: time and residual of each step of the phase.
+        began: when all of it began. opened: when the phase began. since: when its present part did.
     """
 
     now: Callable[[], float] = time.perf_counter
@@ -58,7 +61,7 @@ class Course:
         self.began = self.since = self.opened = self.now()
 
     def enter(self, phase: Phase) -> None:
-        """A phase begins; a further part of the same one goes on with it, and one that is over does not come again."""
+        """Note that a phase, or a further part of the present one, begins; a phase that is over does not come again."""
         if phase.name in ORDER and self.phase.name in ORDER[ORDER.index(phase.name) + 1 :]:
             return
         if phase.name == "restoring":
@@ -68,7 +71,7 @@ class Course:
         self.phase, self.since = phase, self.now()
 
     def step(self, step: Step) -> None:
-        """An evaluation is done."""
+        """Note the end of an evaluation."""
         self.tol = step.tol
         self.steps.append((self.now(), max(step.residual)))
 
@@ -78,7 +81,7 @@ class Course:
         return self.now() - self.began
 
     def left(self) -> float | None:
-        """Seconds that are still expected; None while nothing is known of them."""
+        """Seconds that are still expected of all phases; None while nothing is known of them."""
         here = self.left_here()
         if here is None or (self.forecast is None and not self.steps):  # nothing is known of what follows
             return None
@@ -92,7 +95,7 @@ class Course:
         return here + sum(known.get(name, 0.0) for name in later)
 
     def left_here(self) -> float | None:
-        """Seconds left of this phase."""
+        """Seconds that are still expected of this phase; None while nothing is known of them."""
         pace, spent = self.pace(), self.now() - self.opened
         if pace is not None:
             since = self.now() - self.steps[-1][0]
@@ -104,13 +107,13 @@ class Course:
         return None if expected is None else max(expected - spent, 0.1 * expected)
 
     def pace(self) -> float | None:
-        """Seconds a step, measured in this phase; None before its second step."""
+        """Mean seconds of a step of this phase; None before its second step."""
         if len(self.steps) < 2:
             return None
         return (self.steps[-1][0] - self.steps[0][0]) / (len(self.steps) - 1)
 
     def steps_left(self) -> float:
-        """Steps until the tolerance: what is usual, and ever more what the residuals tell."""
+        """Steps until the tolerance: the usual number at first, and ever more what the residuals tell."""
         usual = TWO_PASSES[1] if self.phase.name == "second pass" else TWO_PASSES[0] if self.twice else ONE_PASS
         expected = max(usual - len(self.steps), 1.0)
         told = steps_to(self.tol, [residual for _, residual in self.steps])
@@ -120,7 +123,7 @@ class Course:
         return weight * told + (1 - weight) * expected
 
     def share(self) -> float | None:
-        """The part of all the time that is over, 0..1."""
+        """The share of the whole time that is over, 0..1; None while that is not known."""
         left = self.left()
         return None if left is None else self.elapsed / max(self.elapsed + left, 1e-9)
 
@@ -159,8 +162,10 @@ def roughly(seconds: float) -> str:
 
 
 class Progress:
-    """Shows a ``Course`` while a block runs: on stderr, as one line that is replaced on a terminal, elsewhere as a new
-    line at most every ``EVERY`` seconds; nothing at all unless ``shown``."""
+    """Shows a ``Course`` on stderr while a block runs, if ``shown``.
+
+    On a terminal it is one line that is replaced, elsewhere a new line every ``EVERY`` seconds at most.
+    """
 
     def __init__(self, shown: bool, name: str = ""):
         self.shown, self.name, self.course = shown, name, Course()
@@ -194,7 +199,7 @@ class Progress:
             self.show()
 
     def show(self) -> None:
-        """The present line, where one is due."""
+        """Show the present line, where one is due."""
         if self.bar is not None:
             self.bar.n = 100 * (self.course.share() or 0.0)
             self.bar.set_description_str(self.course.words())
@@ -209,9 +214,9 @@ class Progress:
             say(f"{self.name}: this takes about {roughly(forecast.total)}", error=True)
 
     def enter(self, phase: Phase) -> None:
-        """A phase begins."""
+        """Note that a phase begins."""
         self.course.enter(phase)
 
     def step(self, step: Step) -> None:
-        """An evaluation is done."""
+        """Note the end of an evaluation."""
         self.course.step(step)

@@ -13,6 +13,7 @@ from pnpkit.command.options import OVERWRITE, QUIET, Grouped, Whole, flag, toget
 from pnpkit.errors import InputError
 
 if TYPE_CHECKING:
+    from pnpkit.images.stacks import Stack
     from pnpkit.psf.spread import Spread
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -33,8 +34,21 @@ def psf() -> None:
     """Compute or measure a point-spread function. From optics, formulas, beads or stars."""
 
 
+FWHM = 2.3548200450309493  # of a Gaussian, in standard deviations: sqrt(8 log 2)
+FIRST_DARK_RING = 1.21967  # radius in units of wavelength times f-number: first zero of the Bessel function J_1 over pi
+
+
+def sampling(read: Stack, pixel: float | None, z_step: float | None) -> dict[str, float]:
+    """The distances of samples by axis: as the flags say, µm, else as the file does."""
+    return {**read.steps, **({"Y": pixel, "X": pixel} if pixel else {}), **({"Z": z_step} if z_step else {})}
+
+
 def finish(spread: Spread, out: str, picture: str | None, overwrite: bool, quiet: bool, source: str = "") -> int:
-    """Write it and its picture, and say what it is."""
+    """Write a point-spread function and its picture, and say what it is.
+
+    Args:
+        out: the file. picture: the file of its picture, or None. source: the file that it comes from, or nothing.
+    """
     from pnpkit.images import address
     from pnpkit.psf import files
 
@@ -98,7 +112,7 @@ def analytic(word: str, out: str, picture: str | None, overwrite: bool, quiet: b
 @together(*WRITING)
 def gaussian(fwhm: float, **given: Any) -> int:
     """Compute a Gaussian."""
-    return analytic(f"gaussian:{fwhm / 2.3548200450309493!r}", **given)
+    return analytic(f"gaussian:{fwhm / FWHM!r}", **given)
 
 
 @psf.command(cls=Grouped, example="pnpkit psf moffat --fwhm 2.8 --beta 3.5 -o psf.tif")
@@ -127,7 +141,7 @@ def airy(radius: float | None, wavelength: float | None, f_number: float | None,
     if radius is None:
         if wavelength is None or f_number is None or pixel is None:
             raise InputError("expected --radius, or --wavelength, --f-number and --pixel together")
-        radius = 1.21967 * wavelength / 1000 * f_number / pixel
+        radius = FIRST_DARK_RING * wavelength / 1000 * f_number / pixel
     return analytic(f"airy:{radius!r}", **given)
 
 
@@ -147,7 +161,7 @@ def beads(stack: str, pixel: float | None, z_step: float | None, axes: str, size
 
     read = stacks.read(stack, axes=axes)
     data = read.samples.squeeze()
-    steps = {**read.steps, **({"Y": pixel, "X": pixel} if pixel else {}), **({"Z": z_step} if z_step else {})}
+    steps = sampling(read, pixel, z_step)
     names = "ZYX"[-data.ndim :]
     known = data.ndim <= 3 and all(axis in steps for axis in names)
     if bool(size) != bool(planes) and data.ndim == 3:
@@ -197,7 +211,7 @@ def measured(source: str, background: float | None, centre: str, pixel: float | 
     read = stacks.read(source)
     values, notes = spreads.cleaned(read.samples, centre, background)
     names = "ZYX"[-values.ndim :]
-    steps = {**read.steps, **({"Y": pixel, "X": pixel} if pixel else {}), **({"Z": z_step} if z_step else {})}
+    steps = sampling(read, pixel, z_step)
     known = all(axis in steps for axis in names)
     own = tuple(steps[axis] for axis in names) if known else (1.0,) * values.ndim
     made = spreads.Spread(values, own, (read.unit or "µm") if known else "px", tuple(notes))

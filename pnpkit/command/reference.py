@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pnpkit.images.picture import Picture
 
 
-APART = 100.0  # two float files whose ranges differ by more than this factor are in different units
+APART = 100.0  # factor between the ranges of two float files from which on they are in different units
 
 
 UNIT = 2.0  # floats up to here are taken as on the 0..1 scale, which noise leaves; larger ones as counts, like integers

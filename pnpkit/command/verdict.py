@@ -134,7 +134,7 @@ def done_words(task: Task, settings: Settings, picture: Picture, run: Restoratio
 
 
 def all_done(task: Task, settings: Settings, picture: Picture, run: Restoration) -> str:
-    """``done_words`` of a whole restoration."""
+    """What was done, of a restoration whose amount is 1."""
     from pnpkit.solvers.result import Status
 
     stopped = run.status is Status.STEP_LIMIT
