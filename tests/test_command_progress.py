@@ -73,6 +73,8 @@ def test_the_time_left_falls_from_the_forecast_to_nothing(course: tuple[progress
         run.step(step(10.0 ** (-0.5 * k), tol=1e-2))  # that of a first pass
         shares.append(run.share())
     assert None not in shares and shares == sorted(shares), "the share never falls in a steady run"
+    second = run.left() - run.left_here()  # type: ignore[operator]
+    assert second == pytest.approx(progress.TWO_PASSES[1] * progress.GUIDED * 2), "a step with a guide takes longer"
     run.enter(Phase("second pass"))
     assert run.left() == pytest.approx(40), "a phase begins with its own steps"
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pnpkit.command.forecast import ONE_PASS, TWO_PASSES, Forecast
+from pnpkit.command.forecast import GUIDED, ONE_PASS, TWO_PASSES, Forecast
 from pnpkit.command.messages import say
 from pnpkit.command.verdict import duration
 from pnpkit.machine.phases import Phase
@@ -91,7 +91,7 @@ class Course:
         if self.phase.name == "restoring" and not self.twice:  # whatever was foreseen before the blur was known
             return here
         if self.phase.name == "restoring" and pace is not None:  # measured, where it is
-            return here + TWO_PASSES[1] * pace
+            return here + TWO_PASSES[1] * GUIDED * pace
         return here + sum(known.get(name, 0.0) for name in later)
 
     def left_here(self) -> float | None:
