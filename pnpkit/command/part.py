@@ -103,12 +103,12 @@ class Part:
         return replace(picture, **taken, compression=picture.compression / self.factor)  # type: ignore[arg-type]
 
     def kept(self, pixels: np.ndarray, scale: int = 1) -> np.ndarray:
-        """What is kept of pixels that are ``scale`` times as many as those that were restored."""
+        """The kept part of pixels, which are ``scale`` times as large across and down as those that were restored."""
         rows, columns = (slice(scale * side.start, scale * side.stop) for side in self.inner)
         return pixels[rows, columns]
 
     def picture(self, picture: Picture) -> Picture:
-        """What is kept of the picture that is restored."""
+        """The kept part of the picture that is restored, and where it lies in the whole."""
         more = {name: self.kept(value) for name in ("alpha", "holes") if (value := getattr(picture, name)) is not None}
         top, left = (o.start + self.factor * i.start for o, i in zip(self.outer, self.inner, strict=True))
         return replace(picture, pixels=self.kept(picture.pixels), moved=(1, top, left), **more)  # type: ignore[arg-type]

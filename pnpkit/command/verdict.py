@@ -42,7 +42,7 @@ class Verdict:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """Those that are not empty."""
+        """The sentences that are not empty, in their order."""
         return tuple(filter(None, (self.found, self.done, self.advice, self.part)))
 
 
@@ -216,7 +216,7 @@ def assurance(run: Restoration) -> str:
 
 
 def duration(seconds: float) -> str:
-    """As a person says it: 0.4 s, 12 s, 3 min 20 s, 1 h 5 min."""
+    """A time as a person says it: 0.4 s, 12 s, 3 min 20 s, 1 h 5 min."""
     if seconds < 59.5:
         return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)

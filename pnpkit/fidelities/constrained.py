@@ -46,11 +46,11 @@ class Constrained(DataTerm):
         self._watch()
 
     def watched(self) -> list[Tensor]:
-        """Those of f, and the floor."""
+        """The tensors that must stay as they are: those of f, and the floor."""
         return [*self.inner.watched(), *([] if self.floor is None else [self.floor])]
 
     def with_data(self, y: Tensor | TensorList) -> Constrained:
-        """The same for another measurement y."""
+        """f on the same box for another measurement y."""
         return Constrained(self.inner.with_data(y), self.limits, self.floor)
 
     def value(self, x: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ class Constrained(DataTerm):
         raise InputError("a data term on a box has no gradient step: use prox(tau), or f itself with limits")
 
     def magnitude(self) -> float:
-        """That of f."""
+        """The size of grad f(0), the largest of a batch."""
         return self.inner.magnitude()
 
     def proximal_point(self, tau: float) -> ProximalPoint:

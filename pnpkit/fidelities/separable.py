@@ -97,7 +97,7 @@ def positive(name: str, value: Any) -> float:
 
 
 def like(y: Tensor, name: str, given: Any, dtype: torch.dtype | None = None) -> Tensor:
-    """What is given, a number or an array, as a tensor that broadcasts to y; its own copy, on the device of y.
+    """A number or an array as a tensor that broadcasts to y: a copy, on the device of y.
 
     Raises:
         InputError: it does not broadcast to the shape of y, or is none.

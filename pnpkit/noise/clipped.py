@@ -69,8 +69,10 @@ def grown(found: np.ndarray, by: int = 1) -> np.ndarray:
 
 
 def inner(found: np.ndarray, share: float) -> np.ndarray:
-    """What was found without its edges: of each connected part, each channel by itself, what is at least ``share`` as
-    far from the outside as its innermost pixel."""
+    """The inner pixels of the connected parts that were found, each channel by itself.
+
+    They are at least ``share`` times as far from the outside as the innermost pixel of their part.
+    """
     channels, kept = np.atleast_3d(found), np.zeros(np.atleast_3d(found).shape, bool)
     for c in range(channels.shape[-1]):
         depth = distance_transform_edt(channels[..., c])

@@ -154,7 +154,7 @@ class Framed:
     frame: tuple[slice, ...]
 
     def to(self, dtype: torch.dtype) -> Framed:
-        """The same for pictures of another type."""
+        """The same blur for pictures of another type."""
         return replace(self, gains=self.gains.to(torch.complex128 if dtype == torch.float64 else torch.complex64))
 
     def whole(self, u: Tensor) -> Tensor:
@@ -185,7 +185,7 @@ class Framed:
 
     @cached_property
     def _magnitude(self) -> Framed:
-        """The same with the magnitude of the kernel, of sum 1."""
+        """The blur whose kernel is the magnitude of this one, of sum 1."""
         taps = torch.fft.irfft2(self.gains, s=self.period).abs()
         return replace(self, gains=torch.fft.rfft2(taps / taps.sum().clamp_min(1e-30)))
 

@@ -30,7 +30,6 @@ from pnpkit.restoration.defaults import (
     FREE_FORM_ERROR,
     FREE_FORM_STRENGTH,
     KERNEL_ERROR,
-    LAMP,
     POINT,
     POINT_MISFIT,
     POINTS_STAY,
@@ -141,39 +140,23 @@ def deblur_picture(
         came = "weights" if weights is not None else "a mask, or pixels that the file hides"
         raise InputError(f"`quick` needs pixels that are all known and count the same, got {came}: leave out `quick`")
     image, holes, worth = without_unknown(image, mask, weights, chosen)
-    work = opened(image, chosen, holes, blurred=True, weights=worth)
-    blurring = kernel_for(kernel, work, chosen)
-    if blurring.weights.ndim == 3:
-        raise InputError("a kernel with slices is for a volume (D, H, W), got a picture: name the `axes` of a stack")
-    stars = work.scale.points and are_points(work.y, blurring.weights, work.readings.unsure)
-    if work.scale.points and not stars:
-        work = opened(image, chosen, holes, blurred=True, weights=worth, points=False)
-        if kernels.is_estimated(kernel):  # the light of stars was trusted less
-            blurring = kernel_for(kernel, work, chosen)
-    y, noise = work.y, work.noise
+    opening = functools.partial(opened, image, holes=holes, blurred=True, weights=worth)
+    work, blurring = with_kernel(kernel, chosen, opening)
+    y, stars = work.y, work.scale.points
     rest, wide = leaving_points(blurring, chosen.resolution, work.scale.points)
     taps, free = rest.weights, blurring.form == FREE_FORM
     operator = blur(taps, boundary, (y.shape[-2], y.shape[-1]), dtype=y.dtype, device=y.device)
     error = error_of(free)
     if chosen.saturation == "auto":
-
-        def anew(settings: Settings, lamps: float) -> Opened:
-            return opened(image, settings, holes, blurred=True, weights=worth, points=stars, lamps=lamps)
-
+        anew = functools.partial(opening, points=stars)
         work = with_lamps_judged(work, operator, error, holes, chosen, anew)
-        y, noise = work.y, work.noise
+        y = work.y
     above = work.readings.above
     alike = work.readings.known is None and above is None  # the readings count the same
     if chosen.quick and boundary == "unknown" and alike and taps.size > 1:
         return restore(quick_problem(work, blurring, taps, wide, error_of(free)), work)
     given = None if guide is None else open_guide(guide, work, y.shape[-2:])
-    if given is not None:
-        rows, columns = operator.A_adjoint(y[:1]).shape[-2:]
-        guess = around(given, rows, columns)
-    elif above is not None:  # from below, light gathers where the readings ask for it, and lamps do not begin too wide
-        guess = extend(nearest_known(y, above.any(1)[0]), operator)
-    else:
-        guess = first_guess(y, taps, noise) if boundary == "unknown" else extend(y, operator)
+    guess = first_iterate(work, operator, taps, boundary, given)
 
     def shown(x: Tensor) -> Tensor:
         return crop(x, y)
@@ -190,7 +173,7 @@ def deblur_picture(
         y,
         guess,
         picture,
-        noise,
+        work.noise,
         note="; ".join(filter(None, (wide, SLOWLY if chosen.quick and not alike else ""))),
         kernel=blurring,
         splitting=CONTINUATION if blurred else FORWARD_BACKWARD,
@@ -207,20 +190,40 @@ def deblur_picture(
     return restore(problem, work)
 
 
+def with_kernel(kernel: Given, chosen: Settings, opening: Callable[..., Opened]) -> tuple[Opened, Kernel]:
+    """The picture, opened, and its kernel. A field of points whose bright places are wider is taken for a photograph.
+
+    Args:
+        opening: opens the picture, (settings, points=), see ``opened``.
+
+    Raises:
+        InputError: a kernel with slices; and what ``opened`` and ``open_kernel`` refuse.
+    """
+    work = opening(chosen)
+    found = kernel_for(kernel, work, chosen)
+    if found.weights.ndim == 3:
+        raise InputError("a kernel with slices is for a volume (D, H, W), got a picture: name the `axes` of a stack")
+    if work.scale.points and not are_points(work.y, found.weights, work.readings.unsure):
+        work = opening(chosen, points=False)
+        if kernels.is_estimated(kernel):  # the light of stars was trusted less
+            found = kernel_for(kernel, work, chosen)
+    return work, found
+
+
 def with_lamps_judged(
     work: Opened,
     operator: LinearPhysics,
     error: float,
     holes: np.ndarray | None,
     chosen: Settings,
-    anew: Callable[[Settings, float], Opened],
+    anew: Callable[..., Opened],
 ) -> Opened:
     """The picture, opened anew where its saturated pixels are no lamps, or dim ones; see ``restoration.lamps``.
 
     Args:
         work: the picture, its saturated pixels taken for lamps. operator: its blur. error: the level of the noise that
             an inexact kernel acts like. holes: (H, W), true where a pixel is unknown, or None.
-        chosen: the settings of the task. anew: opens the picture with settings and the height of lamps in ceilings.
+        chosen: the settings of the task. anew: opens the picture, (settings, lamps=), see ``opened``.
     """
     y, above = work.y, work.readings.above
     if above is None:
@@ -229,8 +232,8 @@ def with_lamps_judged(
     level, start = math.hypot(work.noise, error), extend(y, operator)
     whole = with_edges(y, above, holes)
     if not are_lamps(operator, y, whole, start, bottom, level):
-        return anew(replace(chosen, saturation="off"), LAMP)
-    return anew(chosen, DIM) if are_dim(operator, y, whole, start, bottom, level) else work
+        return anew(replace(chosen, saturation="off"))
+    return anew(chosen, lamps=DIM) if are_dim(operator, y, whole, start, bottom, level) else work
 
 
 def leaving_points(kernel: Kernel, resolution: float | None, points: bool) -> tuple[Kernel, str]:
@@ -309,8 +312,21 @@ def check_boundary(boundary: str) -> None:
         raise UnknownName("boundary", str(boundary), BOUNDARIES)
 
 
+def first_iterate(
+    work: Opened, operator: LinearPhysics, taps: np.ndarray, boundary: str, guide: Tensor | None
+) -> Tensor:
+    """The scene that the run starts from: the guide if there is one, a rough deconvolution, or the picture."""
+    y, above = work.y, work.readings.above
+    if guide is not None:
+        rows, columns = operator.A_adjoint(y[:1]).shape[-2:]
+        return around(guide, rows, columns)
+    if above is not None:  # from below, light gathers where the readings ask for it, and lamps do not begin too wide
+        return extend(nearest_known(y, above.any(1)[0]), operator)
+    return first_guess(y, taps, work.noise) if boundary == "unknown" else extend(y, operator)
+
+
 def extend(y: Tensor, operator: LinearPhysics) -> Tensor:
-    """The first iterate: y, with its border pixels repeated outwards where the scene is larger than the frame."""
+    """The scene of y, whose border pixels are repeated outwards where the scene is larger than the frame."""
     scene = operator.A_adjoint(y[:1]).shape
     rows, columns = scene[-2] - y.shape[-2], scene[-1] - y.shape[-1]
     pad = (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
@@ -318,7 +334,7 @@ def extend(y: Tensor, operator: LinearPhysics) -> Tensor:
 
 
 def first_guess(y: Tensor, kernel: np.ndarray, noise_level: float) -> Tensor:
-    """The first iterate for ``unknown``: a rough deconvolution with sparse gradients, in the scene around the frame.
+    """A rough deconvolution with sparse gradients, in the scene around a frame of boundary ``unknown``.
 
     The proof holds from any start. From this one the first iterates are better by one or two dB, and wide blurs take
     fewer steps. Pictures of more than LARGEST_GUESS pixels start from themselves.

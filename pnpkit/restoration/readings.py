@@ -190,7 +190,7 @@ def how_sure(line: Line) -> str:
 def saturated_in(
     y: Tensor, settings: Settings, level: float, span: float, unit: float, holes: np.ndarray | None, blurred: bool
 ) -> np.ndarray | None:
-    """(H, W) or (H, W, C), true where a reading of y is at the ceiling; None where none is."""
+    """The readings of y at the ceiling, booleans (H, W) or (H, W, C); None where there is none."""
     if settings.saturation == "off" or (settings.saturation == "auto" and not blurred):
         return None
     given = None if isinstance(settings.saturation, str) else float(settings.saturation)

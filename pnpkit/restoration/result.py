@@ -191,7 +191,11 @@ class Restoration:
         files.write(path, Picture(as_float(pixels)[0], dtype=dtype, high=high))
 
     def _pixels(self) -> np.ndarray:
-        """(H, W) or (H, W, 3)."""
+        """The picture as an array, (H, W) or (H, W, 3).
+
+        Raises:
+            InputError: a batch of several pictures.
+        """
         if not isinstance(self.image, Tensor):
             pixels = np.asarray(self.image)
             return pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels

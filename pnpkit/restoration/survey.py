@@ -49,7 +49,10 @@ class Survey:
 
 
 def values_of(volume: np.ndarray) -> tuple[Tensor, Tensor | None]:
-    """(1, 1, D, H, W), integers as fractions of what their type holds, NaN as the mean; and what is known."""
+    """The values of a volume, (1, 1, D, H, W), and which are known; None: all.
+
+    Integers become fractions of the largest of their type, NaN the mean.
+    """
     dtype = volume.dtype
     high = largest_of(dtype)
     unknown = np.isnan(volume) if dtype.kind == "f" else np.zeros((1, 1, 1), bool)
