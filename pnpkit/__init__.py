@@ -1,6 +1,7 @@
-"""pnpkit: Plug-and-Play image restoration whose convergence is proven, checked and shown.
+"""Plug-and-Play image restoration whose convergence is proven, checked and shown.
 
-Importing the package loads nothing heavy. The public names stand in ``__init__.pyi``; each is loaded at its first use.
+Importing the package loads nothing heavy. The public names are listed in ``__init__.pyi``; each one is loaded at its
+first use.
 """
 
 import lazy_loader as _lazy
@@ -12,7 +13,7 @@ __all__ = ["__version__", *_names]
 
 
 def __getattr__(name: str) -> object:
-    """A public name, from its room."""
+    """Load a public name from the module that defines it."""
     if name not in _names:
         raise AttributeError(f"module 'pnpkit' has no attribute '{name}'")
     return _load(name)

@@ -1,4 +1,4 @@
-"""The public names, each written once; ``__init__.py`` loads them from here at their first use."""
+"""The public names, each listed once. ``__init__.py`` reads this list and loads a name at its first use."""
 
 __version__: str
 

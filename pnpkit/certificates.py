@@ -1,4 +1,4 @@
-r"""What is proven about a map, and how the proof of a composition follows from the proofs of its parts.
+r"""Certificates: what is proven about a map, and the rules that derive the proof of a composition from its parts.
 
 T is nonexpansive when ||Tx - Ty|| <= ||x - y||, and alpha-averaged, alpha in (0, 1), when
 T = (1 - alpha) id + alpha F with F nonexpansive; alpha = 1/2 is firm nonexpansiveness.
@@ -42,9 +42,10 @@ class Kind(enum.Enum):
 
 @dataclass(frozen=True)
 class Premise:
-    """An assumption of a proof that is not checked: a kind, shared by similar ones, and the detail of this one.
+    """An assumption of a proof that is not checked.
 
-    It prints as "kind: detail". ``together`` prints premises that differ only in numbers as one.
+    ``kind`` is shared by similar assumptions; ``detail`` says what this one assumes. A premise prints as
+    "kind: detail". ``together`` merges premises that differ only in numbers into one text.
 
     Example:
         >>> import pnpkit as pk
@@ -57,7 +58,7 @@ class Premise:
 
     @classmethod
     def read(cls, text: str) -> Premise:
-        """The inverse of ``str``: the kind ends at the first ": "."""
+        """Parse the text of a premise, the inverse of ``str``. The kind ends at the first ": "."""
         kind, _, detail = text.partition(": ")
         return cls(kind, detail)
 
@@ -69,8 +70,11 @@ NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.]*\w)")
 
 
 def together(premises: Sequence[Premise]) -> list[str]:
-    """The premises as texts. Those that differ only in numbers become one text, in which such a number is given as the
-    range from its smallest to its largest value, for instance "1e-06 to 3e-05"."""
+    """Return the premises as texts, with similar ones merged.
+
+    Premises that differ only in numbers become one text. In it, such a number is given as the range from its smallest
+    to its largest value, for instance "1e-06 to 3e-05".
+    """
     alike: dict[str, list[str]] = {}
     for text in map(str, premises):
         alike.setdefault(NUMBER.sub("#", text), []).append(text)
@@ -78,7 +82,7 @@ def together(premises: Sequence[Premise]) -> list[str]:
 
 
 def _merged(texts: list[str]) -> str:
-    """One text for several that differ in numbers only."""
+    """Merge several texts that differ only in numbers into one."""
     values = zip(*(NUMBER.findall(text) for text in texts), strict=True)
     ranges = []
     for seen in values:
@@ -90,12 +94,12 @@ def _merged(texts: list[str]) -> str:
 
 @dataclass(frozen=True)
 class Bound:
-    """A number that a quantity is at most (PROVEN) or at least (MEASURED), and how that is known.
+    """A bound on a quantity from above (PROVEN) or from below (MEASURED), and how it is known.
 
     Attributes:
-        value: finite or inf, at least 0.
-        side: PROVEN is an upper bound by a proof, MEASURED a lower bound, which proves nothing.
-        method: how it is known, in one line.
+        value: the bound; at least 0, and inf is allowed.
+        side: PROVEN is an upper bound by a proof; MEASURED is a lower bound, which proves nothing.
+        method: how the bound is known, in one line.
         premises: what is assumed and not checked.
 
     Raises:
@@ -121,7 +125,7 @@ class Bound:
             raise InputError(f"a side is Side.PROVEN or Side.MEASURED, got {self.side!r}")
 
     def __bool__(self) -> bool:
-        """Whether it is a proven upper bound."""
+        """Whether this is a proven and finite upper bound."""
         return self.side is Side.PROVEN and math.isfinite(self.value)
 
     def __str__(self) -> str:
@@ -135,13 +139,14 @@ class Certificate:
     Attributes:
         name: the map, in words or symbols.
         lipschitz: bound on ||Tx - Ty|| / ||x - y||; inf if none is known.
-        averagedness: alpha in (0, 1), or None.
-        side: PROVEN means upper bounds; MEASURED proves nothing.
-        method: how it is known, in one line.
-        premises: what is assumed and not checked, as texts "kind: detail"; ``all_premises`` gives values.
+        averagedness: alpha in (0, 1); None if none is known.
+        side: PROVEN means that the constants are upper bounds; MEASURED proves nothing.
+        method: how the constants are known, in one line.
+        premises: what is assumed and not checked, as texts "kind: detail". ``all_premises`` returns them as values.
         parts: the certificates that this one is composed of.
-        bounded: the range lies in a bounded closed convex set, so a nonexpansive T has a fixed point (Browder 1965).
-        kind: a proximal map, a gradient step, or any map.
+        bounded: whether the range of T lies in a bounded closed convex set. Then a nonexpansive T has a fixed point
+            (Browder 1965).
+        kind: the type of the map; see ``Kind``.
 
     Example:
         >>> import pnpkit as pk
@@ -172,28 +177,30 @@ class Certificate:
 
     @property
     def nonexpansive(self) -> bool:
-        """Proven to be 1-Lipschitz."""
+        """Whether the map is proven to be 1-Lipschitz."""
         return self.side is Side.PROVEN and self.lipschitz <= 1
 
     @property
     def averaged(self) -> bool:
-        """Proven to be averaged, which Picard's iteration needs."""
+        """Whether the map is proven to be averaged. Picard's iteration needs this."""
         return self.side is Side.PROVEN and self.averagedness is not None
 
     @property
     def contractive(self) -> bool:
-        """Proven to be a contraction with a factor of at most 1 - 1e-6, which is more than float32 rounding: there is a
-        unique fixed point, without further assumptions."""
+        """Whether the map is proven to be a contraction with a factor of at most 1 - 1e-6.
+
+        The margin 1e-6 is more than float32 rounding. Such a map has a unique fixed point, without further assumptions.
+        """
         return self.side is Side.PROVEN and self.lipschitz <= 1 - 1e-6
 
     @property
     def proven(self) -> bool:
-        """A finite Lipschitz constant is proven."""
+        """Whether a finite Lipschitz constant is proven."""
         return self.side is Side.PROVEN and math.isfinite(self.lipschitz)
 
     @property
     def claim(self) -> str:
-        """What is known, in one line, for instance "proven, Lipschitz constant <= 1, 0.9-averaged"."""
+        """What is known in one line, for instance "proven, Lipschitz constant <= 1, 0.9-averaged"."""
         if not math.isfinite(self.lipschitz):
             return "nothing is guaranteed"
         sign = "<=" if self.side is Side.PROVEN else ">="
@@ -203,7 +210,7 @@ class Certificate:
         return f"{self.side.value}, Lipschitz constant {sign} {self.lipschitz:.6g}{alpha}"
 
     def all_premises(self) -> tuple[Premise, ...]:
-        """The premises of this certificate and of all parts, without repetitions."""
+        """Return the premises of this certificate and of all its parts, without repetitions."""
         seen = dict.fromkeys(map(Premise.read, self.premises))
         for part in self.parts:
             seen.update(dict.fromkeys(part.all_premises()))
@@ -213,7 +220,7 @@ class Certificate:
         return self.describe()
 
     def describe(self, depth: int = 100) -> str:
-        """The derivation: one line per map, down to ``depth`` levels of parts, then the premises."""
+        """Return the derivation as text: one line per map, down to ``depth`` levels of parts, then the premises."""
         lines = self._lines(0, depth)
         premises = self.all_premises()
         if premises:
@@ -227,7 +234,7 @@ class Certificate:
         return lines
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for ``json.dumps``; an unknown Lipschitz constant becomes null."""
+        """Return plain values for ``json.dumps``. An unknown Lipschitz constant becomes null."""
         return {
             "name": self.name,
             "lipschitz": self.lipschitz if math.isfinite(self.lipschitz) else None,
@@ -243,7 +250,7 @@ class Certificate:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Certificate:
-        """The inverse of ``to_json``."""
+        """Build the certificate from the values that ``to_json`` returned."""
         lipschitz = data["lipschitz"]
         return cls(
             name=data["name"],
@@ -259,7 +266,7 @@ class Certificate:
 
 
 def nothing(name: str, reason: str, parts: Sequence[Certificate] = ()) -> Certificate:
-    """A certificate that claims nothing, and why.
+    """Return a certificate that claims nothing, with the reason why.
 
     Example:
         >>> import pnpkit as pk
@@ -270,21 +277,21 @@ def nothing(name: str, reason: str, parts: Sequence[Certificate] = ()) -> Certif
 
 
 def identity(name: str = "id") -> Certificate:
-    """The certificate of x -> x, alpha-averaged for every alpha > 0: alpha is the smallest normal float."""
+    """The certificate of x -> x. It is alpha-averaged for every alpha > 0, so alpha is the smallest normal float."""
     return Certificate(name, 1.0, sys.float_info.min, Side.PROVEN, "the identity is averaged for every alpha > 0")
 
 
 def averagedness_of_composition(alphas: Sequence[float]) -> float:
-    """alpha = 1 / (1 + 1 / sum_i a_i / (1 - a_i)), for any number of maps."""
+    """alpha = s / (1 + s) with s = sum_i a_i / (1 - a_i): the averagedness of a composition of any number of maps."""
     total = sum(alpha / (1 - alpha) for alpha in alphas)
     return total / (1 + total)
 
 
 def compose(parts: Sequence[Certificate], name: str) -> Certificate:
-    """The certificate of parts[0] after parts[1] after ...; only PROVEN parts compose to a PROVEN whole.
+    """The certificate of the composition parts[0] after parts[1] after ...
 
-    A part that is itself a composition is replaced by its own parts, since the formula is associative and one level is
-    easier to read.
+    The result is PROVEN only if every part is. A part that is itself a composition is replaced by its own parts: the
+    formula is associative, and one level is easier to read.
 
     Example:
         >>> from pnpkit import proximal
@@ -343,7 +350,10 @@ def relax(certificate: Certificate, relaxation: float, name: str) -> Certificate
 
 
 def mean(parts: Sequence[Certificate], name: str) -> Certificate:
-    """The certificate of (T_1 + ... + T_n) / n: the means of the constants (Combettes & Yamada 2015, Prop. 2.2)."""
+    """The certificate of (T_1 + ... + T_n) / n. Its constants are the means of the constants of the T_i.
+
+    Combettes & Yamada 2015, Prop. 2.2.
+    """
     unproven = ", ".join(dict.fromkeys(part.name for part in parts if part.side is not Side.PROVEN))
     if unproven:
         return nothing(name, f"nothing is proven about {unproven}", parts)
@@ -355,15 +365,19 @@ def mean(parts: Sequence[Certificate], name: str) -> Certificate:
 
 
 def blocks(certificate: Certificate, name: str) -> Certificate:
-    """The certificate of a map that acts on each slice, or channel, by itself: block diagonal, so the constants of its
-    block."""
+    """The certificate of a map that acts on each slice, or channel, by itself.
+
+    Such a map is block diagonal, so it has the constants of its block.
+    """
     method = "acts on each part by itself: the constants of one"
     return replace(certificate, name=name, method=method, premises=(), parts=(certificate,), kind=Kind.MAP)
 
 
 def mix(certificate: Certificate, amount: float, name: str) -> Certificate:
-    """The certificate of S T S^-1, S x = a x + (1 - a) b with a fixed b: the same constants, since S multiplies every
-    distance by a, and its fixed points are a x* + (1 - a) b. For a = 0 it is the map to b, the projection onto a point.
+    """The certificate of S T S^-1, where S x = a x + (1 - a) b with a fixed b. It has the same constants as T.
+
+    S multiplies every distance by a, so the constants stay. The fixed points are a x* + (1 - a) b, where x* are those
+    of T. For a = 0 the map sends everything to b: it is the projection onto a point.
 
     Example:
         >>> from pnpkit import proximal
@@ -379,7 +393,7 @@ def mix(certificate: Certificate, amount: float, name: str) -> Certificate:
 
 
 def scale(certificate: Certificate, factor: float, name: str) -> Certificate:
-    """The certificate of T(s x) / s: the same constants (Xu et al., IEEE SPL 27, 2020).
+    """The certificate of T(s x) / s, which has the same constants as T (Xu et al., IEEE SPL 27, 2020).
 
     Example:
         >>> from pnpkit import proximal

@@ -1,4 +1,4 @@
-"""Maps: callables on images that carry a certificate, composed together with it."""
+"""Maps: callables on images that carry a certificate. Composing maps composes their certificates."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _same(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Map:
-    """T: images -> images of the same shape, and what is proven about it.
+    """A map T from images to images of the same shape, with what is proven about it.
 
     ``outer @ inner`` is outer after inner, ``relax(lam)`` is (1 - lam) id + lam T, ``scale(s)`` is T(s x) / s, and
     ``mixed(a, b)`` has the fixed points a x* + (1 - a) b.
@@ -26,19 +26,19 @@ class Map:
     Attributes:
         function: x -> T x, both (B, ...).
         certificate: what is proven about T.
-        readout: the solution map, from a fixed point to the image. The identity, unless the iterate is an auxiliary
+        readout: the map from a fixed point to the image. It is the identity, unless the iterate is an auxiliary
             variable (Douglas-Rachford).
-        objective: per image, the function that T minimises: g for a proximal map prox_g, the sum for a splitting.
-            None where there is none.
+        objective: the function that T minimises, one value per image: g for a proximal map prox_g, the sum for a
+            splitting. None if there is no such function.
         box: an interval that contains every value of every T x. It bounds the distance from any start to a fixed
-            point. None where no interval is known.
+            point. None if no interval is known.
         pace: relative step length in (0, 1]: min(1, tau L) for id - tau grad f. Residuals are divided by it, so that a
             tiny step does not count as convergence.
-        error: where T x is computed by an inner solver, a bound on the root mean square error; of a composition the
-            sum, which is a bound where the outer maps are nonexpansive.
-        is_projection: T is the projection onto a set, and ``objective`` the indicator of the set.
-        magnitude: the norm of the largest image that is added and cancelled inside T beside x, tau A^T y for
-            id - tau grad f. Rounding errors are in units of it.
+        error: a bound on the root mean square error of T x where an inner solver computes it. For a composition it is
+            the sum of the errors, which is a bound if the outer maps are nonexpansive.
+        is_projection: whether T is the projection onto a set and ``objective`` is the indicator of the set.
+        magnitude: the norm of the largest image, other than x, that is added and cancelled inside T. For
+            id - tau grad f this is tau A^T y. Rounding errors are measured in units of it.
 
     Example:
         >>> from pnpkit import proximal
@@ -80,14 +80,14 @@ class Map:
         return checked(outer) @ self
 
     def relax(self, relaxation: float) -> Map:
-        """(1 - lam) id + lam T: (lam alpha)-averaged for lam in (0, 1/alpha).
+        """Return (1 - lam) id + lam T, which is (lam alpha)-averaged for lam in (0, 1/alpha).
 
         Example:
             >>> from pnpkit import proximal
             >>> proximal.nonnegative().relax(0.5).certificate.averagedness
             0.25
         """
-        relaxation = float(relaxation)  # of a tensor the number that it holds now
+        relaxation = float(relaxation)  # copy the number: a tensor may change later
         name = f"relaxed({self.certificate.name}, {relaxation:.6g})"
         certificate = certificates.relax(self.certificate, relaxation, name)
         return replace(
@@ -100,7 +100,7 @@ class Map:
         )
 
     def mixed(self, amount: float, b: Tensor) -> Map:
-        r"""S T S^-1 with S x = a x + (1 - a) b: its fixed points are a x* + (1 - a) b, x* those of T.
+        r"""Return S T S^-1 with S x = a x + (1 - a) b. Its fixed points are a x* + (1 - a) b, where x* is one of T.
 
         S multiplies every distance by a, so T and this map have the same constants, and for each a in [0, 1] this one
         is averaged if T is. For a = 0 it is the map to b.
@@ -131,7 +131,7 @@ class Map:
         )
 
     def scale(self, factor: float) -> Map:
-        """T(s x) / s: the same averagedness, another strength (Xu et al. 2020).
+        """Return T(s x) / s, which has the same averagedness and another strength (Xu et al. 2020).
 
         Example:
             >>> import torch
@@ -139,7 +139,7 @@ class Map:
             >>> proximal.box(0, 1).scale(0.5)(torch.tensor([[3.0]])).tolist()
             [[2.0]]
         """
-        factor = float(factor)  # of a tensor the number that it holds now
+        factor = float(factor)  # copy the number: a tensor may change later
         name = f"scaled({self.certificate.name}, {factor:.6g})"
         certificate = certificates.scale(self.certificate, factor, name)
         return Map(
@@ -153,10 +153,10 @@ class Map:
 
 
 def checked(map: object) -> Map:
-    """The argument, if it is a Map.
+    """Return the argument if it is a Map.
 
     Raises:
-        InputError: it is none; the message says how a denoiser becomes one.
+        InputError: the argument is not a Map. The message says how a denoiser becomes one.
     """
     if isinstance(map, Map):
         return map
@@ -164,7 +164,7 @@ def checked(map: object) -> Map:
 
 
 def identity() -> Map:
-    """x -> x.
+    """The identity map, x -> x.
 
     Example:
         >>> import torch

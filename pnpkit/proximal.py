@@ -1,8 +1,8 @@
-r"""Proximal maps prox_g(z) = argmin_u g(u) + 1/2 ||u - z||^2: each firmly nonexpansive, with the proof attached.
+r"""Proximal maps prox_g(z) = argmin_u g(u) + 1/2 ||u - z||^2. Each is firmly nonexpansive and carries the proof.
 
 Norms, balls and half spaces are those of one image: a batch (B, ...) is treated image by image. A projection is the
-proximal map of an indicator function. Where a strength ``weight`` multiplies g inside an iteration with step tau, pass
-tau * weight. Complex images are taken where g sees magnitudes only.
+proximal map of an indicator function. If a strength ``weight`` multiplies g inside an iteration with step tau, pass
+tau * weight. Complex images are accepted where g depends on magnitudes only.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from pnpkit.operators.norms import norm_bound
 
 
 def indicator(x: Tensor) -> Tensor:
-    """The indicator function of a set at points of the set: 0 per image."""
+    """The indicator function of a set, for points of the set: 0 for each image."""
     return torch.zeros(len(x), dtype=x.real.dtype, device=x.device)
 
 
 def as_batch(z: Tensor) -> Tensor:
-    """z, if it is a batch (B, ...).
+    """Return z if it is a batch (B, ...).
 
     Raises:
-        InputError: one dimension, or none.
+        InputError: z has one dimension or none.
     """
     if z.ndim < 2:
         raise InputError(f"expected a batch of images (B, ...), got {tuple(z.shape)}: z[None] is a batch of one")
@@ -45,10 +45,10 @@ def as_batch(z: Tensor) -> Tensor:
 
 
 def ordered(z: Tensor) -> Tensor:
-    """z, if it holds real numbers, which have an order.
+    """Return z if it is real, since only real numbers have an order.
 
     Raises:
-        InputError: complex numbers.
+        InputError: z is complex.
     """
     if z.is_complex():
         raise InputError("a set of real images has no complex ones: project z.real, or torch.view_as_real(z)")
@@ -56,7 +56,7 @@ def ordered(z: Tensor) -> Tensor:
 
 
 def shrink(z: Tensor, weight: float | Tensor) -> Tensor:
-    """z / |z| max(|z| - weight, 0), 0 at 0, entry by entry."""
+    """z / |z| max(|z| - weight, 0), and 0 where z = 0: the soft threshold, entry by entry."""
     if z.is_complex():
         return z * (1 - weight / z.abs().clamp_min(1e-30)).clamp_min(0)
     return z.sign() * (z.abs() - weight).clamp_min(0)
@@ -70,12 +70,14 @@ def _prox(
     bounded: bool = False,
     lipschitz: float = 1.0,
 ) -> Map:
-    """The map of a proximal map, with its certificate.
+    """Build the ``Map`` of a proximal map, with its certificate.
 
     Args:
-        name: in the certificate. function: z -> prox_g(z). penalty: g per image, or None where it has no value; the
-            default makes a projection.
-        bounded: whether the image of the map is bounded. lipschitz: its constant, at most 1.
+        name: the name in the certificate.
+        function: z -> prox_g(z).
+        penalty: the value of g per image, or None if it cannot be evaluated. The default makes a projection.
+        bounded: whether the range of the map is bounded.
+        lipschitz: the Lipschitz constant, at most 1.
     """
     method = "proximal map of a convex function: firmly nonexpansive (Moreau 1965)"
     certificate = Certificate(name, lipschitz, 0.5, Side.PROVEN, method, (EXACT,), bounded=bounded, kind=Kind.PROX)
@@ -83,7 +85,7 @@ def _prox(
 
 
 def _positive(what: str, value: float, *, zero: bool = True) -> float:
-    """The value as a number, if it is finite and > 0, or 0 where ``zero`` is allowed."""
+    """Return the value as a float. It must be finite and > 0; 0 is allowed if ``zero`` is True."""
     number = float(value)
     if not (math.isfinite(number) and (number > 0 or (zero and number == 0))):
         raise InputError(f"{what} must be a finite number {'>=' if zero else '>'} 0, got {value}")
@@ -91,7 +93,7 @@ def _positive(what: str, value: float, *, zero: bool = True) -> float:
 
 
 def soft_threshold(weight: float) -> Map:
-    """prox of weight ||.||_1: z / |z| max(|z| - weight, 0), real or complex.
+    """prox of weight ||.||_1: z / |z| max(|z| - weight, 0), for real or complex z.
 
     Example:
         >>> import torch
@@ -108,7 +110,7 @@ def soft_threshold(weight: float) -> Map:
 
 
 def group_soft_threshold(weight: float, dim: int = 1) -> Map:
-    """prox of weight sum ||z_group||_2, groups along ``dim`` (1: the channels of a pixel).
+    """prox of weight sum ||z_group||_2. The groups lie along ``dim``; with 1 they are the channels of a pixel.
 
     Example:
         >>> import torch
@@ -196,7 +198,9 @@ def l2_ball(radius: float, centre: Tensor | float = 0.0) -> Map:
 
 
 def simplex(total: float = 1.0) -> Map:
-    """Projection onto {x >= 0: sum x = total} (Held, Wolfe & Crowder 1974): max(z - t, 0) with the t that fits.
+    """Projection onto {x >= 0: sum x = total}: max(z - t, 0), with t such that the sum is right.
+
+    Held, Wolfe & Crowder 1974.
 
     Example:
         >>> import torch
@@ -213,8 +217,8 @@ def simplex(total: float = 1.0) -> Map:
 
 
 def _simplex(z: Tensor, total: float) -> Tensor:
-    """The rows of z, (B, N), projected onto the simplex of sum ``total``."""
-    z = z - z.amax(1, keepdim=True)  # the projection does not see it, rounding does
+    """Project each row of z, (B, N), onto the simplex of sum ``total``."""
+    z = z - z.amax(1, keepdim=True)  # does not change the projection, and reduces rounding errors
     falling = z.sort(dim=1, descending=True).values
     count = torch.arange(1, z.shape[1] + 1, dtype=z.dtype, device=z.device)
     thresholds = (falling.cumsum(1) - total) / count
@@ -223,7 +227,9 @@ def _simplex(z: Tensor, total: float) -> Tensor:
 
 
 def l1_ball(radius: float) -> Map:
-    """Projection onto {x: ||x||_1 <= radius} (Duchi et al. 2008): the simplex, with the signs put back.
+    """Projection onto {x: ||x||_1 <= radius}: |z| is projected onto the simplex and the signs are restored.
+
+    Duchi et al. 2008.
 
     Example:
         >>> import torch
@@ -242,7 +248,7 @@ def l1_ball(radius: float) -> Map:
 
 
 def half_space(normal: Tensor, offset: float) -> Map:
-    """Projection onto {x: <normal, x> <= offset}; ``normal`` has the shape of one image.
+    """Projection onto {x: <normal, x> <= offset}. ``normal`` has the shape of one image.
 
     Example:
         >>> import torch
@@ -262,7 +268,9 @@ def half_space(normal: Tensor, offset: float) -> Map:
 
 
 def affine(matrix: Tensor, right: Tensor) -> Map:
-    """Projection onto {x: M x = b}: z - M^+ (M z - b), M (rows, pixels of one image) by SVD, always in float64.
+    """Projection onto {x: M x = b}: z - M^+ (M z - b).
+
+    M has the shape (rows, pixels of one image). M^+ comes from an SVD, and the computation is always in float64.
 
     Example:
         >>> import torch
@@ -284,7 +292,10 @@ def affine(matrix: Tensor, right: Tensor) -> Map:
 
 
 def orthonormal(transform: Callable[[Tensor], Tensor], inverse: Callable[[Tensor], Tensor], prox: Map) -> Map:
-    """W^T prox(W z) for an orthonormal W: again a proximal map, of g(W .). The orthonormality is a premise."""
+    """W^T prox(W z) for an orthonormal W, which is the proximal map of g(W .).
+
+    That W is orthonormal is a premise of the certificate; it is not checked.
+    """
     certificate, penalty = prox.certificate, prox.objective
     return Map(
         lambda z: inverse(prox(transform(z))),
@@ -304,8 +315,9 @@ def orthonormal(transform: Callable[[Tensor], Tensor], inverse: Callable[[Tensor
 
 
 def wavelet_soft_threshold(weight: float, wavelet: str = "db4", levels: int = 4) -> Map:
-    """prox of weight ||W .||_1 over the details of an orthonormal wavelet basis (``wavelets.Basis``); the coarse
-    approximation is kept.
+    """prox of weight ||W .||_1 over the details of an orthonormal wavelet basis.
+
+    The coarse approximation is left unchanged. The basis is that of ``wavelets.Basis``.
 
     Example:
         >>> import torch
@@ -326,18 +338,18 @@ def wavelet_soft_threshold(weight: float, wavelet: str = "db4", levels: int = 4)
     return _prox(f"wavelet soft threshold {weight:.6g} ({wavelet}, {levels} levels)", shrink_details, penalty)
 
 
-BALL_ERROR = 10  # error of a projection onto a ball, in units of that of one solution: g has an error, too
+BALL_ERROR = 10  # error of a projection onto a ball, relative to that of one solution: g has an error as well
 
 
 def data_ball(operator: LinearPhysics, y: Tensor, radius: float) -> Map:
     r"""Projection onto {x: ||A x - y||_2 <= radius}, per image.
 
-    It is u(g) = argmin_u g/2 ||A u - y||^2 + 1/2 ||u - z||^2 with the g >= 0 for which ||A u(g) - y|| = radius, see
-    ``operators.data_ball``.
+    The projection of a z outside the set is u(g) = argmin_u g/2 ||A u - y||^2 + 1/2 ||u - z||^2 with the g >= 0 for
+    which ||A u(g) - y|| = radius; see ``operators.data_ball``.
 
     Args:
-        operator: deepinv physics. Where u(g) has no closed form (circular blurs, masks and matrices have one) the
-            exactness of the solver is a premise, see ``operators.normal_equations``.
+        operator: deepinv physics. Circular blurs, masks and matrices have a closed form of u(g). For other operators
+            it is a premise that the inner solver is exact; see ``operators.normal_equations``.
         y: (B, ...) measurements, or one for all images.
         radius: > 0; about sqrt(number of pixels) * noise level.
 
@@ -377,10 +389,10 @@ def data_ball(operator: LinearPhysics, y: Tensor, radius: float) -> Map:
 
 
 def total_variation(weight: float, *, tolerance: float = 1e-4, max_steps: int = 5000) -> Map:
-    """prox of weight TV, isotropic and coupled over the colours (``numerics.total_variation``).
+    """prox of weight TV, where TV is isotropic and coupled over the colours (``numerics.total_variation``).
 
-    The exact proximal map is firmly nonexpansive. The error of the inner solver, at most ``tolerance`` (root mean
-    square) by its duality gap, is a premise.
+    The exact proximal map is firmly nonexpansive. An inner solver computes it. Its duality gap shows that its error is
+    at most ``tolerance`` (root mean square). This error is a premise of the certificate.
 
     Example:
         >>> import torch

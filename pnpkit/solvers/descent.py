@@ -1,14 +1,15 @@
-r"""Descent on F = f + g / tau, where g is smooth and not convex: proximal gradient steps with backtracking.
+r"""Descent on F = f + g / tau by proximal gradient steps with backtracking. Here g is smooth, but not convex.
 
     T x = prox_{tau f}(x - grad g(x)),   x_{k+1} = prox_{t f}(x_k - (t / tau) grad g(x_k)),
 
-t the first of tau, tau / 2, tau / 4 ... with F(x_{k+1}) <= F(x_k) - GAMMA / t ||x_{k+1} - x_k||^2. With a gradient-step
-denoiser D = id - grad g, T = prox_{tau f} ∘ D: half-quadratic splitting, D first, and with backtracking.
+where t is the first of tau, tau / 2, tau / 4 ... for which F(x_{k+1}) <= F(x_k) - GAMMA / t ||x_{k+1} - x_k||^2. With a
+gradient-step denoiser D = id - grad g this is T = prox_{tau f} ∘ D: half-quadratic splitting that applies D first, and
+that uses backtracking.
 
-f is convex and F >= 0. So F(x_k) falls, the sum of GAMMA / t_k ||x_{k+1} - x_k||^2 is at most F(x_0), and steps tend to
-0. Where grad g is locally Lipschitz, t stays away from 0 near a limit point, which is then a fixed point of T: 0 is in
-df(x) + grad g(x) / tau. Every step tries tau first, so nothing depends on constants that nobody knows. It is no proof
-that the iterates converge, nor that F is near its least value.
+f is convex and F >= 0. So F(x_k) falls, the sum of GAMMA / t_k ||x_{k+1} - x_k||^2 is at most F(x_0), and the steps
+tend to 0. If grad g is locally Lipschitz, t stays away from 0 near a limit point. The limit point is then a fixed point
+of T: 0 is in df(x) + grad g(x) / tau. Every step tries tau first, so the method needs no unknown constants. This does
+not prove that the iterates converge, nor that F is near its least value.
 
 Attouch, Bolte & Svaiter, Math. Program. 137, 2013; Hurault, Leclaire & Papadakis, ICLR 2022, Theorem 1.
 """
@@ -33,7 +34,7 @@ from pnpkit.solvers.iterations import Iteration
 Potential = Callable[[Tensor], tuple[Tensor, Tensor]]  # x -> g(x) per image, float64, and grad g(x)
 DESCENT = "descent"  # the splitting's name
 GAMMA = 0.1
-HALVINGS = 30  # of t; where none of these falls, rounding hides the rest, and x stays where it is
+HALVINGS = 30  # most halvings of t; if F falls for none of them, rounding hides any decrease, and x does not move
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +42,9 @@ class Objective:
     """F = f + g / tau, and its proximal gradient steps.
 
     Attributes:
-        fidelity: f, with its proximal map. potential: g >= 0, with its gradient, locally Lipschitz. tau: > 0.
+        fidelity: f, with its proximal map.
+        potential: g >= 0 with its gradient, which is locally Lipschitz.
+        tau: a finite number > 0.
     """
 
     fidelity: DataTerm
@@ -54,7 +57,7 @@ class Objective:
             raise InputError(f"descent needs a finite tau > 0, got {self.tau}")
 
     def part(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """g(x) and grad g(x); those of the last x are kept, since F(x_{k+1}) and T x_{k+1} need both."""
+        """Return g(x) and grad g(x). The last result is kept, since F(x_{k+1}) and T x_{k+1} both need it."""
         seen = self._known.get("last")
         if seen is None or seen[0] is not x or seen[1] != x._version:
             seen = self._known["last"] = (x, x._version, self.potential(x))
@@ -69,7 +72,7 @@ class Objective:
         return self.fidelity.prox(t)(x - (t / self.tau) * self.part(x)[1])
 
     def map(self, name: str = "D") -> Map:
-        """T, whose fixed points are the critical points of F. That it is nonexpansive is not proven."""
+        """Return T, whose fixed points are the critical points of F. T is not proven to be nonexpansive."""
         prox = self.fidelity.prox(self.tau)
         what = f"prox tau f ∘ {name}"
         certificate = certificates.nothing(what, "F = f + g / tau is watched, T may expand", (prox.certificate,))
@@ -85,10 +88,10 @@ class Objective:
 
 @dataclass(frozen=True)
 class Descent(Iteration):
-    """x_{k+1}, the first of the steps with t = tau, tau / 2, ... that makes F fall enough; see the module.
+    """x_{k+1} is the first of the steps with t = tau, tau / 2, ... that makes F fall enough; see the module.
 
-    F is computed and compared at every step, so it cannot rise. The decrease that is asked for may be missed by
-    ``eps`` F, which is what rounding makes of F.
+    F is computed and compared at every step, so it cannot rise. The required decrease may be missed by ``eps`` F, the
+    rounding error of F.
     """
 
     objective: Objective
@@ -96,7 +99,7 @@ class Descent(Iteration):
 
     @property
     def copies(self) -> int:
-        """x, its gradient, and a trial."""
+        """Three copies: x, its gradient, and a trial."""
         return 3
 
     def accepted(self, x: Tensor, Tx: Tensor) -> Tensor:
@@ -106,7 +109,7 @@ class Descent(Iteration):
         return known[1]
 
     def fallen(self, x: Tensor, Tx: Tensor) -> Tensor:
-        """The step from x, image by image; ``Tx`` = T x is the first trial."""
+        """Return the accepted step from x, image by image. ``Tx`` = T x is the first trial."""
         t, trial, out = self.objective.tau, Tx, x
         before, gradient = self.objective.value(x), self.objective.part(x)[1]
         waiting = torch.ones(len(x), dtype=torch.bool, device=x.device)

@@ -1,4 +1,4 @@
-"""What is guaranteed of a run: the theorem that covers it, why a fixed point exists, and what is assumed."""
+"""The guarantee of a run: the theorem that covers it, why a fixed point exists, and what is assumed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pnpkit.certificates import Certificate, Premise, together
 class Theorem:
     """A theorem that covers a run: its name or source, and its hypotheses as they were checked.
 
-    ``claim``: what it says of the run, where that is not convergence to a fixed point.
+    ``claim`` is what the theorem says about the run, if it says something other than convergence to a fixed point.
     """
 
     name: str
@@ -26,7 +26,7 @@ class Theorem:
 
 
 class Existence(enum.Enum):
-    """Why a fixed point exists; the value says what a covered run then does."""
+    """Why a fixed point exists. The value says what a run does if a theorem covers it."""
 
     UNIQUE = "converges to the unique fixed point from any start"  # a contraction: Banach 1922
     BOUNDED = "converges to a fixed point from any start"  # a bounded range: Browder 1965
@@ -34,7 +34,7 @@ class Existence(enum.Enum):
 
     @property
     def reason(self) -> str:
-        """The reason in words; empty where the theorem says it already."""
+        """The reason in words. It is empty if the theorem states it already."""
         return {
             Existence.UNIQUE: "",
             Existence.BOUNDED: "fixed points exist: bounded range, Browder 1965",
@@ -53,10 +53,12 @@ class Lack(enum.Enum):
 
 @dataclass(frozen=True)
 class Before:
-    """A stage before the one that the theorem covers; see ``stages.Stage``.
+    """A stage that came before the one that the theorem covers; see ``stages.Stage``.
 
     Attributes:
-        steps: evaluations up to its end. role: the purpose of these steps. note: a remark on the steps after it.
+        steps: number of evaluations up to the end of this stage.
+        role: the purpose of these steps.
+        note: a remark on the steps after this stage.
     """
 
     steps: int
@@ -66,15 +68,16 @@ class Before:
 
 @dataclass(frozen=True)
 class Guarantee:
-    """What is guaranteed of a run; true where a theorem covers it. It prints as one sentence.
+    """What is guaranteed about a run. It is true if a theorem covers the run, and it prints as one sentence.
 
     Attributes:
-        theorem: with its hypotheses, all checked; None where nothing is guaranteed.
-        existence: why there is a fixed point; None without a theorem, where nothing was iterated, or where the theorem
+        theorem: the theorem with its hypotheses, all checked; None if nothing is guaranteed.
+        existence: why there is a fixed point; None if there is no theorem, if nothing was iterated, or if the theorem
             makes a claim of its own.
-        premises: what the proof of T assumes and was not checked.
-        lack, reason: where nothing is guaranteed: why, as a value and in words.
-        before: stages that the theorem does not cover, in their order.
+        premises: what the proof about T assumes and what was not checked.
+        lack: why nothing is guaranteed, as a value.
+        reason: why nothing is guaranteed, in words.
+        before: the stages that the theorem does not cover, in order.
     """
 
     theorem: Theorem | None
@@ -109,7 +112,7 @@ class Guarantee:
         return f"{self.theorem.claim if self.existence is None else self.existence.value} ({details})"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for ``json.dumps``; ``text`` is the sentence."""
+        """Return plain values for ``json.dumps``; ``text`` is the sentence."""
         theorem = None if self.theorem is None else {"name": self.theorem.name, "hypothesis": self.theorem.hypothesis}
         if theorem is not None and self.theorem is not None and self.theorem.claim:
             theorem["claim"] = self.theorem.claim
@@ -124,12 +127,12 @@ class Guarantee:
 
 
 def withdrawn(lack: Lack, reason: str = "") -> Guarantee:
-    """No guarantee, and why."""
+    """Return a guarantee of nothing, with the reason why."""
     return Guarantee(None, lack=lack, reason=reason or lack.value)
 
 
 def covered(certificate: Certificate, theorem: Theorem) -> Guarantee:
-    """The guarantee of a run under a theorem whose hypotheses the certificate proves."""
+    """Return the guarantee of a run under a theorem whose hypotheses the certificate proves."""
     if theorem.claim:
         return Guarantee(theorem, None, certificate.all_premises())
     existence = Existence.BOUNDED if certificate.bounded else Existence.ASSUMED
@@ -139,7 +142,10 @@ def covered(certificate: Certificate, theorem: Theorem) -> Guarantee:
 
 
 def uncovered(certificate: Certificate, iteration: object) -> Guarantee:
-    """No guarantee: nothing is proven about the map, or no theorem covers this iteration of such a map."""
+    """Return a guarantee of nothing and name the cause.
+
+    Either nothing is proven about the map, or no theorem covers this iteration of such a map.
+    """
     if not certificate.proven:
         return withdrawn(Lack.CLAIM, certificate.method)
     alpha = "" if certificate.averagedness is None else f", {certificate.averagedness:.6g}-averaged"
@@ -148,7 +154,7 @@ def uncovered(certificate: Certificate, iteration: object) -> Guarantee:
 
 
 def assumed(certificate: Certificate) -> list[str]:
-    """The assumptions that were not checked, as texts; among them, if not proven, the existence of a fixed point."""
+    """Return the unchecked assumptions as texts. They include the existence of a fixed point if that is not proven."""
     existence: Sequence[str] = ()
     if certificate.averaged and not (certificate.bounded or certificate.contractive):
         existence = ("T has a fixed point",)

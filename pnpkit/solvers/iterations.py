@@ -1,8 +1,8 @@
 r"""Iterations: rules that turn x_k and T x_k into x_{k+1}. The loop that runs them is ``solvers.loop.solve``.
 
-An iteration is a value with two pure functions: ``start`` makes its memory from x_0, ``next`` returns x_{k+1} and the
-new memory. Given the certificate of T, an iteration says which theorem covers it, how the theorem bounds the residual
-||x_k - T x_k||, and how far the residual can rise.
+An iteration is a value with two pure functions: ``start`` makes its memory from x_0, and ``next`` returns x_{k+1} and
+the new memory. Given the certificate of T, an iteration says which theorem covers it, how the theorem bounds the
+residual ||x_k - T x_k||, and how far the residual can rise.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from pnpkit.solvers.guarantee import Theorem
 ERRORS = 10.59  # zeta(1.1), rounded up: the sum of (n + 1)^-1.1
 
 
-ROUNDED = 1e-12  # excess of tau L over 1 that rounding of tau = 1/L explains
+ROUNDED = 1e-12  # tau L may exceed 1 by this much: the rounding of tau = 1/L explains it
 
 
-PART = 1 << 20  # values of a picture that Anderson's method handles at a time
+PART = 1 << 20  # number of values of a picture that Anderson's method handles at a time
 
 
 # The names of the theorems.
@@ -39,7 +39,7 @@ FISTA = "FISTA, Chambolle & Dossal 2015"
 
 
 class Iteration(ABC):
-    """x_{k+1}, memory = next(k, x_k, T x_k, memory)."""
+    """The base class of iterations: x_{k+1}, memory = next(k, x_k, T x_k, memory)."""
 
     @property
     def copies(self) -> int:
@@ -48,7 +48,7 @@ class Iteration(ABC):
 
     @property
     def tau_L(self) -> float:
-        """The default tau L of gradient steps: 1.9, near the end of the legal interval."""
+        """The default tau L of gradient steps: 1.9, near the upper end of the allowed interval."""
         return 1.9
 
     def start(self, x: Tensor) -> Any:
@@ -57,37 +57,37 @@ class Iteration(ABC):
 
     @abstractmethod
     def next(self, k: int, x: Tensor, Tx: Tensor, memory: Any) -> tuple[Tensor, Any]:
-        """x_{k+1} and the memory after it, from x_k, ``Tx`` = T x_k, and the memory before."""
+        """Return x_{k+1} and the new memory, given x_k, ``Tx`` = T x_k and the old memory."""
 
     def accepted(self, x: Tensor, Tx: Tensor) -> Tensor:
-        """What a run that ends here gives: T x, unless the iteration refuses that step."""
+        """Return the result of a run that ends here: T x, unless the iteration rejects that step."""
         return Tx
 
     @abstractmethod
     def theorem(self, certificate: Certificate) -> Theorem | None:
-        """The convergence theorem whose hypotheses on T the certificate proves, or None."""
+        """Return the convergence theorem whose hypotheses on T the certificate proves, or None."""
 
     def bound(self, certificate: Certificate, distance: float, k: int) -> float:
-        """Proven bound on ||x_k - T x_k|| when ||x_0 - x*|| <= ``distance``; inf where there is none."""
+        """Return a proven bound on ||x_k - T x_k|| if ||x_0 - x*|| <= ``distance``; inf if there is none."""
         return math.inf
 
     def allowed(self, k: int, first: float, smallest: float) -> float:
-        """Under the theorem, a bound on ||x_k - T x_k|| from its first and its smallest value; inf if none."""
+        """Return the theorem's bound on ||x_k - T x_k||, given its first and smallest value so far; inf if none."""
         return math.inf
 
     def resumed(self, ratio: float) -> Iteration:
-        """The iteration for the next stage, after one in which the residual fell by the factor ``ratio``."""
+        """Return the iteration for the next stage, after a stage in which the residual fell by the factor ``ratio``."""
         return self
 
     def lighter(self) -> Iteration | None:
-        """The same iteration with a smaller memory; None if there is no smaller one."""
+        """Return the same iteration with a smaller memory, or None if there is no smaller one."""
         return None
 
 
 def residual_bound(averagedness: float, distance: float, k: int) -> float:
     """sqrt(alpha / (1 - alpha)) ||x_0 - x*|| / sqrt(k + 1) for Picard's iteration of an alpha-averaged map.
 
-    The squares of the residuals sum to at most alpha / (1 - alpha) ||x_0 - x*||^2, and they never rise.
+    The squares of the residuals sum to at most alpha / (1 - alpha) ||x_0 - x*||^2, and the residuals never rise.
     """
     return math.sqrt(averagedness / (1 - averagedness)) * distance / math.sqrt(k + 1)
 
@@ -120,7 +120,10 @@ class Picard(Iteration):
 
 @dataclass(frozen=True)
 class KrasnoselskiiMann(Iteration):
-    """x_{k+1} = (1 - lam) x_k + lam T x_k, lam in (0, 1) for nonexpansive T, (0, 1/alpha) for an averaged one."""
+    """x_{k+1} = (1 - lam) x_k + lam T x_k.
+
+    lam lies in (0, 1) for a nonexpansive T, and in (0, 1/alpha) for an alpha-averaged one.
+    """
 
     relaxation: float = 0.5
 
@@ -140,7 +143,7 @@ class KrasnoselskiiMann(Iteration):
         return residual_bound(self.relaxation * alpha, distance, k) / self.relaxation
 
     def allowed(self, k: int, first: float, smallest: float) -> float:
-        return smallest  # the relaxed map is averaged, so its residuals never rise; they are ``relaxation`` times these
+        return smallest  # the relaxed map is averaged, so its residuals, ``relaxation`` times these, never rise
 
 
 @dataclass(frozen=True)
@@ -171,15 +174,15 @@ class Fista(Iteration):
     """z_{k+1} = T z_k + (k - 1)/(k + a) (T z_k - T z_{k-1}), a > 2 (Chambolle & Dossal, JOTA 166, 2015).
 
     The iterate of the loop is the extrapolated point z. The theorem bounds the objective, not the residual. It covers
-    only a true proximal map after a gradient step with tau <= 1/L. With a denoiser the iteration runs, and nothing is
-    guaranteed.
+    only a true proximal map after a gradient step with tau <= 1/L. The iteration also runs with a denoiser, but then
+    nothing is guaranteed.
     """
 
     a: float = 3.0
 
     @property
     def tau_L(self) -> float:
-        """1, the largest that the theorem allows."""
+        """1, the largest value that the theorem allows."""
         return 1.0
 
     def start(self, x: Tensor) -> Tensor:
@@ -200,7 +203,7 @@ class Fista(Iteration):
         return Theorem(FISTA, f"proximal map, tau L = {2 * half:.6g} <= 1, a = {self.a:g} > 2")
 
     def allowed(self, k: int, first: float, smallest: float) -> float:
-        r"""(9 + 12 s) first, s = t_1 + ... + t_k: far above the smallest value, since momentum may increase residuals.
+        r"""(9 + 12 s) first with s = t_1 + ... + t_k. It is far above the smallest value: momentum may raise residuals.
 
         Let y = T x_0, x_j = T z_j and u_j = x_{j-1} + t_j (x_j - x_{j-1}). tau F has a subgradient at y with norm at
         most first, so the energy of the theorem gives ||u_k - y||^2 <= ||x_0 - y||^2 + 2 s first max_j ||x_j - y||.
@@ -212,7 +215,7 @@ class Fista(Iteration):
 
 @dataclass(frozen=True)
 class AndersonMemory:
-    """The last points x and values T x; per image, the number of accelerations and the first residual."""
+    """The last points x and values T x, and for each image the number of accelerations and the first residual."""
 
     points: tuple[Tensor, ...] = ()
     values: tuple[Tensor, ...] = ()
@@ -222,15 +225,16 @@ class AndersonMemory:
 
 @dataclass(frozen=True)
 class Anderson(Iteration):
-    r"""Anderson acceleration (type II) that keeps the convergence proof.
+    r"""Anderson acceleration (type II) with a safeguard that keeps the convergence proof.
 
-    The candidate c_k extrapolates from the last ``depth`` pairs, with least residual. It replaces T x_k only if
+    The candidate c_k extrapolates from the last ``depth`` pairs so that the residual is smallest. It replaces T x_k
+    only if
 
         ||c_k - T x_k|| <= D ||x_0 - T x_0|| (n + 1)^-1.1,   n the number of accelerations so far.
 
-    So x_{k+1} = T x_k + e_k with sum ||e_k|| < inf, and Krasnosel'skii-Mann with summable errors converges for an
-    averaged T (Combettes, Optimization 53, 2004). The safeguard follows Zhang, O'Donoghue & Boyd, SIAM J. Optim. 30,
-    2020. Each image of the batch is accelerated by itself.
+    So x_{k+1} = T x_k + e_k with sum ||e_k|| < inf. Krasnosel'skii-Mann with summable errors converges for an averaged
+    T (Combettes, Optimization 53, 2004). The safeguard follows Zhang, O'Donoghue & Boyd, SIAM J. Optim. 30, 2020. Each
+    image of the batch is accelerated by itself.
     """
 
     depth: int = 5
@@ -238,7 +242,7 @@ class Anderson(Iteration):
 
     def __post_init__(self) -> None:
         if self.depth < 1:
-            raise InputError(f"a depth is at least 1, got {self.depth}: Picard() looks at no past")
+            raise InputError(f"a depth is at least 1, got {self.depth}: for no acceleration use Picard()")
 
     def start(self, x: Tensor) -> AndersonMemory:
         return AndersonMemory()
@@ -268,11 +272,11 @@ class Anderson(Iteration):
 
     @property
     def copies(self) -> int:
-        """Points and values of the last ``depth`` steps and of this one."""
+        """The points and values of this step and of the last ``depth`` steps."""
         return 2 * (self.depth + 1)
 
     def resumed(self, ratio: float) -> Anderson:
-        """D times ``ratio``: relative to the first residual of the stage before, the safeguard stays the same."""
+        """Multiply D by ``ratio``. Relative to the first residual of the stage before, the safeguard stays the same."""
         return replace(self, D=self.D * ratio)
 
     def lighter(self) -> Anderson | None:
@@ -280,9 +284,9 @@ class Anderson(Iteration):
 
 
 def extrapolate(points: tuple[Tensor, ...], values: tuple[Tensor, ...]) -> Tensor:
-    """T x_k - sum_j g_j (T x_j - T x_{j-1}), g from least squares on the residuals x_j - T x_j, image by image.
+    """T x_k - sum_j g_j (T x_j - T x_{j-1}), where g solves a least-squares problem on the residuals x_j - T x_j.
 
-    A large picture is handled part by part, so that its past is not copied.
+    Each image has its own g. A large picture is handled part by part, so that its past is not copied.
     """
     flat = [(x.flatten(1), t.flatten(1)) for x, t in zip(points, values, strict=True)]
     parts = [slice(low, low + PART) for low in range(0, flat[0][0].shape[1], PART)]
@@ -301,8 +305,11 @@ def extrapolate(points: tuple[Tensor, ...], values: tuple[Tensor, ...]) -> Tenso
 
 
 def mixing(gram: Tensor, right: Tensor) -> Tensor:
-    """g of ``extrapolate``, (B, m, 1), from the products of the changes of the residual, (B, m, m), and of these with
-    the last residual, (B, m, 1), in float64."""
+    """Compute g of ``extrapolate``, (B, m, 1), in float64.
+
+    ``gram`` (B, m, m) holds the products of the changes of the residual with each other; ``right`` (B, m, 1) holds
+    their products with the last residual.
+    """
     damping = 1e-10 * gram.diagonal(dim1=-2, dim2=-1).sum(-1)[:, None, None] + 1e-300
     unit = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
     solved: Tensor = torch.linalg.solve(gram + damping * unit, right)

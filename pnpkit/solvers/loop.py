@@ -1,7 +1,7 @@
-r"""The one loop: runs a map with an iteration, watches the residual, and says what happened and what was proven.
+r"""The one loop. It runs a map with an iteration, watches the residual, and reports what happened and what is proven.
 
-The residual is that of the unrelaxed map, per image, in units of a full step: r_k = ||x_k - T x_k|| / (pace ||x_k||),
-see ``Map``. ``watch`` says what is checked at each evaluation.
+The residual is that of the unrelaxed map, per image, in units of a full step: r_k = ||x_k - T x_k|| / (pace ||x_k||);
+see ``Map``. The module ``watch`` says what is checked at each evaluation.
 """
 
 from __future__ import annotations
@@ -32,11 +32,13 @@ def solve(
     patience: int | None = None,
     shown: Callable[[Tensor], Tensor] | None = None,
 ) -> Result:
-    """Iterate until ||x - T x|| / ||x|| <= tol pace(T) for every image, or ``max_steps`` evaluations of T.
+    """Iterate until ||x - T x|| / ||x|| <= tol pace(T) for every image, or for ``max_steps`` evaluations of T.
 
-    Each image of the batch stops by itself. It stops at once if its residual is NaN or infinite; if it contradicts the
-    certificate of T or the theorem of the run by more than rounding (``watch``); and, where no theorem applies, if its
-    residual grows above its first value and above ``GROWTH_LIMIT`` times its smallest.
+    Each image of the batch stops by itself. An image stops at once in these cases:
+
+    - its residual is NaN or infinite;
+    - it contradicts the certificate of T or the theorem of the run by more than rounding (``watch``);
+    - no theorem applies, and its residual grows above its first value and above ``GROWTH_LIMIT`` times its smallest.
 
     Args:
         map: T, with its certificate.
@@ -45,13 +47,13 @@ def solve(
         tol: relative fixed-point residual, >= 0.
         max_steps: >= 1.
         callback: called with a ``Step`` after each evaluation.
-        patience: also stop after so many evaluations in a row without a new smallest residual; None does not.
+        patience: also stop after this many evaluations in a row without a new smallest residual. None: never.
         shown: a restriction R of images to some of their pixels, (B, C, H, W) -> (B, C, h, w). Then residuals are
-            ||R (x - T x)|| / ||R x||; that the map keeps what is proven of it is checked on all pixels, as ever.
+            ||R (x - T x)|| / ||R x||. The checks against the certificate still use all pixels.
 
     Raises:
         InputError: the first iterate is not finite or not a batch; tol or max_steps is outside its range; ``map`` is
-            not a Map, or changes the shape; ``iteration`` is not an Iteration.
+            not a Map, or it changes the shape; ``iteration`` is not an Iteration.
 
     Example:
         >>> import torch
@@ -72,7 +74,7 @@ def solve(
         for k in range(int(max_steps)):
             Tx = map(x)
             if Tx.shape != x.shape:
-                raise InputError(f"T must give what it takes, {tuple(x.shape)} came back as {tuple(Tx.shape)}")
+                raise InputError(f"T must keep the shape of x, {tuple(x.shape)} came back as {tuple(Tx.shape)}")
             running = watch.running
             history.append(watch.observe(x, Tx))
             accepted = [r and not (s and s.failed) for r, s in zip(running, watch.statuses, strict=True)]
@@ -104,7 +106,10 @@ def solve(
 
 
 def stalled(history: list[tuple[float, ...]], patience: int | None) -> bool:
-    """Whether none of the last ``patience`` residuals (worst image of the batch) is smaller than all before them."""
+    """Whether none of the last ``patience`` residuals is smaller than all residuals before them.
+
+    The residual of a step is that of the worst image of the batch.
+    """
     if patience is None or len(history) <= patience:
         return False
     seen = [worst(row) for row in history]
@@ -130,7 +135,7 @@ def check_run(map: Map, x0: Tensor, iteration: Iteration, tol: float, max_steps:
 
 
 def _where(flags: list[bool], chosen: Tensor, other: Tensor) -> Tensor:
-    """Image by image: ``chosen`` where its flag is set, else ``other``."""
+    """Select images: ``chosen`` where the flag is set, otherwise ``other``."""
     if all(flags):
         return chosen
     return torch.where(torch.tensor(flags, device=chosen.device).view(-1, *[1] * (chosen.ndim - 1)), chosen, other)

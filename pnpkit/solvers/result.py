@@ -1,4 +1,4 @@
-"""The result of a run: status, residuals, certificate, and the theorem that covers it."""
+"""The result of a run: its status, residuals, certificate, and the theorem that covers it."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from pnpkit.solvers.iterations import Iteration
 
 
 def contraction_factor(residuals: Sequence[float]) -> float:
-    """Empirical linear rate: geometric mean of the last half of the ratios r_{k+1} / r_k."""
+    """The measured linear rate: the geometric mean of the last half of the ratios r_{k+1} / r_k."""
     half = [r for r in residuals if r > 0][-max(2, len(residuals) // 2) :]
     if len(half) < 2:
         return math.nan
     return (half[-1] / half[0]) ** (1 / (len(half) - 1))
 
 
-RISE_LIMIT = 1e-3  # relative rise beyond the allowed one that rounding cannot explain
+RISE_LIMIT = 1e-3  # a relative rise above the allowed value that rounding cannot explain
 
 
 class Status(enum.Enum):
-    """How a run ended; the value is a sentence of advice."""
+    """How a run ended. The value is a sentence of advice."""
 
     CONVERGED = "converged: the fixed-point residual is below the tolerance"
     APPLIED = "done: the denoiser was applied once, nothing was iterated"
@@ -38,18 +38,20 @@ class Status(enum.Enum):
 
     @property
     def failed(self) -> bool:
-        """Whether the image is the last good iterate of a run that went wrong."""
+        """Whether the run went wrong. Then the image is the last good iterate."""
         return self in (Status.DIVERGED, Status.NOT_FINITE, Status.FALSIFIED)
 
 
 @dataclass(frozen=True)
 class Step:
-    """What a callback gets after each evaluation of the map.
+    """The argument of a callback, which is called after each evaluation of the map.
 
     Attributes:
-        number: of the evaluation, from 1. x: the iterate. residual: per image.
-        tol: the residual that the present stage ends at. phase: what the stage is, in a word or two; empty outside of
-            stages.
+        number: number of the evaluation, from 1.
+        x: the iterate.
+        residual: relative residual of each image.
+        tol: the residual at which the present stage ends.
+        phase: the present stage in a word or two; empty if the run has no stages.
     """
 
     number: int
@@ -64,19 +66,19 @@ class Result:
     """The outcome of a run.
 
     Attributes:
-        x: (B, C, H, W), a tensor, or numpy when the data came as numpy. Of an image that converged: T x_k for the x_k
-            whose residual met the tolerance (||x - T x|| is no larger there when T is nonexpansive). Of one that
-            failed: the last good iterate.
+        x: the images (B, C, H, W), a tensor, or a numpy array if the data were numpy. For an image that converged this
+            is T x_k for the x_k whose residual met the tolerance; its ||x - T x|| is no larger if T is nonexpansive.
+            For an image that failed it is the last good iterate.
         status: the worst status over the batch; ``statuses`` has one per image.
-        steps: evaluations of the map.
-        residuals: relative residual per evaluation, worst image of the batch; ``residuals_per_image`` has all.
-        cropped: whether they are of a part of the pixels alone, ``shown`` of ``solve``.
+        steps: number of evaluations of the map.
+        residuals: relative residual per evaluation, of the worst image of the batch; ``residuals_per_image`` has all.
+        cropped: whether the residuals refer to a part of the pixels only; see ``shown`` of ``solve``.
         certificate: what is proven about the map.
-        guarantee: the convergence theorem that covers the run, or why none does; true where one does.
-        seconds: wall time.
-        bounds: what the theorem bounds each of ``residuals`` by, with a proven ||x_0 - x*|| (``farthest``). Empty where
-            the theorem gives no rate, or nothing is known of the distance.
-        objective: per image, the value at x of the function that the map minimises; empty where there is none.
+        guarantee: the convergence theorem that covers the run, or why none does; it is true if one does.
+        seconds: wall time, in seconds.
+        bounds: the theorem's bound on each of ``residuals``, computed with a proven ||x_0 - x*|| (``farthest``). Empty
+            if the theorem gives no rate, or if no bound on the distance is known.
+        objective: the value at x of the function that the map minimises, per image; empty if there is none.
     """
 
     x: Any
@@ -93,7 +95,7 @@ class Result:
     cropped: bool = False
 
     def explain(self) -> str:
-        """Half a page: the theorem, its constants, what was assumed, what was checked, what happened."""
+        """Explain the run in half a page: the theorem, its constants, the assumptions, the checks, what happened."""
         c = self.certificate
         rises = sum(b > a * (1 + RISE_LIMIT) for a, b in zip(self.residuals, self.residuals[1:], strict=False))
         rate = contraction_factor(self.residuals)
@@ -138,8 +140,10 @@ def _sentence(text: str) -> str:
 def guarantee(
     certificate: Certificate, iteration: Iteration, statuses: Sequence[Status] = (), violation: str = ""
 ) -> Guarantee:
-    """The theorem whose hypotheses the certificate proves, or why there is none. There is none, too, if the run
-    contradicts the certificate, as ``violation`` describes, or overflows."""
+    """Return the theorem whose hypotheses the certificate proves, or the reason why there is none.
+
+    There is also none if the run overflows or contradicts the certificate; ``violation`` describes how.
+    """
     theorem = iteration.theorem(certificate)
     if Status.FALSIFIED in statuses:
         return withdrawn(Lack.CONTRADICTED, f"{Lack.CONTRADICTED.value}: {violation}" if violation else "")
@@ -151,5 +155,5 @@ def guarantee(
 
 
 def worst(row: tuple[float, ...]) -> float:
-    """The largest residual of a batch; NaN is larger than any."""
+    """Return the largest residual of a batch. NaN counts as larger than any number."""
     return max(row, key=lambda value: math.inf if math.isnan(value) else value)

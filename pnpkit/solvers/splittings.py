@@ -1,10 +1,10 @@
-r"""Splittings: a problem in, a Map out, with the certificate composed from its parts.
+r"""Splittings: functions that turn a problem into a Map whose certificate is composed from its parts.
 
-The problem is min f(x) + g(x) with f a data fidelity and g behind a ``backward`` map: its proximal map, or a
-denoiser at a fixed strength, ``D.at(sigma)``; ``continuation`` takes the denoiser itself, sigma -> ``D.at(sigma)``.
-Forward-backward and half-quadratic splitting, at one penalty or several, take any averaged map.
-Douglas-Rachford, ADMM and Davis-Yin need firmly nonexpansive ones; an alpha-averaged denoiser is relaxed until it is
-(see ``firm``).
+The problem is min f(x) + g(x), where f is a data fidelity. A ``backward`` map stands for g: its proximal map, or a
+denoiser at a fixed strength, ``D.at(sigma)``. ``continuation`` takes the denoiser itself, sigma -> ``D.at(sigma)``.
+Forward-backward and half-quadratic splitting, at one penalty or several, take any averaged map. Douglas-Rachford, ADMM
+and Davis-Yin need firmly nonexpansive maps. An alpha-averaged denoiser is relaxed until it is firmly nonexpansive (see
+``firm``).
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ def forward_backward(
     r"""T = [proj_box] ∘ backward ∘ (id - tau grad f): proximal gradient, or Plug-and-Play with a denoiser.
 
     Args:
-        fidelity: f, which refuses a tau outside (0, 2/L).
-        backward: a proximal map of tau g, or a denoiser.
-        tau: default 1.9 / L.
-        limits: (low, high) of a final box projection. It keeps the averagedness below 1 and, by bounding the range,
-            turns "a fixed point is assumed" into "a fixed point exists" (Browder 1965).
+        fidelity: f. It raises an error for a tau outside (0, 2/L).
+        backward: the proximal map of tau g, or a denoiser.
+        tau: step size; default 1.9 / L.
+        limits: (low, high) of a final box projection. It keeps the averagedness below 1. It also bounds the range, so
+            that a fixed point exists and need not be assumed (Browder 1965).
 
     Example:
         >>> import torch
@@ -61,7 +61,7 @@ def forward_backward(
 
 
 def penalised(fidelity: Fidelity, regulariser: Fidelity, limits: tuple[float, float]) -> Map:
-    """T = proj_box ∘ (id - tau grad (f + R)), tau = 1/L: fixed points minimise f + R over the box."""
+    """T = proj_box ∘ (id - tau grad (f + R)) with tau = 1/L. Its fixed points minimise f + R over the box."""
     both = fidelity + regulariser
     return forward_backward(both, proximal.box(*limits), both.unit_step_size())
 
@@ -72,10 +72,10 @@ def half_quadratic(fidelity: DataTerm, backward: Map, tau: float, limits: tuple[
     After Geman & Yang, IEEE TIP 4(7), 1995, with a constant penalty, so that T is one map.
 
     Args:
-        fidelity: f; its proximal map is closed or solved to a proven error, see ``LeastSquares.prox``.
-        backward: a denoiser or a proximal map, averaged if T is to be.
-        tau: any number > 0: unlike a gradient step, a proximal map is firmly nonexpansive for all of them.
-        limits: as those of ``forward_backward``.
+        fidelity: f. Its proximal map has a closed form or is solved to a proven error, see ``LeastSquares.prox``.
+        backward: a denoiser or a proximal map. It must be averaged if T is to be averaged.
+        tau: any number > 0. Unlike a gradient step, a proximal map is firmly nonexpansive for every tau.
+        limits: as in ``forward_backward``.
 
     Raises:
         InputError: tau is not a finite number > 0.
@@ -101,19 +101,18 @@ def continuation(
     limits: tuple[float, float] | None = None,
     factors: tuple[float, ...] | None = None,
 ) -> Map:
-    r"""T = [proj_box] ∘ D(., s_m) ∘ prox_{t_m f} ∘ ... ∘ D(., s_1) ∘ prox_{t_1 f}: half-quadratic splitting at several
-    penalties in turn, t_j = c_j tau and s_j = sqrt(c_j) sigma.
+    r"""T = [proj_box] ∘ D(., s_m) ∘ prox_{t_m f} ∘ ... ∘ D(., s_1) ∘ prox_{t_1 f}: several penalties in turn.
 
-    Continuation (Wang, Yang, Yin & Zhang, SIAM J. Imaging Sci. 1(3), 2008) increases the penalty 1/tau from step to
-    step and stops after some of them. Here a few such steps form one map, which is iterated: a composition of averaged
-    maps is averaged, so there are fixed points and a proof of convergence. Strong steps separate structure from noise,
-    weak ones keep texture.
+    This is half-quadratic splitting with t_j = c_j tau and s_j = sqrt(c_j) sigma. Continuation (Wang, Yang, Yin & Zhang, SIAM J.
+    Imaging Sci. 1(3), 2008) increases the penalty 1/tau from step to step and stops after some steps. Here a few such
+    steps form one map, which is iterated: a composition of averaged maps is averaged, so there are fixed points and a
+    proof of convergence. Strong steps separate structure from noise, weak ones keep texture.
 
     Args:
-        fidelity, limits: as those of ``half_quadratic``.
+        fidelity, limits: as in ``half_quadratic``.
         denoiser: sigma -> the denoiser at that strength, such as ``network.at``.
-        tau, sigma: those of the factor 1; any tau > 0.
-        factors: c_1, ..., c_m, the first applied first; None follows ``factors_for``.
+        tau, sigma: the values for the factor 1; any tau > 0.
+        factors: c_1, ..., c_m; c_1 is applied first. None uses ``factors_for``.
 
     Raises:
         InputError: no factors, or one of them or tau is not a finite number > 0.
@@ -128,10 +127,11 @@ def continuation(
 
 
 def factors_for(tau: float) -> tuple[float, float]:
-    """c and c / 8, c = 20 / sqrt(tau) within 2 ... 8: where noise is weak, tau is large and less strength is enough.
+    """Return the factors c and c / 8, where c = 20 / sqrt(tau), limited to 2 ... 8.
 
-    Measured by ``scripts/tune_continuation.py`` with the rules of ``strength`` for tau and sigma: no other pair is
-    better by 0.01 dB, three factors gain 0.02 at weak noise for a third more work.
+    Where noise is weak, tau is large and less strength is enough. Measured by ``scripts/tune_continuation.py`` with the
+    rules of ``strength`` for tau and sigma: no other pair is better by 0.01 dB. Three factors gain 0.02 dB at weak
+    noise for a third more work.
 
     Example:
         >>> factors_for(16.0)
@@ -142,7 +142,7 @@ def factors_for(tau: float) -> tuple[float, float]:
 
 
 def firm(map: Map) -> Map:
-    """A firmly nonexpansive map with the same fixed points: (1 - 1/(2 alpha)) id + 1/(2 alpha) T, if alpha > 1/2.
+    """Return a firmly nonexpansive map with the same fixed points: (1 - 1/(2 alpha)) id + 1/(2 alpha) T if alpha > 1/2.
 
     Example:
         >>> from pnpkit import proximal
@@ -157,9 +157,9 @@ def firm(map: Map) -> Map:
 
 
 def douglas_rachford(fidelity: DataTerm, backward: Map, tau: float) -> Map:
-    """T z = z + B(2 P z - z) - P z with P = prox_{tau f} and B firm(backward); the image is P z (Lions & Mercier 1979).
+    """T z = z + B(2 P z - z) - P z, where P = prox_{tau f} and B = firm(backward). The image is P z.
 
-    Firmly nonexpansive when P and B are. Any tau > 0; InputError for others.
+    T is firmly nonexpansive if P and B are (Lions & Mercier 1979). Any tau > 0 is allowed; others raise InputError.
 
     Example:
         >>> import torch
@@ -175,9 +175,9 @@ def douglas_rachford(fidelity: DataTerm, backward: Map, tau: float) -> Map:
 
 
 def admm(fidelity: DataTerm, backward: Map, tau: float) -> Map:
-    """ADMM in the variable z = x + u: Douglas-Rachford with the two maps exchanged; the image is B z (Gabay 1983).
+    """ADMM in the variable z = x + u: Douglas-Rachford with the two maps exchanged. The image is B z (Gabay 1983).
 
-    Any tau > 0; InputError for others.
+    Any tau > 0 is allowed; others raise InputError.
     """
     tau = float(tau)
     map = _reflected(firm(backward), fidelity.prox(tau), "ADMM")
@@ -199,10 +199,10 @@ def _reflected(first: Map, second: Map, name: str) -> Map:
 
 
 def davis_yin(fidelity: Fidelity, first: Map, second: Map, tau: float | None = None) -> Map:
-    """T z = z + S(2 x - z - tau grad f(x)) - x, x = F z: two proxes and a smooth f, e.g. denoiser and box.
+    """T z = z + S(2 x - z - tau grad f(x)) - x with x = F z: for two proximal maps and a smooth f.
 
-    F = firm(first), S = firm(second); the image is F z. 2/(4 - tau L)-averaged for tau in (0, 2/L) (Davis & Yin 2017,
-    Prop. 2.1).
+    F = firm(first) and S = firm(second), for example a denoiser and a box. The image is F z. T is
+    2/(4 - tau L)-averaged for tau in (0, 2/L) (Davis & Yin 2017, Prop. 2.1).
     """
     tau = fidelity.unit_step_size() if tau is None else float(tau)
     gradient_step = fidelity.gradient_step(tau)  # raises StepSizeError for an illegal tau
@@ -224,10 +224,10 @@ def davis_yin(fidelity: Fidelity, first: Map, second: Map, tau: float | None = N
 
 
 def _total(value: Penalty, tau: float, *maps: Map) -> Penalty | None:
-    """f + g, if each map is a true proximal map that knows its tau g; otherwise None.
+    """Return f + g if each map is a true proximal map that knows its tau g; otherwise None.
 
-    If g contains the indicator of a set, the value is that at the nearest point of the set: at x itself it would be
-    infinite or, without the indicator, below the minimum. None if there are two sets.
+    If g contains the indicator of a set, the value is taken at the nearest point of the set. At x itself it would be
+    infinite or, without the indicator, below the minimum. If there are two sets, the result is None.
     """
     penalties = [map.objective for map in maps if map.certificate.kind is Kind.PROX]
     sets = [map for map in maps if map.is_projection]
@@ -249,7 +249,7 @@ def _all_firm(parts: tuple[Certificate, ...]) -> bool:
 CONTINUATION, HALF_QUADRATIC, FORWARD_BACKWARD = "continuation", "half-quadratic", "forward-backward"
 
 
-# The splittings that a restoration can choose from: (f, the denoiser, tau, sigma, the box) -> T.
+# The splittings that a restoration can choose from. Each maps (f, denoiser, tau, sigma, box) to T.
 SPLITTINGS: dict[str, Callable[[DataTerm, At, float, float, tuple[float, float]], Map]] = {
     CONTINUATION: continuation,
     HALF_QUADRATIC: lambda f, denoiser, tau, sigma, limits: half_quadratic(f, denoiser(sigma), tau, limits),

@@ -1,4 +1,4 @@
-"""A run in stages: each stage iterates a map of its own from where the one before it ended.
+"""A run in stages: each stage iterates its own map and starts where the stage before it ended.
 
 A convergent iteration converges from any start. So earlier stages may do anything, and the theorem, the certificate and
 the last residuals of the run are those of the last stage.
@@ -23,17 +23,19 @@ from pnpkit.solvers.result import Result, Status, Step, worst
 
 @dataclass(frozen=True)
 class Stage:
-    """One map of a run in stages, and when the next one takes over.
+    """One stage of a run: its map, and when the next stage begins.
 
     Attributes:
-        map: makes T from the result of the last converged stage before; None if there is none.
+        map: a function that makes T from the result of the last converged stage before this one, or from None if there
+            is none.
         tol: relative residual at which the stage has converged.
-        iteration: runs T.
+        iteration: the iteration that runs T.
         role: the purpose of these steps, for the guarantee of a run that goes on after them.
         patience: None means that the next stage begins only if this one has converged. With a number, the next stage
-            begins in any case, since nothing is proven of this one. It then also ends after so many steps without a new
-            smallest residual, and leaves at least one step to the next.
-        note: a remark on the steps after this stage, for instance "in float32". phase: of its ``Step``s, in a word.
+            begins in any case, since nothing is proven about this one. This stage then also ends after that many steps
+            without a new smallest residual, and it leaves at least one step to the next.
+        note: a remark on the steps after this stage, for instance "in float32".
+        phase: the ``phase`` of this stage's ``Step`` values, in a word.
     """
 
     map: Callable[[Result | None], Map]
@@ -53,14 +55,15 @@ def solve_in_stages(
     callback: Callable[[Step], None] | None = None,
     shown: Callable[[Tensor], Tensor] | None = None,
 ) -> Result:
-    """``solve`` for each stage in turn, from the x of the stage before; ``max_steps`` is the limit for all together.
+    """Call ``solve`` for each stage in turn, starting from the x of the stage before.
 
-    Steps, residuals and seconds of the result are those of all stages. Certificate, guarantee, bounds and status are
-    those of the last stage that began. If no step is left for the next stage, the run ends with STEP_LIMIT, even if the
-    stage has converged.
+    ``max_steps`` limits the steps of all stages together. Steps, residuals and seconds of the result are those of all
+    stages. Certificate, guarantee, bounds and status are those of the last stage that began. If no step is left for the
+    next stage, the run ends with STEP_LIMIT, even if the stage has converged.
 
     Raises:
-        InputError: no stage, or a last stage with patience, of which nothing would be proven; and as for ``solve``.
+        InputError: there is no stage, or the last stage has a patience, so nothing would be proven about it; also in
+            the cases that ``solve`` names.
     """
     if not stages or stages[-1].patience is not None:
         raise InputError("a run in stages needs a last stage without patience: its theorem is that of the run")
@@ -86,7 +89,7 @@ def solve_in_stages(
         )
         runs.append(run)
         x, done = run.x, done + run.steps
-        if stage.patience is not None:  # safeguards are relative to the first residual, which is smaller next
+        if stage.patience is not None:  # the next stage has a smaller first residual, and safeguards are relative to it
             ratio = max(run.residuals_per_image[0]) / max(max(run.residuals_per_image[-1]), 1e-30)
             before = (*before, Before(done, stage.role, stage.note))
             continue
@@ -101,7 +104,7 @@ def solve_in_stages(
 
 
 def joined(runs: Sequence[Result], before: tuple[Before, ...], seconds: float) -> Result:
-    """The last of ``runs``, with the steps and residuals of all."""
+    """Return the last of ``runs`` with the steps and residuals of all runs."""
     end, past = runs[-1], [row for run in runs[:-1] for row in run.residuals_per_image]
     return replace(
         end,
@@ -115,7 +118,7 @@ def joined(runs: Sequence[Result], before: tuple[Before, ...], seconds: float) -
 
 
 def numbered_from(done: int, phase: str, callback: Callable[[Step], None] | None) -> Callable[[Step], None] | None:
-    """The callback for a stage that begins after ``done`` steps."""
+    """Return the callback for a stage that begins after ``done`` steps: it continues their numbers."""
     if callback is None:
         return None
     return lambda step: callback(replace(step, number=done + step.number, phase=phase))

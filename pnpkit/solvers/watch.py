@@ -1,8 +1,8 @@
-r"""Checks during a run: the residual of each image, when its run ends, and whether it contradicts the certificate.
+r"""Checks during a run: the residual of each image, when the image stops, and whether it contradicts the certificate.
 
 Every evaluation, of every iteration, is checked against the certificate of T and the theorem of the run:
 
-- a pair of consecutive points: for an alpha-averaged T
+- each pair of consecutive points x, y: for an alpha-averaged T
   ||T x - T y||^2 + (1 - alpha)/alpha ||(x - T x) - (y - T y)||^2 <= ||x - y||^2, for an L-Lipschitz one
   ||T x - T y|| <= L ||x - y||;
 - the box that contains the values of T;
@@ -12,7 +12,8 @@ Rounding is allowed for. The error of a computed T x is taken to be at most
 
     r = ROUNDINGS eps max(||x||, ||T x||, magnitude(T), sqrt(N)) + sqrt(N) error(T),
 
-N the number of values of an image, magnitude(T) the size of what is added and cancelled inside T (``Map``).
+where N is the number of values of an image and magnitude(T) is the size of what is added and cancelled inside T
+(``Map``).
 """
 
 from __future__ import annotations
@@ -28,31 +29,29 @@ from pnpkit.maps import Map
 from pnpkit.solvers.iterations import Iteration
 from pnpkit.solvers.result import RISE_LIMIT, Status
 
-GROWTH_LIMIT = 100.0  # a residual this many times the smallest, and above the first, is called divergence
+GROWTH_LIMIT = 100.0  # divergence: the residual is above the first one and this many times the smallest one
 
 
 ROUNDINGS = 100.0  # the error allowed for an evaluation of T, in units of rounding
 
 
 SLACK = 1e-6  # relative uncertainty of a constant, which is derived in float64; at least ROUNDINGS times 100 eps
-
-
-GROWN = 10.0  # largest unit of residuals, in units of the first iterate or step; see ``Watch.unit``
+GROWN = 10.0  # largest unit of residuals, as a multiple of the first iterate or step; see ``Watch.unit``
 
 
 TINY = 1e-300
 
 
 def norms(x: Tensor) -> list[float]:
-    """||x|| per image, summed in float64, because squares of float32 would underflow."""
+    """Return ||x|| per image. The sum is in float64, because squares in float32 would underflow."""
     return [float(n) for n in torch.linalg.vector_norm(x.flatten(1), dim=1, dtype=torch.float64)]
 
 
 def farthest(map: Map, x0: Tensor, gaps: list[float]) -> list[float]:
-    """Proven bounds on ||x_0 - x*|| per image, x* any fixed point of T, from the gaps ||x_0 - T x_0||; inf if unknown.
+    """Return a proven bound on ||x_0 - x*|| per image, where x* is any fixed point of T; inf if none is known.
 
-    x* = T x* lies in the box of T's values, so its distance is at most that of the farthest corner. For a contraction
-    with factor c, ||x_0 - x*|| <= ||x_0 - T x_0|| + c ||x_0 - x*||.
+    ``gaps`` are the distances ||x_0 - T x_0||. x* = T x* lies in the box of T's values, so its distance is at most that
+    of the farthest corner. For a contraction with factor c, ||x_0 - x*|| <= ||x_0 - T x_0|| + c ||x_0 - x*||.
     """
     found = [math.inf] * len(x0)
     if map.box is not None:
@@ -64,8 +63,10 @@ def farthest(map: Map, x0: Tensor, gaps: list[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One evaluation: x and T x, and per image ||x - T x||, ||x|| and the rounding r; the first two also of the part
-    that is shown."""
+    """One evaluation: x and T x, and for each image ||x - T x||, ||x|| and the rounding r.
+
+    The first two norms are also given for the shown part of the image.
+    """
 
     x: Tensor
     Tx: Tensor
@@ -77,14 +78,14 @@ class Evaluation:
 
 
 class Watch:
-    """Records the residual of each image and decides when its run ends.
+    """Records the residual of each image and decides when the image stops.
 
-    With ``shown``, a restriction of images to some of their pixels, relative residuals are those of this part; what the
-    certificate and the theorem say is checked on the whole.
+    ``shown`` restricts images to some of their pixels. Relative residuals are then those of this part. The checks
+    against the certificate and the theorem use the whole image.
 
     Attributes:
-        statuses: of each image, None while it runs.
-        violation: of each image, how it contradicts the certificate, in words; empty where it does not.
+        statuses: the status of each image; None while it runs.
+        violation: for each image, how it contradicts the certificate, in words; empty if it does not.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class Watch:
         self.statuses: list[Status | None] = [None] * count
         self.violation = [""] * count
         self.smallest = [math.inf] * count
-        self.evaluations = [0] * count  # per image, until it stopped
+        self.evaluations = [0] * count  # per image, up to the step where it stopped
         self.units: list[list[float]] = []  # the denominators of relative residuals, per step and image
         self.first: Evaluation | None = None
         self.last: Evaluation | None = None
@@ -121,8 +122,10 @@ class Watch:
         return self.record(now, self.broken(now))
 
     def record(self, now: Evaluation, broken: list[str]) -> tuple[float, ...]:
-        """``observe`` of an evaluation that is known by its norms, and of how each image contradicts the certificate in
-        words."""
+        """Do what ``observe`` does, given the norms of an evaluation.
+
+        ``broken`` says for each image, in words, how it contradicts the certificate.
+        """
         self.first = self.first or now
         units = [self.unit(index, size) for index, size in enumerate(now.seen_sizes)]
         self.units.append(units)
@@ -139,7 +142,7 @@ class Watch:
         return tuple(relative)
 
     def evaluated(self, x: Tensor, Tx: Tensor) -> Evaluation:
-        """The evaluation with its norms."""
+        """Return the evaluation of T at x with its norms."""
         now = self.weighed(x, Tx, norms(x - Tx), norms(x), norms(Tx), x[0].numel())
         if self.shown is None:
             return now
@@ -148,7 +151,7 @@ class Watch:
     def weighed(
         self, x: Tensor, Tx: Tensor, gaps: list[float], sizes: list[float], ends: list[float], count: int
     ) -> Evaluation:
-        """The evaluation of images of ``count`` values with ||x - T x||, ||x|| and ||T x||."""
+        """Return the evaluation, given ||x - T x||, ||x|| and ||T x|| of images with ``count`` values each."""
         unit = math.sqrt(count)
         rounding = [
             ROUNDINGS * self.eps * max(size, end, self.map.magnitude, unit) + self.map.error * unit
@@ -157,10 +160,11 @@ class Watch:
         return Evaluation(x, Tx, gaps, sizes, rounding, gaps, sizes)
 
     def unit(self, index: int, size: float) -> float:
-        """||x_k||, but at most GROWN times the start: the larger of ||x_0|| and the first step at full length. All are
-        of what is shown.
+        """Return the unit of the relative residual: ||x_k||, but at most GROWN times the start.
 
-        T x = x + 1 has no fixed point, and its residual is small beside ||x_k|| after many steps.
+        The start is the larger of ||x_0|| and the first step at full length. All norms are those of the shown part. The
+        limit is needed for maps such as T x = x + 1, which has no fixed point: after many steps its residual is small
+        relative to ||x_k||.
         """
         assert self.first is not None
         began = max(self.first.seen_sizes[index], self.first.seen_gaps[index] / self.map.pace)
@@ -178,7 +182,7 @@ class Watch:
         return Status.DIVERGED if not self.covered and gap > least + rounding else None
 
     def risen(self, index: int, now: Evaluation) -> str:
-        """How the residual contradicts the theorem; empty if it does not, or if no theorem applies.
+        """Say how the residual contradicts the theorem. Empty if it does not, or if no theorem applies.
 
         Rounding accumulates. It enlarges ||x_k - x*|| by at most k r, and the residual of a contraction with factor c
         by at most 2 r (1 + c + c^2 + ...).
@@ -200,7 +204,7 @@ class Watch:
         return ""
 
     def broken(self, now: Evaluation) -> list[str]:
-        """Per image: how this evaluation and the one before contradict the certificate; empty where they do not."""
+        """Say per image how this evaluation and the one before contradict the certificate; empty if they do not."""
         outside = self.outside(now.Tx)
         if self.last is None or not self.map.certificate.proven:
             return outside
@@ -214,7 +218,7 @@ class Watch:
         return found
 
     def contradicted(self, moved: float, ends: float, turned: float, rounding: float, step: int) -> str:
-        """How ||x - y||, ||T x - T y|| and ||(x - T x) - (y - T y)|| contradict the constants of T."""
+        """Say how ||x - y||, ||T x - T y|| and ||(x - T x) - (y - T y)|| contradict the constants of T."""
         certificate, words = self.map.certificate, f"between steps {step - 1} and {step} "
         reach = moved * (1 + self.slack)
         apart = max(ends - 2 * rounding, 0.0)
@@ -232,14 +236,14 @@ class Watch:
         return ""
 
     def outside(self, Tx: Tensor) -> list[str]:
-        """Per image: a value of T x outside of the box of all values of T, in words; empty if there is none."""
+        """For each image, name a value of T x outside of the box of all values of T; empty if there is none."""
         if self.map.box is None:
             return [""] * len(Tx)
         flat = Tx.flatten(1)
         return [self.beyond(*ends) for ends in zip(flat.amin(1).tolist(), flat.amax(1).tolist(), strict=True)]
 
     def beyond(self, least: float, most: float) -> str:
-        """``outside`` of an image with these least and largest values."""
+        """Do what ``outside`` does, for one image with these smallest and largest values."""
         if self.map.box is None:
             return ""
         low, high = self.map.box
@@ -250,7 +254,7 @@ class Watch:
         return f"a value {value:.6g} lies outside of the box [{low:g}, {high:g}] of all values of T"
 
     def bounds(self) -> tuple[float, ...]:
-        """Proven bounds on the relative residual at each step, worst image of the batch; empty if there are none.
+        """Return proven bounds on the relative residual at each step, for the worst image; empty if there are none.
 
         The bound of an image that stopped stays constant.
         """
