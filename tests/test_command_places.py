@@ -42,6 +42,12 @@ def test_no_result_takes_the_place_of_an_input_or_of_another_result(cli, pair: t
     linked.hardlink_to(second)
     code, _, error = cli("deblur", first, "--kernel", second, "-o", linked, *PLAIN)
     assert code == 2 and "is a file that is read" in error and second.read_bytes() == before
+    code, _, error = cli("compare", first, "--reference", second, "-o", second, "--quiet", "--overwrite")
+    assert code == 2 and "is a file that is read" in error and second.read_bytes() == before
+    code, _, error = cli("blur", first, "--kernel", second, "-o", second, "--quiet", "--overwrite")
+    assert code == 2 and "inputs stay untouched" in error and second.read_bytes() == before
+    code, _, error = cli("estimate-kernel", first, "--mask", second, "-o", second, "--quiet", "--overwrite")
+    assert code == 2 and "what is not the input" in error and second.read_bytes() == before
 
 
 def test_what_is_written_beside_the_result_has_a_place_of_its_own(cli, pair: tuple[Path, Path]) -> None:  # type: ignore[no-untyped-def]

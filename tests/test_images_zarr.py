@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from pnpkit.command import record
 from pnpkit.errors import InputError
 from pnpkit.images import files, stacks
 
@@ -148,6 +149,7 @@ def test_the_command_line_takes_stores_like_files(cli: Any, tmp_path: Path) -> N
     told = json.loads((tmp_path / "a-deblurred.ome.zarr" / ".zattrs").read_text())
     assert "deblur" in told["pnpkit"]["history"][0] and told["omero"]["channels"][0]["color"] == "0000FF"
     assert len(json.loads((tmp_path / "a.json").read_text())["files"][str(path)]) == 64
+    assert record.existing([str(path), None, "box:3"]) == (str(path),), "what is read is not written over"
     code, _, error = cli("deblur", path, *words)
     assert code == 2 and "exists" in error
     code, _, error = cli("deblur", path, *words, "-o", path, "--overwrite")

@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from pnpkit import __version__
-from pnpkit.command import tasks
+from pnpkit.command import record, tasks
 from pnpkit.command.estimate_kernel import estimate_kernel
 from pnpkit.command.job import Job, Layout
 from pnpkit.command.jobs import check_options, restore_all
@@ -205,7 +205,7 @@ def blur(image: str, kernel: str, noise_level: float, boundary: str, linear: boo
     check_level("noise level", noise_level)  # of a file, whose values are read on the 0..1 scale
     click.get_current_context().with_resource(gone_if_empty(options.out))
     make_folder(options.out, several=False)
-    target = target_for(image, options.out, "blurred", options.overwrite)
+    target = target_for(image, options.out, "blurred", options.overwrite, record.existing([kernel]))
     picture = files.read(Path(image))
     tasks.check_light(picture, linear)
     from pnpkit.restoration.simulate import simulate

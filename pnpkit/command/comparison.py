@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from pnpkit.command import document
+from pnpkit.command import document, record
 from pnpkit.command.messages import in_flags
-from pnpkit.command.places import check_name, check_places, destination
+from pnpkit.command.places import check_name, check_places, destination, file_key
 from pnpkit.command.progress import Progress
 from pnpkit.command.reference import sharp
 from pnpkit.command.summary import finite, write_json
@@ -51,7 +51,8 @@ def compare(source: str, asked: Asked, settings: Settings, options: Options, pla
     from pnpkit.restoration.compare import check_names
     from pnpkit.restoration.compare import compare as run
 
-    check_places(places, options, frozenset())
+    reads = record.existing((source, asked.kernel, options.reference))
+    check_places(places, options, frozenset(map(file_key, reads)))
     check_names(asked.names)
     picture = files.read(source, white=options.white, black=options.black)
     check_light(picture, settings.linear)

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pnpkit.command import tasks
+from pnpkit.command import record, tasks
 from pnpkit.command.masks import read_mask
 from pnpkit.command.messages import say, say_notes
 from pnpkit.command.options import MASK, WHITE, WRITING, Grouped, flag, options_from, setting_flags, together
 from pnpkit.command.places import check_name, gone_if_empty, make_folder
 from pnpkit.errors import InputError
+from pnpkit.images import address
 from pnpkit.machine.files import check_name as check_writable
 from pnpkit.restoration.settings import Settings
 
@@ -50,7 +51,7 @@ def estimate_kernel(
     options = options_from(given)
     click.get_current_context().with_resource(gone_if_empty(options.out))
     make_folder(options.out, several=False)
-    target = kernel_place(image, options.out, options.overwrite)
+    target = kernel_place(image, options.out, options.overwrite, mask)
     picture = files.read(Path(image), None if mask is None else read_mask(mask), white=white, unknown=True)
     tasks.check_light(picture, linear)
     about = readings | tasks.in_pixels(picture, settings)
@@ -75,7 +76,7 @@ def report(image: str, target: Path, estimate: KernelEstimate) -> None:
     say(f"log posterior relative to the likeliest: {rivals}")
 
 
-def kernel_place(image: str, out: str | None, overwrite: bool) -> Path:
+def kernel_place(image: str, out: str | None, overwrite: bool, mask: str | None = None) -> Path:
     """The file for the kernel: ``out``, in that folder, or beside the image, as NAME-kernel.png.
 
     Raises:
@@ -94,6 +95,7 @@ def kernel_place(image: str, out: str | None, overwrite: bool) -> Path:
     if not target.parent.is_dir():
         raise InputError(f"the folder of {target} does not exist")
     check_writable(target)
-    if target.exists() and (not overwrite or target.samefile(source)):
+    read = [source, *map(address.file_of, record.existing([mask]))]
+    if target.exists() and (not overwrite or any(map(target.samefile, read))):
         raise InputError(f"{target}: exists already: choose another name, or --overwrite what is not the input")
     return target

@@ -143,8 +143,8 @@ def gone_if_empty(*folders: str | None) -> Iterator[None]:
                 path.rmdir()
 
 
-def target_for(name: str, out: str | None, word: str, overwrite: bool) -> Path:
-    """The file for the result.
+def target_for(name: str, out: str | None, word: str, overwrite: bool, reads: Sequence[str] = ()) -> Path:
+    """The file for the result of the input ``name``; ``reads`` are the other files that are read.
 
     Raises:
         InputError: a place that must not be written to.
@@ -153,7 +153,7 @@ def target_for(name: str, out: str | None, word: str, overwrite: bool) -> Path:
 
     check_input(name)
     target = destination(name, out, word)
-    check_output(target, [Path(name)], overwrite)
+    check_output(target, [name, *reads], overwrite)
     return target
 
 

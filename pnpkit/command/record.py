@@ -25,8 +25,9 @@ def command_line() -> str:
 
 
 def existing(names: Iterable[str | None]) -> tuple[str, ...]:
-    """Those of the names that are files, or parts of files: words such as gaussian:2 and None are none."""
-    return tuple(name for name in names if name and os.path.isfile(address.file_of(name)))
+    """Those of the names that are files, parts of files or stores of zarr: gaussian:2 and None are none."""
+    found = ((name, address.file_of(name)) for name in names if name)
+    return tuple(name for name, file in found if os.path.isfile(file) or address.is_zarr(file))
 
 
 def repeat(seed: int, settings: Settings, files: Iterable[str]) -> dict[str, Any]:
