@@ -13,6 +13,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from pnpkit import kernels
+from pnpkit.command.psf import finish
 from pnpkit.errors import InputError
 from pnpkit.images import stacks
 from pnpkit.psf import files
@@ -157,6 +158,9 @@ def test_the_commands(tmp_path: Path, cli: Any) -> None:
     assert stacks.read(tmp_path / "psf.tif").step() == pytest.approx((0.2, 0.1, 0.1))
     code, _, error = cli("psf", "beads", tmp_path / "beads.tif", "-o", tmp_path / "beads.tif", "--overwrite")
     assert code == 2 and "inputs stay untouched" in error
+    with pytest.raises(InputError, match="inputs stay untouched"):
+        shown_there = str(tmp_path / "a.png")
+        finish(Spread(kernels.disk(2.0), (1.0, 1.0)), str(tmp_path / "x.tif"), shown_there, True, True, shown_there)
     words = ["--to-z-step", "0.4", "-o", tmp_path / "coarse.tif"]
     assert cli("psf", "measured", tmp_path / "beads.tif", *words)[0] == 0
     assert stacks.read(tmp_path / "coarse.tif").step() == pytest.approx((0.4, 0.1, 0.1))

@@ -77,6 +77,15 @@ def test_an_estimated_kernel_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert len(asked) == 1
 
 
+@pytest.mark.parametrize("words", [{}, {"about": "{"}, {"about": "[]"}, {"about": '{"weights": {"origin": ""}}'}])
+def test_a_kernel_that_is_none_counts_as_none(tmp_path: Path, words: dict[str, str]) -> None:
+    place = kept.place(tmp_path, "key", "kernel")
+    kept.store(place, {"weights": torch.ones(3, 3) / 9}, words)
+    assert kept.kept_kernel(place) is None
+    kept.keep_kernel(place, Kernel(np.full((3, 3), np.nan), "ESTIMATED", 0.8, "box:3"))
+    assert kept.kept_kernel(place) is None
+
+
 def test_a_cache_is_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for wrong, words in (("", "name of a folder"), (3, "name of a folder"), (tmp_path / "file", "is a file")):

@@ -52,8 +52,9 @@ def finish(spread: Spread, out: str, picture: str | None, overwrite: bool, quiet
     from pnpkit.images import address
     from pnpkit.psf import files
 
-    if source and Path(out).exists() and Path(out).samefile(address.file_of(source)):
-        raise InputError(f"{out}: the output is the input: choose another name, inputs stay untouched")
+    for place in filter(None, (out, picture)):
+        if source and Path(place).exists() and Path(place).samefile(address.file_of(source)):
+            raise InputError(f"{place}: the output is the input: choose another name, inputs stay untouched")
     files.save(out, spread, overwrite)
     if picture:
         files.picture(picture, spread, overwrite)

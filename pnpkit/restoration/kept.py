@@ -117,14 +117,17 @@ def keep_run(path: Path, kept: Kept) -> None:
 
 
 def kept_kernel(path: Path) -> Kernel | None:
-    """The estimated kernel of an earlier run, with its candidate; None where none was kept."""
+    """The estimated kernel of an earlier run, with its candidate; None where that is nothing of use."""
     found, about = load(path)
-    if "about" not in about or any(weights.ndim != 2 for weights in found.values()):
+    if any(weights.ndim != 2 or not bool(torch.isfinite(weights).all()) for weights in found.values()):
         return None
     kernel: Kernel | None = None
-    for name, told in reversed(json.loads(about["about"]).items()):  # the candidate first
-        weights = found[name].numpy()
-        kernel = Kernel(weights, told["origin"], told["confidence"], told["form"], tuple(told["doubts"]), kernel)
+    try:
+        for name, told in reversed(json.loads(about["about"]).items()):  # the candidate first
+            weights = found[name].numpy()
+            kernel = Kernel(weights, told["origin"], told["confidence"], told["form"], tuple(told["doubts"]), kernel)
+    except (AttributeError, KeyError, TypeError, ValueError):  # the words are not those of ``keep_kernel``
+        return None
     return kernel
 
 
