@@ -33,7 +33,7 @@ NETWORKS: dict[str, tuple[Any, Any]] = {
 
 
 def build(architecture: str, arguments: dict[str, Any]) -> Network:
-    """The network of that name with these fields of its config, with initial weights."""
+    """Build the network of this name, with these fields of its config and with initial weights."""
     if architecture not in NETWORKS:
         raise UnknownName("architecture", architecture, NETWORKS)
     network, config = NETWORKS[architecture]

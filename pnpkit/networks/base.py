@@ -29,7 +29,7 @@ T = TypeVar("T")
 METHODS = (FunctionType, property, staticmethod, classmethod)
 
 
-KNOWN = ("pnpkit.", "torch.")  # modules whose layers the proofs of this package speak of
+KNOWN = ("pnpkit.", "torch.")  # modules whose layers the proofs of this package cover
 
 
 ROUNDING = 1e-6  # relative; a level above ``top`` by less is ``top``
@@ -37,13 +37,14 @@ ROUNDING = 1e-6  # relative; a level above ``top`` by less is ``top``
 
 @dataclass(frozen=True)
 class Strengths:
-    """The denoiser noise level sigma that suits a map, for data with noise s; measured on training pictures.
+    """The rule for the denoiser's noise level sigma, given data with noise s; measured on training pictures.
 
-    sigma = factor * (sqrt(tau / 1.9) s)^exponent for forward-backward steps tau. A denoiser for noise sigma stands for
-    prox_{sigma^2 R} where a step asks for prox_{tau s^2 R}: exponent 1, factor sqrt(1.9). One whose thresholds grow
-    linearly with sigma stands for about prox_{sigma R}: then sigma grows almost like the square of s.
+    For forward-backward steps tau, sigma = factor * (sqrt(tau / 1.9) s)^exponent. A denoiser for noise sigma stands for
+    prox_{sigma^2 R} where a step asks for prox_{tau s^2 R}: this gives exponent 1 and factor sqrt(1.9). A denoiser
+    whose thresholds grow linearly with sigma stands for about prox_{sigma R}. Then sigma grows almost like the square
+    of s.
 
-    sigma = coupling * sqrt(tau) s in half-quadratic splitting, best where that is about ``working``; see
+    In half-quadratic splitting, sigma = coupling * sqrt(tau) s. It works best where this is about ``working``; see
     ``restoration.plan.penalty_for``.
     """
 
@@ -53,23 +54,23 @@ class Strengths:
     coupling: float = 0.5
 
     def forward(self, noise_level: float, tau: float) -> float:
-        """The sigma for forward-backward steps."""
+        """Return sigma for forward-backward steps."""
         return self.factor * ((tau / 1.9) ** 0.5 * noise_level) ** self.exponent
 
 
 @dataclass(frozen=True)
 class Traits:
-    """What a run must know of a network beside its map; a wrapper has those of what it wraps.
+    """What a run must know about a network besides its map. A wrapper has the traits of the network it wraps.
 
     Attributes:
         top: the largest noise level, on the 0..1 scale.
-        width: channels of the widest layer, per pixel: what a run's memory is reckoned from.
-        convolutional: whether its time goes into convolutions, which bfloat16 may make cheaper.
-        rule: how strong it should be.
-        error: root mean square error of one evaluation, where D is solved for iteratively.
-        beside: numbers per pixel that it needs beside the picture, such as a guide.
-        kept: numbers per pixel that it keeps from one evaluation to the next; in tiles it keeps none.
-        maps: whether its strength may be a map, one number for each pixel.
+        width: channels of the widest layer, per pixel; the memory of a run is computed from it.
+        convolutional: whether most of the time goes into convolutions, which bfloat16 may make cheaper.
+        rule: how strong the denoiser should be.
+        error: root mean square error of one evaluation, if D is computed by an iterative solver.
+        beside: numbers per pixel that the network needs in addition to the picture, such as a guide.
+        kept: numbers per pixel that the network keeps from one evaluation to the next; in tiles it keeps none.
+        maps: whether the strength may be a map, with one number for each pixel.
     """
 
     top: float
@@ -83,7 +84,7 @@ class Traits:
 
 
 def ranged(config: Any, **ranges: tuple[float, float]) -> None:
-    """Raise InputError unless each field, or each entry of one that is a tuple, lies in its closed interval."""
+    """Raise InputError unless each field, or each entry of a tuple field, lies in its closed interval."""
     for name, (low, high) in ranges.items():
         value = getattr(config, name)
         if not all(low <= number <= high for number in (value if isinstance(value, (tuple, list)) else (value,))):
@@ -96,14 +97,14 @@ TOPS = (1e-6, 1.0)  # the range of every ``top``
 class Network(Denoiser):
     """A deepinv denoiser D(x, sigma) for colour and grey images of any size, float32 or float64.
 
-    A grey image goes through as three equal channels, averaged after: with the isometric lift
+    A grey image is passed as three equal channels, and the result is averaged. With the isometric lift
     Q x = (x, x, x) / sqrt(3) this is Q^T D(s Q x) / s, s = sqrt(3), which keeps every constant of D.
     """
 
     traits: Traits
     name: str = "D"
-    config: Any  # the frozen dataclass it was built from
-    paper: str = "none"  # its source
+    config: Any  # the frozen dataclass that the network was built from
+    paper: str = "none"  # the source of the architecture
     shared: bool = False  # whether several processes evaluate it together
 
     @property
@@ -118,12 +119,12 @@ class Network(Denoiser):
 
     @property
     def convolutional(self) -> bool:
-        """Whether its time goes into convolutions."""
+        """Whether most of the time goes into convolutions."""
         return self.traits.convolutional
 
     @property
     def rule(self) -> Strengths:
-        """How strong it should be."""
+        """The rule for how strong the denoiser should be."""
         return self.traits.rule
 
     @property
@@ -133,51 +134,59 @@ class Network(Denoiser):
 
     @abstractmethod
     def denoise(self, x: Tensor, level: Tensor) -> Tensor:
-        """(B, 3, H, W) and levels in [0, top], (B,) or, where the network takes maps, (B, 1, H, W) -> (B, 3, H, W)."""
+        """Denoise x (B, 3, H, W) and return an image of the same shape.
+
+        Levels lie in [0, top]. They have the shape (B,), or (B, 1, H, W) if the network takes maps.
+        """
 
     @abstractmethod
     def certify(self) -> Certificate:
         """Derive from the weights what is proven about x -> D(x, sigma), for every sigma in [0, top]."""
 
     def looks(self, certified: bool = True) -> tuple[Network, Network | None]:
-        """The passes of a restoration: D itself, and no second one.
+        """Return the networks of the passes of a restoration: here D itself, and no second one.
 
-        Of a network that is guided by a first restoration: what makes the guide, and what takes it, (x, g, h) -> D_g(x)
-        (``networks.guided.Given``). Without ``certified`` nothing is claimed of either: for training.
+        A network that is guided by a first restoration returns the network that makes the guide, and the network that
+        takes it, (x, g, h) -> D_g(x) (``networks.guided.Given``). If ``certified`` is False, as in training, nothing is
+        claimed about either.
         """
         return self, None
 
     def per_channel(self) -> Network:
-        """D on each channel by itself, for pictures of any number of channels: the constants of D."""
+        """Return D applied to each channel by itself, for any number of channels. It has the constants of D."""
         return PerChannel(self)
 
     def given(self, guide: Tensor, hint: Tensor) -> Network:
-        """Of a second look: x -> D_g(x, sigma) for a guide and a hint, of the shape of x.
+        """Return x -> D_g(x, sigma), for a guide and a hint of the shape of x. Only second passes have it.
 
         Raises:
-            InputError: a network that takes no guide.
+            InputError: the network takes no guide.
         """
         raise InputError(f"{self.name} takes no guide")
 
     def secure(self, largest: float = 0.98) -> None:
-        """Change the weights, where needed, until all is proven that the architecture can prove: at export. Here
-        nothing. ``largest`` < 1 is the averagedness of a single layer."""
+        """Change the weights, where needed, so that everything is proven that the architecture allows.
+
+        It is called at export. Here it does nothing. ``largest`` < 1 is the averagedness of a single layer.
+        """
 
     def receptive_field(self) -> tuple[int, int]:
-        """(R, unit): how far D looks, in pixels, and what tiles must be aligned to.
+        """Return (R, unit): the radius in pixels within which D(x) depends on x, and the alignment of tiles.
 
         Raises:
-            InputError: D depends on the whole picture, or it is not known how far it looks.
+            InputError: D depends on the whole picture, or the radius is not known.
         """
         raise InputError(f"the receptive field of {type(self).__name__} is not known: it cannot be tiled")
 
     def regulariser(self, sigma: float, image_size: tuple[int, int], weight: float = 1.0) -> Smooth | None:
-        """weight * R, where D(., sigma) is the proximal map of a known smooth convex R; here None."""
+        """Return weight * R if D(., sigma) is the proximal map of a known smooth convex R; here None."""
         return None
 
     def energy_at(self, sigma: float) -> Callable[[Tensor], tuple[Tensor, Tensor]] | None:
-        """x -> g(x) >= 0 per image, in float64, and grad g(x), where D(., sigma) = id - grad g and grad g is locally
-        Lipschitz; here None."""
+        """Return the function x -> (g(x), grad g(x)) if D(., sigma) = id - grad g; here None.
+
+        g(x) >= 0 is a value per image, in float64, and grad g is locally Lipschitz.
+        """
         return None
 
     def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
@@ -185,13 +194,14 @@ class Network(Denoiser):
 
         Args:
             x: (B, C, H, W) with C = 1 or 3, intensities about 0..1.
-            sigma: noise level on the same scale, finite and >= 0: a number, one per image, or a map (1 or B, 1, H, W),
-                one for each pixel. Above ``top`` the result is D(c x, c sigma) / c with c = top / sigma, of a map its
-                largest, which keeps every constant.
+            sigma: noise level on the same scale, finite and >= 0: one number, one number per image, or a map
+                (1 or B, 1, H, W) with one number per pixel. Above ``top`` the result is D(c x, c sigma) / c with
+                c = top / sigma, which keeps every constant. For a map, c is computed from its largest value.
 
         Raises:
-            InputError: other shapes, a level that is negative or not finite, a map where the network takes none, a
-                call by ``torch.jit.trace``, or by ``torch.vmap`` where numbers must be looked at, or on device meta.
+            InputError: x or sigma has another shape; a level is negative or not finite; sigma is a map and the network
+                takes none; the call comes from ``torch.jit.trace``, or from ``torch.vmap`` if the network must read
+                the numbers; or x is on device meta.
         """
         if torch.jit.is_tracing():
             raise InputError(
@@ -213,7 +223,7 @@ class Network(Denoiser):
         return self.within(x, level)
 
     def within(self, x: Tensor, level: Tensor) -> Tensor:
-        """D(x, level) for colour pictures; D(c x, c level) / c where c = top / level is below 1."""
+        """D(x, level) for colour pictures, or D(c x, c level) / c if c = top / level is below 1."""
         times = (level.flatten(1).amax(1) if level.ndim > 1 else level).div(self.top).clamp_min(1)
         if not torch.compiler.is_compiling() and not bool((times > 1 + ROUNDING).any()):
             return self.denoise(x, level)
@@ -225,8 +235,10 @@ class Network(Denoiser):
         return self.denoise(x / times, level) * times
 
     def levels(self, sigma: float | Tensor, x: Tensor) -> Tensor:
-        """A number, or one per image, finite and >= 0: as (B,), of the type and on the device of x. A map as
-        (B, 1, H, W)."""
+        """Return sigma as a tensor of the type and on the device of x.
+
+        A number, or one number per image, becomes (B,). A map becomes (B, 1, H, W). Levels must be finite and >= 0.
+        """
         if not isinstance(sigma, (Tensor, Real)):
             raise InputError(f"sigma is a number or a tensor, got {type(sigma).__name__} {sigma!r}")
         if isinstance(sigma, Tensor) and sigma.ndim == 4 and sigma.shape[2:] != (1, 1):
@@ -246,7 +258,7 @@ class Network(Denoiser):
         return level
 
     def map_of_levels(self, sigma: Tensor, x: Tensor) -> Tensor:
-        """sigma (1 or B, 1, H, W) as (B, 1, H, W), of the type and on the device of x (B, C, H, W)."""
+        """Expand sigma (1 or B, 1, H, W) to (B, 1, H, W), of the type and on the device of x (B, C, H, W)."""
         if not self.traits.maps:
             raise InputError(f"{self.name} takes no map of strengths: give one number, or one for each image")
         if x.ndim != 4 or sigma.shape[1:] != (1, *x.shape[2:]) or len(sigma) not in (1, len(x)):
@@ -258,20 +270,21 @@ class Network(Denoiser):
 
     @property
     def certificate(self) -> Certificate:
-        """What is proven about the network with its present weights."""
+        """The certificate of the network with its present weights."""
         return self.derived("certificate", self.known)
 
     def known(self) -> Certificate:
-        """``certify``, where what is computed is what its proof speaks of; else nothing, and why."""
+        """Return the result of ``certify`` if its proof covers what is computed; otherwise nothing, with the reason."""
         finite = all(bool(torch.isfinite(p).all()) for p in self.parameters())
         reason = self.doubt() or ("" if finite else "weights that are not finite")
         return certificates.nothing(f"{self.name}(., sigma)", reason) if reason else self.certify()
 
     def doubt(self) -> str:
-        """What the proof in ``certify`` does not look at, in one sentence; empty where there is nothing such.
+        """Name in one sentence a change that the proof in ``certify`` does not cover; empty if there is none.
 
-        A subclass with methods of its own but not ``certify``, a layer of a class that does not come with the network,
-        a method or kernel that was replaced on an object, and hooks on forward calls all change what is computed.
+        What is computed may be changed by a subclass that has methods of its own but no ``certify`` of its own, by a
+        layer of a class that does not come with the network, by a method or kernel that was replaced on an object, and
+        by hooks on forward calls.
         """
         lineage = type(self).__mro__
         owner = next(kind for kind in lineage if "certify" in vars(kind))
@@ -285,14 +298,14 @@ class Network(Denoiser):
         return next(filter(None, (doubt_about(module, known) for module in self.children())), replaced(self))
 
     def remember(self, certificate: Certificate) -> None:
-        """Take over a certificate that was derived earlier from the same weights; the registry checks their hash."""
+        """Take over a certificate that was derived earlier from the same weights. The registry checks their hash."""
         self.__dict__.setdefault("_derived", {}).pop("certificate", None)
         self.derived("certificate", lambda: certificate)
 
     def derived(self, what: str, derive: Callable[[], T]) -> T:
-        """The result of ``derive``, cached until weights, mode or code change.
+        """Return the result of ``derive``, cached until weights, mode or code change.
 
-        Writing to ``p.data`` does not raise the version that torch counts, so the weights are compared by digests.
+        Writing to ``p.data`` does not raise torch's version counter, so the weights are compared by digests.
         """
         state = (self.stamp(), tuple(digest(p) for p in self.parameters()))
         known = self.__dict__.setdefault("_derived", {})
@@ -301,24 +314,25 @@ class Network(Denoiser):
         return known[what][1]
 
     def stamp(self) -> tuple[object, ...]:
-        """A value that changes with the mode, the code and the weights; writing to ``p.data`` is not seen."""
+        """Return a value that changes with the mode, the code and the weights. It misses writing to ``p.data``."""
         if torch.compiler.is_compiling():  # versions cannot be read there
             return ()
         return (self.training, self.doubt(), *((id(p), version(p)) for p in self.parameters()))
 
     def made_of(self) -> str:
-        """What ``stamp`` looks at, in words."""
+        """Name in words what ``stamp`` depends on."""
         return "the weights or the mode"
 
     def at(self, sigma: float | Tensor) -> Map:
-        """The map x -> D(x, sigma) with its certificate, for the present weights and mode.
+        """Return the map x -> D(x, sigma) with its certificate, for the present weights and mode.
 
-        Of a map of strengths (B, 1, H, W), given once, thresholds depend on the place and not on x: the certificate is
-        that of a number. The map raises an InputError once weights or mode have changed, or a tensor sigma was written
-        to, as far as torch counts writing. (``certificate`` also sees changes by ``p.data``.)
+        If sigma is a map of strengths (B, 1, H, W), which is given once, thresholds depend on the place and not on x.
+        So the certificate is the same as for a number. The returned map raises an InputError once weights or mode have
+        changed, or once a tensor sigma was written to, as far as torch counts writing. (``certificate`` also sees
+        changes by ``p.data``.)
 
         Raises:
-            InputError: a sigma that no picture can be denoised with, or a map where the network takes none.
+            InputError: no picture can be denoised with this sigma, or sigma is a map and the network takes none.
         """
         if not isinstance(sigma, Tensor):
             self.levels(sigma, torch.zeros(1))
@@ -340,7 +354,7 @@ class Network(Denoiser):
 
 
 class PerChannel(Network):
-    """x -> (D x_1, ..., D x_C) for pictures (B, C, H, W): block diagonal, so the constants of D."""
+    """x -> (D x_1, ..., D x_C) for pictures (B, C, H, W). It is block diagonal, so it has the constants of D."""
 
     def __init__(self, network: Network):
         super().__init__()
@@ -348,7 +362,7 @@ class PerChannel(Network):
         self.training = network.training
 
     def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        """D(x, sigma) for a float tensor (B, C, H, W), C any."""
+        """D(x, sigma) for a float tensor (B, C, H, W) with any C."""
         if x.ndim != 4 or not x.is_floating_point() or 0 in x.shape:
             raise InputError(f"a denoiser of channels takes a float tensor (B, C, H, W), got {tuple(x.shape)}")
         level = self.levels(sigma, x).repeat_interleave(x.shape[1], 0)
@@ -367,7 +381,7 @@ class PerChannel(Network):
 
 
 def doubt_about(module: nn.Module, known: tuple[str, ...]) -> str:
-    """``Network.doubt`` for what a network is made of: classes of these modules are known to its proof."""
+    """Do what ``Network.doubt`` does for the parts of a network. The proof covers classes of the ``known`` modules."""
     if isinstance(module, Network):
         return module.doubt()
     kind = type(module)
@@ -378,11 +392,11 @@ def doubt_about(module: nn.Module, known: tuple[str, ...]) -> str:
 
 
 def replaced(module: nn.Module) -> str:
-    """Whether hooks, methods or kernels were put in the place of a module's own."""
+    """Say which hook, method or kernel replaces one of the module's own; empty if there is none."""
     if module._forward_hooks or module._forward_pre_hooks:
         return f"a {type(module).__name__} has hooks on its forward calls, which the proof does not know"
     own = type(module)
-    for name, value in vars(module).items():  # few names are those of the class, and only these are looked up in turn
+    for name, value in vars(module).items():  # few names are also those of the class; only these are checked further
         if hasattr(own, name) and any(isinstance(vars(kind).get(name), METHODS) for kind in own.__mro__):
             return f"the {name} of a {type(module).__name__} was replaced, which the proof does not know"
         if isinstance(value, FunctionType) and not f"{value.__module__}.".startswith(KNOWN):
@@ -391,10 +405,11 @@ def replaced(module: nn.Module) -> str:
 
 
 def digest(values: Tensor) -> int:
-    """A hash: the bits of all values as float64, mixed, each times an odd number for its place, summed modulo 2^64.
+    """Return a hash of the values, the same on every device and in float32 and float64.
 
-    The same on every device, in float32 and float64.
+    The bits of each value as float64 are mixed and multiplied by an odd number that depends on the place. The hash is
+    the sum of these products modulo 2^64.
     """
     bits = values.detach().cpu().double().reshape(-1).view(torch.int64)
-    mixed = bits ^ (bits >> 23)  # without it a sign, the topmost bit, would count the same in every place
+    mixed = bits ^ (bits >> 23)  # otherwise a sign, the topmost bit, would count the same in every place
     return int((mixed * (2 * torch.arange(len(bits)) + 1)).sum())

@@ -20,12 +20,12 @@ from pnpkit.numerics import total_variation
 from pnpkit.numerics.wavelets import Basis
 
 OPPONENT = ((1, 1, 1), (1, 0, -1), (1, -2, 1))  # orthogonal; the first is brightness, the others are colour
-AT_ONCE = 2**18  # numbers of the shifts that are shrunk together: all of a small picture, one of a large one
+AT_ONCE = 2**18  # values that are shrunk together: all shifts of a small picture, one shift of a large one
 
 
 @dataclass(frozen=True)
 class IdentityConfig:
-    """``top`` is the largest noise level that it accepts (0..1 scale)."""
+    """The parameters of ``Identity``; ``top`` is the largest noise level that it accepts (0..1 scale)."""
 
     top: float = 50 / 255
 
@@ -49,7 +49,7 @@ class Identity(Network):
 
 @dataclass(frozen=True)
 class WaveletConfig:
-    """The basis, and how many shifts of the picture per axis the result is averaged over (cycle spinning)."""
+    """The wavelet basis, and the number of shifts per axis that the result is averaged over (cycle spinning)."""
 
     wavelet: str = "db2"
     levels: int = 4
@@ -64,8 +64,8 @@ class WaveletConfig:
 class Wavelet(Network):
     r"""Mean over cyclic shifts R of R^T W^T S_t W R, W an orthonormal wavelet transform of opponent colours.
 
-    S_t is the soft threshold, t = sigma exp(table), one table for each scale and colour. Of a map of strengths each
-    coefficient takes the mean over about the pixels that it stands for. Coifman & Donoho (1995).
+    S_t is the soft threshold with t = sigma exp(table), one table for each scale and colour. With a map of strengths,
+    each coefficient takes the mean over about the pixels that it represents. Coifman & Donoho (1995).
     """
 
     paper = "Coifman, Donoho: Translation-invariant de-noising, Wavelets and Statistics (1995) 125-150"
@@ -95,13 +95,13 @@ class Wavelet(Network):
         return mix(colours.mT, total / len(shifts))
 
     def shrink(self, z: Tensor, level: Tensor) -> Tensor:
-        """W^T S_t W z for z (shifts, B, 3, H, W), the coarsest approximation left alone."""
+        """W^T S_t W z for z (shifts, B, 3, H, W). The coarsest approximation is left unchanged."""
         coarse, details = self.basis.analyse(z)
         small = [d.sign() * (d.abs() - self.threshold(i // 3, level, d)).clamp_min(0) for i, d in enumerate(details)]
         return self.basis.synthesise(coarse, small)
 
     def threshold(self, scale: int, level: Tensor, like: Tensor) -> Tensor:
-        """t for details (shifts, B, 3, W', H') of a scale, whose axes ``Basis`` exchanges."""
+        """Return t for the details (shifts, B, 3, W', H') of a scale. ``Basis`` exchanges their last two axes."""
         seen = level if level.ndim == 1 else F.adaptive_avg_pool2d(level, (like.shape[-1], like.shape[-2])).mT
         return (spread(seen) * self.tables[scale](seen).exp()).to(like.dtype)
 
@@ -111,7 +111,7 @@ class Wavelet(Network):
 
 
 def mix(matrix: Tensor, x: Tensor) -> Tensor:
-    """A linear map of the three channels, sum by sum: autocast would take a product to half precision."""
+    """Apply a linear map to the three channels, sum by sum. Autocast would compute a product in half precision."""
     return torch.stack([sum(row[c] * x[:, c] for c in range(3)) for row in matrix], 1)
 
 
@@ -131,8 +131,10 @@ class TotalVariationConfig:
 
 
 class TotalVariation(Network):
-    """argmin_u 1/2 ||u - x||^2 + w TV(u), w = sigma * gain(sigma); see ``numerics.total_variation``. Of a map of
-    strengths each pixel has its weight: sum_i w_i |D u|_i, which is convex as well."""
+    """argmin_u 1/2 ||u - x||^2 + w TV(u) with w = sigma * gain(sigma); see ``numerics.total_variation``.
+
+    With a map of strengths each pixel has its own weight: the penalty is sum_i w_i |D u|_i, which is convex as well.
+    """
 
     paper = (
         "Rudin, Osher, Fatemi: Nonlinear total variation based noise removal algorithms, Physica D 60 (1992) 259-268; "

@@ -1,4 +1,4 @@
-"""DnCNN (Zhang et al., IEEE TIP 26(7), 2017), colour, told the noise level: the unconstrained baseline."""
+"""DnCNN (Zhang et al., IEEE TIP 26(7), 2017) for colour, with the noise level as input: the unconstrained baseline."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pnpkit.networks.base import TOPS, Network, Traits, ranged
 
 @dataclass(frozen=True)
 class DnCNNConfig:
-    """What a DnCNN is made of; ``top`` is the largest noise level (0..1 scale) it was trained on."""
+    """The parameters of a DnCNN; ``top`` is the largest noise level (0..1 scale) it was trained on."""
 
     depth: int = 20
     channels: int = 64
@@ -33,8 +33,8 @@ class DnCNNConfig:
 class DnCNN(Network):
     """D(x, sigma) = x - R([x, sigma]): 20 convolutions with ReLU between them; sigma enters as a constant plane.
 
-    Without batch normalisation (its statistics would couple the pictures of a batch). Nothing bounds its
-    Lipschitz constant.
+    There is no batch normalisation, since its statistics would couple the pictures of a batch. Nothing bounds the
+    Lipschitz constant of the network.
     """
 
     paper = "Zhang, Zuo, Chen, Meng, Zhang: Beyond a Gaussian denoiser, IEEE TIP 26(7) (2017) 3142-3155"
@@ -66,11 +66,11 @@ class DnCNN(Network):
         return self.config.depth * (self.config.kernel_size // 2), 1
 
     def certify(self) -> Certificate:
-        """None: nothing in the architecture or the training bounds how far DnCNN expands."""
+        """Certify nothing: neither the architecture nor the training bounds how far DnCNN expands."""
         return certificates.nothing(f"{self.name}(., sigma)", "an unconstrained network: no bound is known")
 
 
 def convolve(layer: nn.Module, x: Tensor) -> Tensor:
-    """A convolution in the dtype of its input (float64 included), whatever the weights are stored in."""
+    """Apply a convolution in the dtype of its input, float64 included, whatever dtype the weights are stored in."""
     assert isinstance(layer, nn.Conv2d) and layer.bias is not None
     return convolution(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype), layer.kernel_size[0] // 2)

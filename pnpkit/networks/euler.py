@@ -27,15 +27,16 @@ class EulerConfig:
     """The shape of an Euler network; ``top`` is the largest noise level (0..1 scale).
 
     Attributes:
-        unshuffle: factor of the resolution at which the whole flow works. With 2 the lift takes a pixel-unshuffle of
-            the image, which is orthogonal (12 channels of half the size), so every step costs a quarter.
-        scales: factors of the resolution of the steps, in turn: with (1, 1, 2) every third step works at half of it.
-        wavelet_levels: if positive, wavelet shrinkage (``Wavelet``) stands before and after the flow, for coarse noise,
-            which 3 x 3 filters do not see.
-        padding: what the steps see around the picture: "zero", "circular", or "mirror", its mirror image
-            (``layers.mirrored``), with which D commutes with flips of even sides; that needs ``unshuffle`` 2 and clip.
-        overlapping: the lift takes squares of 2 x 2 pixels with the pixels around them (``layers.windows``: 48 channels
-            instead of 12, isometric as well); that needs "mirror".
+        unshuffle: factor by which the resolution of the whole flow is reduced. With 2 the lift takes a pixel-unshuffle
+            of the image, which is orthogonal (12 channels of half the size), so every step costs a quarter.
+        scales: factors by which the resolution of the steps is reduced, in turn. With (1, 1, 2) every third step works
+            at half resolution.
+        wavelet_levels: if positive, wavelet shrinkage (``Wavelet``) is applied before and after the flow. It removes
+            coarse noise, which 3 x 3 filters do not see.
+        padding: what the steps see around the picture: "zero", "circular" or "mirror". With the mirror image
+            (``layers.mirrored``) D commutes with flips of even sides; it needs ``unshuffle`` 2 and clip.
+        overlapping: the lift takes squares of 2 x 2 pixels together with the pixels around them (``layers.windows``).
+            This gives 48 channels instead of 12 and is isometric as well; it needs "mirror".
     """
 
     blocks: int = 10
@@ -62,16 +63,17 @@ class EulerConfig:
 
     @property
     def unit(self) -> int:
-        """The sides are padded to multiples of so many pixels."""
+        """The number of pixels that the sides are padded to a multiple of."""
         return self.unshuffle * math.lcm(*self.scales)
 
 
 class Euler(Network):
     r"""D(x, sigma) = P phi_L(... phi_1(Q x)), with phi(x) = x - tau W^T act(W x; sigma).
 
-    Q lifts 3 channels to 64 by zeros, after a pixel-unshuffle or overlapping windows if these are asked for. Q is
-    isometric and P = Q^T, so D is averaged if every step is (tau ||W||^2 / 2 < 1). Thresholds depend on sigma, never on
-    x; of a map of strengths (B, 1, H, W) they take the mean over the pixels that a place stands for.
+    Q lifts 3 channels to 64 by adding zero channels. A pixel-unshuffle or overlapping windows come first if the config
+    asks for them. Q is isometric and P = Q^T, so D is averaged if every step is (tau ||W||^2 / 2 < 1). Thresholds
+    depend on sigma, never on x. With a map of strengths (B, 1, H, W) a threshold takes the mean over the pixels that
+    its place represents.
     """
 
     paper = (
@@ -104,7 +106,7 @@ class Euler(Network):
         self.frames = nn.ModuleList(Wavelet(frame, start=-4.0) for _ in range(2 if config.wavelet_levels else 0))
 
     def made(self, number: int) -> GradientFlowConv2d:
-        """A step with its initial weights."""
+        """Make step ``number`` with its initial weights."""
         config = self.config
         if config.padding == "mirror":
             return MirroredFlowConv2d(
@@ -127,11 +129,11 @@ class Euler(Network):
         return self.flow(x, level, [None] * len(self.blocks))
 
     def flow(self, x: Tensor, level: Tensor, places: Iterable[Places | None]) -> Tensor:
-        """D(x, level); ``places`` has for each step the fields that its clip varies by, or None."""
+        """D(x, level). ``places`` holds, for each step, the fields that its clip depends on, or None."""
         if self.frames:
             x = self.frames[0](x, level)
         rows, columns = x.shape[-2:]
-        seen = arranged(self.lift(x))  # while small: padding keeps the format
+        seen = arranged(self.lift(x))  # while the tensor is small: padding keeps the memory format
         state = F.pad(seen, (0, 0, 0, 0, 0, self.config.channels - seen.shape[1]))
         odd = (rows % self.config.unit > 0, columns % self.config.unit > 0)
         there = coarser(level, self.config.unshuffle, self.config.unit)
@@ -141,8 +143,11 @@ class Euler(Network):
         return self.frames[1](out, level) if self.frames else out
 
     def lift(self, x: Tensor) -> Tensor:
-        """Q without its zero channels. The sides are padded to multiples of the unit, on the right and below: by zeros,
-        which is isometric, or by the mirror image, which for odd sides is a copy of the last pixels."""
+        """Apply Q without its zero channels.
+
+        The sides are padded to multiples of the unit, on the right and below. The padding is zeros, which is isometric,
+        or the mirror image, which for odd sides is a copy of the last pixels.
+        """
         if self.windows is not None:
             return self.windows.lift(x)
         unit = self.config.unit
@@ -151,26 +156,30 @@ class Euler(Network):
         return F.pixel_unshuffle(x, self.config.unshuffle) if self.config.unshuffle > 1 else x
 
     def project(self, seen: Tensor, rows: int, columns: int) -> Tensor:
-        """P = Q^T, from the channels that Q fills."""
+        """Apply P = Q^T to the channels that Q fills."""
         if self.windows is not None:
             return self.windows.project(seen, rows, columns).contiguous()
         out = F.pixel_shuffle(seen, self.config.unshuffle) if self.config.unshuffle > 1 else seen
         return out[..., :rows, :columns].contiguous()
 
     def receptive_field(self) -> tuple[int, int]:
-        """A step sees k // 2 pixels of its scale twice, and squares of s x s at scale s; so does the unshuffle."""
+        """Return the radius and the alignment of tiles.
+
+        A step adds twice k // 2 pixels of its scale, and squares of s x s pixels at scale s. The unshuffle adds such
+        squares as well.
+        """
         config = self.config
         if config.padding == "circular":
-            raise InputError("a network with circular padding looks across the picture's border: no tiles")
+            raise InputError("circular padding wraps around the picture's border: this network cannot be tiled")
         if config.wavelet_levels:
-            raise InputError("a network between wavelets looks across the picture's border: no tiles")
+            raise InputError("wavelet shrinkage wraps around the picture's border: this network cannot be tiled")
         steps = [config.scales[number % len(config.scales)] for number in range(config.blocks)]
         reach = sum(2 * (config.kernel_size // 2) * scale + scale - 1 for scale in steps)
         window = WINDOW if config.overlapping else config.unshuffle
         return config.unshuffle * reach + window - 1, config.unit
 
     def certify(self) -> Certificate:
-        """The averagedness of each step is tau B^2 / 2, B a proven norm; that of D follows by composition."""
+        """Certify D by composition. The averagedness of each step is tau B^2 / 2, where B is a proven norm."""
         parts = [block.certify(f"phi_{number}") for number, block in enumerate(self.steps(), start=1)]
         for name, frame in zip(("before", "after"), self.frames, strict=False):
             assert isinstance(frame, Wavelet)

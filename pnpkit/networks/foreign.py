@@ -1,4 +1,4 @@
-"""deepinv's own denoisers by name, as networks whose certificates claim nothing."""
+"""Wrappers that make deepinv's own denoisers, and functions, into networks whose certificates claim nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Foreign(Network):
     def __init__(self, model: Callable[[Tensor, Tensor], Tensor], name: str):
         super().__init__()
         self.model, self.name, self.config = model, name, None
-        self.traits = Traits(1.0, convolutional=True)  # as most are
+        self.traits = Traits(1.0, convolutional=True)  # as most denoisers are
 
     def denoise(self, x: Tensor, level: Tensor) -> Tensor:
         try:
@@ -41,7 +41,7 @@ class Foreign(Network):
 
 
 def wrapped(denoiser: Denoiser | Callable[[Tensor, float], Tensor]) -> Foreign:
-    """A deepinv denoiser, or a function D(x, sigma) of images (B, 3, H, W) and one number, as a network."""
+    """Wrap a deepinv denoiser, or a function D(x, sigma) of images (B, 3, H, W) and one number, as a network."""
     if isinstance(denoiser, Denoiser):
         return Foreign(denoiser, type(denoiser).__name__)
 
@@ -52,9 +52,9 @@ def wrapped(denoiser: Denoiser | Callable[[Tensor, float], Tensor]) -> Foreign:
 
 
 def from_deepinv(name: str) -> Foreign:
-    """``deepinv.models.NAME()`` with its default arguments; its weights come by deepinv's own rules.
+    """Build ``deepinv.models.NAME()`` with its default arguments. Its weights are found by deepinv's own rules.
 
-    A weights file is a pickle, which can run any program: here tensors and plain values are read from it, nothing else.
+    A weights file is a pickle, which can run any program. Only tensors and plain values are read from it here.
 
     Raises:
         KeyError: deepinv has no denoiser of that name.
@@ -72,7 +72,7 @@ FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # overrides the weights_only=False that
 
 @contextmanager
 def weights_only() -> Iterator[None]:
-    """Inside the block ``torch.load`` reads weights only, whatever its caller asks for.
+    """Make ``torch.load`` read weights only inside the block, whatever its caller asks for.
 
     Raises:
         InputError: a file holds more than weights.

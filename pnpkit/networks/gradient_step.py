@@ -1,12 +1,12 @@
-r"""The gradient-step denoiser: a gradient step on a potential that is known as a number.
+r"""The gradient-step denoiser: a gradient step on a potential whose value can be computed.
 
     D(x, sigma) = x - grad g(x),   g(x) = g(x, sigma) = 1/2 ||x - N(x, sigma)||^2
 
 N is a small U-Net without any constraint, so g is not convex and D may expand. But g can be evaluated, and so can
-F = f + g / tau, which a run can therefore watch: see ``solvers.descent``. With R = x - N, which is what is learnt,
-grad g = J_R^T R. The product with the transposed Jacobian is written out layer by layer (``Link``), not recorded: so D
-is made of plain layers, in training, too, where its derivative is taken. ELU has a Lipschitz derivative; so J_R is
-locally Lipschitz in x, and grad g is.
+F = f + g / tau. A run can therefore watch F: see ``solvers.descent``. Training learns R = x - N, and grad g = J_R^T R.
+The product with the transposed Jacobian is written out layer by layer (``Link``) instead of being recorded. So D is
+made of plain layers, also in training, where its derivative is taken. ELU has a Lipschitz derivative, so J_R is locally
+Lipschitz in x, and so is grad g.
 
 Hurault, Leclaire & Papadakis, Gradient step denoiser for convergent Plug-and-Play, ICLR 2022; Cohen, Blau, Freedman &
 Rivlin, It has potential, NeurIPS 2021.
@@ -32,10 +32,10 @@ Pull = Callable[[Tensor], Tensor]  # v -> J^T v
 
 @dataclass(frozen=True)
 class GradientStepConfig:
-    """What N is made of.
+    """The parameters of N.
 
-    ``stages``: channels at 1/2, 1/4, 1/8 ... of the resolution; ``blocks`` pairs of convolutions on the way down and as
-    many on the way up at each stage; ``top`` the largest noise level (0..1 scale).
+    ``stages`` are the channels at 1/2, 1/4, 1/8 ... of the resolution. Each stage has ``blocks`` pairs of convolutions
+    on the way down and as many on the way up. ``top`` is the largest noise level (0..1 scale).
     """
 
     stages: tuple[int, ...] = (64, 96)
@@ -52,12 +52,12 @@ class Link(nn.Module):
     """A map x -> y that also gives its transposed Jacobian at x."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Pull]:
-        """y and v -> J(x)^T v."""
+        """Return y and the function v -> J(x)^T v."""
         raise NotImplementedError
 
 
 class Convolution(Link):
-    """A convolution, zeros around the picture; J^T is the convolution with the turned kernel."""
+    """A convolution with zeros around the picture. J^T is the convolution with the kernel rotated by 180 degrees."""
 
     def __init__(self, fan_in: int, fan_out: int, size: int, gain: float = 1.0):
         super().__init__()
@@ -73,7 +73,7 @@ class Convolution(Link):
 
 
 class Elu(Link):
-    """ELU: z where z > 0, else exp(z) - 1."""
+    """ELU: z where z > 0, otherwise exp(z) - 1."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Pull]:
         slope = x.clamp_max(0).exp()
@@ -81,7 +81,7 @@ class Elu(Link):
 
 
 class Finer(Link):
-    """Squares of 2 x 2 pixels become channels: an orthogonal map, as is its inverse ``coarser``."""
+    """A pixel-unshuffle if ``coarser``, otherwise a pixel-shuffle, by a factor of 2. Both are orthogonal maps."""
 
     def __init__(self, coarser: bool):
         super().__init__()
@@ -93,7 +93,7 @@ class Finer(Link):
 
 
 class Chain(Link):
-    """One step after the other; ``skip``: the sum of that and the identity."""
+    """Steps applied one after the other; with ``skip`` the input is added to the result."""
 
     def __init__(self, *steps: Link, skip: bool = False):
         super().__init__()
@@ -115,17 +115,17 @@ class Chain(Link):
 
 
 def unshuffled(x: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B, 4 C, H/2, W/2)."""
+    """Turn squares of 2 x 2 pixels into channels: (B, C, H, W) -> (B, 4 C, H/2, W/2)."""
     return arranged(F.pixel_unshuffle(x, 2))
 
 
 def shuffled(x: Tensor) -> Tensor:
-    """(B, 4 C, H, W) -> (B, C, 2 H, 2 W)."""
+    """Turn channels into squares of 2 x 2 pixels: (B, 4 C, H, W) -> (B, C, 2 H, 2 W)."""
     return arranged(F.pixel_shuffle(x, 2))
 
 
 def pairs(channels: int, count: int) -> list[Link]:
-    """x + W ELU(V x), ``count`` times."""
+    """Return ``count`` blocks x + W ELU(V x)."""
     return [
         Chain(Convolution(channels, channels, 3), Elu(), Convolution(channels, channels, 3, 0.5), skip=True)
         for _ in range(count)
@@ -133,7 +133,7 @@ def pairs(channels: int, count: int) -> list[Link]:
 
 
 def stage(channels: tuple[int, ...], blocks: int) -> list[Link]:
-    """The pairs of the first stage and, between them, the coarser stages."""
+    """Return the pairs of the first stage with the coarser stages between them."""
     width = channels[0]
     if len(channels) == 1:
         return pairs(width, 2 * blocks)
@@ -144,7 +144,7 @@ def stage(channels: tuple[int, ...], blocks: int) -> list[Link]:
 
 
 class GradientStep(Network):
-    """D = id - grad g, g and grad g by ``energy``."""
+    """D = id - grad g, where ``energy`` computes g and grad g."""
 
     paper = "Hurault, Leclaire, Papadakis: Gradient step denoiser for convergent Plug-and-Play, ICLR 2022"
 
@@ -159,7 +159,7 @@ class GradientStep(Network):
         self.residual = Chain(first, *stage(tuple(config.stages), config.blocks), Elu(), last)
 
     def energy(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 3, H, W), levels (B,) -> g(x) (B,), summed in float64, and grad g(x)."""
+        """Return g(x), (B,), summed in float64, and grad g(x), for x (B, 3, H, W) and levels (B,)."""
         rows, columns = x.shape[-2:]
         unit = 2 ** len(self.config.stages)
         seen = unshuffled(F.pad(x, (0, -columns % unit, 0, -rows % unit)))
@@ -171,8 +171,10 @@ class GradientStep(Network):
         return value, shuffled(pull(framed)[:, :12])[..., :rows, :columns].contiguous()
 
     def energy_at(self, sigma: float) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-        """g(x) and grad g(x), of which D(x, sigma) = x - grad g(x) is made: of grey pictures g(x, x, x) / 3, above
-        ``top`` g(c x) / c^2 with c = top / sigma."""
+        """Return the function x -> (g(x), grad g(x)) with D(x, sigma) = x - grad g(x).
+
+        For grey pictures it uses g(x, x, x) / 3. Above ``top`` it uses g(c x) / c^2 with c = top / sigma.
+        """
         times = max(1.0, float(sigma) / self.top)
 
         def known(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -188,6 +190,6 @@ class GradientStep(Network):
         return x - self.energy(x, level)[1].to(x.dtype)
 
     def certify(self) -> Certificate:
-        """Nothing is proven of D itself: what holds is that of a run that watches F."""
+        """Certify nothing: nothing is proven about D itself. What holds is the theorem of a run that watches F."""
         reason = "a gradient step on a potential that is not convex may expand; a run can watch f + g / tau"
         return certificates.nothing(f"{self.name}(., sigma)", reason)

@@ -1,12 +1,12 @@
-r"""Guidance networks: from a guide to the thresholds, centres and slopes of a guided network's clips.
+r"""Guidance networks, which compute the thresholds, centres and slopes of a guided network's clips from a guide.
 
-The input is a guide g, a data-consistent guide h (the hint) and a noise level. From them come features at half
+The input is a guide g, a data-consistent guide h (the hint) and a noise level. The network computes features at half
 resolution, which all steps share. For each step, 1 x 1 convolutions (the heads) turn the features into
 
     m = REACH tanh(head / REACH),   c = head (with ``centres``),   logit s = head (with ``masks``)
 
-as ``layers.activations.Places`` takes them. These networks are not constrained: the proof of the flow holds for every
-m, c and s (``networks.guided``).
+in the form that ``layers.activations.Places`` takes. These networks are not constrained: the proof of the flow holds
+for every m, c and s (``networks.guided``).
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from pnpkit.layers.activations import Places, coarser, spread
 from pnpkit.layers.convolution import arranged
 from pnpkit.networks.dncnn import convolve
 
-REACH = 4.0  # thresholds are between exp(-4) and exp(4) times what they would be without a guide
+REACH = 4.0  # thresholds are between exp(-4) and exp(4) times those without a guide
 
 
-LEVEL_OFFSET = 2 / 255  # added to the level that h - g is divided by
+LEVEL_OFFSET = 2 / 255  # added to the noise level by which h - g is divided
 
 
-FAR = 4.0  # where this quotient is cut
+FAR = 4.0  # limit of the absolute value of this quotient
 
 
-NEAR = (-0.5, 1.5)  # the range that a U-Net's guide and hint are cut to
+NEAR = (-0.5, 1.5)  # range to which the guide and the hint of a U-Net are clipped
 
 
 OPEN = 4.0  # the initial logit of s: s = 0.98
@@ -40,7 +40,7 @@ OPEN = 4.0  # the initial logit of s: s = 0.98
 
 @dataclass(frozen=True)
 class Choices:
-    """The outputs: m for ``blocks`` steps of ``hidden`` filters, with ``centres`` also c, with ``masks`` also s."""
+    """The outputs of the heads: m for ``blocks`` steps of ``hidden`` filters, c if ``centres``, and s if ``masks``."""
 
     blocks: int
     hidden: int
@@ -49,13 +49,13 @@ class Choices:
 
 
 class Guidance(nn.Module):
-    """Features of guide and hint, computed by a subclass, and the heads, which all guidance networks have.
+    """The base class of guidance networks. A subclass computes features of guide and hint; the heads are common to all.
 
     Attributes:
         width: channels of the features.
         largest: channels of the widest layer, per pixel of the picture.
         unit: pixels that tiles must be aligned to.
-        reach: radius in pixels, in each direction, within which features depend on guide and hint.
+        reach: radius in pixels, in each direction, within which the features depend on guide and hint.
     """
 
     width: int
@@ -64,7 +64,7 @@ class Guidance(nn.Module):
     reach: int
 
     def add_heads(self, width: int, choices: Choices) -> None:
-        """One head for each step and output, all zero, so m = c = 0 at first."""
+        """Add one head for each step and output. All heads start at zero, so m = c = 0 at first."""
 
         def heads(wanted: bool) -> nn.ModuleList:
             count = choices.blocks if wanted else 0
@@ -80,10 +80,13 @@ class Guidance(nn.Module):
 
     @abstractmethod
     def features(self, guide: Tensor, hint: Tensor, level: Tensor) -> Tensor:
-        """g and h (B, 3, H, W), levels (B,) or (B, 1, H, W) -> (B, width, H/2, W/2), sides rounded up."""
+        """Compute the features (B, width, H/2, W/2), with sides rounded up.
+
+        The guide and the hint are (B, 3, H, W); the levels are (B,) or (B, 1, H, W).
+        """
 
     def places(self, features: Tensor) -> Iterator[Places]:
-        """The fields (B, hidden, H/2, W/2) of each step, one step at a time, because all together are large."""
+        """Yield the fields (B, hidden, H/2, W/2) of each step, one step at a time, because all of them are large."""
         for number, head in enumerate(self.heads):
             choice = bounded(convolve(head, features))
             centre = convolve(self.centres[number], features) if self.centres else None
@@ -92,7 +95,7 @@ class Guidance(nn.Module):
 
 
 def bounded(x: Tensor) -> Tensor:
-    """REACH tanh(x / REACH). Overwrites x where no gradient is recorded."""
+    """REACH tanh(x / REACH). It overwrites x if no gradient is recorded."""
     if torch.is_grad_enabled():
         return REACH * torch.tanh(x / REACH)
     return x.div_(REACH).tanh_().mul_(REACH)
@@ -104,7 +107,7 @@ class Plain(Guidance):
     def __init__(self, top: float, choices: Choices, width: int, depth: int, coarse: int, pairs: int):
         super().__init__()
         if coarse and not depth:
-            raise ValueError("what looks from afar stands between convolutions: depth must be positive")
+            raise ValueError("the coarse branch lies between convolutions: depth must be positive")
         self.top, self.largest = top, max(-(-width // 4), -(-coarse // 16))
         self.unit = 4 if coarse else 2
         self.reach = 2 * (1 + depth) + 1 + (4 * 2 * pairs + 3 if coarse else 0)
@@ -127,7 +130,7 @@ class Plain(Guidance):
 
 
 class Coarse(nn.Module):
-    """Context branch at half of its input's resolution: (B, width, H, W) with even sides -> the same shape."""
+    """A context branch at half the resolution of its input: (B, width, H, W) with even sides -> the same shape."""
 
     def __init__(self, width: int, coarse: int, pairs: int):
         super().__init__()
@@ -147,7 +150,7 @@ class Coarse(nn.Module):
 
 
 class UNet(Guidance):
-    """Features by a U-Net (Ronneberger et al. 2015) of residual blocks at 1/2, 1/4, 1/8 ... of the resolution.
+    """Features from a U-Net (Ronneberger et al. 2015) of residual blocks at 1/2, 1/4, 1/8 ... of the resolution.
 
     ``widths`` are the channels of its stages, from fine to coarse. Each stage has ``residuals`` blocks on the way down
     and, except the coarsest, on the way up. Between two stages there is a pixel-unshuffle or a pixel-shuffle, and a
@@ -160,7 +163,7 @@ class UNet(Guidance):
             raise ValueError(f"a U-Net has a stage or more and residuals >= 0, got {widths} and {residuals}")
         self.top, self.unit = top, 2 ** len(widths)
         self.largest = max(-(-width // 4**stage) for stage, width in enumerate(widths, start=1))
-        # a 3 x 3 convolution adds one cell of its stage, alignment to the coarsest cells at most unit - 1 pixels
+        # A 3 x 3 convolution adds one cell of its stage; alignment to the coarsest cells adds at most unit - 1 pixels.
         passes = [2 * residuals * (2 if stage < len(widths) else 1) for stage in range(1, len(widths) + 1)]
         self.reach = 2 + sum(count * 2**stage for stage, count in enumerate(passes, start=1)) + self.unit - 1
         self.first = nn.Conv2d(37, widths[0], 3, padding=1)
@@ -190,12 +193,12 @@ class UNet(Guidance):
 
 
 def stage(width: int, residuals: int) -> nn.Sequential:
-    """The residual blocks of one stage."""
+    """Make the residual blocks of one stage."""
     return nn.Sequential(*(Residual(width) for _ in range(residuals)))
 
 
 class Residual(nn.Module):
-    """x + b(relu(a(x))), a and b convolutions of 3 x 3."""
+    """x + b(relu(a(x))), where a and b are 3 x 3 convolutions."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -210,21 +213,24 @@ class Residual(nn.Module):
 
 
 def begin(layer: nn.Module, gain: float) -> None:
-    """Orthogonal filters times ``gain``, no bias."""
+    """Initialise a layer with orthogonal filters times ``gain`` and no bias."""
     assert isinstance(layer, nn.Conv2d) and layer.bias is not None
     nn.init.orthogonal_(layer.weight, gain)
     nn.init.zeros_(layer.bias)
 
 
 def difference(guide: Tensor, hint: Tensor, level: Tensor) -> Tensor:
-    """(h - g) / (sigma + LEVEL_OFFSET), cut at +-FAR."""
+    """(h - g) / (sigma + LEVEL_OFFSET), clipped to [-FAR, FAR]."""
     far = spread(level.to(guide.dtype) + LEVEL_OFFSET)
     return ((hint - guide) / far).clamp(-FAR, FAR)
 
 
 def squares(seen: Tensor, relative: Tensor, unit: int) -> Tensor:
-    """(B, C, H, W) -> (B, 4 C + 1, H/2, W/2): a pixel-unshuffle, and the noise level, relative to the largest, as a
-    plane, constant but of a map. Before, the last pixels are repeated until the sides are multiples of ``unit``."""
+    """Pixel-unshuffle the input and add a plane of the noise level: (B, C, H, W) -> (B, 4 C + 1, H/2, W/2).
+
+    The noise level is relative to the largest one. Its plane is constant unless the level is a map. First, the last
+    pixels are repeated until the sides are multiples of ``unit``.
+    """
     rows, columns = seen.shape[-2:]
     seen = F.pad(seen, (0, -columns % unit, 0, -rows % unit), mode="replicate")
     seen = F.pixel_unshuffle(seen, 2)
@@ -233,10 +239,10 @@ def squares(seen: Tensor, relative: Tensor, unit: int) -> Tensor:
 
 
 def unshuffled(x: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B, 4 C, H/2, W/2)."""
+    """Turn squares of 2 x 2 pixels into channels: (B, C, H, W) -> (B, 4 C, H/2, W/2)."""
     return arranged(F.pixel_unshuffle(x, 2))
 
 
 def shuffled(x: Tensor) -> Tensor:
-    """(B, 4 C, H, W) -> (B, C, 2 H, 2 W)."""
+    """Turn channels into squares of 2 x 2 pixels: (B, 4 C, H, W) -> (B, C, 2 H, 2 W)."""
     return arranged(F.pixel_shuffle(x, 2))

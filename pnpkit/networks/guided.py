@@ -1,18 +1,21 @@
-r"""The guided Euler denoiser: its second pass has thresholds that depend on the result of the first.
+r"""The guided Euler denoiser: the thresholds of its second pass depend on the result of the first pass.
 
     D_g(x, sigma) = P phi_L(... phi_1(Q x)),   phi(x) = x - tau W^T (s * clip(W x - c; -sigma e^m a, sigma e^m b))
 
-g is the first restoration, h what the data make of it: prox_{tau f}(g) with the tau of continuation, for denoising the
-noisy picture itself. What the first pass took away, h - g, may be structure after all. m, and with ``centres`` c, with
-``masks`` s in [0, 1], come from a network without any constraint, which sees g, h and sigma (``networks.guidance``):
-for every step, filter and place they say which responses are noise. Once g and h are given they are numbers: a place's
-response z becomes s clip(z - c; ...), of slope in [0, 1], the derivative of a convex function of z that is 1-smooth.
-So phi is an Euler step of the gradient flow of a convex potential, and all that is proven of an Euler network is
-proven of x -> D_g(x, sigma). Of x -> D_x(x, sigma), where the picture is its own guide, nothing is.
+The guide g is the first restoration. The hint h is g made consistent with the data: prox_{tau f}(g) with the tau of
+continuation. For denoising, h is the noisy picture itself. The difference h - g, which the first pass removed, may
+contain structure.
 
-Regularisation that a network adapts to a first restoration, and that then stays: Kofler et al., SIAM J. Imaging Sci.
-16(4), 2023; Neumayer & Altekrueger, Stability of data-dependent ridge-regularization for inverse problems,
-arXiv:2406.12289, 2024.
+m comes from a network without any constraint, which sees g, h and sigma (``networks.guidance``). So do c, with
+``centres``, and s in [0, 1], with ``masks``. They say, for every step, filter and place, which responses are noise.
+Once g and h are given, m, c and s are fixed numbers. The response z at a place becomes s clip(z - c; ...), which has a
+slope in [0, 1]: it is the derivative of a convex function of z that is 1-smooth. So phi is an Euler step of the
+gradient flow of a convex potential, and everything that is proven about an Euler network is proven about
+x -> D_g(x, sigma). Nothing is proven about x -> D_x(x, sigma), where the picture is its own guide.
+
+Other work in which a network adapts the regularisation to a first restoration and then keeps it fixed: Kofler et al.,
+SIAM J. Imaging Sci. 16(4), 2023; Neumayer & Altekrueger, Stability of data-dependent ridge-regularization for inverse
+problems, arXiv:2406.12289, 2024.
 """
 
 from __future__ import annotations
@@ -31,21 +34,21 @@ from pnpkit.networks.euler import Euler, EulerConfig
 from pnpkit.networks.guidance import Choices, Guidance, Plain, UNet
 from pnpkit.operators.integrity import version
 
-KEPT = 4  # levels for which the features of a guide are kept
+KEPT = 4  # number of noise levels for which the features of a guide are kept
 
 
-BESIDE = 6 + 9  # numbers per pixel: a guide and its hint, and both below the picture that they guide
+BESIDE = 6 + 9  # numbers per pixel: a guide and its hint, and the picture stacked with both
 
 
 @dataclass(frozen=True)
 class GuidedConfig:
-    """What a guided Euler network is made of: two Euler networks of the same shape, and what looks at the guide.
+    """The parameters of a guided Euler network: two Euler networks of the same shape, and a guidance network.
 
-    Without ``unet`` that is ``guidance.Plain``: ``depth`` convolutions of ``width`` channels at half resolution and,
-    between them, ``pairs`` of convolutions of ``coarse`` channels (0: none) at a quarter of it. With ``unet``, channels
-    at 1/2, 1/4, 1/8 ... of the resolution, it is ``guidance.UNet``, with ``residuals`` blocks at each stage.
-    ``overlapping``: both flows see through overlapping windows, with mirrored steps. ``centres``, ``masks``: the guide
-    chooses c and s, too.
+    Without ``unet`` the guidance network is ``guidance.Plain``: ``depth`` convolutions of ``width`` channels at half
+    resolution and, between them, ``pairs`` of convolutions of ``coarse`` channels (0: none) at a quarter of the
+    resolution. With ``unet``, the channels at 1/2, 1/4, 1/8 ... of the resolution, it is ``guidance.UNet`` with
+    ``residuals`` blocks at each stage. With ``overlapping`` both flows use overlapping windows and mirrored steps. With
+    ``centres`` and ``masks`` the guide also chooses c and s.
     """
 
     blocks: int = 9
@@ -70,7 +73,7 @@ class GuidedConfig:
             raise InputError(f"unet has at most 8 stages, got {self.unet}")
 
     def euler(self) -> EulerConfig:
-        """Either of the two."""
+        """The config of either Euler network."""
         return EulerConfig(
             blocks=self.blocks,
             channels=self.channels,
@@ -83,7 +86,7 @@ class GuidedConfig:
         )
 
     def guidance(self) -> Guidance:
-        """What looks at the guide."""
+        """Build the guidance network."""
         chosen = Choices(self.blocks, self.hidden, self.centres, self.masks)
         if self.unet:
             return UNet(self.top, chosen, tuple(self.unet), self.residuals)
@@ -91,8 +94,10 @@ class GuidedConfig:
 
 
 class GuidedEuler(Network):
-    """D_g with g = E(x, sigma), E an Euler network, and h = x: a strong denoiser without a proof. The two networks that
-    ``looks`` returns have one."""
+    """D_g with g = E(x, sigma) and h = x, where E is an Euler network: a strong denoiser without a proof.
+
+    The two networks that ``looks`` returns have a proof.
+    """
 
     paper = (
         "Sherry et al., Physica D 463 (2024) 134159; thresholds chosen by a first restoration, as the weights in "
@@ -111,14 +116,14 @@ class GuidedEuler(Network):
         return self.second.flow(x, level, self.guidance.places(features))
 
     def certify(self) -> Certificate:
-        """Nothing is proven of D_x; the parts are the certificates of E and of D_g."""
+        """Certify nothing about D_x. The parts are the certificates of E and of D_g."""
         first = replace(self.first.certify(), name=f"{self.name}, first pass(., sigma)")
         second = with_guide(self.second.certify(), self.name)
         reason = "its thresholds follow the picture; with a guide that stays, as in deblur, there is a proof"
         return certificates.nothing(f"{self.name}(., sigma)", reason, (first, second))
 
     def looks(self, certified: bool = True) -> tuple[Network, SecondPass]:
-        """E, and D_g as a network of picture, guide and hint; with their certificates, if ``certified``."""
+        """Return E, and D_g as a network of picture, guide and hint; with their certificates if ``certified``."""
         if not certified:
             return self.first, SecondPass(self, certificates.nothing(self.name, "in training"))
         known = self.certificate
@@ -128,41 +133,42 @@ class GuidedEuler(Network):
         return self.first, SecondPass(self, second)
 
     def secure(self, largest: float = 0.98) -> None:
-        """Both flows."""
+        """Secure both flows."""
         self.first.secure(largest)
         self.second.secure(largest)
 
     def receptive_field(self) -> tuple[int, int]:
-        """The receptive field of E, and around it that of D_g."""
+        """Return the receptive field of E extended by that of D_g."""
         reach, unit = guided_field(self.second, self.guidance)
         return self.first.receptive_field()[0] + reach, unit
 
     def given(self, guide: Tensor, hint: Tensor | None = None) -> Given:
-        """x -> D_g(x, sigma), averaged: a denoiser for pictures of the size of ``guide`` (B, 1 or 3, H, W).
+        """Return x -> D_g(x, sigma), an averaged denoiser for pictures of the size of ``guide`` (B, 1 or 3, H, W).
 
         Args:
-            hint: the data-consistent guide h, of the same shape; None stands for the guide itself. Both are copied.
+            guide: the guide g.
+            hint: the data-consistent guide h, of the same shape; None uses the guide itself. Both are copied.
 
         Raises:
-            InputError: a hint of another shape.
+            InputError: the hint has another shape.
         """
         return Given(self.looks()[1], guide, guide if hint is None else hint)
 
 
 def guided_field(flow: Euler, guidance: Guidance) -> tuple[int, int]:
-    """The receptive field of D_g: that of the steps, and around it that of the guidance that chose their fields."""
+    """Return the receptive field of D_g: that of the steps, extended by that of the guidance network."""
     reach, unit = flow.receptive_field()
     return reach + guidance.reach, math.lcm(unit, guidance.unit)
 
 
 def with_guide(certificate: Certificate, name: str) -> Certificate:
-    """The certificate of an Euler network as that of D_g, with its premise."""
+    """Turn the certificate of an Euler network into that of D_g, and add its premise."""
     given = "the guide is given: the thresholds that it chose stay, whatever x is"
     return replace(certificate, name=f"{name} with a guide(., sigma)", premises=(given, *certificate.premises))
 
 
 class SecondPass(Network):
-    """(x, g, h), stacked to 9 channels, -> D_g(x, sigma): so tiles and bands cut all three alike."""
+    """(x, g, h) -> D_g(x, sigma), with the input stacked to 9 channels, so that tiles and bands cut all three alike."""
 
     def __init__(self, network: GuidedEuler, certificate: Certificate):
         super().__init__()
@@ -176,7 +182,7 @@ class SecondPass(Network):
         return self.by(x[:, :3], self.guidance.features(x[:, 3:6], x[:, 6:], level), level)
 
     def by(self, x: Tensor, features: Tensor, level: Tensor) -> Tensor:
-        """D_g(x, level) from the features of g and h."""
+        """D_g(x, level), given the features of g and h."""
         return self.flow.flow(x, level, self.guidance.places(features))
 
     def receptive_field(self) -> tuple[int, int]:
@@ -192,7 +198,8 @@ class SecondPass(Network):
 class Given(Network):
     """x -> D_g(x, sigma) for one guide and hint, or one for each picture of a batch.
 
-    ``second`` is a ``SecondPass``, or one in tiles or bands. The features of the guide are kept for ``KEPT`` levels.
+    ``second`` is a ``SecondPass``, possibly in tiles or bands. The features of the guide are kept for ``KEPT`` noise
+    levels.
     """
 
     def __init__(self, second: Network, guide: Tensor, hint: Tensor):
@@ -216,7 +223,7 @@ class Given(Network):
     def denoise(self, x: Tensor, level: Tensor) -> Tensor:
         """
         Raises:
-            InputError: the picture has another size than the guide.
+            InputError: the picture and the guide differ in size.
         """
         if x.shape[-2:] != self.guide.shape[-2:] or len(self.guide) not in (1, len(x)):
             raise InputError(f"this guide is for pictures {tuple(self.guide[:, 0].shape)}, got {tuple(x.shape)}")
@@ -233,7 +240,7 @@ class Given(Network):
         return self.second.by(x, self.seen[key], level)
 
     def beyond(self, x: Tensor, level: Tensor, times: Tensor) -> Tensor:
-        """The guide is divided as the picture is."""
+        """D_g(x / times, level) * times. The guide is divided in the same way as the picture."""
         guide, hint = (self.guide.to(x) / times[:, None]).unbind(1)
         return Given(self.second, guide, hint).denoise(x / times, level) * times
 

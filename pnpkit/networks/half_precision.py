@@ -1,8 +1,8 @@
-r"""The precision of a run: early steps may be cheap, since a convergent map converges from any start.
+r"""The precision of a run. Early steps may be cheap, since a convergent iteration converges from any start.
 
-With ``bfloat16`` the denoiser's convolutions of the early steps run in that type; nothing is claimed of this rough map.
-Once its residual is small enough, or stops falling, the map itself is iterated from there: certificate, residuals and
-theorem are those of a run that begins at that point.
+With ``bfloat16`` the denoiser's convolutions of the early steps run in that type. Nothing is claimed about this rough
+map. Once its residual is small enough, or stops falling, the exact map is iterated from there. Certificate, residuals
+and theorem are those of a run that begins at that point.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ WORTH = 0.25
 
 
 def decide(precision: str, network: Network, y: Tensor) -> str:
-    """What ``auto`` stands for: bfloat16 first if the picture is large and a probe finds bfloat16 much faster.
+    """Resolve ``auto``: use bfloat16 first if the picture is large and a probe finds bfloat16 much faster.
 
-    Much faster is ``WORTH`` of the float32 time or less: a judgement. At half of it the second stage, which starts
-    anew, cost nearly all that the rough steps had saved (docs/lab-book).
+    Much faster means ``WORTH`` of the float32 time or less. This limit is a judgement: at half of the float32 time the
+    second stage, which starts anew, cost nearly everything that the rough steps had saved (docs/lab-book).
     """
     if precision != "auto":
         return precision
     if y.dtype == torch.float32 and y.shape[-2] * y.shape[-1] >= LARGE and network.convolutional:
         faster = probes.prefers_bfloat16(y.device, WORTH)
-        if network.shared:  # processes that disagree would wait for each other for ever
+        if network.shared:  # processes with different decisions would wait for each other for ever
             faster = distributed.gather(faster)[0]
         if faster:
             return "bfloat16"
@@ -41,8 +41,10 @@ def decide(precision: str, network: Network, y: Tensor) -> str:
 
 
 def rough_denoisers(network: Network) -> Callable[[float], Map]:
-    """sigma -> D(., min(sigma, top)), multiplied in bfloat16 and summed in the type of its input. Nothing is known
-    about it."""
+    """Return sigma -> D(., min(sigma, top)), multiplied in bfloat16 and summed in the type of its input.
+
+    Nothing is known about these maps.
+    """
     nothing = certificates.nothing(f"{network.name}(., sigma)", "rounded to bfloat16: no bound is known")
 
     def at(sigma: float) -> Map:

@@ -1,9 +1,9 @@
-r"""The ridge denoiser: the proximal map of a learned convex potential, and that potential as a regulariser.
+r"""The ridge denoiser: the proximal map of a learned convex potential. The potential also serves as a regulariser.
 
     D(x, sigma) = argmin_z 1/2 ||z - x||^2 + R(z; sigma),    R(z; sigma) = mu(sigma) sum_c sum_pixels psi_c((W z)_c)
 
 W is a few small convolutions, one after another. psi_c is a Huber function whose thresholds depend on sigma, never on
-x. R is convex for all weights. Goujon et al. (IEEE TCI 9, 2023) have it for grey pictures, with splines for psi_c.
+x. R is convex for all weights. Goujon et al. (IEEE TCI 9, 2023) use it for grey pictures, with splines for psi_c.
 """
 
 from __future__ import annotations
@@ -37,15 +37,16 @@ TRAINING_GRID = 32  # frequencies per axis for the norm in training, an estimate
 
 @dataclass(frozen=True)
 class RidgeConfig:
-    """What a ridge denoiser is made of.
+    """The parameters of a ridge denoiser.
 
     Attributes:
-        channels, kernel_sizes: of each convolution, the channels after it and its odd size in pixels.
-        knots: of the tables over the noise level.
-        largest: mu(sigma) stays below it, which keeps the inner solver fast.
+        channels: number of channels after each convolution.
+        kernel_sizes: size in pixels of each convolution; odd.
+        knots: number of knots of the tables over the noise level.
+        largest: upper limit of mu(sigma), which keeps the inner solver fast.
         start: the initial thresholds are start * sigma.
-        tolerance, coarse: root mean square error of the proximal map, and the one in training; see ``Ridge``.
-        max_steps: of the inner solver.
+        tolerance, coarse: root mean square error of the proximal map, and its value in training; see ``Ridge``.
+        max_steps: largest number of steps of the inner solver.
         top: the largest noise level, 0..1 scale.
     """
 
@@ -70,9 +71,9 @@ class RidgeConfig:
 
 
 class Analysis:
-    """W: mirrors the picture at its borders as far as the filters reach, then applies every kernel. Keeps the size.
+    """W: it mirrors the picture at its borders as far as the filters reach and applies every kernel, keeping the size.
 
-    Mirroring repeats a pixel up to m times, so W^T W <= B^2 diag(m) with B the norm of the convolution on Z^2.
+    Mirroring repeats a pixel up to m times, so W^T W <= B^2 diag(m), where B is the norm of the convolution on Z^2.
     """
 
     def __init__(self, kernels: Sequence[Tensor], rows: int, columns: int):
@@ -99,13 +100,16 @@ class Analysis:
 
 
 def mirrored(size: int, reach: int, device: torch.device) -> Tensor:
-    """The pixels at the positions -reach ... size + reach - 1 of a row that is mirrored at its ends, repeatedly."""
+    """Return the pixel numbers at positions -reach ... size + reach - 1 of a row mirrored repeatedly at its ends."""
     index = torch.arange(-reach, size + reach, device=device) % (2 * size)
     return torch.where(index < size, index, 2 * size - 1 - index)
 
 
 def centred(after: int, before: int, size: int, width: float = 0.6) -> Tensor:
-    """Random filters near the centre tap, as orthonormal as possible: composed, they are nearly flat in frequency."""
+    """Return random filters concentrated near the centre tap, as orthonormal as possible.
+
+    Their composition is nearly flat in frequency.
+    """
     taps = torch.arange(size) - size // 2
     window = torch.exp(-0.5 * (taps / width) ** 2)
     kernel = torch.randn(after, before, size, size) * window[:, None] * window
@@ -114,7 +118,7 @@ def centred(after: int, before: int, size: int, width: float = 0.6) -> Tensor:
 
 
 def composed(kernels: Sequence[Tensor]) -> Tensor:
-    """The single kernel that equals the convolutions one after another."""
+    """Return the single kernel that equals the given convolutions applied one after another."""
     whole = kernels[0]
     for kernel in kernels[1:]:
         edge = kernel.shape[-1] - 1
@@ -124,8 +128,11 @@ def composed(kernels: Sequence[Tensor]) -> Tensor:
 
 @dataclass(frozen=True)
 class Potential:
-    """R(.; sigma) on pictures of one size. Each picture of the batch has its sigma, and so its mu and thresholds; of a
-    map of strengths so has each pixel: R(z) = sum_pixels mu sum_c psi_c((W z)_c), a sum of convex functions as well."""
+    """R(.; sigma) on pictures of one size.
+
+    Each picture of the batch has its own sigma, mu and thresholds. With a map of strengths each pixel has its own:
+    R(z) = sum_pixels mu sum_c psi_c((W z)_c), which is a sum of convex functions as well.
+    """
 
     analysis: Analysis
     mu: Tensor  # (B, 1, 1, 1) or (B, 1, H, W)
@@ -134,7 +141,7 @@ class Potential:
     smoothness: Tensor  # (B, 1, H, W), s with 0 <= Hess R <= diag(s)
 
     def value(self, z: Tensor) -> Tensor:
-        """R(z) per picture: psi(u) = p (u - p / 2), p = clip(u)."""
+        """R(z) per picture, with psi(u) = p (u - p / 2), p = clip(u)."""
         u = self.analysis(z)
         p = clip(u, self.low, self.high)
         return (self.mu * (p * (u - p / 2)).sum(1, keepdim=True)).flatten(1).sum(1)
@@ -144,16 +151,17 @@ class Potential:
         return self.analysis.adjoint(self.mu * clip(self.analysis(z), self.low, self.high))
 
     def curvature(self, z: Tensor) -> Tensor:
-        """psi''(W z), which is 0 or 1."""
+        """psi''(W z). Each value is 0 or 1."""
         u = self.analysis(z)
         return ((u > self.low) & (u < self.high)).to(u.dtype)
 
     def proximal_point(self, x: Tensor, tolerance: float, max_steps: int) -> Tensor:
-        r"""argmin_z 1/2 ||z - x||^2 + R(z), picture by picture, from z = x: a function of x alone.
+        r"""argmin_z 1/2 ||z - x||^2 + R(z) for each picture, solved from z = x. The result depends on x alone.
 
-        Accelerated gradient descent in the metric 1 + s (Nesterov 2004, constant momentum). The objective is 1-strongly
-        convex, so ||v - exact|| <= ||gradient at v||: it stops when that is at most tolerance * sqrt(number of values).
-        A tolerance that rounding does not allow (below about 1e-6 in float32) is raised to the least that it allows.
+        The solver is accelerated gradient descent in the metric 1 + s (Nesterov 2004, constant momentum). The objective
+        is 1-strongly convex, so ||v - exact|| <= ||gradient at v||. It stops when this gradient norm is at most
+        tolerance * sqrt(number of values). A tolerance too small for rounding (below about 1e-6 in float32) is raised
+        to the least value that rounding allows.
         """
         unit = math.sqrt(x[0].numel())
         goal = max(tolerance, 10 * torch.finfo(x.dtype).eps) * unit
@@ -176,7 +184,7 @@ class Potential:
         return v
 
     def solve(self, z: Tensor, right: Tensor, tolerance: float, max_steps: int) -> Tensor:
-        """(I + Hess R(z))^-1 right by conjugate gradients, to ||error|| <= tolerance ||right||."""
+        """Solve (I + Hess R(z)) u = right by conjugate gradients, to ||error|| <= tolerance ||right||."""
         mask = self.mu * self.curvature(z)
         goal = max(tolerance, 10 * torch.finfo(right.dtype).eps) * length(right)
 
@@ -187,7 +195,7 @@ class Potential:
 
 
 class Point(torch.autograd.Function):
-    """The proximal point as a number: no derivative goes through the steps that lead there."""
+    """The proximal point as a constant: no derivative goes through the steps of the solver."""
 
     @staticmethod
     def forward(x: Tensor, potential: Potential, tolerance: float, max_steps: int) -> Tensor:
@@ -199,7 +207,7 @@ class Point(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, places: tuple[Any, ...], *inputs: Any) -> tuple[Tensor, None]:
-        """For ``jacfwd``, which maps over directions alone: ``Network.forward`` refuses pictures that are mapped."""
+        """Support ``jacfwd``, which maps over directions only. ``Network.forward`` rejects mapped pictures."""
         return Point.apply(*inputs), None
 
     @staticmethod
@@ -212,7 +220,7 @@ class Point(torch.autograd.Function):
 
 
 class Implicit(torch.autograd.Function):
-    """z, as a function of ``moving``, which is z at the fixed point: its derivative is (I + Hess R(z))^-1."""
+    """z as a function of ``moving``, which equals z at the fixed point. Its derivative is (I + Hess R(z))^-1."""
 
     @staticmethod
     def forward(moving: Tensor, potential: Potential, z: Tensor, tolerance: float, max_steps: int) -> Tensor:
@@ -224,7 +232,7 @@ class Implicit(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, places: tuple[Any, ...], *inputs: Any) -> tuple[Tensor, None]:
-        """As that of ``Point``."""
+        """Do the same as ``Point.vmap``."""
         return Implicit.apply(*inputs), None
 
     @staticmethod
@@ -237,7 +245,7 @@ class Implicit(torch.autograd.Function):
 
 
 class Resolvent(torch.autograd.Function):
-    """g -> (I + Hess R(z))^-1 g: linear and symmetric, so it is its own derivative and its own adjoint."""
+    """g -> (I + Hess R(z))^-1 g. It is linear and symmetric, so it is its own derivative and its own adjoint."""
 
     @staticmethod
     def forward(right: Tensor, potential: Potential, z: Tensor, tolerance: float, max_steps: int) -> Tensor:
@@ -253,7 +261,7 @@ class Resolvent(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, places: tuple[Any, ...], right: Tensor, *rest: Any) -> tuple[Tensor, int]:
-        """One right side after the other: conjugate gradients look at their numbers."""
+        """Solve for one right side after the other, since conjugate gradients must read the numbers."""
         return torch.stack([Resolvent.apply(one, *rest) for one in right.unbind(places[0])]), 0
 
     @staticmethod
@@ -264,9 +272,9 @@ class Resolvent(torch.autograd.Function):
 class Ridge(Network):
     """D(x, sigma) = argmin_z 1/2 ||z - x||^2 + R(z; sigma).
 
-    The exact map is firmly nonexpansive. It is computed to a root mean square error of ``tolerance``; the gradient at
-    the last iterate proves that for every picture. A training loss is differentiated at the fixed point, by
-    (I + Hess R)^-1, not through the steps that led there.
+    The exact map is firmly nonexpansive. It is computed to a root mean square error of ``tolerance``. The gradient at
+    the last iterate proves this error for every picture. A training loss is differentiated at the fixed point, by
+    (I + Hess R)^-1, not through the steps of the solver.
     """
 
     paper = (
@@ -285,29 +293,31 @@ class Ridge(Network):
         self.activation = Clip(config.channels[-1], config.top, config.knots, start=config.start)
 
     def kernels(self) -> list[Tensor]:
-        """The convolutions of W, ||W|| <= 1: the first has zero mean, so R does not depend on brightness."""
+        """The convolutions of W, with ||W|| <= 1. The first has zero mean, so R does not depend on brightness."""
         first, *others = self.filters
         kernels = [first - first.mean((2, 3), keepdim=True), *others]
         if self.training:  # an estimate that gradients pass through; it proves nothing
             what = symbol(composed(kernels), TRAINING_GRID)
             norm = torch.linalg.eigvalsh(what.mH @ what).max().sqrt()
         else:
-            norm = self.norm * (1 + 1e-6)  # the rounding of this division, in float32, included
+            norm = self.norm * (1 + 1e-6)  # includes the rounding of this division in float32
         return [*kernels[:-1], kernels[-1] / norm]
 
     def norm_bound(self) -> float:
-        """Proven bound on the norm of the composed convolutions, before they are divided by it."""
+        """Return a proven bound on the norm of the composed convolutions, before they are divided by it."""
         first, *others = (kernel.double() for kernel in self.filters)
         return conv_norm_bound(composed([first - first.mean((2, 3), keepdim=True), *others]), GRID)
 
     @property
     def norm(self) -> float:
-        """``norm_bound`` of the present weights, computed once."""
+        """The ``norm_bound`` of the present weights, computed once."""
         return self.derived("norm", self.norm_bound)
 
     def potential(self, level: Tensor, like: Tensor) -> Potential:
-        """R(.; level) for pictures with the size, type and device of ``like``. Where mu varies from pixel to pixel its
-        largest bounds the Hessian: W^T mu W <= max(mu) W^T W."""
+        """Return R(.; level) for pictures with the size, type and device of ``like``.
+
+        If mu varies from pixel to pixel, its largest value bounds the Hessian: W^T mu W <= max(mu) W^T W.
+        """
         analysis = Analysis([kernel.to(like) for kernel in self.kernels()], *like.shape[-2:])
         mu = self.config.largest * torch.sigmoid(self.raw_strength(level)).to(like)
         low, high = self.activation.thresholds(level)
@@ -322,20 +332,20 @@ class Ridge(Network):
             potential = self.potential(level, x)
             rest = tolerance, self.config.max_steps
             z = Point.apply(x, potential, *rest)
-            # 0 = z - x + grad R(z): z moves like x - grad R(z) does at fixed z, times (I + Hess R)^-1
+            # 0 = z - x + grad R(z), so dz is (I + Hess R)^-1 times the change of x - grad R(z) at fixed z.
             following = torch.is_grad_enabled()
             return Implicit.apply(x - potential.gradient(z), potential, z, *rest) if following else z
 
     def regulariser(self, sigma: float, image_size: tuple[int, int], weight: float = 1.0) -> Smooth:
-        """weight * R(.; sigma) for pictures of one size: the g of ``algorithms.regularised``, min f + g.
+        """Return weight * R(.; sigma) for pictures of one size: the g of ``algorithms.regularised``, min f + g.
 
-        Convex and L-smooth, L = weight * mu(sigma) * m. m says how often mirroring repeats a corner pixel: 4 times,
-        more in tiny pictures. For a grey picture x it is R(x, x, x) / 3. It keeps the present weights.
+        It is convex and L-smooth with L = weight * mu(sigma) * m. m is how often mirroring repeats a corner pixel: 4
+        times, more in tiny pictures. For a grey picture x it is R(x, x, x) / 3. It keeps the present weights.
         """
         if not (weight > 0 and math.isfinite(weight) and 0 <= sigma <= self.top):
             raise InputError(f"needs a weight > 0 and sigma in [0, {self.top:.4g}], got weight {weight}, sigma {sigma}")
 
-        still = copy.deepcopy(self).eval()  # later changes of these weights do not change R
+        still = copy.deepcopy(self).eval()  # R keeps these weights if they change later
 
         @functools.cache
         def potential(count: int, dtype: torch.dtype, device: torch.device) -> Potential:
@@ -360,7 +370,7 @@ class Ridge(Network):
         return Smooth(value, gradient, L, method=method, premises=(EXACT,))
 
     def certify(self) -> Certificate:
-        """A proximal map for all weights; the norms tell how well it is conditioned."""
+        """Certify a proximal map, which D is for all weights. The norms tell how well it is conditioned."""
         if self.training:
             return nothing(f"{self.name}(., sigma)", "in training its norm is an estimate: call eval()")
         bound = self.norm_bound()
@@ -379,7 +389,7 @@ class Ridge(Network):
 
 
 def premise(tolerance: float, max_steps: int) -> str:
-    """The premise on the inner solver, for a certificate."""
+    """Return the premise about the inner solver, for a certificate."""
     return (
         f"the inner solver of the ridge is exact: it stops when the gradient proves an error (root mean square) of "
         f"{tolerance:g}, or after {max_steps} steps; so two outputs may be farther apart than proven by twice that"

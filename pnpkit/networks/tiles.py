@@ -1,7 +1,7 @@
-r"""A network evaluated tile by tile, for pictures that do not fit into memory whole; the result is the same.
+r"""Networks evaluated tile by tile, for pictures that do not fit into memory whole.
 
-A pixel of D(x) depends only on the pixels of x within the receptive field R. So D is evaluated on each tile with R
-pixels of the picture around it (the halo), which are then cut off. At the border of the picture there is no halo: the
+A pixel of D(x) depends only on the pixels of x within the receptive field R. So D is evaluated on each tile together
+with the R pixels around it (the halo), which are then cut off. At the border of the picture there is no halo: the
 network pads there as usual. The result equals the untiled one up to float rounding, so the certificate holds.
 """
 
@@ -18,17 +18,20 @@ from pnpkit.machine import distributed
 from pnpkit.networks.base import Network
 from pnpkit.networks.guided import Given
 
-SMALLEST = 32  # pixels: side of a tile below which nearly all work would be halo
+SMALLEST = 32  # smallest side of a tile in pixels; below it nearly all work would be halo
 
 
-IMAGES = 14  # copies of the picture that a run keeps beside the past of its iteration, such as transforms; measured
+IMAGES = 14  # copies of the picture that a run keeps, such as transforms, without the past of its iteration; measured
 
 
-STATES = 8  # copies of its widest layer that a network keeps while it works, measured (docs/lab-book)
+STATES = 8  # copies of its widest layer that a network keeps while it works; measured (docs/lab-book)
 
 
 class Cut(Network):
-    """D in pieces, each with the pixels around it that D depends on; all but ``denoise`` is that of D."""
+    """D applied to pieces of a picture, each with the pixels around it that D depends on.
+
+    Everything except ``denoise`` is as for D.
+    """
 
     def __init__(self, network: Network):
         super().__init__()
@@ -48,7 +51,7 @@ class Cut(Network):
 
 
 class Tiled(Cut):
-    """D on tiles of about ``side`` x ``side`` pixels."""
+    """D applied to tiles of about ``side`` x ``side`` pixels."""
 
     def __init__(self, network: Network, side: int):
         super().__init__(network)
@@ -69,7 +72,10 @@ class Tiled(Cut):
 
 
 class Shared(Cut):
-    """D over the processes of ``distributed.together``: each evaluates one band of rows, and all get the whole."""
+    """D distributed over the processes of ``distributed.together``.
+
+    Each process evaluates one band of rows, and every process gets the whole result.
+    """
 
     shared = True
 
@@ -93,10 +99,10 @@ class Shared(Cut):
 def within_memory(
     network: Network, shape: tuple[int, ...], max_memory: float, history: int, itemsize: int = 4
 ) -> Network:
-    """The network itself if a run on pictures (B, C, H, W) fits into ``max_memory`` bytes, otherwise in tiles that fit.
+    """Return the network if a run on pictures (B, C, H, W) fits into ``max_memory`` bytes, otherwise one in tiles.
 
-    The estimate: ``IMAGES`` + ``history`` (the iteration's past) copies of the picture, ``STATES`` copies of the
-    network's widest layer, ``Traits.beside`` and, where it is not cut, ``Traits.kept`` numbers per pixel.
+    The estimate counts ``IMAGES`` + ``history`` (the iteration's past) copies of the picture, ``STATES`` copies of the
+    network's widest layer, ``Traits.beside`` numbers per pixel and, without tiles, ``Traits.kept`` numbers per pixel.
 
     Raises:
         InputError: not even the smallest tile fits.

@@ -1,9 +1,9 @@
-r"""Denoisers of pictures as denoisers of volumes (B, C, D, H, W): slice by slice, or in three directions.
+r"""Denoisers of volumes (B, C, D, H, W) made from denoisers of pictures: slice by slice, or in three directions.
 
     D_xy (x)_z = D(x_z),   D3 = (D_xy + D_xz + D_yz) / 3
 
-A map that acts on each slice by itself has the constants of one slice, and a mean of averaged maps the mean of theirs.
-So what is proven of D holds for both.
+A map that acts on each slice by itself has the constants of one slice. A mean of averaged maps has the mean of their
+constants. So what is proven about D holds for both.
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ from pnpkit.networks.tiles import IMAGES, within_memory
 DIRECTIONS = {"slices": (2,), "three": (2, 3, 4)}  # the axes along which slices are taken
 
 
-AT_ONCE = 300_000  # pixels of the slices that go through the network together
+AT_ONCE = 300_000  # total pixels of the slices that go through the network together
 
 
-KEPT_VOXELS = 2_000_000  # volumes up to this size keep what a guide gave from one evaluation to the next
+KEPT_VOXELS = 2_000_000  # volumes up to this size keep the features of a guide from one evaluation to the next
 
 
 class Volumetric(Network):
-    """A network of pictures on volumes.
+    """A network for pictures that is applied to volumes.
 
     Args:
-        network: D. directions: a key of DIRECTIONS.
+        network: D.
+        directions: a key of DIRECTIONS.
     """
 
     def __init__(self, network: Network, directions: str = "three"):
@@ -45,14 +46,14 @@ class Volumetric(Network):
         self.training = network.training
 
     def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        """D(x, sigma) of a float tensor (B, C, D, H, W)."""
+        """D(x, sigma) for a float tensor (B, C, D, H, W)."""
         if x.ndim != 5 or not x.is_floating_point() or 0 in x.shape:
             raise InputError(f"a denoiser of volumes takes a float tensor (B, C, D, H, W), got {tuple(x.shape)}")
         check_one(sigma, self.name)
         return self.mean(x, lambda axis, low, part: self.network(part, sigma))
 
     def mean(self, x: Tensor, denoised: Callable[[int, int, Tensor], Tensor]) -> Tensor:
-        """The mean over the directions of ``denoised(axis, first slice, slices)``."""
+        """Return the mean of ``denoised(axis, first slice, slices)`` over the directions."""
         axes, total = DIRECTIONS[self.directions], torch.zeros_like(x)
         for axis in axes:
             for low, part in parts(x, axis):
@@ -64,7 +65,7 @@ class Volumetric(Network):
         return self.forward(x, level)
 
     def certify(self) -> Certificate:
-        """By the two rules above."""
+        """Certify D by the two rules at the top of the module."""
         planes = certificates.blocks(self.network.certificate, f"{self.name}, slice by slice(., sigma)")
         if self.directions == "slices":
             return planes
@@ -73,12 +74,12 @@ class Volumetric(Network):
         return certificates.mean(named, f"{self.name}, in three directions(., sigma)")
 
     def looks(self, certified: bool = True) -> tuple[Network, Network | None]:
-        """Those of D, on volumes."""
+        """Return the passes of D, applied to volumes."""
         first, second = self.network.looks(certified)
         return Volumetric(first, self.directions), None if second is None else Volumetric(second, self.directions)
 
     def given(self, guide: Tensor, hint: Tensor) -> Network:
-        """D_g, each slice with that of the guide."""
+        """Return D_g, which denoises each slice with the same slice of the guide."""
         return GivenVolume(self, guide, hint)
 
 
@@ -97,7 +98,7 @@ class GivenVolume(Volumetric):
         return self.mean(x, lambda axis, low, part: self.at_slices(axis, low, part)(part, sigma))
 
     def at_slices(self, axis: int, low: int, part: Tensor) -> Network:
-        """The network for some slices, kept where the volume is small."""
+        """Return the network for some slices. It is kept if the volume is small."""
         if (axis, low) in self.made:
             return self.made[axis, low]
         count = _count(part, self.guide)
@@ -118,38 +119,39 @@ def check_one(sigma: float | Tensor, name: str) -> None:
 
 
 def parts(x: Tensor, axis: int) -> Iterator[tuple[int, Tensor]]:
-    """The slices along an axis, some at a time, as pictures (n, C, rows, columns), with the number of the first."""
+    """Yield (number of the first slice, slices) along an axis, some slices at a time, as (n, C, rows, columns)."""
     count = slices_at_once(x.numel() // x.shape[axis])
     for low in range(0, x.shape[axis], count):
         yield low, _planes(x.narrow(axis, low, min(count, x.shape[axis] - low)), axis)
 
 
 def slices_at_once(pixels: int) -> int:
-    """How many slices of so many pixels go through the network together."""
+    """Return how many slices of ``pixels`` pixels go through the network together."""
     return max(1, AT_ONCE // pixels)
 
 
 def _planes(x: Tensor, axis: int) -> Tensor:
-    """(B, C, D, H, W) -> (B * n, C, rows, columns), n the size of the axis."""
+    """Turn a volume into its slices: (B, C, D, H, W) -> (B * n, C, rows, columns), where n is the size of the axis."""
     moved = x.movedim(axis, 1)
     return moved.flatten(0, 1)
 
 
 def _whole(planes: Tensor, x: Tensor, axis: int) -> Tensor:
-    """The inverse of ``_planes``, for a volume like x."""
+    """Undo ``_planes`` for a volume like x."""
     return planes.unflatten(0, (len(x), -1)).movedim(1, axis)
 
 
 def _count(part: Tensor, x: Tensor) -> int:
-    """How many slices of each volume a part holds."""
+    """Return how many slices of each volume a part holds."""
     return len(part) // len(x)
 
 
 def volume_within_memory(
     network: Network, shape: tuple[int, ...], max_memory: float, history: int, itemsize: int
 ) -> Network:
-    """A network of volumes (B, C, D, H, W), in tiles where a slice does not fit into ``max_memory`` bytes beside what
-    a run keeps of the volume.
+    """Return a network for volumes (B, C, D, H, W) whose run fits into ``max_memory`` bytes.
+
+    The network works in tiles if a slice does not fit together with what a run keeps of the volume.
 
     Raises:
         InputError: what a run keeps of the volume does not fit.

@@ -104,10 +104,9 @@ def continuation(
     r"""T = [proj_box] ∘ D(., s_m) ∘ prox_{t_m f} ∘ ... ∘ D(., s_1) ∘ prox_{t_1 f}: several penalties in turn.
 
     This is half-quadratic splitting with t_j = c_j tau and s_j = sqrt(c_j) sigma. Continuation (Wang, Yang, Yin &
-    Zhang, SIAM J. Imaging Sci. 1(3), 2008) increases the penalty 1/tau from step to step and stops after some
-    steps. Here a few such steps form one map, which is iterated: a composition of averaged maps is averaged, so
-    there are fixed points and a proof of convergence. Strong steps separate structure from noise, weak ones keep
-    texture.
+    Zhang, SIAM J. Imaging Sci. 1(3), 2008) increases the penalty 1/tau from step to step and stops after some steps.
+    Here a few such steps form one map, which is iterated: a composition of averaged maps is averaged, so there are
+    fixed points and a proof of convergence. Strong steps separate structure from noise, weak ones keep texture.
 
     Args:
         fidelity, limits: as in ``half_quadratic``.
