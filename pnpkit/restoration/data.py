@@ -56,7 +56,7 @@ class Data:
         return isinstance(self.noise, Gaussian) and not self.unknown and not self.saturated
 
     def within(self, low: float, high: float) -> Data:
-        """The same in the units of a file, in which 0 and 1 are ``low`` and ``high``."""
+        """This value in the units of a file, in which 0 and 1 are ``low`` and ``high``."""
         span = high - low or 1.0
         flux = None if self.flux is None else (self.flux[0] * span, self.flux[1] * span)
         return replace(
@@ -69,7 +69,7 @@ class Data:
         )
 
     def sentences(self) -> list[str]:
-        """What is said of the data, a sentence each; nothing of white noise where every reading counts."""
+        """Sentences on the data; none on white noise where every reading counts."""
         found = []
         if not isinstance(self.noise, Gaussian):
             found.append(f"noise: {self.noise} ({self.note})")
@@ -89,20 +89,20 @@ class Data:
         return found
 
     def to_json(self) -> dict[str, Any]:
-        """The same as numbers."""
-        counted = isinstance(self.noise, PoissonGaussian)
+        """What the data were taken for, as the fields of --json."""
+        counts = self.noise if isinstance(self.noise, PoissonGaussian) else None
         return {
             "noise": {
                 "model": self.kind,
-                "gain": self.noise.gain if isinstance(self.noise, PoissonGaussian) else None,
-                "offset": self.noise.offset if isinstance(self.noise, PoissonGaussian) else None,
-                "read_noise": self.noise.read_noise if isinstance(self.noise, PoissonGaussian) else None,
+                "gain": None if counts is None else counts.gain,
+                "offset": None if counts is None else counts.offset,
+                "read_noise": None if counts is None else counts.read_noise,
                 "note": self.note,
             },
             "scale": {"offset": self.offset, "span": self.span, "box": list(self.box)},
             "unknown": self.unknown,
             "saturated": self.saturated,
-            "flux": None if self.flux is None or not counted else list(self.flux),
+            "flux": None if self.flux is None or counts is None else list(self.flux),
         }
 
 
@@ -127,16 +127,19 @@ def data_of(opened: Opened, image: np.ndarray | Tensor) -> Data:
 
 
 def flux(opened: Opened, model: PoissonGaussian, image: np.ndarray | Tensor) -> tuple[float, float] | None:
-    """Sums above the offset over what is known, of the data and of the result."""
+    """Sums above the offset over what is known, of the data and of the result; None where that has another size."""
     y, known = opened.y, opened.readings.known
-    before = opened.scale.outward(y) * opened.unit
-    values = (
-        torch.as_tensor(image if isinstance(image, Tensor) else np.asarray(image, np.float64)).detach().cpu().double()
-    )
-    after = values if isinstance(image, Tensor) else torch.atleast_3d(values).permute(2, 0, 1)[None]
-    after = values[None, None] if y.ndim == 5 else after  # a volume
-    after = after[:, :1] if y.shape[1] == 1 else after
+    before, after = opened.scale.outward(y) * opened.unit, laid_out(image, y)
     if after.shape != y.shape:
         return None
     counted = torch.ones_like(before, dtype=torch.bool) if known is None else known.expand(y.shape)
     return tuple(float((z.cpu() - model.offset)[counted.cpu()].sum()) for z in (before, after))  # type: ignore[return-value]
+
+
+def laid_out(image: np.ndarray | Tensor, y: Tensor) -> Tensor:
+    """The pixels of a result with the axes of y, in float64 on the CPU; one channel where y has one."""
+    values = image.detach().cpu() if isinstance(image, Tensor) else torch.as_tensor(np.asarray(image, np.float64))
+    if y.ndim == 5:  # a volume
+        return values.double()[None, None]
+    planes = values if isinstance(image, Tensor) else torch.atleast_3d(values).permute(2, 0, 1)[None]
+    return planes.double()[:, :1] if y.shape[1] == 1 else planes.double()

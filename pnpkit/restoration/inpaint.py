@@ -10,7 +10,7 @@ import torch
 from deepinv.physics import Inpainting
 from torch import Tensor
 
-from pnpkit.images.pixels import as_array, check_shape
+from pnpkit.images.pixels import as_array
 from pnpkit.restoration.batches import one_by_one
 from pnpkit.restoration.containers import as_it_came
 from pnpkit.restoration.defaults import FILLING
@@ -20,7 +20,7 @@ from pnpkit.restoration.pipeline import restore
 from pnpkit.restoration.problem import Problem
 from pnpkit.restoration.result import Restoration
 from pnpkit.restoration.settings import SettingsKeywords, collect
-from pnpkit.restoration.unknown import open_mask, without_unknown
+from pnpkit.restoration.unknown import open_mask, with_size, without_unknown
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -63,10 +63,8 @@ def inpaint(
         True
     """
     chosen = collect(inpaint, settings)
-    given = as_array(image) if not isinstance(image, Tensor) else image
-    if not isinstance(given, Tensor):
-        check_shape("", given)
-    marked = open_mask(mask, given.shape[-2:] if isinstance(given, Tensor) else given.shape[:2])
+    given, size = with_size(image)
+    marked = open_mask(mask, size)
     image, found, worth = without_unknown(given, marked, weights, chosen)
     holes = marked if found is None else found
     work = opened(image, chosen, holes, weights=worth)
@@ -77,10 +75,11 @@ def inpaint(
     missing = torch.from_numpy(holes).to(y.device)
     known = (~missing).to(y.dtype)
     operator = Inpainting(tuple(y.shape[1:]), mask=known.expand(*y.shape[1:]), device=y.device)
-    note = f"{int(missing.sum())} of {missing.numel()} pixels were missing and are filled in"
-    if not holes.any():
+    lost, pixels = int(missing.sum()), missing.numel()
+    note = f"{lost} of {pixels} pixels were missing and are filled in"
+    if not lost:
         note = "the mask marks no pixel (all of it is 0): nothing is filled in"
-    if 2 * int(missing.sum()) > missing.numel():
+    if 2 * lost > pixels:
         note += ": more than half of the picture (a mask marks what is missing, by all that is not black)"
 
     def picture(x: Tensor) -> np.ndarray | Tensor:

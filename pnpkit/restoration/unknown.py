@@ -32,10 +32,7 @@ def without_unknown(
     Raises:
         InputError: a mask or weights of another size, or no pixel that is known.
     """
-    if not isinstance(image, Tensor):
-        image = as_array(image)
-        check_shape("", image)
-    size = image.shape[-2:] if isinstance(image, Tensor) else image.shape[:2]
+    image, size = with_size(image)
     holes = np.zeros(size, bool) if mask is None else open_mask(mask, size)
     worth = open_weights(weights, image, settings)
     nowhere = not_a_number(image)
@@ -48,6 +45,19 @@ def without_unknown(
     if not holes.any():
         return image, None, worth
     return filled(image, holes), holes, worth
+
+
+def with_size(image: np.ndarray | Tensor) -> tuple[np.ndarray | Tensor, tuple[int, ...]]:
+    """The image as an array or a tensor, and its size (H, W).
+
+    Raises:
+        InputError: an array of another shape than that of an image.
+    """
+    if isinstance(image, Tensor):
+        return image, tuple(image.shape[-2:])
+    array = as_array(image)
+    check_shape("", array)
+    return array, array.shape[:2]
 
 
 def not_a_number(image: np.ndarray | Tensor) -> np.ndarray:

@@ -127,10 +127,8 @@ def model_of_map(
         level = max(check_level("noise level", settings.noise_level, np.inf), LEAST * span)
         return Mapped(level**2 * mean / inverse), "relative weights, and the noise level given"
     times = shown**2 * mean
-    return (
-        Mapped(shown**2 * mean / inverse),
-        f"relative weights; by the noise of the picture {times:.3g} times the inverse variance",
-    )
+    note = f"relative weights; by the noise of the picture {times:.3g} times the inverse variance"
+    return Mapped(times / inverse), note
 
 
 def noise_of_picture(y: Tensor, known: Tensor | None) -> float:
