@@ -83,6 +83,8 @@ def test_every_error_is_one_line() -> None:
         ("deblur p.png --kernel k.jpg", "JPEG changes what a kernel weighs, save it as PNG or TIFF"),
         ("deblur p.png --region 30,30,9,9", "--region 30,30,9,9: expected one inside of the picture"),
         ("deblur p.png --kernel box:3 --noise-level 5", "5 of 255 is 0.0196"),
+        ("compare p.png --kernel box:3 --noise-level 5", "5 of 255 is 0.0196"),
+        ("estimate-kernel p.png --noise-level 5", "5 of 255 is 0.0196"),
     ],
 )
 def test_what_is_often_typed_wrong_is_answered_in_the_words_of_the_user(cli, tmp_path, line, words) -> None:  # type: ignore[no-untyped-def]

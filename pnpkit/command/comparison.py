@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import html
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,18 +13,17 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pnpkit.command import document, record
 from pnpkit.command.messages import in_flags
-from pnpkit.command.places import check_name, check_places, destination, file_key
+from pnpkit.command.places import Places, check_name, check_places, destination, file_key
 from pnpkit.command.progress import Progress
 from pnpkit.command.reference import sharp
 from pnpkit.command.summary import finite, write_json
-from pnpkit.command.tasks import check_light
+from pnpkit.command.tasks import check_light, check_noise_level
 from pnpkit.images import files
 from pnpkit.images.picture import Picture
 from pnpkit.restoration.settings import Settings, settings_of
 
 if TYPE_CHECKING:
     from pnpkit.command.options import Options
-    from pnpkit.command.places import Places
     from pnpkit.restoration.compare import Comparison
 
 
@@ -50,15 +50,15 @@ def compare(source: str, asked: Asked, settings: Settings, options: Options, pla
     """
     from pnpkit.restoration.compare import check_names
     from pnpkit.restoration.compare import compare as run
+    from pnpkit.restoration.scale import limits_of
 
     reads = record.existing((source, asked.kernel, options.reference))
     check_places(places, options, frozenset(map(file_key, reads)))
     check_names(asked.names)
     picture = files.read(source, white=options.white, black=options.black)
     check_light(picture, settings.linear)
+    check_noise_level(picture, settings.noise_level)
     reference = None if options.reference is None else sharp(options.reference, picture)
-    scale = (lambda x: x) if reference is None else reference[1]
-    from pnpkit.restoration.scale import limits_of
 
     given = {entry.name: getattr(settings, entry.name) for entry in settings_of("deblur")}
     given |= {"compression": picture.compression, "limits": limits_of(picture)}
@@ -66,7 +66,7 @@ def compare(source: str, asked: Asked, settings: Settings, options: Options, pla
     with Progress(not options.quiet, source) as progress:
         given |= {"progress": progress.enter, "callback": progress.step}
         found = run(picture.pixels, asked.kernel, asked.names, boundary=asked.boundary, **given)
-    found = scored(found, picture, None if reference is None else (reference[0], scale))
+    found = scored(found, picture, reference)
     panels = [("as it came", picture.pixels), *((row.name, np.asarray(row.image)) for row in found.rows)]
     panels += [] if reference is None else [("reference", reference[0])]
     drawn = montage(panels)
@@ -78,10 +78,10 @@ def compare(source: str, asked: Asked, settings: Settings, options: Options, pla
     return found.table()
 
 
-def scored(found: Comparison, picture: Picture, reference: Any) -> Comparison:
-    """With the PSNR in the units of the reference's file."""
-    from dataclasses import replace
-
+def scored(
+    found: Comparison, picture: Picture, reference: tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]] | None
+) -> Comparison:
+    """The comparison with the PSNR of each method, in the units of the reference's file; see ``reference.sharp``."""
     from pnpkit.images.metrics import psnr
 
     if reference is None:
@@ -92,9 +92,7 @@ def scored(found: Comparison, picture: Picture, reference: Any) -> Comparison:
 
 
 def places_of(source: str, options: Options) -> Places:
-    """The picture of the comparison beside the input as NAME-compared.png, and what the options ask for."""
-    from pnpkit.command.places import Places
-
+    """The places of a comparison: its picture, NAME-compared.png beside the input, and what the options ask for."""
     check_name(source, "the input")
     places = Places.of(source, "compared", options)
     return Places(source, destination(source, options.out, "compared", ".png"), places.json, places.page)
@@ -117,7 +115,7 @@ def montage(panels: list[tuple[str, np.ndarray]]) -> Image.Image:
 
 
 def picture_of(pixels: np.ndarray) -> Image.Image:
-    """At most ``PANEL`` pixels wide and high, in colour."""
+    """The image of a panel: in colour, at most ``PANEL`` pixels wide and high."""
     image = document.eight_bit_image(pixels).convert("RGB")
     image.thumbnail((PANEL, PANEL), Image.Resampling.LANCZOS)
     return image

@@ -54,6 +54,7 @@ def estimate_kernel(
     target = kernel_place(image, options.out, options.overwrite, mask)
     picture = files.read(Path(image), None if mask is None else read_mask(mask), white=white, unknown=True)
     tasks.check_light(picture, linear)
+    tasks.check_noise_level(picture, noise_level)
     about = readings | tasks.in_pixels(picture, settings)
     about |= {"compression": picture.compression, "limits": limits_of(picture), "linear": linear}
     estimate = blur_kernel.estimate_kernel(picture.pixels, noise_level, kernel, mask=tasks.unknown(picture), **about)

@@ -16,12 +16,12 @@ from pnpkit.command.places import Places, check_places, file_key
 from pnpkit.command.progress import Progress
 from pnpkit.command.reference import sharp
 from pnpkit.command.summary import say_more
-from pnpkit.command.tasks import Deblur
+from pnpkit.command.tasks import Deblur, check_noise_level
 from pnpkit.command.verdict import Verdict, verdict
 from pnpkit.command.weights import weighted
 from pnpkit.machine import startup
 from pnpkit.machine.phases import Phase
-from pnpkit.restoration.settings import check_level, hurried
+from pnpkit.restoration.settings import hurried
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,8 +83,7 @@ def read(job: Job, name: str) -> Work:
         picture = files.read(name, holes, options.white, options.black, unknown=True)
     else:
         picture = stacks.page_of(name, job.layout, holes, options.white, options.black)
-    if picture.dtype.kind == "u" and job.settings.noise_level is not None:
-        check_level("noise level", job.settings.noise_level)
+    check_noise_level(picture, job.settings.noise_level)
     picture = weighted(picture, task.weights, name, job.settings.weights_are)
     picture = picture if task.keeps else seen(picture)
     picture = as_floats(picture) if options.floats else picture

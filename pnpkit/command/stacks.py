@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -126,7 +127,7 @@ def check(task: Task, options: Options) -> None:
 
 
 def in_units(stack: Stack, settings: Settings) -> Settings:
-    """The settings with levels in the units of the array: of floats they are given as shares of the file's range."""
+    """The settings with levels in the units of the array; on the command line they are shares of the file's range."""
     import numpy as np
 
     from pnpkit.images.pixels import FRACTIONS, largest_of, scale_of
@@ -146,7 +147,7 @@ def in_units(stack: Stack, settings: Settings) -> Settings:
 def restored(
     stack: Stack, task: Task, settings: Settings, layout: Layout, progress: Progress, name: str
 ) -> Restoration:
-    """The function of the task on the array."""
+    """The result of the task's function on the array of a stack, with its progress shown."""
     from pnpkit.restoration import deblur, denoise
     from pnpkit.restoration.volumes import telling
 
@@ -171,8 +172,6 @@ def kernel_for(word: str, stack: Stack, layout: Layout) -> Kernel:
     Raises:
         InputError: ``auto``, or a kernel that is none.
     """
-    import os
-
     from pnpkit.images import stacks
     from pnpkit.psf.spread import Spread, resampled
     from pnpkit.restoration.blur_kernel import given_kernel
@@ -190,7 +189,7 @@ def kernel_for(word: str, stack: Stack, layout: Layout) -> Kernel:
 
 
 def verdict(stack: Stack, run: Restoration) -> Verdict:
-    """What was found and done."""
+    """The verdict on a stack: its axes and sampling, and what was done."""
     from pnpkit.solvers.result import Status
 
     sizes = " x ".join(f"{axis} {n}" for axis, n in zip(stack.axes, stack.samples.shape, strict=True))

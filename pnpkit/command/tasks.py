@@ -257,8 +257,7 @@ def unknown(picture: Picture) -> np.ndarray | None:
 def keywords(task: str, picture: Picture, settings: Settings, callback: Callable[[Step], None]) -> dict[str, Any]:
     """The keywords of a task's function: the settings, and what the file tells of itself."""
     check_light(picture, settings.linear)
-    if picture.dtype.kind == "u" and settings.noise_level is not None:
-        check_level("noise level", settings.noise_level)
+    check_noise_level(picture, settings.noise_level)
     from pnpkit.restoration.scale import limits_of
 
     chosen = {entry.name: getattr(settings, entry.name) for entry in settings_of(task)}
@@ -266,6 +265,12 @@ def keywords(task: str, picture: Picture, settings: Settings, callback: Callable
     if picture.weights is not None:  # which they were turned into when they were read
         chosen["weights_are"] = "relative" if picture.relative else "inverse-variance"
     return chosen | {"callback": callback} if task in ITERATING else chosen
+
+
+def check_noise_level(picture: Picture, level: float | None) -> None:
+    """Raise where a noise level is none of a file of integers, which is read on the 0..1 scale."""
+    if picture.dtype.kind == "u" and level is not None:
+        check_level("noise level", level)
 
 
 def check_light(picture: Picture, linear: bool) -> None:
