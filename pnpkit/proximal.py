@@ -19,6 +19,7 @@ from pnpkit.certificates import EXACT, Certificate, Kind, Side
 from pnpkit.errors import InputError
 from pnpkit.maps import Map
 from pnpkit.numerics.conjugate_gradients import length
+from pnpkit.numerics.thresholds import onto_simplex, shrink
 from pnpkit.numerics.total_variation import premise, proximal_map, variation
 from pnpkit.numerics.wavelets import Basis
 from pnpkit.operators import normal_equations
@@ -53,13 +54,6 @@ def ordered(z: Tensor) -> Tensor:
     if z.is_complex():
         raise InputError("a set of real images has no complex ones: project z.real, or torch.view_as_real(z)")
     return z
-
-
-def shrink(z: Tensor, weight: float | Tensor) -> Tensor:
-    """z / |z| max(|z| - weight, 0), and 0 where z = 0: the soft threshold, entry by entry."""
-    if z.is_complex():
-        return z * (1 - weight / z.abs().clamp_min(1e-30)).clamp_min(0)
-    return z.sign() * (z.abs() - weight).clamp_min(0)
 
 
 def _prox(
@@ -211,19 +205,9 @@ def simplex(total: float = 1.0) -> Map:
     total = _positive("total", total, zero=False)
 
     def project(z: Tensor) -> Tensor:
-        return _simplex(ordered(as_batch(z)).flatten(1), total).view_as(z)
+        return onto_simplex(ordered(as_batch(z)).flatten(1), total).view_as(z)
 
     return _prox(f"proj simplex {total:.6g}", project, bounded=True)
-
-
-def _simplex(z: Tensor, total: float) -> Tensor:
-    """Project each row of z, (B, N), onto the simplex of sum ``total``."""
-    z = z - z.amax(1, keepdim=True)  # does not change the projection, and reduces rounding errors
-    falling = z.sort(dim=1, descending=True).values
-    count = torch.arange(1, z.shape[1] + 1, dtype=z.dtype, device=z.device)
-    thresholds = (falling.cumsum(1) - total) / count
-    last = (falling > thresholds).sum(1, keepdim=True) - 1
-    return (z - thresholds.gather(1, last)).clamp_min(0)
 
 
 def l1_ball(radius: float) -> Map:
@@ -242,7 +226,7 @@ def l1_ball(radius: float) -> Map:
     def project(z: Tensor) -> Tensor:
         flat = ordered(as_batch(z)).flatten(1)
         inside = flat.abs().sum(1, keepdim=True) <= radius
-        return torch.where(inside, flat, flat.sign() * _simplex(flat.abs(), radius)).view_as(z)
+        return torch.where(inside, flat, flat.sign() * onto_simplex(flat.abs(), radius)).view_as(z)
 
     return _prox(f"proj l1 ball {radius:.6g}", project, bounded=True)
 

@@ -16,7 +16,7 @@ from pnpkit.certificates import EXACT, Certificate, Kind, Side
 from pnpkit.errors import InputError
 from pnpkit.layers.activations import LevelTable, interpolate, spread
 from pnpkit.networks.base import TOPS, Network, Strengths, Traits, ranged
-from pnpkit.numerics import total_variation
+from pnpkit.numerics import thresholds, total_variation
 from pnpkit.numerics.wavelets import Basis
 
 OPPONENT = ((1, 1, 1), (1, 0, -1), (1, -2, 1))  # orthogonal; the first is brightness, the others are colour
@@ -97,7 +97,7 @@ class Wavelet(Network):
     def shrink(self, z: Tensor, level: Tensor) -> Tensor:
         """W^T S_t W z for z (shifts, B, 3, H, W). The coarsest approximation is left unchanged."""
         coarse, details = self.basis.analyse(z)
-        small = [d.sign() * (d.abs() - self.threshold(i // 3, level, d)).clamp_min(0) for i, d in enumerate(details)]
+        small = [thresholds.shrink(d, self.threshold(i // 3, level, d)) for i, d in enumerate(details)]
         return self.basis.synthesise(coarse, small)
 
     def threshold(self, scale: int, level: Tensor, like: Tensor) -> Tensor:
