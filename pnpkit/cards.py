@@ -1,8 +1,8 @@
-"""What cards share: how they are read, checked before anything is allocated, and bound to the weights they speak of.
+"""Functions for all cards: reading them, checking them before anything is allocated, and binding them to their weights.
 
-A card is a JSON file beside ``weights.safetensors``. Whatever is wrong with either becomes a ``CardError``. What a card
-claims is believed where a hash of weights, arguments and certificate stands in ``CLAIMS``, a file outside of the card;
-elsewhere a certificate is derived from the weights.
+A card is a JSON file beside ``weights.safetensors``. Anything wrong with either becomes a ``CardError``. The claim of a
+card is accepted if a hash of weights, arguments and certificate is listed in ``CLAIMS``, a file outside of the card.
+Otherwise the certificate is derived from the weights.
 """
 
 from __future__ import annotations
@@ -30,35 +30,35 @@ T = TypeVar("T")
 WEIGHTS, CARD, CLAIMS = "weights.safetensors", "card.json", "claims.json"
 
 
-LARGEST_CARD = 2**20  # bytes
+LARGEST_CARD = 2**20  # largest size of a card file, in bytes
 
 
-LARGEST = 16_384  # an integer argument; what it makes of memory is bounded by the weights
+LARGEST = 16_384  # largest integer argument; the memory it leads to is bounded by the weights
 
 
-LONGEST = 256  # entries of a list among the arguments
+LONGEST = 256  # largest number of entries of a list among the arguments
 
 
-DEEPEST = 16  # parts of parts of a certificate
+DEEPEST = 16  # largest depth of the parts of a certificate
 
 
-FACTOR, SLACK = 16, 2**18  # numbers that building may ask for: so many times those of the weights, and these
-PARTS, MORE = 4, 100  # tensors that building may ask for: so many times those of the weights, and these
+FACTOR, SLACK = 16, 2**18  # building may allocate FACTOR times the numbers in the weights, plus SLACK
+PARTS, MORE = 4, 100  # building may allocate PARTS times the tensors in the weights, plus MORE
 
 
 @contextmanager
 def trouble_with(what: object) -> Iterator[None]:
-    """Inside the block any failure becomes a CardError that names ``what``."""
+    """Turn any failure inside the block into a CardError that names ``what``."""
     try:
         yield
     except CardError as error:
         raise CardError(f"{what}: {one_line(error)[:300]}") from error
-    except Exception as error:  # whatever a damaged file leads to
+    except Exception as error:  # a damaged file can lead to any error
         raise CardError(f"{what}: {type(error).__name__}, {one_line(error)[:300]}") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file of at most ``LARGEST_CARD`` bytes."""
+    """Read the JSON object in a file of at most ``LARGEST_CARD`` bytes."""
     with trouble_with(f"cannot read {path}"):
         with path.open("rb") as file:
             data = file.read(LARGEST_CARD + 1)
@@ -75,15 +75,15 @@ def _no_number(name: str) -> float:
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """The inverse of ``read_json``, whole or not at all."""
+    """Write a JSON file that ``read_json`` reads. The file is written whole or not at all."""
     write_whole(path, (json.dumps(data, indent=1) + "\n").encode())
 
 
 def checked(data: Mapping[str, Any], schema: Mapping[str, type], optional: tuple[str, ...] = ()) -> dict[str, Any]:
-    """``data`` once its fields are those of the schema and have their types.
+    """Return ``data`` as a dict after checking that its fields and their types are those of the schema.
 
     Raises:
-        CardError: a field that is missing, unknown or of another type.
+        CardError: a field is missing, unknown or of another type.
     """
     missing, unknown = sorted(set(schema) - set(data) - set(optional)), sorted(set(data) - set(schema))
     if missing or unknown:
@@ -95,21 +95,21 @@ def checked(data: Mapping[str, Any], schema: Mapping[str, type], optional: tuple
 
 
 def number(value: Any, what: str, low: float, high: float) -> float:
-    """A finite number in [low, high]."""
+    """Return ``value`` if it is a finite number in [low, high]."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
         raise CardError(f"{what} is a number in [{low:g}, {high:g}], got {value!r:.60}")
     return float(value)
 
 
 def sha256(value: Any) -> str:
-    """A hash of 64 hexadecimal digits; empty before the weights are written."""
+    """Return ``value`` if it is a hash of 64 hexadecimal digits, or empty, as before the weights are written."""
     if not isinstance(value, str) or (value and (len(value) != 64 or set(value) - set("0123456789abcdef"))):
         raise CardError(f"sha256 has 64 hexadecimal digits, got {value!r:.60}")
     return value
 
 
 def certificate(data: Any, depth: int = 0) -> Certificate:
-    """The certificate of a card: its fields have their types and ranges, and its parts are certificates."""
+    """Read the certificate of a card and check the types and ranges of its fields, and of its parts."""
     if depth > DEEPEST or not isinstance(data, dict):
         raise CardError(f"a certificate is an object with parts of parts at most {DEEPEST} deep, got {data!r:.60}")
     schema = {"name": str, "side": str, "method": str, "premises": list, "bounded": bool, "kind": str, "parts": list}
@@ -126,10 +126,12 @@ def certificate(data: Any, depth: int = 0) -> Certificate:
 
 
 def arguments(config: type[T], given: Any) -> T:
-    """The config with these arguments, each of the type of its field, integers in [0, LARGEST], numbers finite.
+    """Build the config from these arguments.
+
+    Each argument must have the type of its field. Integers lie in [0, LARGEST], and numbers are finite.
 
     Raises:
-        CardError: an unknown name, or a value of another type or range.
+        CardError: a name is unknown, or a value is of another type or out of range.
     """
     if not isinstance(given, dict):
         raise CardError(f"arguments are an object, got {given!r:.60}")
@@ -145,7 +147,7 @@ def arguments(config: type[T], given: Any) -> T:
 
 
 def is_of_type(value: Any, hint: Any) -> bool:
-    """Whether a value of JSON is one of this type and within range; lists stand for tuples."""
+    """Whether a JSON value has this type and is within range. Lists stand for tuples."""
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return any(is_of_type(value, part) for part in parts)
@@ -171,7 +173,7 @@ def _tuples(value: Any) -> Any:
 
 
 def weights(place: Path, expected: str) -> dict[str, Tensor]:
-    """The tensors of a folder's weights file, once it has this hash."""
+    """Read the tensors of a folder's weights file after checking its hash."""
     from safetensors.torch import load
 
     data = read_verified(place / WEIGHTS, expected)
@@ -180,7 +182,7 @@ def weights(place: Path, expected: str) -> dict[str, Tensor]:
 
 
 def built(build: Callable[[], T], tensors: Mapping[str, Tensor]) -> T:
-    """What ``build`` makes, which may ask for no more tensors and memory than a few times those of these weights."""
+    """Return the result of ``build``, which may allocate only a few times the tensors and memory of these weights."""
     from pnpkit.machine.allowance import Allowance
 
     numbers = FACTOR * sum(tensor.numel() for tensor in tensors.values()) + SLACK
@@ -189,13 +191,13 @@ def built(build: Callable[[], T], tensors: Mapping[str, Tensor]) -> T:
 
 
 def claim(sha256: str, arguments: Mapping[str, Any], certificate: Certificate) -> str:
-    """The hash of what a card says: of which weights, of which network, what is proven."""
+    """Return the hash of a card's claim, made from the hash of the weights, the arguments and the certificate."""
     said = {"sha256": sha256, "arguments": dict(arguments), "certificate": certificate.to_json()}
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def claims(folder: Path) -> dict[str, str]:
-    """The claims that are listed for the folders in ``folder``, by their names; none where there is no list."""
+    """Return the claims that are listed for the folders in ``folder``, by name; empty if there is no list."""
     path = folder / CLAIMS
     if not path.is_file():
         return {}

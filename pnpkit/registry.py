@@ -1,4 +1,7 @@
-"""Denoisers: each a folder with weights, a card and a training curve. Offline; loading checks the weights' hash."""
+"""The registry of denoisers. Each is a folder with weights, a card and a training curve.
+
+The registry works offline. Loading checks the hash of the weights.
+"""
 
 from __future__ import annotations
 
@@ -45,15 +48,15 @@ class Card:
 
     Attributes:
         name: its name in the registry.
-        architecture, arguments: build the network (``networks.architectures.build``).
-        sha256: of the weights file.
-        sigma_range: noise levels it was trained for and accepts.
-        certificate: derived from the weights at export, see ``certify`` to derive it again; nothing where the claim is
-            not listed in ``cards.CLAIMS``.
+        architecture, arguments: the arguments of ``networks.architectures.build``, which builds the network.
+        sha256: hash of the weights file.
+        sigma_range: noise levels that the denoiser was trained for and accepts.
+        certificate: derived from the weights at export; ``certify`` derives it again. It claims nothing if the claim
+            is not listed in ``cards.CLAIMS``.
         training: data, command, seed, steps, hours, device, date.
-        scores: per noise level (out of 255), with the command that measured them.
-        audit: the worst that a search for expansion found, per noise level (out of 255), with its command.
-        paper, licence: what to cite, and the terms.
+        scores: scores per noise level (out of 255), with the command that measured them.
+        audit: the largest constants that a search for expansion found, per noise level (out of 255), with its command.
+        paper, licence: what to cite, and the terms of use.
     """
 
     name: str
@@ -69,15 +72,15 @@ class Card:
     audit: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for ``json.dumps``."""
+        """Return plain values for ``json.dumps``."""
         return {**asdict(self), "certificate": self.certificate.to_json(), "sigma_range": list(self.sigma_range)}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Card:
-        """The inverse of ``to_json``.
+        """Build the card from the values that ``to_json`` returned.
 
         Raises:
-            CardError: a field is unknown, missing, or of another type or range.
+            CardError: a field is unknown, missing, of another type or out of range.
         """
         with cards.trouble_with("not a denoiser's card"):
             cards.checked(data, SCHEMA, optional=("audit",))
@@ -94,19 +97,19 @@ class Card:
             return cls(**{**data, "sigma_range": (low, high), "certificate": certificate})
 
     def claim(self) -> str:
-        """The hash that binds its certificate to its weights and arguments."""
+        """The hash that binds the certificate of the card to weights and arguments."""
         return cards.claim(self.sha256, {"architecture": self.architecture, **self.arguments}, self.certificate)
 
 
 def folder() -> Path:
-    """The folder of the shipped denoisers: inside the installed package, else in the checkout."""
+    """Return the folder of the shipped denoisers: inside the installed package, otherwise in the checkout."""
     package = Path(__file__).parent
     installed = package / "_denoisers"
     return installed if installed.is_dir() else package.parent / "denoisers"
 
 
 def denoisers() -> dict[str, Card]:
-    """Every denoiser of the registry by name.
+    """Return the cards of all denoisers of the registry, by name.
 
     Example:
         >>> import pnpkit as pk
@@ -117,27 +120,27 @@ def denoisers() -> dict[str, Card]:
 
 
 def read_card(place: Path) -> Card:
-    """The card in a denoiser's folder; its certificate only where the list beside the folder has its claim."""
+    """Read the card in a denoiser's folder, with its certificate only if the list beside the folder has its claim."""
     card = as_written(place)
     return card if listed(place, card) else replace(card, certificate=nothing(f"{card.name}(., sigma)", UNLISTED))
 
 
 def as_written(place: Path) -> Card:
-    """The card in a denoiser's folder with its certificate, whether its claim is listed or not."""
+    """Read the card in a denoiser's folder with its certificate, whether its claim is listed or not."""
     with cards.trouble_with(place / CARD):
         return Card.from_json(cards.read_json(place / CARD))
 
 
 def listed(place: Path, card: Card) -> bool:
-    """Whether the claim of this card, found in ``place``, stands in the list beside that folder."""
+    """Whether the list beside the folder ``place`` contains the claim of its card."""
     return cards.claims(place.parent).get(place.name) == card.claim()
 
 
 def place_of(name: str | os.PathLike[str]) -> Path:
-    """The folder of a denoiser of the registry, or of the user's own whose path it is.
+    """Return the folder of a denoiser, given its name in the registry or the path of the user's own folder.
 
     Raises:
-        UnknownName: with the nearest name and all there are.
+        UnknownName: there is no such denoiser. The message gives the nearest name and all names.
     """
     names = sorted(path.parent.name for path in folder().glob(f"*/{CARD}"))
     if name in names:
@@ -148,24 +151,29 @@ def place_of(name: str | os.PathLike[str]) -> Path:
 
 
 def card_of(name: str | os.PathLike[str]) -> Card:
-    """The card of a denoiser by its name or path."""
+    """Return the card of a denoiser, given its name or path."""
     return read_card(place_of(name))
 
 
 def load_denoiser(name: str | os.PathLike[str], *, device: str = "cpu") -> Network:
-    """The denoiser ``name``: D(x, sigma), ``D.at(sigma)`` a Map, ``D.certificate``.
+    """Load a denoiser D. ``D(x, sigma)`` denoises, ``D.at(sigma)`` is a Map, ``D.certificate`` says what is proven.
+
+    The weights must have the hash on the card. The certificate that was derived at export is taken over if
+    ``claims.json`` beside the folder lists the hash of weights, arguments and certificate. Otherwise it is derived from
+    the weights.
 
     Args:
-        name: of the registry; or the path of a folder with a card and weights, as ``export`` writes it; or
-            ``deepinv:NAME``, that denoiser of deepinv, with weights by deepinv's own rules (it may fetch them) and no
-            claim.
+        name: one of three:
 
-    The weights must have the hash on the card. A certificate that was derived at export is taken over where a hash of
-    weights, arguments and certificate stands in ``claims.json`` beside the folder; else it is derived from the weights.
+            - a name in the registry;
+            - the path of a folder with a card and weights, as ``export`` writes it;
+            - ``deepinv:NAME`` for a denoiser of deepinv, about which nothing is claimed. deepinv finds its weights by
+              its own rules and may download them.
+        device: where the weights are placed.
 
     Raises:
-        UnknownName: with the nearest name and all there are.
-        CardError: the folder does not hold what its card says.
+        UnknownName: there is no such denoiser. The message gives the nearest name and all names.
+        CardError: the content of the folder contradicts its card.
 
     Example:
         >>> import torch
@@ -183,11 +191,12 @@ def load_denoiser(name: str | os.PathLike[str], *, device: str = "cpu") -> Netwo
 
 
 def open_denoiser(denoiser: object, *, device: str = "cpu") -> Network:
-    """A denoiser however it is named, on the device.
+    """Return a denoiser as a network on the device, in whichever form it is given.
 
     Args:
         denoiser: what ``load_denoiser`` takes, a pnpkit network, a deepinv ``Denoiser``, or a function D(x, sigma) of
-            images (B, 3, H, W) and a number; of the last two nothing is proven.
+            images (B, 3, H, W) and a number. Nothing is proven about the last two.
+        device: where the weights are placed.
 
     Raises:
         InputError: anything else.
@@ -211,10 +220,10 @@ def open_denoiser(denoiser: object, *, device: str = "cpu") -> Network:
 
 
 def load_from(place: Path, card: Card) -> Network:
-    """The network of a denoiser's folder, ready to use, with the certificate of its card where that claim is listed.
+    """Load the network of a denoiser's folder, with the certificate of its card if that claim is listed.
 
     Raises:
-        CardError: whatever is wrong with card or weights.
+        CardError: anything is wrong with the card or the weights.
     """
     from pnpkit.layers.gradient_flow import to_be_loaded
     from pnpkit.networks.architectures import NETWORKS
@@ -238,10 +247,10 @@ def load_from(place: Path, card: Card) -> Network:
 
 
 def load_foreign(name: str) -> Network:
-    """A denoiser of deepinv by the name of its class.
+    """Load a denoiser of deepinv, given the name of its class.
 
     Raises:
-        InputError: there is none, or it cannot be made here, with the reason in one sentence.
+        InputError: there is no such class, or it cannot be built here. The message gives the reason in one sentence.
     """
     from pnpkit.networks.foreign import from_deepinv
 
@@ -250,17 +259,20 @@ def load_foreign(name: str) -> Network:
     except KeyError:
         raise InputError(f"deepinv.models has no denoiser called '{name}'") from None
     except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
-        raise InputError(f"deepinv's {name} cannot be made here: {one_line(error)[:200]}") from error
+        raise InputError(f"deepinv's {name} cannot be built here: {one_line(error)[:200]}") from error
 
 
 def certify(name: str | os.PathLike[str]) -> Certificate:
-    """Derive a denoiser's certificate again, from its weights alone."""
+    """Derive a denoiser's certificate again from its weights alone."""
     return load_denoiser(name).known()
 
 
 def export(network: Network, card: Card, place: Path) -> Card:
-    """Write weights and card into a denoiser's folder, and the claim of its card into the list beside that folder;
-    returns the card with the hash of what was written."""
+    """Write weights and card into a denoiser's folder, and the claim of the card into the list beside the folder.
+
+    Returns:
+        The card with the hash of the weights that were written.
+    """
     from safetensors.torch import save
 
     place.mkdir(parents=True, exist_ok=True)
@@ -273,13 +285,13 @@ def export(network: Network, card: Card, place: Path) -> Card:
 
 
 def write_card(card: Card, place: Path) -> None:
-    """``card.json`` and the same for people, ``README.md``."""
+    """Write ``card.json`` and its readable form, ``README.md``."""
     cards.write_json(place / CARD, card.to_json())
     write_whole(place / "README.md", model_card(card).encode())
 
 
 def model_card(card: Card) -> str:
-    """The model card: what it is, how it was made, what it does, what is proven, what it is not for."""
+    """Return the model card as text: what the denoiser is, its training, scores, proven constants and limits."""
     training, low, high = card.training, *card.sigma_range
     some = f", the first {card.scores['pictures']} pictures" if "pictures" in card.scores else ""
     scores = [
@@ -320,10 +332,10 @@ def _training(training: dict[str, Any]) -> list[str]:
 
 
 def set_scores(name: str, scores: dict[str, Any]) -> None:
-    """Write measured scores onto a card; weights and certificate stay as they are."""
+    """Write measured scores onto a card. Weights and certificate stay as they are."""
     write_card(replace(as_written(place_of(name)), scores=scores), place_of(name))
 
 
 def set_audit(name: str, found: dict[str, Any]) -> None:
-    """Write the outcome of a search for expansion onto a card."""
+    """Write the result of a search for expansion onto a card."""
     write_card(replace(as_written(place_of(name)), audit=found), place_of(name))

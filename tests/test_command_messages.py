@@ -80,7 +80,7 @@ def test_every_error_is_one_line() -> None:
         ("upscale p.png --factor 1.5", "expected a whole number from 2 to 8, got '1.5'"),
         ("deblur p.png --max-steps 0", "expected a whole number of at least 1, got '0'"),
         ("deblur p.txt", "p.txt: expected a picture, got one that ends with .txt: name the result"),
-        ("deblur p.png --kernel k.jpg", "JPEG changes what a kernel weighs, save it as PNG or TIFF"),
+        ("deblur p.png --kernel k.jpg", "JPEG changes the values of a kernel, save it as PNG or TIFF"),
         ("deblur p.png --region 30,30,9,9", "--region 30,30,9,9: expected one inside of the picture"),
         ("deblur p.png --kernel box:3 --noise-level 5", "5 of 255 is 0.0196"),
         ("compare p.png --kernel box:3 --noise-level 5", "5 of 255 is 0.0196"),

@@ -174,7 +174,7 @@ def test_deepinvs_denoisers_come_by_name_and_claim_nothing() -> None:
     assert not pnpkit.certify("deepinv:MedianFilter").proven
     with pytest.raises(InputError, match="no denoiser called 'DRUNett'"):
         pnpkit.load_denoiser("deepinv:DRUNett")
-    with pytest.raises(InputError, match="cannot be made here"):
+    with pytest.raises(InputError, match="cannot be built here"):
         pnpkit.load_denoiser("deepinv:EquivariantDenoiser")
 
 

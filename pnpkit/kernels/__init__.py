@@ -1,8 +1,8 @@
-"""Blur kernels: make them, read them, check them, write them.
+"""Blur kernels: functions that make, read, check and write them.
 
-A kernel is a float64 ndarray (h, w), non-negative, with sum 1 and odd sizes, its centre at (h // 2, w // 2). An even
-size n has its centre at n // 2 as well, so one zero row or column at the end makes it odd without moving the centre.
-The point-spread function of a microscope is one with slices as well, (d, h, w).
+A kernel is a float64 ndarray (h, w), non-negative, with sum 1 and odd sizes; its centre is at (h // 2, w // 2). An
+array of even size n has its centre at n // 2 as well, so one zero row or column at the end makes the size odd without
+moving the centre. The point-spread function of a microscope is a kernel with slices, (d, h, w).
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ from pnpkit.kernels.value import Kernel as Kernel
 
 
 def is_estimated(kernel: object) -> bool:
-    """Whether it is a word for a kernel that is to be found in the picture: ``auto``, or one of the forms."""
+    """Whether the argument asks for a kernel estimated from the picture: ``auto``, or the name of a form."""
     return isinstance(kernel, str) and kernel in ESTIMATED
 
 
 def parse(spec: str) -> np.ndarray:
-    """The kernel that a command-line word names.
+    """Return the kernel that a specification names.
 
     Args:
         spec: ``gaussian:SIGMA``, ``motion:LENGTH,ANGLE``, ``disk:RADIUS``, ``box:SIZE`` or the path of a file.
             Lengths are in pixels, angles in degrees.
 
     Raises:
-        InputError: a word of another form, a parameter out of range, a file that is no kernel.
+        InputError: the specification has another form, a parameter is out of range, or a file holds no kernel.
     """
     family, colon, parameters = spec.partition(":")
     if spec in ("auto", "free"):
@@ -66,7 +66,7 @@ def parse(spec: str) -> np.ndarray:
 
 
 def _make(spec: str, family: str, parameters: str) -> np.ndarray:
-    """The kernel of a family, from the text behind its colon."""
+    """Make the kernel of a family from the parameters after the colon."""
     make, names = FAMILIES[family]
     words = parameters.split(",")
     try:

@@ -1,4 +1,4 @@
-"""Blur kernels in files."""
+"""Reading and writing blur kernels in files."""
 
 from __future__ import annotations
 
@@ -29,28 +29,29 @@ IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".fits", ".fit", ".fts")
 SAVE_SUFFIXES = (".npy", ".png")
 
 
-REVERSED = ("MINISWHITE", "PALETTE")  # colours of TIFF in which a number is not an amount of light
+REVERSED = ("MINISWHITE", "PALETTE")  # colour kinds of TIFF in which a number is not an amount of light
 
 
-ESTIMATE = "pnpkit estimate"  # the key of the text in a PNG that says how an estimated kernel came about
+ESTIMATE = "pnpkit estimate"  # the key of the text in a PNG that says how a kernel was estimated
 
 
 def load(path: str | os.PathLike[str]) -> np.ndarray:
-    """A kernel from a file, divided by its sum.
+    """Read a kernel from a file and divide it by its sum.
 
     Args:
-        path: ``.npy`` (never unpickled), a stack of slices (TIFF or FITS) or a grey image ``.png .tif .tiff .bmp
-            .fits`` of any depth. A colour image passes if its channels are equal and an alpha channel if it is opaque.
+        path: a ``.npy`` file (never unpickled), a stack of slices (TIFF or FITS) or a grey image ``.png .tif .tiff .bmp
+            .fits`` of any bit depth. A colour image is accepted if its channels are equal, and an alpha channel if it
+            is opaque.
 
     Raises:
-        InputError: naming the path, if the file is missing, empty, of another kind, or no kernel.
+        InputError: the file is missing, empty, of another kind, or no kernel. The message names the path.
     """
     path, file = Path(path), address.file_of(path)
     if not os.path.isfile(file):
         raise InputError(f"kernel file '{path}' does not exist (or is no file); expected {FORMS}")
     suffix = file.suffix.lower()
     if suffix != ".npy" and suffix not in IMAGE_SUFFIXES:
-        lossy = ": JPEG changes what a kernel weighs, save it as PNG or TIFF" if suffix in (".jpg", ".jpeg") else ""
+        lossy = ": JPEG changes the values of a kernel, save it as PNG or TIFF" if suffix in (".jpg", ".jpeg") else ""
         raise InputError(f"kernel file '{path}' is not one of .npy {' '.join(IMAGE_SUFFIXES)}{lossy}")
     try:
         if file.stat().st_size == 0:
@@ -62,11 +63,11 @@ def load(path: str | os.PathLike[str]) -> np.ndarray:
 
 def _read_array(path: Path) -> np.ndarray:
     try:
-        with path.open("rb") as file:  # numpy leaves open what it cannot read
+        with path.open("rb") as file:  # numpy does not close a file that it cannot read
             array = np.load(file, allow_pickle=False)
     except OSError:
         raise
-    except Exception as error:  # a header can claim anything
+    except Exception as error:  # a damaged header can lead to any error
         raise InputError(f"not a .npy file of plain numbers ({' '.join(str(error).split())})") from None
     if not isinstance(array, np.ndarray):
         raise InputError("an archive of arrays, expected one array")
@@ -74,8 +75,8 @@ def _read_array(path: Path) -> np.ndarray:
 
 
 def _read_image(path: Path) -> np.ndarray:
-    """The grey values of an image, (h, w)."""
-    from pnpkit.images import files, stacks  # here, because most kernels come without a file
+    """Return the grey values of an image, (h, w)."""
+    from pnpkit.images import files, stacks  # imported here, because most kernels need no file
 
     if stacks.is_stack(path):
         return _slices(stacks.read(path, MAX_SIZE**3))
@@ -100,20 +101,20 @@ def _read_image(path: Path) -> np.ndarray:
 
 
 def _slices(stack: Stack) -> np.ndarray:
-    """The values of a stack of slices, (d, h, w)."""
+    """Return the values of a stack of slices, (d, h, w)."""
     if stack.samples.squeeze().ndim != 3:
         raise InputError(f"expected slices of one channel at one time, got the axes {stack.axes} {stack.samples.shape}")
     return stack.samples.squeeze()
 
 
 def estimated(spec: str) -> tuple[str, float] | None:
-    """The form and the confidence of a kernel that ``save`` wrote as an estimate; None for any other word or file."""
+    """Return form and confidence of a kernel that ``save`` wrote as an estimate; None for any other word or file."""
     from pnpkit.images.formats import png
 
     form, _, confidence = png.text(Path(spec), ESTIMATE).rpartition(" ")
     try:
         return (form, min(1.0, max(0.0, float(confidence)))) if form else None
-    except ValueError:  # another text under that key
+    except ValueError:  # the key holds some other text
         return None
 
 
@@ -123,17 +124,18 @@ def save(
     estimate: tuple[str, float] | None = None,
     overwrite: bool = True,
 ) -> None:
-    """Write a kernel: ``.npy`` exactly, ``.png`` as 16 bits scaled to its maximum (half a level of rounding).
+    """Write a kernel as ``.npy`` exactly, or as ``.png`` with 16 bits scaled to its maximum (half a level of rounding).
 
-    The file appears complete or not at all: it is written beside its place and then renamed.
+    The file appears complete or not at all: it is written beside its final place and then renamed.
 
     Args:
-        path: ends with ``.npy`` or ``.png``; an existing file is replaced, unless ``overwrite`` is false.
-        kernel: whatever ``normalise`` accepts.
-        estimate: form and confidence, where it was not measured; a PNG keeps them, for ``estimated``.
+        path: ends with ``.npy`` or ``.png``.
+        kernel: an array that ``normalise`` accepts.
+        estimate: form and confidence of an estimated kernel. A PNG keeps them, and ``estimated`` reads them.
+        overwrite: whether an existing file is replaced.
 
     Raises:
-        InputError: another suffix, an array that is no kernel, a place that cannot be written.
+        InputError: the suffix is another one, the array is no kernel, or the file cannot be written.
     """
     path, kernel = Path(path), normalise(kernel)
     suffix = path.suffix.lower()

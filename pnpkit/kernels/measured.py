@@ -1,19 +1,20 @@
-"""What may be wrong with a measured kernel."""
+"""Checks of a measured kernel for a shift or a background."""
 
 from __future__ import annotations
 
 import numpy as np
 
-SHIFTED, BACKGROUND = 1.0, 0.01  # of a measured kernel: px off its middle, and the rim's least share of the peak
+SHIFTED, BACKGROUND = 1.0, 0.01  # limits that raise a doubt: px off the middle; least value of the rim over the peak
 
 
-FLAT = 0.9  # least share of the peak, from which on a kernel is a box
+FLAT = 0.9  # a kernel is a box if its least value over its peak is at least this
 
 
 def doubts(kernel: np.ndarray) -> str:
-    """What may be wrong with a measured kernel, as a sentence: its place, or a background; empty where nothing is.
+    """Say what may be wrong with a measured kernel: a shifted centre, or a background; empty if nothing is.
 
-    A shake is where it is; but a point source that was cut out anew has its centre of mass at (h // 2, w // 2).
+    A kernel of camera shake may lie anywhere. But a point source that is cut out again has its centre of mass at
+    (h // 2, w // 2).
     """
     from scipy.ndimage import center_of_mass
 
@@ -35,11 +36,11 @@ def doubts(kernel: np.ndarray) -> str:
 
 
 def doubts_of_volume(kernel: np.ndarray) -> str:
-    """``doubts`` of a point-spread function (d, h, w): the place of its peak, and a background."""
+    """Do what ``doubts`` does for a point-spread function (d, h, w): check the place of its peak, and its rim."""
     peak = np.unravel_index(int(kernel.argmax()), kernel.shape)
     shift = [int(at) - size // 2 for at, size in zip(peak, kernel.shape, strict=True)]
     found = []
-    if max(map(abs, shift)) > SHIFTED:  # the centroid may be the middle
+    if max(map(abs, shift)) > SHIFTED:  # more than one sample, since the middle may be the centroid
         found.append(f"its peak is {shift[0]:+d} slices, {shift[1]:+d} px down, {shift[2]:+d} px right of its middle")
     inner = kernel[tuple(slice(1, -1) if size > 2 else slice(None) for size in kernel.shape)]
     rim = (kernel.sum() - inner.sum()) / (kernel.size - inner.size)

@@ -1,9 +1,10 @@
-r"""A blur that leaves points a width: what is left to undo where the result need not be sharper than that.
+r"""A narrower blur, for a restoration in which points keep a given width.
 
-    k = argmin_{k' >= 0} || g * k' - kernel ||,    g a Gaussian of the width asked
+    k = argmin_{k' >= 0} || g * k' - kernel ||,    g a Gaussian of the given width
 
-A point between two pixels has no picture on the grid that is one pixel wide, but it has one that is wider (Magain,
-Courbin & Sohy, Astrophysical Journal 494 (1998) 472). If y = kernel * scene, then g * scene is what k blurs into y.
+A point between two pixels cannot be shown on the grid with a width of one pixel, but it can be shown with a larger
+width (Magain, Courbin & Sohy, Astrophysical Journal 494 (1998) 472). If y = kernel * scene, then k blurs g * scene
+into y.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ STEPS = 500  # accelerated projected gradient steps
 
 
 def narrowed(kernel: np.ndarray, fwhm: float) -> tuple[np.ndarray, float]:
-    """k of sum 1, and the largest value of |g * k - kernel|, relative to the peak of the kernel.
+    """Return k with sum 1, and the largest value of |g * k - kernel| relative to the peak of the kernel.
 
     Args:
-        kernel: (h, w), odd sizes, not negative, sum 1. fwhm: > 0, full width at half the maximum of g, in pixels.
+        kernel: (h, w), odd sizes, not negative, sum 1.
+        fwhm: > 0, full width at half the maximum of g, in pixels.
     """
     sigma = fwhm / math.sqrt(8 * math.log(2))
     shape = tuple(next_fast_len(n + 2 * math.ceil(4 * sigma), real=True) for n in kernel.shape)

@@ -1,4 +1,4 @@
-"""Kernels of the same blur in a smaller picture."""
+"""Kernels that describe the same blur in a smaller picture."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import numpy as np
 
 
 def reduced(kernel: np.ndarray, factor: float) -> np.ndarray:
-    """The kernel of the same blur in a picture that is 1/factor as large: each weight goes to where d / factor lies.
+    """Return the kernel of the same blur in a picture that is 1/factor as large.
 
-    It is shared out between the four pixels around that place, in proportion to their nearness; d is the distance from
-    the middle.
+    A weight at distance d from the middle moves to distance d / factor. It is divided among the four pixels around that
+    place, in proportion to their nearness.
 
     Args:
-        kernel: (h, w), odd sides. factor: >= 1.
+        kernel: (h, w), odd sides.
+        factor: >= 1.
     """
     reach = [math.ceil((size // 2) / factor) for size in kernel.shape]
     rows, columns = ((np.arange(size) - size // 2) / factor + r for size, r in zip(kernel.shape, reach, strict=True))
@@ -27,6 +28,6 @@ def reduced(kernel: np.ndarray, factor: float) -> np.ndarray:
 
 
 def _sides(places: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The pixels before and after each place, and their shares."""
+    """Return the pixels before and after each place, and their shares."""
     before = np.floor(places).astype(int)
     return [(before, 1 - (places - before)), (before + 1, places - before)]

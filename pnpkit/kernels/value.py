@@ -1,4 +1,4 @@
-"""A blur kernel and what is known of it."""
+"""The class of a blur kernel together with what is known about it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class Kernel:
-    """A blur kernel and what is known of it; false where there are doubts. Its text is the origin, then the doubts.
+    """A blur kernel and what is known about it. It is false if there are doubts; its text is the origin and the doubts.
 
     Attributes:
-        weights: (h, w) or (d, h, w), float64 as ``normalise`` gives it. ``np.asarray`` of the kernel is this.
-        origin: where it comes from, in words.
-        confidence: of an estimate, 0..1; None for a kernel that was given.
-        form: of an estimate: ``sharp``, a family with its parameters, or ``free-form``.
-        doubts: what may be wrong with it, one sentence each.
-        candidate: where no blur was taken, but it is not sure that there is none, the likeliest one.
+        weights: (h, w) or (d, h, w), float64, as ``normalise`` returns it. ``np.asarray`` of the kernel is this array.
+        origin: where the kernel comes from, in words.
+        confidence: confidence of an estimate, 0..1; None for a kernel that was given.
+        form: form of an estimate: ``sharp``, a family with its parameters, or ``free-form``.
+        doubts: what may be wrong with the kernel, one sentence each.
+        candidate: the most likely blur if none was chosen but it is not certain that there is none.
     """
 
     weights: np.ndarray
@@ -33,7 +33,7 @@ class Kernel:
 
     @property
     def family(self) -> str:
-        """``form`` without its parameters: gaussian, motion, disk, free-form or sharp; empty for one that was given."""
+        """``form`` without its parameters: gaussian, motion, disk, free-form or sharp; empty for a given kernel."""
         return self.form.partition(":")[0]
 
     def __str__(self) -> str:

@@ -1,1 +1,1 @@
-"""Noise as instruments have it: its variance by the reading, estimated, and the pixels that say less than a number."""
+"""The noise of instruments: models of its variance, their estimation, weights of readings, and saturated readings."""

@@ -1,4 +1,4 @@
-"""Readings at the ceiling: pixels of which only "at least so bright" is known."""
+"""Detection of saturated readings: pixels of which only a lower bound of the brightness is known."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ import numpy as np
 from scipy.ndimage import binary_dilation, distance_transform_edt, label, maximum
 
 FEWEST = 12  # least number of equal readings at a ceiling
-SPIKE, LOOKED_AT = 2.0, 3  # more than SPIKE times as many readings as at each of the LOOKED_AT values below it
+SPIKE, LOOKED_AT = 2.0, 3  # a ceiling has more than SPIKE times the readings of each of the LOOKED_AT values below it
 
 
 def ceiling_of(channel: np.ndarray, known: np.ndarray, noisy: bool) -> float | None:
-    """The value at which a sensor or a file ended, or None where none shows.
+    """Return the value at which a sensor or a file saturates, or None if no such value is found.
 
-    Readings that are equal to the largest are a plateau where they are FEWEST and more than SPIKE times as many as the
-    next lower values have each. A flat part of a scene looks so, too, where there is no noise: then it is a ceiling
-    only at 1 or at the largest number of so many bits.
+    The readings equal to the largest form a plateau if there are at least FEWEST of them, and more than SPIKE times as
+    many as at each of the next lower values. Without noise, a flat part of a scene looks the same. Then a plateau is a
+    ceiling only at 1 or at the largest number of 8 to 16 bits.
 
     Args:
-        channel: (H, W). known: (H, W), false where a reading does not count. noisy: whether there is noise, in which
-            no reading is twice the same but at a ceiling.
+        channel: (H, W).
+        known: (H, W), false where a reading does not count.
+        noisy: whether there is noise. With noise, equal readings occur only at a ceiling.
     """
     values = channel[known]
     if values.size == 0:
@@ -32,7 +33,7 @@ def ceiling_of(channel: np.ndarray, known: np.ndarray, noisy: bool) -> float | N
 
 
 def is_end(value: float) -> bool:
-    """Whether a value is 1 or 2^k - 1 with k in 8 ... 16, the largest number of k bits."""
+    """Whether a value is 1, or 2^k - 1 with k in 8 ... 16, the largest number of k bits."""
     return value == 1.0 or any(value == 2**k - 1 for k in range(8, 17))
 
 
@@ -43,12 +44,15 @@ def saturated(
     noisy: bool = False,
     slack: float = 0.0,
 ) -> np.ndarray:
-    """Booleans of the shape of the image, true where a reading is at the ceiling, or above it.
+    """Return booleans of the shape of the image, true where a reading is at the ceiling or above it.
 
     Args:
-        image: (H, W) or (H, W, C). known: (H, W), false where a reading does not count. ceiling: None looks for one in
-            each channel. noisy: as in ``ceiling_of``. slack: so far below a ceiling that was found readings belong to
-            it, too: noise and compression come after the sensor.
+        image: (H, W) or (H, W, C).
+        known: (H, W), false where a reading does not count.
+        ceiling: the saturation value; None looks for one in each channel.
+        noisy: as in ``ceiling_of``.
+        slack: readings up to this far below a ceiling that was found count as saturated too, since noise and
+            compression come after the sensor.
     """
     channels = np.atleast_3d(image)
     free = np.ones(channels.shape[:2], bool) if known is None else known
@@ -61,7 +65,7 @@ def saturated(
 
 
 def grown(found: np.ndarray, by: int = 1) -> np.ndarray:
-    """True within ``by`` pixels, rows and columns, of what was found; (H, W) or (H, W, C), each channel by itself."""
+    """Grow the true regions by ``by`` pixels in rows and columns. (H, W) or (H, W, C), each channel by itself."""
     if not found.any() or by < 1:
         return found
     square = np.ones((2 * by + 1, 2 * by + 1, *((1,) if found.ndim == 3 else ())), bool)
@@ -69,9 +73,10 @@ def grown(found: np.ndarray, by: int = 1) -> np.ndarray:
 
 
 def inner(found: np.ndarray, share: float) -> np.ndarray:
-    """The inner pixels of the connected parts that were found, each channel by itself.
+    """Return the inner pixels of the connected parts of ``found``, each channel by itself.
 
-    They are at least ``share`` times as far from the outside as the innermost pixel of their part.
+    A pixel is inner if its distance from the outside is at least ``share`` times that of the innermost pixel of its
+    part.
     """
     channels, kept = np.atleast_3d(found), np.zeros(np.atleast_3d(found).shape, bool)
     for c in range(channels.shape[-1]):

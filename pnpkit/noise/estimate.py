@@ -1,13 +1,13 @@
-r"""Gain, offset and read noise of a picture, from variance against mean.
+r"""Estimation of gain, offset and read noise of a picture from its variance as a function of the mean.
 
-The 8th differences of ``images.noise`` leave the noise of a smooth picture. Their squares and the local means, over the
-same 9 x 9 windows, are sorted by the mean into groups of equal size; in each the variance is the square of the median
-of |difference| / 0.6745. A line through them, fitted by the relative error of each, is
+The 8th differences of ``images.noise`` leave only the noise of a smooth picture. The differences and the local means,
+over the same 9 x 9 windows, are sorted by the mean into groups of equal size. In each group the variance is the square
+of the median of |difference| / 0.6745. A line is fitted through the groups, weighted by their relative errors:
 
     var y = gain v + intercept.
 
-One picture does not tell offset and read noise apart. An intercept below 0 is taken for an offset, intercept = - gain
-offset, else for a read noise, intercept = read_noise^2: the variance is the same.
+One picture does not distinguish offset and read noise. An intercept below 0 is attributed to an offset, intercept =
+- gain offset; otherwise to a read noise, intercept = read_noise^2. The variance is the same.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from numpy.lib.stride_tricks import sliding_window_view
 from pnpkit.errors import InputError
 from pnpkit.noise.models import PoissonGaussian
 
-ORDER = 8  # of the differences, whose windows are ORDER + 1 pixels wide: as in ``images.noise``
-MEDIAN = 0.6744897501960817  # of |N(0, 1)|
-CORRELATED = 13.5  # differences both ways count as so many times fewer independent ones: sum of squared correlations
-SPREAD = 2.33  # standard deviation of the squared median, relative, times the root of the number of independent ones
-CUT = 0.05  # largest share of a window that may be the least value of its channel, where readings were cut off
-BAND, LOOKED_AT = 64, 2_000_000  # rows of a band, and readings in all bands of a large picture, about
-GROUPS, FEWEST = 16, 40  # groups, and the fewest independent differences in one
+ORDER = 8  # order of the differences, whose windows are ORDER + 1 pixels wide: as in ``images.noise``
+MEDIAN = 0.6744897501960817  # median of |N(0, 1)|
+CORRELATED = 13.5  # differences per independent one, if taken along both axes: the sum of squared correlations
+SPREAD = 2.33  # relative standard deviation of the squared median times the root of the number of independent values
+CUT = 0.05  # largest share of a window at the least value of its channel, where readings may have been cut off
+BAND, LOOKED_AT = 64, 2_000_000  # rows of a band, and the approximate number of readings used of a large picture
+GROUPS, FEWEST = 16, 40  # number of groups, and the least number of independent differences in a group
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,12 @@ class Line:
     """var y = gain v + intercept over the range of means ``low``..``high``.
 
     Attributes:
-        error: standard deviation of the gain. flat, sloped: squared distances of a constant and of the line from the
-            groups, in units of their errors. groups: how many.
+        gain, intercept: the coefficients of the line.
+        error: standard deviation of the gain.
+        low, high: the range of the means.
+        flat: sum of the squared distances of the groups from a constant, in units of their errors.
+        sloped: sum of the squared distances of the groups from the line, in units of their errors.
+        groups: number of groups.
     """
 
     gain: float
@@ -50,7 +54,7 @@ class Line:
 
     @property
     def rise(self) -> float:
-        """The variance at ``high`` over that at ``low``."""
+        """The ratio of the variance at ``high`` to that at ``low``."""
         least = self.gain * self.low + self.intercept
         return (self.gain * self.high + self.intercept) / least if least > 0 else math.inf
 
@@ -58,14 +62,15 @@ class Line:
 def groups_of(
     image: np.ndarray, known: np.ndarray | None = None, axes: tuple[int, ...] = (0, 1)
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Means and variances of groups of windows, over all channels, and the relative error of each variance.
+    """Return means and variances of groups of windows, over all channels, and the relative error of each variance.
 
-    Windows where more than ``CUT`` of the readings are the least of their channel are left out: what was cut off there
-    has less noise. Of large pictures bands are looked at.
+    A window is left out if more than ``CUT`` of its readings equal the least value of their channel: readings that were
+    cut off have less noise. For large pictures only some bands are used.
 
     Args:
-        image: (H, W) or (H, W, C). known: (H, W) or the shape of the image, false where a reading does not count.
-        axes: along which differences are taken, and windows reach.
+        image: (H, W) or (H, W, C).
+        known: (H, W) or the shape of the image, false where a reading does not count.
+        axes: the axes along which differences are taken and windows extend.
     """
     channels = np.atleast_3d(np.asarray(image, np.float64))
     free = np.broadcast_to(np.ones((), bool) if known is None else np.atleast_3d(known), channels.shape)
@@ -96,7 +101,7 @@ def groups_of(
 
 
 def bands(shape: tuple[int, ...]) -> list[slice]:
-    """The rows of a picture that are looked at: all, or bands of ``BAND`` with ``LOOKED_AT`` readings in all, about."""
+    """Return the rows of a picture to use: all, or bands of ``BAND`` rows with about ``LOOKED_AT`` readings."""
     rows, others = shape[0], math.prod(shape[1:])
     count = max(1, LOOKED_AT // (BAND * others))
     if rows * others <= LOOKED_AT or count * BAND >= rows:
@@ -106,13 +111,13 @@ def bands(shape: tuple[int, ...]) -> list[slice]:
 
 
 def line_through(means: np.ndarray, variances: np.ndarray, error: float) -> Line | None:
-    """The line through the groups; None where there are too few of them, or no noise."""
+    """Fit the line through the groups. None if there are too few groups, or no noise."""
     if len(means) < 4 or not variances.max() > 0:
         return None
     floor = 1e-3 * variances.max()
     model = np.full_like(variances, np.median(variances))
     middle, design = means.mean(), np.stack([means - means.mean(), np.ones_like(means)], 1)
-    for _ in range(20):  # errors follow the model, not what is measured: else what came out small would count most
+    for _ in range(20):  # errors follow the model, not the measurement: otherwise values that came out small weigh most
         spread = error * np.maximum(model, floor)
         matrix = design / spread[:, None]
         slope, level = np.linalg.lstsq(matrix, variances / spread, rcond=None)[0]
@@ -133,15 +138,16 @@ def line_through(means: np.ndarray, variances: np.ndarray, error: float) -> Line
 
 @dataclass(frozen=True)
 class Doubt:
-    """The bounds beyond which a line is certain.
+    """The limits from which on a line counts as certain.
 
-    Measured on 100 crops of 128 x 128 pixels and whole photographs, not blurred and blurred, with white noise and with
-    counts: docs/results/counts.md.
+    They were measured on 100 crops of 128 x 128 pixels and whole photographs, not blurred and blurred, with white noise
+    and with counts: docs/results/counts.md.
 
     Attributes:
-        sure: least gain, in units of its error. rise: least ratio of the variances of the brightest and the darkest
-            group.
-        sloped, flat: mean squared distance of the groups from the line, at most, and from a constant, at least.
+        sure: least gain, in units of its error.
+        rise: least ratio of the variance of the brightest group to that of the darkest group.
+        sloped: largest mean squared distance of the groups from the line.
+        flat: least mean squared distance of the groups from a constant.
         least: least noise level, as a share of the range of the picture.
     """
 
@@ -152,14 +158,17 @@ class Doubt:
     least: float
 
 
-# Texture is mistaken for noise, and bright things have more of it: where nothing was blurred more is asked for. Noise
-# of less than 2/255 of the range is less than what is wrong with a kernel.
+# Texture can be mistaken for noise, and bright parts have more texture. So the limits are stricter for a picture that
+# was not blurred. Noise of less than 2/255 of the range is less than the error of a kernel.
 BLURRED = Doubt(4.0, 2.0, 1.5, 0.0, 2 / 255)
 SHARP = Doubt(5.0, 2.0, 0.7, 2.0, 8 / 255)
 
 
 def is_counted(line: Line | None, span: float, blurred: bool) -> bool:
-    """Whether the variance of the noise follows the reading beyond doubt. ``span`` is the range of the picture."""
+    """Whether it is certain that the variance of the noise grows with the reading.
+
+    ``span`` is the range of the picture; ``blurred`` says whether the picture was blurred.
+    """
     doubt = BLURRED if blurred else SHARP
     if line is None or not line.gain > doubt.sure * line.error:
         return False
@@ -169,10 +178,12 @@ def is_counted(line: Line | None, span: float, blurred: bool) -> bool:
 
 
 def model_of(line: Line, offset: float | None = None, read_noise: float | None = None) -> PoissonGaussian:
-    """The model with the variance of the line, in the units that the line is in, with what is given of it.
+    """Return the noise model with the variance of the line, in the units of the line.
+
+    An offset or a read noise that is given is kept.
 
     Raises:
-        InputError: a variance that does not grow with the reading.
+        InputError: the variance does not grow with the reading.
     """
     if not line.gain > 0:
         raise InputError(
@@ -189,7 +200,7 @@ def model_of(line: Line, offset: float | None = None, read_noise: float | None =
         return PoissonGaussian(line.gain, (read_noise**2 - line.intercept) / line.gain, read_noise)
     if read_noise is None:
         return PoissonGaussian(line.gain, offset, math.sqrt(max(line.intercept + line.gain * offset, 0.0)))
-    middle = (line.low + line.high) / 2  # two are given: the gain alone is left, from the variance in the middle
+    middle = (line.low + line.high) / 2  # both are given: only the gain is left; it follows from the variance here
     gain = (line.gain * middle + line.intercept - read_noise**2) / (middle - offset) if middle > offset else 0.0
     if not gain > 0:
         raise InputError(

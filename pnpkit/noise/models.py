@@ -1,8 +1,8 @@
-r"""How the variance of a reading depends on what is read.
+r"""Models of how the variance of a reading depends on its mean.
 
     y = gain * Poisson(counts) + offset + read_noise * N(0, 1),    var y = gain max(v - offset, 0) + read_noise^2,
 
-v the mean of y. All three are in the units of the data; gain is what one count is worth.
+where v is the mean of y. Gain, offset and read noise are in the units of the data; the gain is the value of one count.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pnpkit.errors import InputError
 
-FEWEST = 0.5  # counts: the variance is taken to be at least that of so many, since a mean of 0 counts is never known
+FEWEST = 0.5  # the variance is at least that of this many counts, since a mean of 0 counts is never known
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,12 @@ class PoissonGaussian:
     """var y = gain max(v - offset, 0) + read_noise^2.
 
     Args:
-        gain: > 0, units of the data per count. offset: what no light reads. read_noise: >= 0, of no light.
+        gain: > 0, in units of the data per count.
+        offset: the mean reading without light.
+        read_noise: >= 0, the standard deviation of the reading without light.
 
     Raises:
-        InputError: a gain that is not > 0, a read noise that is < 0, or a number that is not finite.
+        InputError: the gain is not > 0, the read noise is < 0, or a number is not finite.
     """
 
     gain: float
@@ -55,13 +57,15 @@ class PoissonGaussian:
         if not 0 < self.gain < math.inf:
             raise InputError(f"a gain is a finite number > 0, the units of the data per count, got {self.gain!r}")
         if not math.isfinite(self.offset):
-            raise InputError(f"an offset is a finite number, what no light reads, got {self.offset!r}")
+            raise InputError(f"an offset is a finite number, the reading without light, got {self.offset!r}")
         if not 0 <= self.read_noise < math.inf:
             raise InputError(f"a read noise is a finite number >= 0, got {self.read_noise!r}")
 
     def variance(self, v: Tensor) -> Tensor:
-        """gain max(v - offset, gain FEWEST) + read_noise^2, of the shape of v: the mean of few counts is never known
-        to be 0."""
+        """gain max(v - offset, gain FEWEST) + read_noise^2, of the shape of v.
+
+        The lower limit is there because a mean of few counts is never known to be 0.
+        """
         return self.gain * (v - self.offset).clamp_min(FEWEST * self.gain) + self.read_noise**2
 
     def scaled(self, offset: float, span: float) -> PoissonGaussian:
@@ -70,17 +74,20 @@ class PoissonGaussian:
 
     def __str__(self) -> str:
         read = f", read noise {self.read_noise:.4g}" if self.read_noise else ""
-        offset = self.offset if abs(self.offset) > 1e-6 * self.gain else 0.0  # what rounding left of 0
+        offset = self.offset if abs(self.offset) > 1e-6 * self.gain else 0.0  # ignores the rounding error of 0
         return f"poisson{'-gaussian' if self.read_noise else ''}, gain {self.gain:.4g}, offset {offset:.4g}{read}"
 
 
 @dataclass(frozen=True)
 class Proportional:
-    """var y = level^2 + (share max(v - offset, 0))^2: white noise, and what a blur that is known to a share makes of
-    bright points.
+    """var y = level^2 + (share max(v - offset, 0))^2: white noise, and the error of a blur known only up to a share.
+
+    The second term matters for bright points.
 
     Args:
-        level: of the white noise. offset: of the sky. share: of what is above the sky.
+        level: standard deviation of the white noise.
+        offset: level of the sky.
+        share: relative error of the part above the sky.
     """
 
     level: float
@@ -101,16 +108,16 @@ class Proportional:
 
 @dataclass(frozen=True, eq=False)
 class Mapped:
-    """var y as a map gives it, for each reading by itself.
+    """var y given by a map, with one value for each reading.
 
     Args:
-        spread: the variances, > 0, infinite where a reading says nothing; of a shape that broadcasts to that of y.
+        spread: the variances, > 0, infinite where a reading carries no information. Its shape broadcasts to that of y.
     """
 
     spread: Tensor
 
     def variance(self, v: Tensor) -> Tensor:
-        """The map, of the shape of v."""
+        """Return the map expanded to the shape of v."""
         return self.spread.to(v).expand_as(v)
 
     def scaled(self, offset: float, span: float) -> Mapped:
@@ -119,7 +126,7 @@ class Mapped:
 
     @property
     def deviations(self) -> tuple[float, float, float]:
-        """The least, the median and the largest standard deviation of what is known."""
+        """Return the least, the median and the largest of the finite standard deviations."""
         found = self.spread[torch.isfinite(self.spread)].double().sqrt()
         return float(found.min()), float(found.median()), float(found.max())
 
@@ -132,10 +139,13 @@ Noise = Gaussian | PoissonGaussian | Proportional | Mapped
 
 
 def effective_level(variance: Tensor, known: Tensor | None = None) -> float:
-    r"""sigma with 1 / sigma^2 = mean 1 / var y: white noise of this level tells as much of a constant.
+    r"""Return sigma with 1 / sigma^2 = mean 1 / var y.
+
+    Readings with white noise of this level determine a constant as precisely.
 
     Args:
-        variance: > 0. known: of the same shape, false where a reading does not count.
+        variance: > 0.
+        known: of the same shape, false where a reading does not count.
     """
     chosen = variance if known is None else variance[known.expand_as(variance)]
     return float((1 / chosen.double()).mean() ** -0.5)

@@ -1,4 +1,4 @@
-"""Maps that say how much every reading is worth: weights, variances or standard deviations, as surveys give them."""
+"""Weight maps of readings: weights, variances or standard deviations, as astronomical surveys provide them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RELATIVE, INVERSE, VARIANCE, DEVIATION = "relative", "inverse-variance", "varian
 KINDS = ("auto", RELATIVE, INVERSE, VARIANCE, DEVIATION)
 
 
-NAMES = {  # what the extension of a FITS, or the last word of a file's name, says by itself
+NAMES = {  # the kind that the name of a FITS extension, or the last word of a file's name, stands for
     RELATIVE: ("WHT", "WEIGHT", "WEIGHTS", "WGT", "EXP", "EXPOSURE"),
     INVERSE: ("IVAR", "INVVAR", "IVM"),
     VARIANCE: ("VAR", "VARIANCE"),
@@ -21,10 +21,10 @@ NAMES = {  # what the extension of a FITS, or the last word of a file's name, sa
 
 
 def kind_of(kind: str, *names: str) -> str:
-    """The kind of a map: as it is said, or for auto what the first telling one of its names says, else relative.
+    """Return the kind of a map. ``auto`` takes it from the first of ``names`` that tells, otherwise ``relative``.
 
     Raises:
-        UnknownName: a kind that is none.
+        UnknownName: there is no such kind.
 
     Example:
         >>> kind_of("auto", "RMS"), kind_of("auto", "", "field_drz.wht"), kind_of("variance", "WHT")
@@ -43,26 +43,27 @@ def kind_of(kind: str, *names: str) -> str:
 
 
 def inverse_variances(values: np.ndarray, kind: str) -> np.ndarray:
-    """1 / variance of every reading, float64; of relative weights up to a factor. 0 where nothing is known of it.
+    """Return 1 / variance of every reading, float64; for relative weights up to a factor. Unknown readings get 0.
 
     Args:
-        values: of the kind RELATIVE, INVERSE, VARIANCE or DEVIATION. NaN is unknown, and so is a weight of 0, an
-            infinite variance, and a variance of 0, by which maps mark what they know nothing of: no reading has it.
+        values: the map.
+        kind: RELATIVE, INVERSE, VARIANCE or DEVIATION. A reading is unknown if its value is NaN, its weight is 0, or
+            its variance is infinite or 0. No reading has a variance of 0; maps mark unknown readings by it.
 
     Raises:
-        InputError: no real numbers, a negative one, an infinite weight, or nothing known of any reading.
+        InputError: the values are not real numbers, one is negative, a weight is infinite, or no reading is known.
     """
     if values.dtype.kind not in "biuf":
         raise InputError(f"weights are real numbers, one for each reading, got {values.dtype}")
     numbers = np.where(np.isnan(values), 0.0, values).astype(np.float64)
     if (numbers < 0).any():
         count, least = int(np.count_nonzero(numbers < 0)), float(numbers.min())
-        raise InputError(f"weights are >= 0, whatever they are, got {count} negative ones, the least {least:.6g}")
+        raise InputError(f"weights of every kind are >= 0, got {count} negative ones, the least {least:.6g}")
     if kind in (VARIANCE, DEVIATION):
         spread = numbers if kind == VARIANCE else np.square(numbers)
         numbers = np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 0)
     if not np.isfinite(numbers).all():
         raise InputError(f"weights are finite numbers, got {int(np.isinf(numbers).sum())} infinite ones among them")
     if not (numbers > 0).any():
-        raise InputError("every weight is 0 or NaN: nothing is known of any reading; a reading that counts is > 0")
+        raise InputError("every weight is 0 or NaN, so no reading is known; a reading that counts has a weight > 0")
     return numbers

@@ -1,4 +1,4 @@
-"""The point-spread function of a microscope from beads in a stack."""
+"""The point-spread function of a microscope, measured from beads in a stack."""
 
 from __future__ import annotations
 
@@ -7,25 +7,27 @@ import numpy as np
 from pnpkit.errors import InputError
 from pnpkit.psf.spread import CORE, Spread, cleaned, fwhm
 
-SMOOTHED = 1.0  # samples: Gaussian before peaks are looked for
-BRIGHT = 0.25  # of the brightest peak: fainter ones are no beads
-SIGMAS = 8.0  # standard deviations of the background that a bead rises above it
-LIKE = 0.5  # least correlation of a bead with the median of all
+SMOOTHED = 1.0  # sigma in samples of the Gaussian that is applied before the search for peaks
+BRIGHT = 0.25  # least brightness of a bead, relative to the brightest peak
+SIGMAS = 8.0  # least height of a bead above the background, in standard deviations of the background
+LIKE = 0.5  # least correlation of a bead with the median of all beads
 MOST_BEADS = 100
 
 
 def beads(stack: np.ndarray, step: tuple[float, ...] = (), unit: str = "px", size: tuple[int, ...] = ()) -> Spread:
-    """The mean of isolated beads, each moved by parts of a pixel to its centroid and scaled to its light.
+    """Return the mean of isolated beads. Each bead is centred by subpixel shifts and divided by its total light.
 
-    Beads are peaks of the smoothed stack, far above the background and far from each other and from the sides. Those
-    that saturate or do not look like the median of all are left out.
+    Beads are peaks of the smoothed stack that are far above the background, and far from each other and from the sides.
+    Beads that saturate or do not look like the median of all are left out.
 
     Args:
-        stack: (D, H, W), or (H, W) for one plane. step: sampling along each axis, in ``unit``.
-        size: samples of the result along each axis; () takes six widths of the brightest bead.
+        stack: (D, H, W), or (H, W) for one plane.
+        step: sampling along each axis, in ``unit``.
+        unit: the unit of ``step``.
+        size: samples of the result along each axis; () uses six widths of the brightest bead.
 
     Raises:
-        InputError: no bead that stands alone.
+        InputError: no bead stands alone.
     """
     data = np.asarray(stack, dtype=np.float64)
     if data.ndim not in (2, 3) or not np.isfinite(data).all():
@@ -33,7 +35,7 @@ def beads(stack: np.ndarray, step: tuple[float, ...] = (), unit: str = "px", siz
     level, noise = background(data)
     peaks, smooth = found_peaks(data, level, noise)
     if not len(peaks):
-        raise InputError("no bead rises above the background: is it the stack of the beads?")
+        raise InputError("no bead rises above the background: give the stack that shows the beads")
     reach = tuple(s // 2 for s in size) if size else reach_of(smooth - level, tuple(peaks[0]))
     alone = isolated(peaks, reach, data.shape)
     top = float(data.max())
@@ -55,7 +57,7 @@ def beads(stack: np.ndarray, step: tuple[float, ...] = (), unit: str = "px", siz
 
 
 def background(data: np.ndarray) -> tuple[float, float]:
-    """The median, and a robust standard deviation of what is below it."""
+    """Return the median, and a robust standard deviation of the values below it."""
     level = float(np.median(data))
     below = data[data < level]
     spread = float(np.sqrt(np.mean((below - level) ** 2))) if below.size > 100 else 0.0
@@ -63,7 +65,7 @@ def background(data: np.ndarray) -> tuple[float, float]:
 
 
 def found_peaks(data: np.ndarray, level: float, noise: float) -> tuple[np.ndarray, np.ndarray]:
-    """The peaks of the smoothed data, brightest first, (n, dimensions); and the smoothed data."""
+    """Return the peaks of the smoothed data, brightest first, (n, dimensions), and the smoothed data."""
     from scipy.ndimage import gaussian_filter
     from skimage.feature import peak_local_max
 
@@ -74,7 +76,7 @@ def found_peaks(data: np.ndarray, level: float, noise: float) -> tuple[np.ndarra
 
 
 def reach_of(above: np.ndarray, peak: tuple[int, ...]) -> tuple[int, ...]:
-    """Three widths of the bead along each axis, at least 4 samples, and inside of the stack."""
+    """Return three widths of the bead along each axis: at least 4 samples, and inside the stack."""
     shape = above.shape
     local = np.zeros(shape)
     near = tuple(slice(max(0, p - 30), p + 31) for p in peak)
@@ -87,7 +89,10 @@ def reach_of(above: np.ndarray, peak: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def isolated(peaks: np.ndarray, reach: tuple[int, ...], shape: tuple[int, ...]) -> list[np.ndarray]:
-    """The peaks with room around them and no other peak in it; in depth, where light spreads far, room may be less."""
+    """Return the peaks with enough room around them and no other peak in it.
+
+    In depth, where light spreads far, less room is enough.
+    """
     alone = []
     for i, peak in enumerate(peaks):
         inside = all(r <= p < n - r for p, r, n in zip(peak, reach, shape, strict=True))
@@ -99,12 +104,12 @@ def isolated(peaks: np.ndarray, reach: tuple[int, ...], shape: tuple[int, ...]) 
 
 
 def around(data: np.ndarray, peak: np.ndarray, reach: tuple[int, ...]) -> np.ndarray:
-    """A copy of the samples around a peak."""
+    """Return a copy of the samples around a peak."""
     return data[tuple(slice(p - r, p + r + 1) for p, r in zip(peak, reach, strict=True))].copy()
 
 
 def own(cut: np.ndarray, peak: np.ndarray, peaks: np.ndarray) -> np.ndarray:
-    """The cut around a peak without its background, and without what is nearer, across, to another peak."""
+    """Return the cut around a peak, without its background and without samples nearer, across, to another peak."""
     clear = cut - rim_level(cut)
     rows, columns = (np.arange(n) - n // 2 + p for n, p in zip(cut.shape[-2:], peak[-2:], strict=True))
     to_own, *to_others = (
@@ -116,14 +121,14 @@ def own(cut: np.ndarray, peak: np.ndarray, peaks: np.ndarray) -> np.ndarray:
 
 
 def rim_level(cut: np.ndarray) -> float:
-    """The background around one bead: the median of its outermost samples."""
+    """Return the background around one bead: the median of its outermost samples."""
     from pnpkit.psf.spread import rim
 
     return float(np.median(rim(cut)))
 
 
 def moved(cut: np.ndarray) -> np.ndarray:
-    """A bead with its centroid in the middle, of sum 1: shifted by parts of a sample, by cubic splines."""
+    """Shift a bead by cubic splines so that its centroid is in the middle, and divide it by its sum."""
     from scipy.ndimage import center_of_mass, shift
 
     core = np.where(cut > CORE * cut.max(), cut, 0.0)

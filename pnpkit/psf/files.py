@@ -1,4 +1,4 @@
-"""Point-spread functions in files, and a picture of one."""
+"""Writing a point-spread function to a file, and drawing a picture of it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from pnpkit.machine.files import write_whole
 from pnpkit.psf.spread import Spread
 
 SUFFIXES = (".tif", ".tiff", ".fits", ".npy", ".png")
-SIDE, MARGIN = 320, 12  # pixels of a view, and around it
+SIDE, MARGIN = 320, 12  # side of a view and the margin around it, in pixels
 
 
 def save(path: str | os.PathLike[str], spread: Spread, overwrite: bool = True) -> None:
-    """Write: TIFF (float32, ImageJ's axes and sampling), FITS, NPY; PNG where it has no slices.
+    """Write a point-spread function as TIFF (float32, ImageJ's axes and sampling), FITS or NPY; or PNG if it is flat.
 
     Raises:
-        InputError: another extension, slices in a PNG, or a place that cannot be written to.
+        InputError: the extension is another one, a PNG would have slices, or the file cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES or (path.suffix.lower() == ".png" and spread.values.ndim == 3):
@@ -40,7 +40,7 @@ def save(path: str | os.PathLike[str], spread: Spread, overwrite: bool = True) -
 
 
 def picture(path: str | os.PathLike[str], spread: Spread, overwrite: bool = True) -> None:
-    """Write a PNG that shows it: the planes through its peak, fourth root of brightness, and a bar of scale."""
+    """Write a PNG that shows the planes through its peak, as the fourth root of brightness, with a scale bar."""
     if Path(path).suffix.lower() != ".png":
         raise InputError(f"{path}: the picture of a point-spread function is a .png")
     buffer = BytesIO()
@@ -52,7 +52,7 @@ def picture(path: str | os.PathLike[str], spread: Spread, overwrite: bool = True
 
 
 def shown(spread: Spread) -> Image.Image:
-    """The planes side by side: yx, and zx and zy where there are slices."""
+    """Return the planes side by side: yx, and also zx and zy if there are slices."""
     middle = np.unravel_index(int(spread.values.argmax()), spread.values.shape)
     views = [("y, x", spread.values, spread.step)]
     if spread.values.ndim == 3:
@@ -73,7 +73,7 @@ def shown(spread: Spread) -> Image.Image:
 
 
 def _view(name: str, plane: np.ndarray, step: tuple[float, float], unit: str) -> Image.Image:
-    """One plane with square sides to scale, its name, and a bar."""
+    """Draw one plane to scale, with its name and a scale bar."""
     extent = [n * s for n, s in zip(plane.shape, step, strict=True)]
     scale = SIDE / max(extent)
     rows, columns = (max(1, round(e * scale)) for e in extent)
@@ -88,6 +88,6 @@ def _view(name: str, plane: np.ndarray, step: tuple[float, float], unit: str) ->
 
 
 def _round_number(length: float) -> float:
-    """The largest of 1, 2 and 5 times a power of ten that is not above it."""
+    """Return the largest number not above ``length`` that is 1, 2 or 5 times a power of ten."""
     power = 10.0 ** np.floor(np.log10(length))
     return float(max(n for n in (1, 2, 5) if n * power <= length * (1 + 1e-9)) * power)

@@ -1,4 +1,4 @@
-"""The point-spread function of a microscope from its optics, through psfmodels."""
+"""The point-spread function of a microscope, computed from its optics by psfmodels."""
 
 from __future__ import annotations
 
@@ -29,17 +29,23 @@ def optics(
     size: int | None = None,
     planes: int | None = None,
 ) -> Spread:
-    """The image of a point: Gibson & Lanni's scalar integral, or the vectorial one of Aguet et al.
+    """Compute the image of a point by Gibson & Lanni's scalar integral, or by the vectorial integral of Aguet et al.
 
     Args:
-        na: numerical aperture. wavelength: of the emission, nm. index: refractive index of the immersion.
-        pixel, z_step: µm in the sample; without ``z_step`` the plane in focus, (h, w).
-        sample_index: that of the mounting medium, None for ``index``. depth: of the point below the cover glass, µm.
-        model: one of MODELS. excitation: nm: a confocal microscope with a ``pinhole`` of so many Airy units.
-        size, planes: samples across and along; None takes what holds 99.9 % of the light of a larger grid.
+        na: numerical aperture.
+        wavelength: wavelength of the emission, in nm.
+        index: refractive index of the immersion medium.
+        pixel: size of a pixel in the sample, in µm.
+        z_step: distance of slices in the sample, in µm. None computes the plane in focus only, (h, w).
+        sample_index: refractive index of the mounting medium; None uses ``index``.
+        depth: depth of the point below the cover glass, in µm.
+        model: one of MODELS.
+        excitation: wavelength of the excitation, in nm. If given, the microscope is confocal.
+        pinhole: diameter of the pinhole of a confocal microscope, in Airy units.
+        size, planes: samples across and along the axis. None uses as many as hold 99.9 % of the light of a larger grid.
 
     Raises:
-        InputError: numbers out of range, or psfmodels is not installed.
+        InputError: a number is out of range, or psfmodels is not installed.
     """
     check(na, wavelength, index, pixel, z_step, model)
     try:
@@ -59,7 +65,7 @@ def optics(
         dxy=pixel, pz=depth, NA=na, ns=sample_index or index, ni=index, ni0=index, tg=170, tg0=170, model=model
     )
     if depth == 0:
-        common["ns"] = index  # without depth no ray passes through the mounting medium
+        common["ns"] = index  # at depth 0 no ray passes through the mounting medium
     emitted = np.asarray(
         psfmodels.make_psf(z=z + depth if depth else z, nx=across, wvl=light, normalize=False, **common)
     )
@@ -79,7 +85,7 @@ def optics(
 
 
 def check(na: float, wavelength: float, index: float, pixel: float, z_step: float | None, model: str) -> None:
-    """Raise for numbers out of range, and for samples that are too coarse for the light."""
+    """Raise if a number is out of range, or if the samples are too coarse for the light."""
     if not 0 < na < index:
         raise InputError(f"a numerical aperture lies between 0 and the index of the immersion, {index:g}, got {na:g}")
     if not 100 <= wavelength <= 5000:
@@ -95,7 +101,7 @@ def _odd(n: int) -> int:
 
 
 def _through_pinhole(emitted: np.ndarray, radius: float) -> np.ndarray:
-    """The emission convolved with a pinhole of so many pixels."""
+    """Convolve the emission with a pinhole whose radius is given in pixels."""
     from scipy.signal import fftconvolve
 
     if radius <= 0.5:

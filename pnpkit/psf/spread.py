@@ -1,4 +1,4 @@
-"""A point-spread function with its sampling: centred, without background, of sum 1; and how wide it is."""
+"""The class of a point-spread function with its sampling, and functions to clean, trim, resample and measure it."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from pnpkit import kernels
 from pnpkit.errors import InputError
 
 CENTRES = ("peak", "centroid")
-CORE = 0.3  # of the peak: what is brighter has the centroid
-FINE = 100  # points a sample, at which a width is read off
+CORE = 0.3  # the centroid is computed from the samples brighter than this share of the peak
+FINE = 100  # points per sample at which a width is read off
 
 
 @dataclass(frozen=True, eq=False)
 class Spread:
-    """A point-spread function.
+    """A point-spread function with its sampling.
 
     Attributes:
         values: float64 (h, w) or (d, h, w), odd sizes, not negative, sum 1, centre at half the sizes.
-        step: distance between two samples along each axis. unit: of the steps, or "px".
-        notes: sentences on where it comes from and what was done to it.
+        step: distance between two samples along each axis.
+        unit: unit of the steps, or "px".
+        notes: sentences on the origin of the values and on what was done to them.
     """
 
     values: np.ndarray
@@ -34,16 +35,17 @@ class Spread:
         return tuple(width * step for width, step in zip(fwhm(self.values), self.step, strict=True))
 
     def describe(self) -> str:
-        """Its size and widths in one sentence."""
+        """Return the size and the widths as a sentence."""
         names = ("z", "y", "x")[-self.values.ndim :]
         widths = ", ".join(f"{name} {width:.3g}" for name, width in zip(names, self.widths(), strict=True))
         return f"{'x'.join(map(str, self.values.shape))}, full width at half the maximum: {widths} {self.unit}"
 
 
 def fwhm(values: np.ndarray) -> tuple[float, ...]:
-    """Full width at half the maximum along each axis, in samples.
+    """Return the full width at half the maximum along each axis, in samples.
 
-    Of the cubic spline through the samples of the line through the peak. inf where it does not fall so far.
+    It is the width of the cubic spline through the samples on the line through the peak, or inf if the spline does not
+    fall to half the maximum.
     """
     peak = np.unravel_index(int(values.argmax()), values.shape)
     widths = []
@@ -68,15 +70,18 @@ def _width(line: np.ndarray, at: int) -> float:
 
 
 def cleaned(values: np.ndarray, centre: str = "peak", background: float | None = None) -> tuple[np.ndarray, list[str]]:
-    """Background subtracted, cut so that the peak or the centroid is in the middle, negative values to 0, sum 1.
+    """Clean a measured point-spread function and return it with notes on what was done.
+
+    The background is subtracted, the array is cut so that the peak or the centroid is in the middle, negative values
+    are set to 0, and the sum becomes 1.
 
     Args:
         values: (h, w) or (d, h, w), a measurement of one point.
-        centre: one of CENTRES; the nearest sample to it becomes the middle.
-        background: what to subtract; None takes the median of the rim.
+        centre: one of CENTRES. The sample nearest to it becomes the middle.
+        background: value to subtract; None uses the median of the rim.
 
     Raises:
-        InputError: another centre, or nothing above the background.
+        InputError: the centre is unknown, or nothing is above the background.
     """
     if centre not in CENTRES:
         raise InputError(f"a centre is {' or '.join(CENTRES)}, got '{centre}'")
@@ -105,31 +110,33 @@ def cleaned(values: np.ndarray, centre: str = "peak", background: float | None =
 
 
 def rim(values: np.ndarray) -> np.ndarray:
-    """The outermost samples."""
+    """Return the outermost samples."""
     inside = np.zeros(values.shape, dtype=bool)
     inside[tuple(slice(1, -1) if size > 2 else slice(None) for size in values.shape)] = True
     return values[~inside] if not inside.all() else values.ravel()
 
 
 def trimmed(values: np.ndarray, share: float = 1e-3) -> np.ndarray:
-    """Cut around the middle, evenly along each axis, as long as the slabs that go hold at most ``share`` of the sum."""
+    """Cut evenly around the middle along each axis, so that the removed slabs hold at most ``share`` of the sum."""
     total = values.sum()
     for axis in range(values.ndim):
         profile = values.sum(tuple(other for other in range(values.ndim) if other != axis))
         middle = len(profile) // 2
         shells = profile[middle:] + profile[middle::-1]
         shells[0] /= 2
-        outside = np.cumsum(shells[::-1])[::-1]  # what lies at r or further out
+        outside = np.cumsum(shells[::-1])[::-1]  # the sum of what lies at r or further out
         reach = int(np.flatnonzero(outside > share * total)[-1])
         values = np.take(values, range(middle - reach, middle + reach + 1), axis)
     return kernels.normalise(values)
 
 
 def resampled(spread: Spread, step: tuple[float, ...]) -> Spread:
-    """On another grid, by linear interpolation; rows and columns as means over the new pixel, slices at their middle.
+    """Resample a point-spread function to another grid by linear interpolation.
+
+    In rows and columns the values are means over the new pixel; slices are sampled at their middle.
 
     Raises:
-        InputError: steps that are not positive, or not one for each axis.
+        InputError: a step is not positive, or there is not one step for each axis.
     """
     if len(step) != spread.values.ndim or not all(s > 0 for s in step):
         raise InputError(f"expected {spread.values.ndim} steps above 0, got {step}")

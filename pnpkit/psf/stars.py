@@ -1,4 +1,4 @@
-"""The point-spread function of a telescope from stars in a picture, through photutils."""
+"""The point-spread function of a telescope, measured from stars in a picture by photutils."""
 
 from __future__ import annotations
 
@@ -9,35 +9,36 @@ import numpy as np
 from pnpkit.errors import InputError
 from pnpkit.psf.spread import Spread, cleaned
 
-SIGMAS = 20.0  # standard deviations of the sky that a star rises above it
+SIGMAS = 20.0  # least height of a star above the sky, in standard deviations of the sky
 MOST_STARS = 200
-FAINTEST = 0.02  # of the brightest star that is taken
-OVERSAMPLED, ENOUGH = 2, 16  # the grid is so many times as fine where there are so many stars, which fill it
-UNLIKE = 0.3  # relative difference of a width across or down from the usual one, from which on it is no star alone
-WIDER = 0.15  # the same for the width of a Gaussian that is fitted to all of it
-BETAS = (1.2, 2.5, 20.0)  # of a Moffat profile that is fitted: least, first and largest exponent
-MISFIT = 0.01  # of a reading: what a star may be off its profile, beside the noise of the sky
+FAINTEST = 0.02  # least brightness of a star, relative to the brightest star that is used
+OVERSAMPLED, ENOUGH = 2, 16  # factor of the finer grid, and the number of stars that is enough to fill it
+UNLIKE = 0.3  # relative difference of a width, across or down, from the usual one, from which on a star is rejected
+WIDER = 0.15  # the same limit for the width of a Gaussian that is fitted to the whole star
+BETAS = (1.2, 2.5, 20.0)  # exponents in the fit of a Moffat profile: the least, the initial and the largest one
+MISFIT = 0.01  # error of a star's profile as a share of a reading, in addition to the noise of the sky
 
 
 def stars(
     picture: np.ndarray, size: int | None = None, ceiling: float | None = None, fwhm: float | None = None
 ) -> Spread:
-    """The point-spread function from isolated stars.
+    """Measure the point-spread function from isolated stars.
 
-    The sky is subtracted by a coarse map of medians. Stars are found by DAOFIND; those that saturate, have neighbours,
-    lie at the sides or are wider than most (galaxies) are left out. From ``ENOUGH`` stars photutils builds the
-    effective function of Anderson & King (2000) on a grid twice as fine, of which the samples at the pixels' middles
-    are taken. Fewer do not fill a grid, which would widen the function: to them one elliptical Moffat profile is fitted
-    (Moffat 1969), with a place, a height and a sky for each.
+    The sky is subtracted, as a coarse map of medians. Stars are found by DAOFIND. Stars that saturate, have neighbours,
+    lie at the sides or are wider than most (galaxies) are left out. With ``ENOUGH`` stars or more, photutils builds the
+    effective function of Anderson & King (2000) on a grid twice as fine. Its samples at the middles of the pixels are
+    the result. Fewer stars do not fill a grid, which would widen the function. Then one elliptical Moffat profile is
+    fitted to all of them (Moffat 1969), with a place, a height and a sky for each star.
 
     Args:
-        picture: (H, W); NaN is unknown. size: pixels across, odd; None takes eight widths of a star.
-        ceiling: values from which on a pixel is saturated; None takes 98 % of the largest value where several pixels
-            have it.
-        fwhm: a first guess, in pixels; None finds it.
+        picture: (H, W); NaN is unknown.
+        size: pixels across, odd; None uses eight widths of a star.
+        ceiling: value from which on a pixel is saturated. None uses 98 % of the largest value if several pixels have
+            that value.
+        fwhm: a first guess, in pixels; None estimates it.
 
     Raises:
-        InputError: fewer than 3 stars, or photutils is not installed.
+        InputError: there are fewer than 3 stars, or photutils is not installed.
     """
     try:
         from astropy.nddata import NDData
@@ -76,7 +77,7 @@ def stars(
 
 
 def without_sky(data: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """The picture without its sky, NaN as 0; the middle level of the sky, and the noise."""
+    """Return the picture without its sky and with 0 for NaN, the median level of the sky, and its noise."""
     from photutils.background import Background2D, MedianBackground
 
     bad = ~np.isfinite(data)
@@ -87,7 +88,7 @@ def without_sky(data: np.ndarray) -> tuple[np.ndarray, float, float]:
 
 
 def first_width(data: np.ndarray, noise: float) -> float:
-    """The median width of the brighter stars, by Gaussians that photutils fits."""
+    """Return the median width of the brighter stars, from Gaussians that photutils fits."""
     from photutils.psf import fit_fwhm
 
     found = find(data, noise, 3.0)[:30]
@@ -100,7 +101,7 @@ def first_width(data: np.ndarray, noise: float) -> float:
 
 
 def find(data: np.ndarray, noise: float, width: float) -> list[tuple[float, float, float]]:
-    """Stars as (x, y, peak), brightest first."""
+    """Find stars and return them as (x, y, peak), brightest first."""
     from photutils.detection import DAOStarFinder
 
     table = DAOStarFinder(threshold=SIGMAS * noise, fwhm=width)(data)
@@ -111,12 +112,12 @@ def find(data: np.ndarray, noise: float, width: float) -> list[tuple[float, floa
 
 
 def _columns(names: list[str]) -> tuple[str, str]:
-    """The names of the centroids, which photutils changed."""
+    """Return the names of the columns of the centroids, which differ between versions of photutils."""
     return ("x_centroid", "y_centroid") if "x_centroid" in names else ("xcentroid", "ycentroid")
 
 
 def ceiling_of(picture: np.ndarray, ceiling: float | None, sky: float) -> float:
-    """What a pixel without sky has at saturation; inf where nothing saturates."""
+    """Return the value above the sky of a saturated pixel; inf if nothing saturates."""
     if ceiling is not None:
         return ceiling - sky
     known = np.asarray(picture)[np.isfinite(picture)]
@@ -127,7 +128,7 @@ def ceiling_of(picture: np.ndarray, ceiling: float | None, sky: float) -> float:
 def usable(
     found: list[tuple[float, float, float]], data: np.ndarray, across: int, width: float, ceiling: float
 ) -> list[tuple[float, float, float]]:
-    """The stars that stand alone: no neighbour above 5 % of their peak within half of ``across`` plus a width."""
+    """Return the isolated stars: no neighbour above 5 % of their peak within half of ``across`` plus a width."""
     half, rows, columns = across // 2 + 2, *data.shape
     kept: list[tuple[float, float, float]] = []
     for x, y, peak in found:
@@ -141,10 +142,10 @@ def usable(
 
 
 def alike(stars: list[tuple[float, float, float]], data: np.ndarray) -> list[tuple[float, float, float]]:
-    """Those as wide as most are: a galaxy is wider than a star, a star that bleeds is longer than wide.
+    """Return the stars of the usual width. A galaxy is wider than a star; a star that bleeds is longer than wide.
 
-    Widths are of lines through the peak, across and down, and of a Gaussian that photutils fits; the usual one is the
-    median of the narrower half.
+    Widths are measured on lines through the peak, across and down, and on a Gaussian that photutils fits. The usual
+    width is the median of the narrower half.
     """
     from photutils.psf import fit_fwhm
 
@@ -168,10 +169,14 @@ def alike(stars: list[tuple[float, float, float]], data: np.ndarray) -> list[tup
 def profile(
     stars: list[tuple[float, float, float]], data: np.ndarray, across: int, width: float, noise: float
 ) -> tuple[np.ndarray, str]:
-    """(across, across), the elliptical Moffat profile that fits the stars best, and how a sentence on it begins.
+    """Fit an elliptical Moffat profile to the stars.
 
     m(p) = (1 + (2^(1/beta) - 1) 4 |L^T p|^2)^-beta at the middle of each pixel. The singular values of L are one over
-    the full widths at half the maximum. Least squares, weighted by the noise and a share ``MISFIT`` of each reading.
+    the full widths at half the maximum. The fit is by least squares, weighted by the noise and a share ``MISFIT`` of
+    each reading.
+
+    Returns:
+        The profile, (across, across), and the beginning of a sentence that describes it.
     """
     from scipy.optimize import least_squares
 
@@ -209,7 +214,7 @@ def profile(
 
 
 def at_pixels(fine: np.ndarray, across: int, times: int) -> np.ndarray:
-    """The samples of the fine grid at the pixels' middles, ``across`` of them."""
+    """Return the ``across`` x ``across`` samples of the fine grid that lie at the middles of the pixels."""
     middle, half = [n // 2 for n in fine.shape], across // 2
     rows, columns = (m + times * np.arange(-min(half, m // times), min(half, m // times) + 1) for m in middle)
     rows, columns = rows[rows < fine.shape[0]], columns[columns < fine.shape[1]]
