@@ -269,6 +269,8 @@ def test_a_saved_estimate_is_still_an_estimate(tmp_path) -> None:  # type: ignor
         assert (kernel.form, kernel.confidence) == (form, confidence) and bool(kernel) == (confidence >= 0.5)
         assert str(kernel).startswith(f"{place}: ESTIMATED") and f"{confidence:.2f}" in str(kernel)
         assert np.array_equal(kernel, kernels.load(place))
+        stack = blur_kernel.given_kernel(place)  # that of a stack, which is not estimated from its slices
+        assert (stack.form, stack.confidence, str(stack)) == (form, confidence, str(kernel))
     for text in ("", "free-form", "free-form high", "\x00"):
         kernels.save(place, weights)
         with Image.open(place) as image:

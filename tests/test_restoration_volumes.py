@@ -25,7 +25,7 @@ from pnpkit.registry import load_denoiser
 from pnpkit.restoration.blocks import blocks_for, cut
 from pnpkit.restoration.kept_blocks import keeping, stopped
 from pnpkit.restoration.settings import Settings
-from pnpkit.restoration.survey import filled, noise_of, surveyed
+from pnpkit.restoration.survey import constant_parts, noise_of, surveyed
 from pnpkit.restoration.volumes import telling, within_frame
 
 QUICK: dict[str, Any] = {"denoiser": "euler-fast", "max_steps": 6}
@@ -289,17 +289,17 @@ def test_noise_that_deskewing_has_averaged_is_found_where_it_is_left() -> None:
     share = np.linspace(0, 1, 16)[:, None, None]
     deskewed = (1 - share) * white[..., :-1] + share * white[..., 1:]  # coarse details keep all of their noise
     deskewed[8:, :, 24:] = 200.0  # outside of what was seen
-    empty = filled(deskewed)
+    empty = constant_parts(deskewed)
     assert empty is not None
     both, axes, coarse = noise_of(deskewed, ~empty)
     assert 4.3 < both < 5.7 and axes == (0,) and 1.2 < coarse < 2
     level, axes, coarse = noise_of(white, None)
     assert level == pytest.approx(5, rel=0.05) and axes == (0, 1) and coarse == 1
     few = np.random.default_rng(0).poisson(0.02, (4, 40, 40))
-    assert filled(few) is None and filled(white) is None and filled(white[:, :5]) is None
+    assert constant_parts(few) is None and constant_parts(white) is None and constant_parts(white[:, :5]) is None
     few[:, :, 20:] = 0
     few[:, :, :20] += 100  # 0 is far below: nothing was seen there
-    nothing = filled(few)
+    nothing = constant_parts(few)
     assert nothing is not None and nothing[:, 5:-5, 25:].all() and not nothing[:, :, :20].any()
     y = np.random.default_rng(1).poisson(np.linspace(20, 200, 48), (8, 48, 48)).astype(float)
     found = surveyed(y, Settings(denoiser="identity"))

@@ -48,16 +48,13 @@ def open_kernel(
     if word is not None and kernels.is_estimated(word):
         picture = pixels.from_tensor(y[:1].cpu().double())
         return kernel_of(choose.estimate(picture, noise, word, told, trust))
-    found = given_kernel(kernel)
-    made = None if word is None else kernels.estimated(word)
-    if made is None:
-        return found
-    again = kernel_of(KernelEstimate(found.weights, *made, candidates=()), "a picture")
-    return replace(again, origin=f"{word}: {again.origin}")
+    return given_kernel(kernel)
 
 
 def given_kernel(kernel: Given) -> Kernel:
     """A kernel that is given and not to be estimated, (h, w) or (d, h, w).
+
+    A file may hold an earlier estimate: the kernel then keeps the form and the confidence that were found.
 
     Raises:
         InputError: a kernel that is none, or one that is to be estimated.
@@ -72,7 +69,11 @@ def given_kernel(kernel: Given) -> Kernel:
             raise InputError(
                 "the kernel of a stack is not estimated: give `kernel`, such as psf.tif of pnpkit psf, or gaussian:1.6"
             )
-        return given(kernel, kernels.parse(kernel))
+        found, made = kernels.parse(kernel), kernels.estimated(kernel)
+        if made is None:
+            return given(kernel, found)
+        estimate = kernel_of(KernelEstimate(found, *made, candidates=()), "a picture")
+        return replace(estimate, origin=f"{kernel}: {estimate.origin}")
     array = kernel.detach().cpu().double().numpy() if isinstance(kernel, Tensor) else np.asarray(kernel)
     return given(f"{'x'.join(map(str, array.shape))} array", kernels.normalise(array))
 
