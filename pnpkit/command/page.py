@@ -104,7 +104,7 @@ def pictures(before: np.ndarray, after: np.ndarray, stem: str) -> str:
     large = max(after.shape[:2]) > LARGEST
     part = richest(after) if large else (slice(None), slice(None))
     same = before.shape == after.shape
-    shown = [("as it came", "came", before[part] if same else before), ("restored", "result", after[part])]
+    shown = [("input", "came", before[part] if same else before), ("restored", "result", after[part])]
     lenses = buttons = ""
     for words, key, pixels in shown:
         image = f'<img id="{key}" alt="{words}" src="{uri(pixels)}">'
@@ -115,15 +115,15 @@ def pictures(before: np.ndarray, after: np.ndarray, stem: str) -> str:
     for factor in (1, 2, 4):
         pressed = str(factor == 1).lower()
         buttons += f'<button data-zoom="{factor}" aria-pressed="{pressed}" onclick="zoom(this)">{factor}:1</button> '
-    note = "the most detailed part" if large else "scroll or drag, both move together"
+    note = "the part with the most detail" if large else "scroll or drag: both move together"
     save = "".join(
         f'<a download="{html.escape(stem)}-{word}.png" href="#{key}" onclick="this.href={key}.src">{words}</a>'
         for words, key, word in (
-            ("save this part" if large else "save the result", "result", "restored"),
-            ("save what came", "came", "before"),
+            ("save this part of the result" if large else "save the result", "result", "restored"),
+            ("save the same part of the input" if large else "save the input", "came", "before"),
         )
     )
-    images = [("result", "restored", after), ("came", "as it came", before)]
+    images = [("result", "restored", after), ("came", "input", before)]
     whole = [
         f'<img alt="{words}" src="{uri(pixels)}">' if large else f'<img alt="{words}" data-from="{key}">'
         for key, words, pixels in images
@@ -132,7 +132,7 @@ def pictures(before: np.ndarray, after: np.ndarray, stem: str) -> str:
 <div class="side">{lenses}</div>
 <h2>One over the other</h2>
 <div class="pair" style="width:min(100%,{max(after.shape[1], 320)}px)">{whole[0]}<div class="before">{whole[1]}</div>
-<input type="range" min="0" max="100" step=".1" value="50" aria-label="how much of the picture is shown as it came"
+<input type="range" min="0" max="100" step=".1" value="50" aria-label="how much of the input is shown"
  oninput="this.parentNode.style.setProperty('--at',this.value+'%')"><i></i>
 <b style="left:.6rem">before</b><b style="right:.6rem">after</b></div>"""
 
