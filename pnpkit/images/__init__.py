@@ -1,1 +1,1 @@
-"""Picture files, pixels, noise and metrics."""
+"""Reading and writing of picture files, pixels in memory, noise estimation and quality metrics."""

@@ -1,4 +1,4 @@
-"""The name of an image: of a file, or of one image in a file: ``field.fits[SCI]``, ``field.fits[1]``."""
+"""Names of images. A name means a file, or one image in a file: ``field.fits[SCI]``, ``field.fits[1]``."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import os
 import re
 from pathlib import Path
 
-MARKS = (".zgroup", ".zarray", "zarr.json")  # one of these is in every group and array of zarr
+MARKS = (".zgroup", ".zarray", "zarr.json")  # every group and array of zarr contains one of these files
 _PART = re.compile(r"(.+)\[([^\[\]/]+)\]")
 
 
 def split(name: str | os.PathLike[str]) -> tuple[Path, str]:
-    """The file and the part of it that a name means; "" for the file as such.
+    """Split a name into the file and the part of it; "" means the file itself.
 
-    A file whose own name ends so is taken as it is.
+    If a file exists whose own name ends in brackets, the name means that file.
     """
     text = os.fspath(name)
     found = None if os.path.exists(text) else _PART.fullmatch(text)
@@ -21,10 +21,10 @@ def split(name: str | os.PathLike[str]) -> tuple[Path, str]:
 
 
 def file_of(name: str | os.PathLike[str]) -> Path:
-    """The file of a name."""
+    """Return the file that a name refers to."""
     return split(name)[0]
 
 
 def is_zarr(name: str | os.PathLike[str]) -> bool:
-    """Whether it is a folder that zarr wrote, which stands for a file."""
+    """Whether the name is a folder written by zarr, which is treated like a file."""
     return os.path.isdir(name) and any(os.path.isfile(os.path.join(name, mark)) for mark in MARKS)

@@ -1,6 +1,6 @@
-"""Image files in and out with everything kept: depth, alpha, value range, orientation, colour profile.
+"""Reading and writing of image files. Bit depth, alpha, value range, orientation and colour profile are kept.
 
-``FORMATS`` is the table of formats: one codec a file in ``images/formats``, one row here.
+``FORMATS`` is the table of formats. Each codec is a file in ``images/formats`` and a row in the table.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ FORMATS: dict[str, Codec] = {
 EXISTS = "the output exists already: choose another name or set `overwrite`"
 
 
-DEVELOPED = {  # extensions that are read alone, and what their results are written as
+DEVELOPED = {  # extensions that can only be read, with the extension that their results are written as
     **dict.fromkeys(raw.EXTENSIONS, ".tif"),
     **dict.fromkeys(heif.EXTENSIONS, ".png"),
 }
 
 
-HEAD = 32  # bytes that a codec is chosen by
+HEAD = 32  # number of first bytes from which the codec is chosen
 
 
 def extensions() -> dict[str, Codec]:
-    """The codec for every extension that can be written, in the order of the table."""
+    """Return the codec for every extension that can be written, in the order of the table."""
     return {extension: codec for codec in FORMATS.values() for extension in codec.extensions}
 
 
@@ -56,28 +56,33 @@ def read(
     *,
     unknown: bool = False,
 ) -> Picture:
-    """Read a PNG, TIFF, FITS, JPEG, WebP, BMP or still GIF file; its content decides, not its extension. With their
-    extras also HEIC and AVIF, and camera raw files, which are developed to linear light.
+    """Read a PNG, TIFF, FITS, JPEG, WebP, BMP or still GIF file. The format is found from the content of the file.
 
-    ``path[NAME]`` or ``path[NUMBER]`` is an extension of a FITS. Integers of 8, 16 and 32 bits and floats, grey or RGB,
-    with or without alpha. Palettes and CMYK become RGB, 1 bit becomes 8 bit grey, EXIF orientation is applied; each
-    leaves a note. Floats stay as they are when all lie in 0..1; else their minimum and maximum become 0 and 1 in
-    float64 (written back exactly up to rounding), as do those of int16 and of 32 bits. ``white``, a value in
-    the units of the file, is what becomes 1 where it is given: what is brighter goes beyond; so ``black``, what becomes
-    0. What ``holes`` marks, (H, W) booleans, is not looked at: floats there, NaN for instance, become the mean of the
-    others. With ``unknown`` pixels that are NaN are holes, too.
+    With their extras, HEIC, AVIF and camera raw files are also read; raw files are developed to linear light. Pixels
+    are integers of 8, 16 or 32 bits or floats, grey or RGB, with or without alpha. Palettes and CMYK become RGB, 1 bit
+    becomes 8 bit grey, and the EXIF orientation is applied; each of these leaves a note.
+
+    Floats stay as they are if all lie in 0..1. Otherwise their minimum and maximum become 0 and 1 in float64 (written
+    back exactly up to rounding). The same holds for int16 and for integers of 32 bits.
+
+    Args:
+        path: the file; ``path[NAME]`` or ``path[NUMBER]`` is an extension of a FITS.
+        holes: (H, W) booleans of pixels to ignore. Floats there, such as NaN, become the mean of the others.
+        white: the value, in units of the file, that becomes 1. Brighter values become larger than 1.
+        black: the value, in units of the file, that becomes 0.
+        unknown: whether pixels that are NaN count as holes too.
 
     Raises:
-        InputError: with the path, for a file that is missing, a folder, empty, no image, truncated, of several frames,
-            of no pixels or more than MAX_PIXELS, with NaN or inf, or of another layout.
+        InputError: the file is missing, a folder, empty, no image, truncated, of several frames, without pixels, of
+            more than MAX_PIXELS, with NaN or inf, or of another layout. The message names the path.
     """
     return developed(f"{path}: ", decode(path)[0], holes, white, black, unknown)
 
 
 def decode(path: str | os.PathLike[str], most: int | None = None) -> tuple[Stored, Codec]:
-    """What a file of at most so many pixels, MAX_PIXELS unless told otherwise, holds, and the codec that read it.
+    """Decode a file and return its content and the codec that read it. Raises InputError as ``read`` does.
 
-    Raises InputError as ``read`` does.
+    ``most`` is the largest number of pixels; None allows MAX_PIXELS.
     """
     path, (file, part) = Path(path), address.split(path)
     check_input(file)
@@ -101,7 +106,7 @@ def decode(path: str | os.PathLike[str], most: int | None = None) -> tuple[Store
         raise
     except PermissionError as error:
         raise InputError(f"{path}: expected a readable file, got 'permission denied': change its mode") from error
-    except Exception as error:  # on damaged data a decoder raises whatever it stumbles over
+    except Exception as error:  # on damaged data a decoder can raise any error
         reason = one_line(error) or type(error).__name__
         if "imagecodecs" in reason:
             advice = "install the extra (pip install 'pnpkit[files]') or save it without compression"
@@ -110,7 +115,7 @@ def decode(path: str | os.PathLike[str], most: int | None = None) -> tuple[Store
 
 
 def check_input(path: str | os.PathLike[str]) -> None:
-    """Raises InputError where there is no file, and no folder of zarr, which stands for one."""
+    """Raise InputError unless there is a file, or a folder of zarr, which is treated like one."""
     path = address.file_of(path)
     if not os.path.isfile(path) and not address.is_zarr(path):
         came = "a folder or device" if os.path.exists(path) else "nothing there"
@@ -118,12 +123,15 @@ def check_input(path: str | os.PathLike[str]) -> None:
 
 
 def write(path: str | os.PathLike[str], picture: Picture, overwrite: bool = True) -> None:
-    """Write a picture in the format of the extension with its dtype, range, alpha and, where there is room, metadata.
+    """Write a picture in the format of the extension, with its dtype, range, alpha and, if possible, its metadata.
 
-    Integers are clipped to their range and rounded to nearest; floats are stored as they are. All but JPEG (quality 95,
-    full chroma) are lossless. The file appears whole or not at all. Raises InputError for an unknown extension, an
-    absent folder, content the format cannot hold, NaN, alpha of another shape or type, and a failing encoder or disk;
-    unless ``overwrite``, also where there is a file, even if it appeared a moment ago.
+    Integers are clipped to their range and rounded to the nearest; floats are stored as they are. All formats but JPEG
+    (quality 95, full chroma) are lossless. The file appears whole or not at all.
+
+    Raises:
+        InputError: the extension is unknown, the folder does not exist, the format cannot hold the content, a value is
+            NaN, alpha has another shape or type, or the encoder or the disk fails. Without ``overwrite`` also if the
+            file exists, even if it appeared a moment ago.
     """
     path = Path(path)
     _check_place(path, tuple(extensions()))
@@ -154,9 +162,15 @@ def check_output(
 ) -> None:
     """Refuse, before any work is done, an output that cannot or should not be written.
 
-    Raises InputError for an unknown extension, an absent folder, a path that is one of the inputs (by any name or link,
-    whatever ``overwrite`` says) and a path that exists, unless ``overwrite``. ``known``: the extensions, where they are
-    not those of pictures.
+    Args:
+        path: the output.
+        inputs: the files that are read.
+        overwrite: whether an existing output may be replaced.
+        known: the allowed extensions, if they are not those of pictures.
+
+    Raises:
+        InputError: the extension is unknown, the folder does not exist, or the path exists and ``overwrite`` is False.
+            Also if the path is one of the inputs, under any name or link, whatever ``overwrite`` says.
     """
     path = Path(path)
     _check_place(path, known or tuple(extensions()))
@@ -169,7 +183,7 @@ def check_output(
 
 
 def check_storable(path: str | os.PathLike[str], picture: Picture) -> None:
-    """Raises InputError where the format of the extension cannot hold the picture's type or its alpha."""
+    """Raise InputError if the format of the extension cannot hold the picture's type or its alpha."""
     dtype, alpha, path = np.dtype(picture.dtype), picture.alpha, Path(path)
     able = [end for end, codec in extensions().items() if dtype.name in codec.types and (alpha is None or codec.alpha)]
     if path.suffix.lower() not in able:

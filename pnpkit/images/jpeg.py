@@ -1,4 +1,7 @@
-"""What a JPEG lost: each coefficient of 8 x 8 pixels was rounded to a multiple of its table's step (ITU-T T.81)."""
+"""The compression error of a JPEG.
+
+Each coefficient of 8 x 8 pixels was rounded to a multiple of the step in its table (ITU-T T.81).
+"""
 
 from __future__ import annotations
 
@@ -6,32 +9,33 @@ import numpy as np
 from PIL.JpegImagePlugin import JpegImageFile
 from scipy import fft
 
-BLOCK = 8  # pixels: the side of a block
+BLOCK = 8  # side of a block in pixels
 
 
-UNIT = 4 * BLOCK  # pixels: at most four blocks a side of the finest plane share one of the coarsest
+UNIT = 4 * BLOCK  # in pixels: at most four blocks per side of the finest plane share one block of the coarsest
 
 
-LARGEST = 1024  # pixels: of a larger picture only the middle of this side is used
+LARGEST = 1024  # in pixels: of a larger picture only the middle with this side is used
 
 
-CLASSES = 8  # equal shares of the blocks, from the quietest to the busiest
+CLASSES = 8  # number of equal classes of blocks, from the smoothest to the most detailed
 
 
-# R, G, B from Y, Cb, Cr: the mean square error of the three, for that of each (JFIF 1.02).
+# Weights of the mean square errors of Y, Cb and Cr in the mean square error of R, G and B (JFIF 1.02).
 SHARES = (1.0, (0.344136**2 + 1.772**2) / 3, (1.402**2 + 0.714136**2) / 3)
 
 
 def compression_error(image: JpegImageFile) -> float:
-    """Root mean square error of a JPEG's pixels, 0..1 scale: an estimate, from its tables and from what is left.
+    """Estimate the root mean square error of a JPEG's pixels, on the 0..1 scale.
 
-    Rounding a coefficient that was kept costs step / sqrt(12), rms. One that became 0 costs its own size, which is
-    estimated from the share of zeros at its frequency: the coefficients are taken as Laplace distributed (Lam & Goodman
-    2000). The estimate is 0.75 to 0.93 times the true error on six photographs of quality 50 to 90. Subsampling of
-    chroma is not counted.
+    The estimate uses the tables and the remaining coefficients. A coefficient that was kept has a rounding error of
+    step / sqrt(12), rms. One that became 0 has an error of its own size. This is estimated from the share of zeros at
+    its frequency, under the assumption that the coefficients have a Laplace distribution (Lam & Goodman 2000). The
+    estimate is 0.75 to 0.93 times the true error on six photographs of quality 50 to 90. Subsampling of chroma is not
+    counted.
 
     Args:
-        image: opened by Pillow and loaded; grey or YCbCr.
+        image: an image opened by Pillow and loaded; grey or YCbCr.
 
     Returns:
         The error; 0.0 for other colours, and for pictures with a side below 32 pixels.
@@ -51,10 +55,10 @@ def compression_error(image: JpegImageFile) -> float:
 
 
 def lost(plane: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """Mean square error, (8, 8), of the coefficients of a plane (H, W) whose first block begins at its corner.
+    """Return the mean square errors, (8, 8), of the coefficients of a plane (H, W) whose first block is at its corner.
 
-    Blocks of a photograph are quiet or busy. So they are sorted by how many coefficients they kept, and each eighth of
-    them has its own Laplace scales.
+    Blocks of a photograph are smooth or detailed. So they are sorted by the number of coefficients they kept, and each
+    eighth of them has its own Laplace scales.
     """
     rows, columns = (size // BLOCK for size in plane.shape)
     blocks = plane[: rows * BLOCK, : columns * BLOCK].reshape(rows, BLOCK, columns, BLOCK)
@@ -69,12 +73,12 @@ def lost(plane: np.ndarray, steps: np.ndarray) -> np.ndarray:
 
 
 def laplace_error(zeros: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """Mean square error of Laplace distributed numbers that were rounded to multiples of ``steps``.
+    """Return the mean square error of Laplace distributed numbers that were rounded to multiples of ``steps``.
 
-    P(|c| < step / 2) = 1 - exp(-t), t = step / (2 b), b the scale of the distribution: ``zeros``, the share that became
-    0, gives t. The others have an error of about step^2 / 12.
+    P(|c| < step / 2) = 1 - exp(-t), where t = step / (2 b) and b is the scale of the distribution. So ``zeros``, the
+    share that became 0, gives t. The other numbers have an error of about step^2 / 12.
     """
     t = -np.log1p(-np.clip(zeros, 1e-9, 1 - 1e-9))
     tail = np.exp(-t)
-    square = (steps / (2 * t)) ** 2 * (2 - tail * (t * t + 2 * t + 2)) / (1 - tail)  # of those that became 0
+    square = (steps / (2 * t)) ** 2 * (2 - tail * (t * t + 2 * t + 2)) / (1 - tail)  # of the numbers that became 0
     return np.where(zeros < 1, zeros * square + (1 - zeros) * steps**2 / 12, 0.0)  # if all did, nothing was there

@@ -1,4 +1,4 @@
-"""How close an image is to its reference, both on the 0..1 scale."""
+"""Metrics of the distance between an image and its reference, both on the 0..1 scale."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-_WINDOW = 7  # side of the square in which SSIM compares, as in scikit-image
+_WINDOW = 7  # side in pixels of the windows of SSIM, as in scikit-image
 
 
 def psnr(image: np.ndarray | Tensor, reference: np.ndarray | Tensor) -> float:
-    """10 log10(1 / mean((clip(image, 0, 1) - reference)^2)) in dB, over all pixels and channels; inf when equal.
+    """10 log10(1 / mean((clip(image, 0, 1) - reference)^2)) in dB, over all pixels and channels; inf if equal.
 
-    Floats on the 0..1 scale: arrays (H, W) or (H, W, 3), tensors (1, C, H, W); one of each will do.
-    Raises InputError when the shapes differ or the values are not floats.
+    Both images are floats on the 0..1 scale: arrays (H, W) or (H, W, 3), or tensors (1, C, H, W); one may be an array
+    and the other a tensor. Raises InputError if the shapes differ or the values are not floats.
 
     Example:
         >>> import numpy as np
@@ -35,8 +35,8 @@ def psnr(image: np.ndarray | Tensor, reference: np.ndarray | Tensor) -> float:
 def ssim(image: np.ndarray | Tensor, reference: np.ndarray | Tensor) -> float:
     """Structural similarity (Wang et al. 2004), at most 1: scikit-image's mean over 7 x 7 windows and channels.
 
-    Same arguments and errors as ``psnr``, the image is clipped as there. An image smaller than 7 pixels is compared in
-    the largest odd window that fits; under 3 pixels there is none: InputError.
+    Arguments and errors are as in ``psnr``, and the image is clipped in the same way. An image smaller than 7 pixels is
+    compared in the largest odd window that fits. Below 3 pixels there is none, and InputError is raised.
     """
     from skimage.metrics import structural_similarity
 
@@ -50,7 +50,7 @@ def ssim(image: np.ndarray | Tensor, reference: np.ndarray | Tensor) -> float:
 
 
 def _pair(image: np.ndarray | Tensor, reference: np.ndarray | Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Both in float64 with channels last, the image clipped to 0..1."""
+    """Return both in float64 with channels last, and the image clipped to 0..1."""
     x, y = _channels_last(image), _channels_last(reference)
     if x.shape != y.shape:
         came = f"{tuple(image.shape)} and {tuple(reference.shape)}"

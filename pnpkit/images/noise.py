@@ -1,4 +1,4 @@
-"""The level of white Gaussian noise in a picture, read off its finest details."""
+"""Estimation of the level of white Gaussian noise in a picture from its finest details."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy.ndimage import convolve, uniform_filter
 from scipy.stats import norm
 
-ORDER = 8  # of the differences; from 8 on the error on blurred photographs no longer falls
+ORDER = 8  # order of the differences; above 8 the error on blurred photographs no longer falls
 
 
-FEWEST = 64  # residuals below which a median says nothing
+FEWEST = 64  # with fewer residuals a median means nothing
 
 
-# A background that was subtracted and clipped: the share of a channel at its least value, from which on it is looked
-# at; the side of the windows, and the share of the least value in them; the share of what rises above it that is alone.
+# Limits for a background that was subtracted and clipped: the share of a channel at its least value from which on it is
+# examined; the side of the windows and the share of the least value in them; the share of isolated pixels among those
+# above the least value.
 CLIPPED, WINDOW, MOSTLY, ALONE = 0.2, 9, 0.5, 0.6
 
 
@@ -26,22 +27,23 @@ CROSS = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]])
 def estimate_noise(image: np.ndarray, known: np.ndarray | None = None, axes: tuple[int, ...] = (0, 1)) -> float:
     r"""sigma = median |d_y^n d_x^n y| / 0.6745, averaged over channels; n = 8.
 
-    d^n is the n-th difference over sqrt(binomial(2n, n)), its norm, so white noise passes with its standard
-    deviation while the smooth parts of a picture vanish. Blurred pictures (the use in mind) have little else at the
-    highest frequencies:
-    the error is about 1 % at sigma = 0.01. Sharp texture is mistaken for noise: there it is an upper bound.
-    Rows and columns at the frame's edge that are wholly at the least or the largest value of their channel, a black
-    border for instance, are left out; where single pixels are clipped it is too small. A background that was cut off at
-    its least value is measured by what rises above it (``clipped_noise``). Within each channel, because
-    compression smooths the differences between channels and hides the noise there.
+    d^n is the n-th difference divided by its norm, sqrt(binomial(2n, n)). So white noise keeps its standard deviation,
+    while the smooth parts of a picture vanish. Blurred pictures, for which this is meant, have little else than noise
+    at the highest frequencies: the error is about 1 % at sigma = 0.01. Sharp texture is mistaken for noise; there the
+    estimate is an upper bound.
+
+    Rows and columns at the frame's edge that lie wholly at the least or the largest value of their channel, such as a
+    black border, are left out. If single pixels are clipped, the estimate is too small. A background that was cut off
+    at its least value is measured by the values above it (``clipped_noise``). Each channel is measured by itself,
+    because compression smooths the differences between channels and hides the noise there.
 
     Args:
         image: (H, W) or (H, W, C), floats on the 0..1 scale.
-        known: (H, W), false in holes: windows that touch one are left out, too, unless too few remain.
-        axes: along which differences are taken: 0 down the columns, 1 along the rows.
+        known: (H, W), false in holes. Windows that touch a hole are left out too, unless too few remain.
+        axes: axes along which differences are taken: 0 down the columns, 1 along the rows.
 
     Returns:
-        The standard deviation on the same scale; 0.0 for pictures too small to tell.
+        The standard deviation on the same scale; 0.0 for pictures that are too small.
 
     Source: the median of Donoho & Johnstone 1994 on the differences of Immerkaer 1996, at a higher order.
 
@@ -73,14 +75,14 @@ def _channel_noise(channel: np.ndarray, known: np.ndarray, axes: tuple[int, ...]
 
 
 def clipped_noise(channel: np.ndarray, known: np.ndarray) -> float | None:
-    r"""The noise of a background that was cut off at the least value: what rises above it are the tails.
+    r"""Estimate the noise of a background that was cut off at its least value, from the tail above it.
 
-    With p the share that rises, z = Q^-1(p) and m the median height of what rises, above the cut,
+    Let p be the share of values above the cut, z = Q^-1(p), and m their median height above the cut. Then
 
         sigma = m / (Q^-1(p / 2) - z),    Q(t) = P(N(0, 1) > t),
 
-    on the windows that hold mostly background. None where the channel is not of that kind: too little of it is at its
-    least value, or what rises stands in groups, as structure does and independent noise does not.
+    computed on the windows that hold mostly background. The result is None if the channel is of another kind: too few
+    values are at its least value, or the values above it form groups, as structure does and independent noise does not.
     """
     channel = channel[_within(channel)] if known.all() else channel
     known = known if known.shape == channel.shape else np.ones(channel.shape, bool)
@@ -102,7 +104,7 @@ def clipped_noise(channel: np.ndarray, known: np.ndarray) -> float | None:
 
 
 def _within(channel: np.ndarray) -> tuple[slice, slice]:
-    """The frame without the rows and columns at its edges that hold nothing but the extremes; all of a constant."""
+    """Return the frame without the rows and columns at its edges that hold only extremes; all of a constant."""
     free = (channel != channel.min()) & (channel != channel.max())
     if not free.any():
         return slice(None), slice(None)

@@ -1,4 +1,4 @@
-"""A picture in memory: pixels on the 0..1 scale, and what its file said beside them."""
+"""Pictures in memory: pixels on the 0..1 scale, with the metadata of the file."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pnpkit.errors import InputError
 from pnpkit.images import address
 from pnpkit.images.pixels import FRACTIONS, check_holes, check_pixels, covered, nearest, scale_of
 
-SMALL, DENSEST = 4_000_000, 1e5  # pixels that any file may claim, and in a byte: a white row of group 4 has one bit
-MAX_PIXELS = 500_000_000  # a file whose header claims more is refused before any of it is decoded
+SMALL, DENSEST = 4_000_000, 1e5  # pixels any file may claim; most pixels per byte: a white row of group 4 takes one bit
+MAX_PIXELS = 500_000_000  # a file whose header claims more is refused before anything is decoded
 
 
 _TURNED = (5, 6, 7, 8)  # orientations that exchange rows and columns
@@ -35,7 +35,7 @@ _DENSEST = 65535  # pixels per inch that every format can hold
 
 @dataclass(frozen=True)
 class Packing:
-    """Values of a FITS as integers: value = zero + scale * integer, and ``blank`` for NaN where there is such a one."""
+    """How a FITS stores values as integers: value = zero + scale * integer. ``blank`` stands for NaN, if it is used."""
 
     dtype: str
     scale: float
@@ -45,28 +45,31 @@ class Packing:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """An image and what it takes to write it back as it came: value in the file = low + pixels * (high - low).
+    """An image with all that is needed to write it back in its original form.
+
+    A value in the file is low + pixels * (high - low).
 
     Attributes:
-        pixels: float32 or float64, (H, W) or (H, W, 3), without alpha; on the 0..1 scale, or beyond it where a white
-            was given.
+        pixels: float32 or float64, (H, W) or (H, W, 3), without alpha; on the 0..1 scale, or beyond it if a white was
+            given.
         alpha: (H, W), the file's own values, or None.
-        dtype: of the file, one of ``pixels.TYPES``.
-        notes: sentences on what reading had to change.
+        dtype: dtype of the file, one of ``pixels.TYPES``.
+        low, high: the values in the file that correspond to 0 and 1.
+        notes: sentences on what was changed by reading.
         exif, icc: raw bytes or None.
-        compression: root mean square error of the pixels by a JPEG's tables, on the scale of ``pixels``; 0 for all
-            other formats.
+        compression: root mean square error of the pixels, estimated from a JPEG's tables, on the scale of ``pixels``; 0
+            for all other formats.
         density: pixels per unit across and down, and the unit as TIFF numbers it (1 none, 2 inch, 3 centimetre), or
             None.
         description: the text of a TIFF, e.g. the unit of ImageJ's scale.
         holes: (H, W) booleans, true where the file was not read, or None.
         weights: (H, W) or (H, W, 3), inverse variances of ``pixels`` that came beside the file, or None.
-        relative: they are so up to a factor.
+        relative: whether the weights are known only up to a factor.
         planar: whether a TIFF stores its colours one after the other.
         cards: headers of a FITS, that of the file and that of the image, as text; or none.
-        packed: how a FITS stores its numbers as integers; None where it stores them as they are.
-        moved: what became of the frame since it was read: (factor, rows cut, columns cut), in pixels of the file.
-        history: sentences on what was done to it, for formats that keep them.
+        packed: how a FITS stores its numbers as integers; None if it stores them as they are.
+        moved: changes of the frame since it was read: (factor, rows cut, columns cut), in pixels of the file.
+        history: sentences on what was done to the image, for formats that keep them.
     """
 
     pixels: np.ndarray
@@ -91,9 +94,9 @@ class Picture:
 
 
 def seen(picture: Picture) -> Picture:
-    """The picture with the colour under full transparency replaced by that of the nearest pixel that is seen.
+    """Replace the colour under full transparency by that of the nearest visible pixel.
 
-    What alpha hides is unknown: its stored colour, often black, must not leak into what is seen.
+    The colour that alpha hides is unknown. The stored colour, often black, must not leak into the visible part.
     """
     if picture.alpha is None:
         return picture
@@ -105,19 +108,19 @@ def seen(picture: Picture) -> Picture:
 
 
 def with_pixels(picture: Picture, pixels: np.ndarray, factor: int = 1) -> Picture:
-    """The picture with other pixels, ``factor`` times as dense.
+    """Return the picture with other pixels, ``factor`` times as dense.
 
-    Alpha follows: its middle is kept where the pixels are fewer, as in the valid part of a convolution, and each takes
-    the nearest sample where they are denser.
+    Alpha is adapted. If there are fewer pixels, as in the valid part of a convolution, its middle is kept. If the
+    pixels are denser, each takes the nearest sample.
     """
     if picture.density is not None:
         across, down, unit = picture.density
         picture = replace(picture, density=(factor * across, factor * down, unit))
     if pixels.shape[:2] != picture.pixels.shape[:2]:
         lines = picture.description.splitlines() if picture.description.startswith("ImageJ=") else ()
-        units = [line for line in lines if line.startswith(("ImageJ=", "unit="))]  # all else may tell of the size
+        units = [line for line in lines if line.startswith(("ImageJ=", "unit="))]  # other lines may give the old size
         top, left = (max(0, (picture.pixels.shape[axis] - pixels.shape[axis] // factor) // 2) for axis in (0, 1))
-        _, down, right = picture.moved  # by what was cut before
+        _, down, right = picture.moved  # what was cut before
         picture = replace(picture, description="\n".join(units), moved=(factor, down + top, right + left))
     if picture.alpha is None:
         return replace(picture, pixels=pixels)
@@ -129,7 +132,7 @@ def with_pixels(picture: Picture, pixels: np.ndarray, factor: int = 1) -> Pictur
 
 
 def as_floats(picture: Picture) -> Picture:
-    """The picture as float32 in the units of its file; alpha becomes a share of its largest."""
+    """Return the picture as float32 in the units of its file. Alpha becomes a fraction of its largest value."""
     alpha = picture.alpha
     if alpha is not None and alpha.dtype.kind in "iu":
         alpha = (alpha / np.iinfo(alpha.dtype).max).astype(np.float32)
@@ -137,8 +140,10 @@ def as_floats(picture: Picture) -> Picture:
 
 
 def check_header(path: Path, width: int, height: int, most: int, frames: int = 1, densest: float = DENSEST) -> None:
-    """Raise InputError for a file that claims no pixels, more than ``most`` or than its size can hold, or several
-    frames. ``densest``: pixels that a byte can stand for."""
+    """Raise InputError if a header claims no pixels, too many pixels, or several frames.
+
+    Too many are more than ``most``, or more than the size of the file can hold at ``densest`` pixels per byte.
+    """
     if width < 1 or height < 1:
         raise InputError(f"{path}: expected an image with pixels in it, got {width} x {height}: get it afresh")
     if width * height > most:
@@ -153,23 +158,25 @@ def check_header(path: Path, width: int, height: int, most: int, frames: int = 1
 
 
 def raw_exif(tags: Image.Exif) -> bytes | None:
-    """The bytes of EXIF as they were: Pillow reads text as Latin 1 and would write it as ASCII."""
+    """Return the original bytes of EXIF. Pillow reads its text as Latin 1 and would write it as ASCII."""
     tags.update({code: text.encode("latin-1", "replace") for code, text in tags.items() if isinstance(text, str)})
     return tags.tobytes() if len(tags) else None
 
 
 @dataclass(frozen=True, eq=False)
 class Stored:
-    """What a file holds, as its codec decodes it.
+    """The content of a file, as its codec decodes it.
 
     Attributes:
-        samples: (H, W) or (H, W, channels), alpha last where there are 2 or 4 channels, in native byte order.
-        kind: how the colours are kept, in the word of the format: P of Pillow, MINISWHITE of TIFF.
-        notes: sentences on what decoding had to change; empty ones are dropped. orientation: as EXIF numbers it.
+        samples: (H, W) or (H, W, channels), alpha last if there are 2 or 4 channels, in native byte order.
+        kind: how the colours are stored, in the term of the format, such as P of Pillow or MINISWHITE of TIFF.
+        notes: sentences on what decoding changed; empty ones are dropped.
+        orientation: the number that EXIF uses.
         icc, exif, description, planar, cards, packed: see ``Picture``.
         compression: root mean square error of a JPEG, as a share of the largest value of the type.
-        density: across and down, each a fraction (top, bottom), of the pixels per unit; None or odd where unknown.
-        unit: as TIFF numbers it. title: what the file calls the image itself.
+        density: pixels per unit across and down, each a fraction (numerator, denominator); None or invalid if unknown.
+        unit: the number that TIFF uses.
+        title: the name of the image in the file.
     """
 
     samples: np.ndarray
@@ -189,7 +196,7 @@ class Stored:
 
 
 def upright(stored: Stored) -> np.ndarray:
-    """The samples, turned as EXIF says."""
+    """Return the samples in the orientation that EXIF gives."""
     samples = stored.samples
     if stored.orientation in _TURNED:
         samples = samples.swapaxes(0, 1)
@@ -206,9 +213,9 @@ def developed(
     black: float | None = None,
     unknown: bool = False,
 ) -> Picture:
-    """The picture of what a file holds: upright, alpha split off, values mapped to 0..1.
+    """Make a picture from the content of a file: upright, with alpha split off and values mapped to 0..1.
 
-    ``where`` begins every message; the others as in ``images.files.read``.
+    ``where`` begins every message. The other arguments are as in ``images.files.read``.
     """
     samples, notes = upright(stored), stored.notes
     if stored.orientation in range(2, 9):
@@ -252,11 +259,10 @@ def developed(
 
 
 def density_of(stored: Stored) -> tuple[float, float, int] | None:
-    """Pixels per unit across and down, turned as the picture is, and the unit; None where they are not what they should
-    be."""
+    """Return pixels per unit across and down, in the orientation of the picture, and the unit; None if invalid."""
     try:
         across, down = (float(top / bottom) for top, bottom in stored.density)
-    except (TypeError, ValueError, ZeroDivisionError, OverflowError):  # odd tags must not cost the picture
+    except (TypeError, ValueError, ZeroDivisionError, OverflowError):  # invalid tags must not prevent reading
         return None
     if not (0 < across < math.inf and 0 < down < math.inf and stored.unit in (_NO_UNIT, INCH, _CENTIMETRE)):
         return None
@@ -264,14 +270,14 @@ def density_of(stored: Stored) -> tuple[float, float, int] | None:
 
 
 def per_inch(picture: Picture) -> tuple[float, float] | None:
-    """Pixels per inch across and down, where they are known and every format can hold them."""
+    """Return pixels per inch across and down; None if they are unknown or a format cannot hold them."""
     across, down, unit = picture.density or (0.0, 0.0, _NO_UNIT)
     scale = {INCH: 1.0, _CENTIMETRE: 2.54}.get(unit)
     return None if scale is None or scale * max(across, down) > _DENSEST else (scale * across, scale * down)
 
 
 def texts(exif: bytes | None) -> list[tuple[int, bytes]]:
-    """The texts of EXIF that a TIFF has tags for, byte for byte: cameras write other alphabets as UTF-8."""
+    """Return the texts of EXIF that TIFF has tags for, byte for byte, since cameras write other alphabets as UTF-8."""
     tags = Image.Exif()
     tags.load(exif or b"")
     return [(code, str(tags[code]).encode("latin-1", "replace")) for code in TEXTS if code in tags]

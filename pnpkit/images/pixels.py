@@ -1,4 +1,4 @@
-"""Pixels in memory: arrays and tensors, and the scale that they are on."""
+"""Pixels in memory: conversion of arrays and tensors, and their scale."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-FARTHEST = 1e6  # between the largest value and a white that is given
+FARTHEST = 1e6  # largest ratio between the largest value and a given white
 
 
-FRACTIONS = ("uint8", "uint16")  # types of photographs: in a file the largest that they hold is 1
+FRACTIONS = ("uint8", "uint16")  # types of photographs: the largest value of the type stands for 1
 
 
 TYPES = (*FRACTIONS, "int16", "int32", "uint32", "float16", "float32", "float64")
@@ -27,7 +27,9 @@ WIDE = ("int32", "uint32", "float64")  # types with more digits than float32
 
 
 def to_tensor(pixels: np.ndarray, dtype: torch.dtype | None = None) -> Tensor:
-    """(H, W) or (H, W, 3) -> (1, C, H, W) tensor on the CPU with its own memory, float32 unless told otherwise.
+    """Convert an array (H, W) or (H, W, 3) to a tensor (1, C, H, W) on the CPU with its own memory.
+
+    The tensor is float32 unless ``dtype`` is given.
 
     Example:
         >>> import numpy as np
@@ -42,7 +44,7 @@ def to_tensor(pixels: np.ndarray, dtype: torch.dtype | None = None) -> Tensor:
 
 
 def from_tensor(tensor: Tensor) -> np.ndarray:
-    """(1, 1, H, W) -> (H, W), (1, 3, H, W) -> (H, W, 3), of the tensor's type, with its own memory."""
+    """Convert a tensor (1, 1, H, W) or (1, 3, H, W) to an array (H, W) or (H, W, 3) of its type, with own memory."""
     if tensor.ndim != 4 or tensor.shape[0] != 1 or tensor.shape[1] not in (1, 3):
         raise InputError(f"expected a tensor (1, 1, H, W) or (1, 3, H, W), got {tuple(tensor.shape)}: pass one image")
     planes = tensor.detach().cpu().numpy()[0]
@@ -66,7 +68,7 @@ _SHOWN = (
 
 
 def as_array(image: Any) -> np.ndarray:
-    """An image in memory as an array: what numpy makes of it; of a Pillow image the grey or RGB values that it shows.
+    """Convert an image in memory to an array with numpy. A Pillow image gives the grey or RGB values that it shows.
 
     Raises InputError for a Pillow image that is transparent in places.
     """
@@ -87,22 +89,20 @@ def as_array(image: Any) -> np.ndarray:
 
 
 def largest_of(dtype: np.dtype[Any]) -> float:
-    """What 1 stands for where integers are fractions of the largest of their type: that number, and 1 for floats."""
+    """Return the value that stands for 1: the largest value of an integer type, and 1 for floats."""
     return 1.0 if dtype.kind == "f" else float(np.iinfo(dtype).max)
 
 
 def as_float(image: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
-    """An image in memory -> floats, and restore: floats -> an array of the image's own type.
+    """Convert an image in memory to floats, and return with it a function that converts floats back to its type.
 
-    image: (H, W) or (H, W, 3); integers become fractions of the largest that the type holds, floats stay as they are.
-    The floats are float64 for types of ``WIDE``, else float32; a copy. restore clips and rounds for integer types only.
-    Raises InputError for another shape or type, and for NaN or inf.
+    The image is (H, W) or (H, W, 3). Integers become fractions of the largest value of the type; floats stay as they
+    are. The result is a copy, float64 for types of ``WIDE`` and float32 otherwise. The function clips and rounds for
+    integer types only. Raises InputError for another shape or type, and for NaN or inf.
     """
     dtype = image.dtype
     if isinstance(image, np.ma.MaskedArray) and bool(np.ma.getmaskarray(image).any()):
-        raise InputError(
-            "expected an image, got a masked array with holes: fill them in with inpaint(image.data, mask)"
-        )
+        raise InputError("expected an image, got a masked array with holes: fill them with inpaint(image.data, mask)")
     if dtype.name not in TYPES:
         raise InputError(f"expected an image of {', '.join(TYPES)}, got {dtype}: convert it")
     check_pixels("", image)
@@ -114,10 +114,11 @@ def as_float(image: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.n
 def scale_of(
     where: str, values: np.ndarray, white: float | None, black: float | None = None
 ) -> tuple[float, float, str]:
-    """Which values of a file become 0 and 1, and what there is to say of it: a sentence, or nothing.
+    """Return the values of a file that become 0 and 1, and a sentence about them, which may be empty.
 
-    0 and the largest of the type for those of ``FRACTIONS``; for floats 0 and 1 where all lie between; else the least
-    and the largest. ``white`` and ``black``, where they are given, become 1 and 0 instead.
+    For types of ``FRACTIONS`` these are 0 and the largest value of the type. For floats they are 0 and 1 if all values
+    lie between. Otherwise they are the least and the largest value. ``white`` and ``black``, if given, become 1 and 0
+    instead.
     """
     dtype, least, most = values.dtype, float(values.min()), float(values.max())
     fraction = dtype.name in FRACTIONS
@@ -145,7 +146,7 @@ def scale_of(
 
 
 def quantised(pixels: np.ndarray, dtype: np.dtype[Any], low: float, high: float) -> np.ndarray:
-    """From the 0..1 scale to low..high in the type: integers rounded, and all within what the type holds."""
+    """Map the 0..1 scale to low..high in the type. Integers are rounded; all values are clipped to the type's range."""
     if dtype.kind == "f":
         limits = np.finfo(dtype)
         return np.clip(low + pixels * (high - low), limits.min, limits.max).astype(dtype)
@@ -155,32 +156,34 @@ def quantised(pixels: np.ndarray, dtype: np.dtype[Any], low: float, high: float)
 
 
 def check_holes(where: str, holes: np.ndarray, size: Sequence[int]) -> None:
-    """Refuse a mask of another size than the image, (H, W)."""
+    """Raise InputError unless the mask has the size (H, W) of the image."""
     if holes.shape != tuple(size):
         sizes = [" x ".join(map(str, reversed(shape))) for shape in (holes.shape, tuple(size))]
         raise InputError(f"{where}the mask is {sizes[0]} pixels (across x down), the image {sizes[1]}: not the same")
 
 
 def covered(image: np.ndarray, holes: np.ndarray) -> np.ndarray:
-    """(H, W) or (H, W, 3): floats with the mean of what is known in their holes, (H, W) booleans, so that neither NaN
-    nor a filler of 1e30 does harm there; other types as they are."""
+    """Fill the holes, (H, W) booleans, of a float image (H, W) or (H, W, 3) with the mean of the known values.
+
+    So neither NaN nor a filler such as 1e30 does harm there. Other types stay as they are.
+    """
     if image.dtype.kind != "f" or holes.all():
         return image
     known = image[~holes]
     finite = known[np.isfinite(known)]
     mean = (finite.mean(dtype=np.float64) if finite.size else np.float64(0)).astype(image.dtype)
     whole = np.where(holes if image.ndim == 2 else holes[..., None], mean, image)
-    return whole.astype(image.dtype, copy=False)  # in its byte order
+    return whole.astype(image.dtype, copy=False)  # in the byte order of the image
 
 
 def check_shape(where: str, image: np.ndarray) -> None:
-    """Raise InputError unless it is (H, W) or (H, W, 3), with pixels in it."""
+    """Raise InputError unless the image is (H, W) or (H, W, 3) and has pixels."""
     if image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)) or image.size == 0:
         raise InputError(f"{where}expected a grey (H, W) or RGB (H, W, 3) image with pixels in it, got {image.shape}")
 
 
 def check_pixels(where: str, image: np.ndarray) -> None:
-    """Raise InputError for other shapes, no pixels, and NaN or inf."""
+    """Raise InputError if the shape is another one, there are no pixels, or a value is NaN or inf."""
     check_shape(where, image)
     bad = image.size - int(np.isfinite(image).sum())
     if bad:
@@ -188,7 +191,7 @@ def check_pixels(where: str, image: np.ndarray) -> None:
 
 
 def nearest(missing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Row and column of the nearest pixel that is not missing, for every pixel of (H, W) booleans."""
+    """Return row and column of the nearest pixel that is not missing, for every pixel of (H, W) booleans."""
     from scipy.ndimage import distance_transform_edt
 
     rows, columns = distance_transform_edt(missing, return_distances=False, return_indices=True)

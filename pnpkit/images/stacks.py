@@ -1,4 +1,4 @@
-"""Stacks: slices, times and channels of one measurement, with the axes, sizes and names that their file tells."""
+"""Stacks: slices, times and channels of one measurement, with the axes, sampling and names from their file."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ from pnpkit.machine.files import replacing, replacing_folder
 AXES = "TCZYX"  # time, channel, slice, row, column
 
 
-UNKNOWN = "QIMVRHPAE"  # axes of tifffile that are taken for slices
+UNKNOWN = "QIMVRHPAE"  # axes of tifffile that are treated as slices
 
 
 @dataclass(frozen=True, eq=False)
 class Stack:
-    """An array with named axes, and what it takes to write it back as it came.
+    """An array with named axes, and all that is needed to write it back in its original form.
 
     Attributes:
-        samples: of the file's own type, one axis for each letter of ``axes``.
+        samples: an array of the file's own type, with one axis for each letter of ``axes``.
         axes: letters of ``AXES``, rows and columns last.
-        steps: distance between two samples along an axis, by its letter, where it is known.
-        unit: of the steps, "µm" for instance.
-        kind: of the file: "imagej", "ome", "tiff", "fits", "npy", "npz" or "zarr".
-        tags: what the file tells beside, in the form of its kind. notes: what reading had to change.
-        history: what was done to it, for files that keep that.
+        steps: distance between two samples along an axis, by its letter, as far as it is known.
+        unit: unit of the steps, "µm" for instance.
+        kind: kind of the file: "imagej", "ome", "tiff", "fits", "npy", "npz" or "zarr".
+        tags: other metadata of the file, in the form of its kind.
+        notes: what was changed by reading.
+        history: what was done to the stack, for files that keep a history.
     """
 
     samples: np.ndarray
@@ -45,16 +46,18 @@ class Stack:
     history: tuple[str, ...] = ()
 
     def step(self) -> tuple[float, float, float] | None:
-        """(z, y, x), where all are known."""
+        """The steps (z, y, x), or None if one is unknown."""
         found = [self.steps.get(axis) for axis in "ZYX"]
         return None if None in found else (float(found[0] or 0), float(found[1] or 0), float(found[2] or 0))
 
 
 def check_axes(axes: str, dimensions: int) -> str:
-    """The axes in capitals, if they are different letters of ``AXES``, as many as the array has, YX last.
+    """Return the axes in capitals.
+
+    They must be different letters of ``AXES``, one for each dimension of the array, with YX last.
 
     Raises:
-        InputError: others.
+        InputError: the axes are not of this form.
     """
     letters = str(axes).upper()
     known = len(set(letters)) == len(letters) and set(letters) <= set(AXES)
@@ -66,7 +69,7 @@ def check_axes(axes: str, dimensions: int) -> str:
 
 
 def is_stack(path: str | os.PathLike[str]) -> bool:
-    """Whether the file holds more than one picture: slices, times, or channels that are no colours."""
+    """Whether a file holds more than one picture: slices, times, or channels that are not colours."""
     file = address.file_of(path)
     suffix = file.suffix.lower()
     try:
@@ -79,13 +82,13 @@ def is_stack(path: str | os.PathLike[str]) -> bool:
                 return (_tiff_shape(file) if codec is files.FORMATS["TIFF"] else _fits_shape(Path(path))) != ()
     except InputError:
         raise
-    except Exception:  # what is wrong with it is said when it is read
+    except Exception:  # reading the file will report what is wrong with it
         return False
     return False
 
 
 def _tiff_shape(file: Path) -> tuple[int, ...]:
-    """The shape of a TIFF that holds several pictures; () for any other."""
+    """Return the shape of a TIFF that holds several pictures; () for any other file."""
     import tifffile
 
     from pnpkit.images.formats.tiff import circular
@@ -97,14 +100,14 @@ def _tiff_shape(file: Path) -> tuple[int, ...]:
         page = series.keyframe
         planes = series.size // max(1, int(np.prod(page.shape)))
         named = zip(series.axes, series.shape, strict=True)
-        if any(axis in "ZT" and size > 1 for axis, size in named):  # also where 3 or 4 slices are stored as colours
+        if any(axis in "ZT" and size > 1 for axis, size in named):  # also if 3 or 4 slices are stored as colours
             return tuple(series.shape)
         colours = page.photometric == tifffile.PHOTOMETRIC.RGB  # a palette is how ImageJ shows a stack
         return () if colours or planes * page.imagedepth == 1 else tuple(series.shape)
 
 
 def _fits_shape(path: Path) -> tuple[int, ...]:
-    """The shape of a cube of FITS; () where the image is one picture or the colours of one."""
+    """Return the shape of a FITS cube; () if the image is one picture or the colours of one."""
     from astropy.io import fits as astropy_fits
 
     from pnpkit.images.formats import fits
@@ -117,10 +120,11 @@ def _fits_shape(path: Path) -> tuple[int, ...]:
 
 
 def read(path: str | os.PathLike[str], most: int | None = None, axes: str = "") -> Stack:
-    """A stack from a TIFF, FITS or NPY file, or an OME-Zarr. ``axes`` names its axes where the file does not.
+    """Read a stack from a TIFF, FITS or NPY file, or an OME-Zarr. ``axes`` names its axes if the file does not.
 
     Raises:
-        InputError: with the path, for what is none, a type that is not worked with, or more than ``most`` samples.
+        InputError: the file is no stack, has an unsupported type, or more than ``most`` samples. The message names the
+            path.
     """
     path = Path(path)
     files.check_input(path)
@@ -165,7 +169,7 @@ def _read_numpy(path: Path, axes: str) -> Stack:
     return Stack(samples, named, kind="npz" if name else "npy", tags=name)
 
 
-GUESS = {2: "YX", 3: "ZYX", 4: "CZYX", 5: "TCZYX"}  # axes by their number, where nothing tells them
+GUESS = {2: "YX", 3: "ZYX", 4: "CZYX", 5: "TCZYX"}  # assumed axes by their number, if nothing names them
 
 
 def _read_zarr(folder: Path, axes: str) -> Stack:
@@ -216,13 +220,13 @@ def _read_tiff(file: Path, axes: str) -> Stack:
         samples, named = samples.squeeze(named.index("S")), named.replace("S", "")
     if "S" in named or not set(named) <= set(AXES):
         raise InputError(f"{file}: expected the axes {AXES}, got {told} {samples.shape}: name them with `axes`")
-    order = sorted(range(len(named)), key=lambda i: AXES.index(named[i]))  # that of AXES, whatever the file has
+    order = sorted(range(len(named)), key=lambda i: AXES.index(named[i]))  # the order of AXES, whatever the file has
     samples, named = samples.transpose(order), "".join(named[i] for i in order)
     return Stack(samples, named, steps, unit, kind, tags, tuple(notes))
 
 
 def _steps(tiff: Any, kind: str) -> tuple[dict[str, float], str]:
-    """The sampling of a TIFF and its unit, as far as its metadata tell."""
+    """Return the sampling of a TIFF and its unit, as far as its metadata contain them."""
     steps: dict[str, float] = {}
     if kind == "ome":
         from xml.etree import ElementTree
@@ -251,10 +255,10 @@ def _steps(tiff: Any, kind: str) -> tuple[dict[str, float], str]:
 
 
 def write(path: str | os.PathLike[str], stack: Stack, overwrite: bool = True) -> None:
-    """Write a stack in the format of the extension, with axes, sampling and what else its file told.
+    """Write a stack in the format of the extension, with axes, sampling and the other metadata of its file.
 
     Raises:
-        InputError: another extension, or a place that cannot be written to.
+        InputError: the extension is another one, or the file cannot be written.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -292,7 +296,7 @@ def _write_tiff(file: BinaryIO, stack: Stack) -> None:
     imagej = stack.samples.dtype.name in ("uint8", "uint16", "float32") and not big
     resolution = (1 / x, 1 / y) if x and y else None
     if imagej:
-        order = "".join(axis for axis in "TZCYX" if axis in stack.axes)  # that of ImageJ
+        order = "".join(axis for axis in "TZCYX" if axis in stack.axes)  # the order of ImageJ
         samples = stack.samples.transpose([stack.axes.index(axis) for axis in order])
         tifffile.imwrite(file, samples, imagej=True, resolution=resolution, metadata={**told, "axes": order})
     else:
@@ -310,7 +314,7 @@ _SHAPED = ("ImageJ", "images", "slices", "channels", "frames", "hyperstack", "ax
 
 
 def channel_names(stack: Stack) -> list[str]:
-    """The names of the channels, where the file tells them."""
+    """Return the names of the channels, if the file contains them."""
     if stack.kind == "ome":
         return ome_tiff.channel_names(str(stack.tags))
     return ome_zarr.channel_names(stack.tags[0]) if stack.kind == "zarr" else []
@@ -348,10 +352,10 @@ WRITERS = {
     ".npy": _write_npy,
     ".npz": _write_npz,
 }
-SUFFIXES = (*WRITERS, ome_zarr.SUFFIX)  # of all that can be written
+SUFFIXES = (*WRITERS, ome_zarr.SUFFIX)  # of all formats that can be written
 
 
 def as_floats(stack: Stack) -> Stack:
-    """The stack as float32 in the units of its file."""
+    """Return the stack as float32 in the units of its file."""
     tags = (stack.tags[0], None) if stack.kind == "fits" else stack.tags
     return replace(stack, samples=stack.samples.astype(np.float32), tags=tags)

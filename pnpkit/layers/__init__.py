@@ -1,1 +1,1 @@
-"""Building blocks with proven norms, shared by denoisers and classifiers."""
+"""Network layers with proven norms, shared by denoisers and classifiers."""

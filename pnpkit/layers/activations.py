@@ -1,9 +1,10 @@
-r"""Activations with slope in [0, 1] that may depend on the noise level and the place, never on the image.
+r"""Activations with slope in [0, 1], which may depend on the noise level and the place, but never on the image.
 
-Such a function is the derivative of a convex 1-smooth potential, which is all that the proofs need. Levels are one for
-each picture, (B,), or one for each place, a map (B, 1, H, W) of the size of what it is for.
-The level enters through tables over equally spaced knots, interpolated linearly. With ``overwrite``, which is for where
-no gradient is recorded, the result takes the place of z: new memory for it would cost a fifth of a convolution.
+Such a function is the derivative of a convex 1-smooth potential, which is all that the proofs need. There is one level
+for each picture, (B,), or one for each place: a map (B, 1, H, W) of the size of the features.
+
+The level enters through tables over equally spaced knots, interpolated linearly. With ``overwrite``, which is meant for
+use without recorded gradients, the result overwrites z. Allocating new memory would cost a fifth of a convolution.
 """
 
 from __future__ import annotations
@@ -17,13 +18,16 @@ from torch import Tensor, nn
 
 
 def spread(level: Tensor) -> Tensor:
-    """Levels (B,) -> (B, 1, 1, 1), to multiply pictures with; a map (B, 1, H, W) stays as it is."""
+    """Reshape levels (B,) to (B, 1, 1, 1), so that they multiply pictures. A map (B, 1, H, W) stays as it is."""
     return level[:, None, None, None] if level.ndim == 1 else level
 
 
 def coarser(level: Tensor, times: int, unit: int = 1) -> Tensor:
-    """A map of levels for squares of ``times`` x ``times`` places: the mean of each. Before, the last row and column
-    are repeated until the sides are multiples of ``unit``. One level for each picture stays as it is."""
+    """Reduce a map of levels to the mean of each square of ``times`` x ``times`` places.
+
+    First, the last row and column are repeated until the sides are multiples of ``unit``. Levels (B,), one for each
+    picture, stay as they are.
+    """
     if level.ndim == 1 or times == unit == 1:
         return level
     rows, columns = (-side % unit for side in level.shape[-2:])
@@ -31,7 +35,7 @@ def coarser(level: Tensor, times: int, unit: int = 1) -> Tensor:
 
 
 class LevelTable(nn.Module):
-    """One value per channel for every noise level in [0, top]: linear interpolation between knots."""
+    """One value per channel for every noise level in [0, top], by linear interpolation between knots."""
 
     def __init__(self, channels: int, value: float, top: float, knots: int):
         super().__init__()
@@ -39,7 +43,7 @@ class LevelTable(nn.Module):
         self.values = nn.Parameter(torch.full((knots, channels), value))
 
     def forward(self, level: Tensor) -> Tensor:
-        """(B,) levels -> (B, C, 1, 1), a map (B, 1, H, W) -> (B, C, H, W)."""
+        """Return values (B, C, 1, 1) for levels (B,), or (B, C, H, W) for a map (B, 1, H, W)."""
         if level.ndim == 1:
             return interpolate(self.values, level, self.top)[:, :, None, None]
         places = interpolate(self.values, level.flatten(), self.top)
@@ -47,7 +51,7 @@ class LevelTable(nn.Module):
 
 
 def interpolate(values: Tensor, level: Tensor, top: float) -> Tensor:
-    """(B,) levels in [0, top] -> (B, C): piecewise linear through values (K, C) at equally spaced levels."""
+    """Interpolate linearly between values (K, C) at equally spaced levels in [0, top]: levels (B,) -> (B, C)."""
     knots = values.shape[0]
     position = level.to(values.dtype)[:, None] * ((knots - 1) / top)
     hat = (1 - (position - torch.arange(knots, device=level.device)).abs()).clamp_min(0)
@@ -61,10 +65,10 @@ def clip(z: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Places:
-    """What varies from place to place and from filter to filter in a clip; fields (B, C, H, W), or None.
+    """The parameters of a clip that vary with place and filter: fields (B, C, H, W), or None.
 
-    slope * clip(z - centre, exp(log_factor) low, exp(log_factor) high), slope = sigmoid(mask) in (0, 1) or 1: for
-    numbers that do not depend on z this is monotone with slopes in [0, 1], as the clip itself.
+    The clip becomes slope * clip(z - centre, exp(log_factor) low, exp(log_factor) high) with slope = sigmoid(mask) in
+    (0, 1), or 1. If these numbers do not depend on z, it is monotone with slopes in [0, 1], as the clip itself is.
     """
 
     log_factor: Tensor
@@ -72,7 +76,7 @@ class Places:
     mask: Tensor | None = None
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Places:
-        """``change`` of every field."""
+        """Apply ``change`` to every field."""
         centre, mask = (None if field is None else change(field) for field in (self.centre, self.mask))
         return Places(change(self.log_factor), centre, mask)
 
@@ -100,8 +104,8 @@ def clip_in_place(z: Tensor, low: Tensor, high: Tensor, places: Places) -> Tenso
 class Clip(nn.Module):
     """clip(z, -sigma exp(a), sigma exp(c)): weak responses pass, strong ones saturate.
 
-    Subtracted in a gradient-flow step it removes noise and leaves edges alone. At sigma = 0 it vanishes.
-    Each of the ``channels`` thresholds is that of ``images`` channels of z, one after the other.
+    Subtracted in a gradient-flow step, it removes noise and leaves edges unchanged. At sigma = 0 it vanishes. Each of
+    the ``channels`` thresholds is used for ``images`` successive channels of z.
     """
 
     def __init__(self, channels: int, top: float, knots: int = 6, start: float = 0.2, images: int = 1):
@@ -113,7 +117,7 @@ class Clip(nn.Module):
         self.kernel, self.kernel_at = clip, clip_at  # replaced by compiled ones in training
 
     def thresholds(self, level: Tensor) -> tuple[Tensor, Tensor]:
-        """(-sigma exp(a), sigma exp(c)), each (B, C, 1, 1), or (B, C, H, W) of a map."""
+        """Return (-sigma exp(a), sigma exp(c)), each (B, C, 1, 1), or (B, C, H, W) for a map."""
         scale = spread(level)
         low, high = -scale * self.low(level).exp(), scale * self.high(level).exp()
         if self.images > 1:
@@ -121,7 +125,7 @@ class Clip(nn.Module):
         return low, high
 
     def forward(self, z: Tensor, level: Tensor, overwrite: bool = False, places: Places | None = None) -> Tensor:
-        """(B, C, H, W), levels (B,) or a map -> (B, C, H, W). ``overwrite`` also writes over ``places``."""
+        """Clip z (B, C, H, W), with levels (B,) or a map. ``overwrite`` also overwrites ``places``."""
         low, high = (bound.to(z.dtype) for bound in self.thresholds(level))
         if places is None:
             return z.clamp_(low, high) if overwrite else self.kernel(z, low, high)
@@ -131,14 +135,14 @@ class Clip(nn.Module):
 
 
 class ReLU(nn.Module):
-    """max(z + b(sigma), 0), the activation of the lecture, with a bias table."""
+    """max(z + b(sigma), 0), the activation of the lecture, with a table for the bias b."""
 
     def __init__(self, channels: int, top: float, knots: int = 6):
         super().__init__()
         self.bias = LevelTable(channels, 0.0, top, knots)
 
     def forward(self, z: Tensor, level: Tensor, overwrite: bool = False) -> Tensor:
-        """(B, C, H, W), levels (B,) or a map -> (B, C, H, W)."""
+        """Apply the activation to z (B, C, H, W), with levels (B,) or a map."""
         bias = self.bias(level).to(z.dtype)
         return z.add_(bias).relu_() if overwrite else torch.relu(z + bias)
 
@@ -151,7 +155,7 @@ class Rectifier(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, z: Tensor, level: Tensor, overwrite: bool = False) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W), whatever the level."""
+        """Apply the activation to z (B, C, H, W). The level is ignored."""
         bias = self.bias.to(z.dtype)[:, None, None]
         return z.add_(bias).relu_() if overwrite else torch.relu(z + bias)
 

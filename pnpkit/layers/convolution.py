@@ -1,10 +1,11 @@
-"""Convolutions of pictures without gradients, by the fastest way that a processor has: the same numbers up to rounding.
+"""Convolutions of pictures without gradients by the fastest method of the processor. Results agree up to rounding.
 
-With AVX2 and without AVX-512, PyTorch's NNPACK multiplies kernels of 3 x 3 by Winograd's method, with a quarter of the
-products: 107 to 156 GFLOP/s a core where oneDNN has 76 to 96 (docs/lab-book). It takes a picture plane by plane. Which
-processors it is used on is a rule and no probe, so that a run has the same bits each time.
+On processors with AVX2 and without AVX-512, PyTorch's NNPACK computes 3 x 3 convolutions by Winograd's method, with a
+quarter of the products: 107 to 156 GFLOP/s a core where oneDNN has 76 to 96 (docs/lab-book). It takes a picture plane
+by plane. A fixed rule, not a probe, decides which processors use it, so that a run has the same bits each time.
 
-Its rounding is about 1e-5 of the largest value within eight pixels, twenty times that of oneDNN; NaN spreads as far.
+Its rounding error is about 1e-5 of the largest value within eight pixels, twenty times that of oneDNN. NaN spreads as
+far.
 
 Lavin & Gray: Fast algorithms for convolutional neural networks, CVPR 2016.
 """
@@ -21,13 +22,13 @@ from torch.autograd import forward_ad
 
 from pnpkit.layers.layout import interleaved, transformed
 
-SMALLEST = 8  # pixels a side: below, no time is to be saved
+SMALLEST = 8  # smallest side in pixels; below it no time is saved
 
 
-TILE = 6  # pixels a side, that NNPACK finds at once from 8 x 8
+TILE = 6  # side in pixels of the result that NNPACK computes at once from 8 x 8 pixels
 
 
-ROOM = 2**25  # bytes for the tiles of a band
+ROOM = 2**25  # most bytes for the tiles of a band
 
 
 @cache
@@ -38,7 +39,7 @@ def winograd_pays() -> bool:
 
 
 def by_winograd(x: Tensor) -> bool:
-    """Whether ``x`` (B, C, H, W) is laid out and convolved for NNPACK: float32 on such a processor, no gradient."""
+    """Whether ``x`` (B, C, H, W) is convolved by NNPACK: it is float32 on such a processor, without gradient."""
     return (
         x.device.type == "cpu"
         and x.dtype == torch.float32
@@ -52,19 +53,19 @@ def by_winograd(x: Tensor) -> bool:
 
 
 def dual(x: Tensor) -> bool:
-    """Whether x has a tangent of forward-mode differentiation, which NNPACK does not pass on."""
+    """Whether x has a tangent of forward-mode differentiation, which NNPACK does not propagate."""
     return forward_ad._current_level >= 0 and forward_ad.unpack_dual(x).tangent is not None
 
 
 def arranged(x: Tensor) -> Tensor:
-    """x (B, C, H, W) laid out as ``convolution`` is fastest: plane by plane for NNPACK, else pixel by pixel."""
+    """Return x (B, C, H, W) in the fastest layout for ``convolution``: by planes for NNPACK, otherwise by pixels."""
     return x.contiguous() if by_winograd(x) else interleaved(x)
 
 
 def convolution(x: Tensor, kernel: Tensor, bias: Tensor | None = None, padding: int = 0) -> Tensor:
-    """``torch.nn.functional.conv2d`` of stride 1: x (B, C, H, W), kernel (D, C, k, k), all of one dtype.
+    """Compute ``torch.nn.functional.conv2d`` with stride 1: x (B, C, H, W), kernel (D, C, k, k), all of one dtype.
 
-    What it returns is laid out as x is.
+    The result has the memory layout of x.
     """
     if not by_winograd(x) or not x.is_contiguous() or not fitting(x, kernel, bias):
         return F.conv2d(x, kernel, bias, padding=padding)
@@ -76,8 +77,11 @@ def convolution(x: Tensor, kernel: Tensor, bias: Tensor | None = None, padding: 
 
 
 def in_bands(x: Tensor, kernel: Tensor, bias: Tensor | None, padding: int) -> Tensor:
-    """A convolution of 3 x 3 by NNPACK: image by image, so that none depends on its neighbours in a bit, and by bands
-    of rows. NNPACK holds all transformed tiles at once and keeps that memory: the bands limit it to ``ROOM``."""
+    """Compute a 3 x 3 convolution by NNPACK, for each image and each band of rows by itself.
+
+    So no bit of an image depends on other images in the batch. NNPACK holds all transformed tiles at once and keeps
+    that memory; the bands limit it to ``ROOM``.
+    """
     (height, width), (fan_out, fan_in) = x.shape[-2:], kernel.shape[:2]
     rows, columns = height + 2 * padding - 2, width + 2 * padding - 2
     tiles = x.element_size() * (TILE + 2) ** 2 * (fan_in + fan_out) * -(-columns // TILE)  # bytes of a row of tiles
@@ -87,21 +91,21 @@ def in_bands(x: Tensor, kernel: Tensor, bias: Tensor | None, padding: int) -> Te
     out = x.new_empty(len(x), fan_out, rows, columns)
     for number, top in itertools.product(range(len(x)), range(0, rows, each)):
         bottom = min(top + each, rows)
-        low, high = top - padding, bottom - padding + 2  # the rows of x that these depend on
+        low, high = top - padding, bottom - padding + 2  # the rows of x that the band depends on
         band = F.pad(x[number, None, :, max(low, 0) : high], (0, 0, max(-low, 0), max(high - height, 0))).contiguous()
         out[number, None, :, top:bottom] = torch._nnpack_spatial_convolution(band, kernel, bias, [0, padding])
     return out
 
 
 def fitting(x: Tensor, kernel: Tensor, bias: Tensor | None) -> bool:
-    """Whether it may be done by NNPACK, which takes no empty batch, no tangents and does not look at the bias' size."""
+    """Whether NNPACK can do it. It takes no empty batch and no tangents, and it does not check the size of the bias."""
     if x.numel() == 0 or dual(kernel):
         return False
     return bias is None or (bias.shape == kernel.shape[:1] and not dual(bias))
 
 
 def mixed(x: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:
-    """The channels of each pixel mixed, a convolution of 1 x 1: x (B, C, H, W), weights (D, C) -> (B, D, H, W)."""
+    """Mix the channels of each pixel, a 1 x 1 convolution: x (B, C, H, W), weights (D, C) -> (B, D, H, W)."""
     out = torch.matmul(weights, x.flatten(2))
     if bias is not None:
         out += bias[:, None]

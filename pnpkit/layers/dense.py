@@ -2,10 +2,11 @@ r"""Explicit Euler steps of gradient flows with a matrix, on whole images or on 
 
     phi(x) = x - tau W^T relu(W x + b)
 
-is 1-Lipschitz for 0 <= tau <= 2 / ||W||^2 (Sherry et al., Physica D 463, 2024), and averaged below the upper end.
-With orthonormal rows and tau = 2, the upper end, more is true: where a set S of the units is active, the Jacobian
+is 1-Lipschitz for 0 <= tau <= 2 / ||W||^2 (Sherry et al., Physica D 463, 2024), and averaged below the upper limit.
+
+With orthonormal rows and tau = 2, the upper limit, more holds: if a set S of the units is active, the Jacobian
 id - 2 W_S^T W_S is a reflection. The step then preserves distances between points of one linear region, and gradients
-do not fade with depth. A classifier with a margin needs that.
+do not fade with depth. A classifier with a margin needs this.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from pnpkit.numerics.norms import matrix_norm_bound
 
 
 class OrthonormalRows(nn.Module):
-    """W = L^-1 V with V V^T = L L^T (Cholesky): W W^T = id. A torch parametrization, differentiable in V.
+    """W = L^-1 V with V V^T = L L^T (Cholesky), so W W^T = id. A torch parametrization, differentiable in V.
 
-    Orthonormal up to rounding. For training only: no certificate relies on it.
+    The rows are orthonormal up to rounding. It is for training only: no certificate relies on it.
     """
 
     def forward(self, matrix: Tensor) -> Tensor:
@@ -39,7 +40,7 @@ class OrthonormalRows(nn.Module):
 class UnitSpectralNorm(nn.Module):
     """W = V / n(V), n(V) = u^T V v from warm-started power iteration: the largest singular value becomes about 1.
 
-    n is a lower bound of ||V||. For training only: no certificate relies on it.
+    n is a lower bound of ||V||. It is for training only: no certificate relies on it.
     """
 
     def __init__(self) -> None:
@@ -69,10 +70,10 @@ STEERINGS: dict[str, type[nn.Module]] = {"orthonormal": OrthonormalRows, "spectr
 
 
 class GradientFlowDense(nn.Module):
-    """phi(x) = x - tau W^T relu(W x + b) on the last axis; W is ``hidden`` x ``features``, hidden <= features.
+    """phi(x) = x - tau W^T relu(W x + b) on the last axis, where W is ``hidden`` x ``features``, hidden <= features.
 
-    The initial W has orthonormal rows. ``steer`` keeps them so during training, ``release`` makes W a plain weight
-    again, ``secure`` lowers tau where the norm requires it. tau is stored with the weights and not learned. The
+    The initial W has orthonormal rows. ``steer`` keeps them orthonormal during training, ``release`` makes W a plain
+    weight again, and ``secure`` lowers tau if the norm requires it. tau is stored with the weights and not learned. The
     certificate relies on none of this: it is derived from the singular values of the present W and from tau.
     """
 
@@ -89,11 +90,11 @@ class GradientFlowDense(nn.Module):
         self.bias = nn.Parameter(torch.zeros(hidden))
 
     def norm_bound(self) -> float:
-        """Proven bound on ||W||: the SVD in float64."""
+        """Return a proven bound on ||W||, from the SVD in float64."""
         return matrix_norm_bound(self.weight)
 
     def steer(self, how: str = "orthonormal") -> None:
-        """In training, keep the rows orthonormal, or only the largest singular value near 1; see ``STEERINGS``."""
+        """Keep the rows orthonormal in training, or only the largest singular value near 1; see ``STEERINGS``."""
         parametrize.register_parametrization(self, "weight", STEERINGS[how]())
 
     def release(self) -> None:
@@ -102,13 +103,16 @@ class GradientFlowDense(nn.Module):
 
     @torch.no_grad()
     def secure(self) -> None:
-        """Lower tau, where needed, until tau ||W||^2 <= 2 is proven, with room for a tau rounded to float32."""
+        """Lower tau, if needed, until tau ||W||^2 <= 2 is proven, with a margin for rounding tau to float32."""
         bound = self.norm_bound()
         if 0 < bound < math.inf:
             self.step.clamp_(max=2 / bound**2 * (1 - 1e-6))
 
     def certify(self, name: str) -> Certificate:
-        """1-Lipschitz when tau B^2 <= 2, averaged when below, otherwise (tau B^2 - 1)-Lipschitz; B the proven norm."""
+        """Certify the step, with B the proven norm.
+
+        It is 1-Lipschitz if tau B^2 <= 2, averaged if tau B^2 < 2, and otherwise (tau B^2 - 1)-Lipschitz.
+        """
         bound, tau = self.norm_bound(), float(self.step)
         half = tau * bound**2 / 2
         if not math.isfinite(half):
@@ -116,7 +120,7 @@ class GradientFlowDense(nn.Module):
         if half == 0:
             return certificates.identity(name)
         method = f"gradient-flow step, tau = {tau:.6g}, ||W|| <= {bound:.9g} (SVD in float64)"
-        averagedness = half if half < 1 - 1e-5 else None  # closer to 1 it is of no use
+        averagedness = half if half < 1 - 1e-5 else None  # a value closer to 1 is of no use
         return Certificate(name, max(1.0, 2 * half - 1), averagedness, Side.PROVEN, method)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -125,21 +129,21 @@ class GradientFlowDense(nn.Module):
 
 
 def to_patches(x: Tensor, size: int) -> Tensor:
-    """(B, C, H, W) -> (B, H/s, W/s, C s^2), disjoint s x s patches: a permutation of the entries."""
+    """Permute (B, C, H, W) to disjoint s x s patches, (B, H/s, W/s, C s^2)."""
     batch, channels, rows, columns = x.shape
     split = x.reshape(batch, channels, rows // size, size, columns // size, size)
     return split.permute(0, 2, 4, 1, 3, 5).reshape(batch, rows // size, columns // size, channels * size**2)
 
 
 def from_patches(patches: Tensor, size: int) -> Tensor:
-    """The inverse of ``to_patches``, and its adjoint."""
+    """Undo ``to_patches``. This is its inverse and also its adjoint."""
     batch, rows, columns, features = patches.shape
     split = patches.reshape(batch, rows, columns, features // size**2, size, size)
     return split.permute(0, 3, 1, 4, 2, 5).reshape(batch, features // size**2, rows * size, columns * size)
 
 
 class GradientFlowPatches(nn.Module):
-    """The same dense step on every s x s patch of a tiling that is shifted, circularly, by ``shift`` pixels.
+    """The same dense step on every s x s patch of a tiling that is shifted circularly by ``shift`` pixels.
 
     It is a convolution of stride s with disjoint windows. Layers with different shifts exchange information between
     patches. Its norm is that of the small matrix, since tilings and shifts are permutations.
@@ -151,7 +155,7 @@ class GradientFlowPatches(nn.Module):
         self.dense = GradientFlowDense(channels * size**2, hidden, step)
 
     def certify(self, name: str) -> Certificate:
-        """The certificate of the dense step."""
+        """Return the certificate of the dense step."""
         return self.dense.certify(name)
 
     def forward(self, x: Tensor) -> Tensor:

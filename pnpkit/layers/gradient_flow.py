@@ -28,19 +28,19 @@ PADDINGS = ("zero", "circular")
 GRID = 64  # frequencies per axis for the proven norm
 
 
-START_GRID = 16  # frequencies per axis for the initial norm: within 4 %, in a few milliseconds
+START_GRID = 16  # frequencies per axis for the initial norm: accurate to 4 %, in a few milliseconds
 
 
-LARGEST_STEP = 1.96  # in units of 1 / ||W||^2; 2 is where averagedness is lost
+LARGEST_STEP = 1.96  # in units of 1 / ||W||^2; at 2 averagedness is lost
 
 
 def adjoint_kernel(kernel: Tensor) -> Tensor:
-    """The kernel of the adjoint of a stride-1 'same' convolution: channels swapped, taps turned by 180 degrees."""
+    """Return the kernel of the adjoint of a stride-1 'same' convolution: channels swapped, taps rotated by 180°."""
     return kernel.transpose(0, 1).flip(2, 3)
 
 
 def convolve(x: Tensor, kernel: Tensor, padding: str) -> Tensor:
-    """Stride-1 convolution (cross-correlation) that keeps the size, for odd kernels."""
+    """Compute a stride-1 convolution (cross-correlation) that keeps the size, for odd kernels."""
     reach = kernel.shape[-1] // 2
     if padding == "circular" and reach:
         rows = torch.arange(-reach, x.shape[-2] + reach, device=x.device) % x.shape[-2]
@@ -50,7 +50,7 @@ def convolve(x: Tensor, kernel: Tensor, padding: str) -> Tensor:
 
 
 def zero_mean_orthogonal(hidden: int, channels: int, size: int) -> Tensor:
-    """Filters with zero mean and orthonormal rows, as far as there are enough dimensions."""
+    """Return filters with zero mean and orthonormal rows, as far as there are enough dimensions."""
     kernel = torch.randn(hidden, channels, size, size)
     if size > 1:
         kernel = kernel - kernel.mean(dim=(2, 3), keepdim=True)
@@ -64,8 +64,10 @@ LOADED: ContextVar[bool] = ContextVar("LOADED", default=False)  # whether weight
 
 @contextmanager
 def to_be_loaded() -> Iterator[None]:
-    """In this block layers are made for weights that are loaded over the initial ones, which then need no norm: most of
-    the time of making a network is that of norms."""
+    """Build layers inside the block without the norm of the initial weights, since other weights will be loaded.
+
+    Most of the time of building a network is spent on norms.
+    """
     token = LOADED.set(True)
     try:
         yield
@@ -74,16 +76,17 @@ def to_be_loaded() -> Iterator[None]:
 
 
 class GradientFlowConv2d(nn.Module):
-    """phi(x) = x - tau W^T sigma(W x; level), W a convolution from ``channels`` to ``hidden``.
+    """phi(x) = x - tau W^T sigma(W x; level), where W is a convolution from ``channels`` to ``hidden``.
 
-    With ``scale`` s > 1, W acts after a pixel-unshuffle, which is orthogonal: (C, H, W) becomes (s^2 C, H/s, W/s), so
-    that a 3 x 3 kernel spans 3s x 3s pixels at the cost of 3 x 3. H and W are multiples of s.
+    With ``scale`` s > 1, W acts after a pixel-unshuffle, which is orthogonal: (C, H, W) becomes (s^2 C, H/s, W/s). So a
+    3 x 3 kernel spans 3s x 3s pixels at the cost of 3 x 3. H and W are multiples of s.
 
     Training keeps ``kernel`` near unit norm (see ``networks.euler``), and tau is a sigmoid below ``LARGEST_STEP``. The
     certificate relies on neither: it is derived from ``step * norm_bound()**2 / 2`` of the present weights.
+
     The layer computes in the dtype of its input, or in the autocast dtype. ``activation`` is one of
-    ``layers.activations``. Where no gradient is recorded, intermediate results are overwritten; x never is.
-    ``places``, fields (B, hidden, H, W), are passed on to the activation: see ``Clip``.
+    ``layers.activations``. If no gradient is recorded, intermediate results are overwritten; x never is. ``places``,
+    fields (B, hidden, H, W), are passed on to the activation: see ``Clip``.
     """
 
     def __init__(
@@ -108,12 +111,12 @@ class GradientFlowConv2d(nn.Module):
         self.activation = activation
 
     def begin(self, kernel: Tensor) -> Tensor:
-        """The initial parameter, from orthonormal filters."""
+        """Make the initial parameter from orthonormal filters."""
         return kernel
 
     @staticmethod
     def spread(kernel: Tensor) -> Tensor:
-        """The kernel of W, (hidden, channels, k, k), from the learned parameter: here the parameter itself."""
+        """Make the kernel of W, (hidden, channels, k, k), from the learned parameter. Here it is the parameter."""
         return kernel
 
     @property
@@ -122,11 +125,11 @@ class GradientFlowConv2d(nn.Module):
         return self.spread(self.kernel)
 
     def convolve(self, x: Tensor, kernel: Tensor, odd: tuple[bool, bool]) -> Tensor:
-        """W x or, with the adjoint kernel, W^T x."""
+        """W x, or W^T x if the kernel is the adjoint one."""
         return convolve(x, kernel, self.padding)
 
     def suited(self, places: Places, odd: tuple[bool, bool]) -> Places:
-        """``places`` in the form that the proof needs: here unchanged."""
+        """Bring ``places`` into the form that the proof needs. Here they stay unchanged."""
         return places
 
     @property
@@ -135,11 +138,14 @@ class GradientFlowConv2d(nn.Module):
         return LARGEST_STEP * torch.sigmoid(self.raw_step)
 
     def norm_bound(self) -> float:
-        """Proven bound on ||W||, for every image size; see ``conv_norm_bound``."""
+        """Return a proven bound on ||W|| for every image size; see ``conv_norm_bound``."""
         return conv_norm_bound(self.filters, GRID)
 
     def certify(self, name: str) -> Certificate:
-        """(tau B^2 / 2)-averaged when that is below 1, B the proven norm; otherwise only (tau B^2 - 1)-Lipschitz."""
+        """Certify the step, with B the proven norm.
+
+        It is (tau B^2 / 2)-averaged if that is below 1; otherwise it is only (tau B^2 - 1)-Lipschitz.
+        """
         bound, tau = self.norm_bound(), float(self.step.detach().double())
         averagedness = tau * bound**2 / 2
         method = f"gradient-flow step, tau = {tau:.6g}, ||W|| <= {bound:.6g} (symbol on a {GRID} x {GRID} grid)"
@@ -151,7 +157,7 @@ class GradientFlowConv2d(nn.Module):
 
     @torch.no_grad()
     def secure(self, largest: float = 1.0) -> None:
-        """Shrink the kernel, where needed, until tau B^2 / 2 <= ``largest``, with room for rounding to float32."""
+        """Shrink the kernel, if needed, until tau B^2 / 2 <= ``largest``, with a margin for rounding to float32."""
         averagedness = float(self.step) * self.norm_bound() ** 2 / 2
         if largest < averagedness < math.inf:
             self.kernel.mul_(math.sqrt(largest / averagedness) * (1 - 1e-6))
@@ -159,8 +165,10 @@ class GradientFlowConv2d(nn.Module):
     def forward(
         self, x: Tensor, level: Tensor, places: Places | None = None, odd: tuple[bool, bool] = (False, False)
     ) -> Tensor:
-        """phi(x) at the levels (B,), or a map of them (B, 1, H, W). ``odd`` concerns pictures continued by mirror
-        images: see ``layers.mirrored``."""
+        """phi(x) at levels (B,), or at a map of levels (B, 1, H, W).
+
+        ``odd`` is used for pictures that are continued by mirror images: see ``layers.mirrored``.
+        """
         kernel = self.filters
         back = (-self.step * adjoint_kernel(kernel)).to(x.dtype)
         seen = x if self.scale == 1 else F.pixel_unshuffle(x, self.scale)

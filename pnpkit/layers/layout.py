@@ -1,4 +1,4 @@
-"""How images lie in memory, and whether a transform of ``torch.func`` is at work."""
+"""The memory layout of images, and checks for active transforms of ``torch.func``."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from torch._C._functorch import is_batchedtensor, maybe_current_level
 
 
 def interleaved(x: Tensor) -> Tensor:
-    """x with the channels of a pixel beside each other, as convolutions are fastest; as it is under ``torch.func``."""
+    """Return x with the channels of a pixel adjacent in memory, the fastest layout for convolutions.
+
+    Under ``torch.func`` x is returned as it is.
+    """
     return x if transformed() else x.contiguous(memory_format=torch.channels_last)
 
 
 def transformed() -> bool:
-    """Whether vmap, grad, jvp or another transform of ``torch.func`` is at work."""
+    """Whether vmap, grad, jvp or another transform of ``torch.func`` is active."""
     return not torch.compiler.is_compiling() and maybe_current_level() is not None
 
 

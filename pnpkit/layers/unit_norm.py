@@ -1,4 +1,4 @@
-"""Hold the norm of a convolution near one during training, by an estimate; the proof is in ``numerics.norms``."""
+"""A parametrization that keeps the norm of a convolution near one in training. The proof is in ``numerics.norms``."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ class UnitNorm(nn.Module):
     r"""W = V / n(V): a torch parametrization that steers the norm of a convolution during training.
 
     n(V) = Re(u^H Vhat(s, t) v) at the frequency and singular vectors where warm-started power iteration finds the
-    largest value; differentiable in V. n is a lower bound of the norm: it steers and never certifies.
-    ``filters`` makes of V the kernel whose norm is meant, in proportion to V.
+    largest value. It is differentiable in V. n is a lower bound of the norm: it steers and never certifies.
+    ``filters`` maps V to the kernel whose norm is controlled, in proportion to V.
     """
 
     def __init__(self, grid: int = 12, filters: Callable[[Tensor], Tensor] = lambda kernel: kernel):
         super().__init__()
         self.grid, self.filters = grid, filters
-        self.right: Tensor | None = None  # one vector per frequency, warm from the step before
-        self.peak: tuple[Tensor, Tensor] | None = None  # its row and column, (1,) each, on the device
+        self.right: Tensor | None = None  # one vector per frequency, kept from the step before
+        self.peak: tuple[Tensor, Tensor] | None = None  # row and column of the best frequency, (1,) each, on the device
         self.pair: tuple[Tensor, Tensor] | None = None  # u, v at the peak
 
     @torch.no_grad()
     def refresh(self, kernel: Tensor, iterations: int = 1) -> None:
-        """Power iteration at every frequency of the grid; the best one is kept."""
+        """Run power iteration at every frequency of the grid and keep the best frequency."""
         what = symbol(self.filters(kernel.detach()).float(), self.grid)
         if self.right is None:
             generator = torch.Generator().manual_seed(0)
@@ -39,7 +39,7 @@ class UnitNorm(nn.Module):
             image = what @ unit
             norms = torch.linalg.vector_norm(image, dim=(-2, -1))
             self.right = what.mH @ image + 1e-12
-        at = norms.argmax().view(1)  # never read as a number here: a GPU would have to be waited for
+        at = norms.argmax().view(1)  # not read as a number here: that would wait for a GPU
         self.peak = (at // norms.shape[1], at % norms.shape[1])
         size, left, right = (t.flatten(0, 1).index_select(0, at)[0, ..., 0] for t in (norms[..., None], image, unit))
         self.pair = (left / size, right)

@@ -1,1 +1,1 @@
-"""Forward models as deepinv physics, with a proof of their norm where there is one."""
+"""Forward models as deepinv physics, with a proof of their norm where one is known."""

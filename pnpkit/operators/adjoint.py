@@ -1,4 +1,4 @@
-"""Whether A_adjoint is the adjoint of A, by random pairs of images (the dot test)."""
+"""Check that A_adjoint is the adjoint of A, on random pairs of images (the dot test)."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from deepinv.physics import LinearPhysics
 from deepinv.utils import TensorList
 from torch import Tensor
 
-ROUNDED = 1e3  # in units of eps: a relative gap that rounding explains
+ROUNDED = 1e3  # largest relative gap that rounding explains, in units of eps
 NEARLY = 1e-6
 
 
 def random_pair(operator: LinearPhysics, u: Tensor) -> tuple[float, float]:
-    """<A u, w> - <u, A^T w> and ||A u|| ||w|| for a random w where A u is not 0.
+    """Return <A u, w> - <u, A^T w> and ||A u|| ||w|| for a random w that is 0 where A u is 0.
 
-    Of complex products the real part; the parts of a stack are summed.
+    Complex products contribute their real part. The parts of a stack are summed.
     """
     image = operator.A(u)
     draw = torch.Generator().manual_seed(1)
@@ -30,10 +30,10 @@ def random_pair(operator: LinearPhysics, u: Tensor) -> tuple[float, float]:
 
 
 def adjoint_gap(operator: LinearPhysics, example: Tensor) -> float:
-    """|<A u, w> - <u, A^T w>| / (||A u|| ||w||), u like ``example``: 0 but for rounding.
+    """Return |<A u, w> - <u, A^T w>| / (||A u|| ||w||) for u like ``example``. It is 0 up to rounding.
 
-    The larger one of two random pairs: u on the whole picture, and u on its border alone. Adjoints go wrong there, and
-    among the pixels of a large picture it would hardly be seen.
+    It is the larger gap of two random pairs: u on the whole picture, and u on its border only. Errors of adjoints occur
+    at the border, and among all pixels of a large picture they would hardly show.
     """
     draw = torch.Generator().manual_seed(0)
     u = torch.randn(example.shape, generator=draw, dtype=example.dtype if example.is_complex() else None).to(example)
@@ -47,13 +47,14 @@ def adjoint_gap(operator: LinearPhysics, example: Tensor) -> float:
 
 
 def has_adjoint(operator: LinearPhysics, example: Tensor) -> bool:
-    """Whether ``A_adjoint`` passes for the adjoint of A on random images like ``example``.
+    """Whether ``A_adjoint`` passes as the adjoint of A on random images like ``example``.
 
-    Some of deepinv's operators compute in float32 what is given in float64: a gap of ``NEARLY`` may be rounding.
+    Some of deepinv's operators compute in float32 although the input is float64. So a gap of ``NEARLY`` may be
+    rounding.
     """
     return adjoint_gap(operator, example) <= max(ROUNDED * torch.finfo(example.dtype).eps, NEARLY)
 
 
 def pieces(value: Tensor | TensorList) -> list[Tensor]:
-    """The parts of what a stack measures, or the one tensor."""
+    """Return the parts of the measurement of a stack, or the single tensor."""
     return list(value) if isinstance(value, TensorList) else [value]

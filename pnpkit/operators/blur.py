@@ -1,9 +1,9 @@
-r"""Blur, y = k * x, as deepinv physics, with one of three boundaries.
+r"""Blur, y = k * x, as deepinv physics, with one of three boundary conditions.
 
 - ``circular``: the picture is one period of a periodic scene, as in simulations.
 - ``zero``: the scene is black outside the frame.
-- ``unknown``: nothing is known outside the frame, as in photographs. The scene is larger than the frame by the kernel,
-  and the operator keeps the valid part: scene (H + h - 1, W + w - 1) -> frame (H, W).
+- ``unknown``: nothing is known outside the frame, as in photographs. The scene is larger than the frame by the size of
+  the kernel, and the operator keeps the valid part: scene (H + h - 1, W + w - 1) -> frame (H, W).
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ def blur(
     dtype: torch.dtype = torch.float32,
     device: str | torch.device = "cpu",
 ) -> LinearPhysics:
-    """A true convolution with an odd-sized kernel centred at size // 2, per channel.
+    """Return the blur operator: a true convolution, per channel, with an odd-sized kernel centred at size // 2.
 
     Args:
         kernel: (h, w), odd sizes.
         boundary: ``unknown``, ``circular`` or ``zero``.
-        image_size: (H, W) of the blurred frame. ``circular`` needs it; where it is given, the kernel must fit into it.
-        dtype, device: of the operator; pictures must have the same.
+        image_size: (H, W) of the blurred frame. ``circular`` needs it. If it is given, the kernel must fit into it.
+        dtype, device: those of the operator; pictures must have the same.
 
     Raises:
-        InputError: a kernel that is not 2-D with odd sides, not real, not finite, or larger than the image; a circular
-            blur without ``image_size``.
+        InputError: the kernel is not 2-D with odd sides, not real, not finite, or larger than the image; or a circular
+            blur has no ``image_size``.
         UnknownName: ``boundary`` is not one of BOUNDARIES.
 
     Example:

@@ -1,8 +1,8 @@
 r"""The nearest image in a data ball {x: ||A x - y||_2 <= radius}.
 
-For an image z outside of it that is u(g) = argmin_u g/2 ||A u - y||^2 + 1/2 ||u - z||^2 with the g > 0 for which
-||A u(g) - y|| = radius. Newton's method on 1/||A u(g) - y||, which is concave in g, finds it from below: its iterates
-rise to the root (Reinsch 1971).
+For an image z outside the ball it is u(g) = argmin_u g/2 ||A u - y||^2 + 1/2 ||u - z||^2 with the g > 0 for which
+||A u(g) - y|| = radius. Newton's method finds g from below, applied to 1/||A u(g) - y||, which is concave in g: its
+iterates rise to the root (Reinsch 1971).
 """
 
 from __future__ import annotations
@@ -14,18 +14,22 @@ from torch import Tensor
 from pnpkit.errors import InputError
 from pnpkit.operators import normal_equations
 
-STEPS = 100  # of Newton's method, at most: the root is found long before, or there is none
-SLACK = 1e-3  # of the radius, in units of sqrt(eps): a residual that much larger is in the ball
+STEPS = 100  # most steps of Newton's method: the root is found long before, or there is none
+SLACK = 1e-3  # a residual may exceed the radius by this share, in units of sqrt(eps), and count as in the ball
 
 
 def nearest_in_ball(
     operator: LinearPhysics, z: Tensor, y: Tensor, radius: float, square: float, closed: bool
 ) -> tuple[Tensor, float]:
-    """The nearest point of the ball to the image z, and its g, which is 0 where z is in the ball.
+    """Return the point of the ball that is nearest to the image z, and its g, which is 0 if z is in the ball.
 
     Args:
-        operator: A, with its adjoint. z: (1, ...), one image. y: (1, ...), its measurement. radius: > 0.
-        square: ||A||^2. closed: whether u(g) is known in closed form, see ``normal_equations.is_closed``.
+        operator: A, with its adjoint.
+        z: (1, ...), one image.
+        y: (1, ...), its measurement.
+        radius: > 0.
+        square: ||A||^2.
+        closed: whether u(g) has a closed form; see ``normal_equations.is_closed``.
 
     Raises:
         InputError: no image comes that close to y.

@@ -1,4 +1,4 @@
-"""Whether an operator still is what a proof or a closed form was derived for, and unchanged since."""
+"""Checks that an operator is the one that a proof or a closed form was derived for, and that it has not changed."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pnpkit.errors import InputError
 from pnpkit.operators.adjoint import pieces
 
 MODEL = ("A", "A_adjoint", "U", "U_adjoint", "V", "V_adjoint")
-ORTHONORMAL = "deepinv.physics"  # where U and V of a decomposition are known to be orthonormal
-NEARLY = 1e-5  # a gap of a decomposition that may count as rounding: some of deepinv's are made in float32 and cast
+ORTHONORMAL = "deepinv.physics"  # the module whose decompositions are known to have orthonormal U and V
+NEARLY = 1e-5  # gap of a decomposition that counts as rounding: some of deepinv's are computed in float32 and cast
 
 State: TypeAlias = tuple[tuple[Tensor, int], ...]
 
@@ -45,8 +45,8 @@ class Proximable(Protocol):
 def is_own(operator: LinearPhysics, name: str) -> bool:
     """Whether the method ``name`` was written for the A that the operator computes.
 
-    A class that overrides A or A_adjoint, and not the method, inherits what is said of another operator; so does an
-    instance whose A was replaced.
+    A class that overrides A or A_adjoint but not the method inherits a method written for another operator. The same
+    holds for an instance whose A was replaced.
     """
     if any(method in vars(operator) for method in MODEL):
         return False
@@ -56,7 +56,7 @@ def is_own(operator: LinearPhysics, name: str) -> bool:
 
 
 def is_kind(operator: LinearPhysics, kind: type) -> bool:
-    """Whether the operator is a ``kind`` and computes as one: a subclass with an A of its own is another operator."""
+    """Whether the operator is a ``kind`` and computes as one. A subclass with its own A is another operator."""
     own = type(operator)
     same = (getattr(own, name, None) is getattr(kind, name, None) for name in MODEL)
     replaced = any(name in vars(operator) for name in MODEL)
@@ -65,18 +65,19 @@ def is_kind(operator: LinearPhysics, kind: type) -> bool:
 
 
 def is_decomposed(operator: LinearPhysics, example: Tensor) -> bool:
-    """Whether A is U diag(mask) V^T as in ``DecomposablePhysics``, U^T U = V^T V = id on an image like ``example``.
+    """Whether A = U diag(mask) V^T as in ``DecomposablePhysics``, with U^T U = V^T V = id on an image like ``example``.
 
-    Casts can break that: ``.to(torch.float64)`` takes the imaginary part from the phases of a ``BlurFFT``.
+    Casts can break this: ``.to(torch.float64)`` removes the imaginary part of the phases of a ``BlurFFT``.
     """
     computes = type(operator).A in (DecomposablePhysics.A, BlurFFT.A) and "A" not in vars(operator)
     return isinstance(operator, DecomposablePhysics) and computes and decomposition_gap(operator, example) <= NEARLY
 
 
 def decomposition_gap(operator: DecomposablePhysics, example: Tensor) -> float:
-    """The larger one of |V^T V c - c| and |U^T U d - d|, relative to the largest entry of c.
+    """Return the larger of |V^T V c - c| and |U^T U d - d|, relative to the largest entry of c.
 
-    c = V^T x for a random image x like ``example``; d is c where the mask is not 0. The entries are those of one image.
+    c = V^T x for a random image x like ``example``; d equals c where the mask is not 0. The entries are those of one
+    image.
     """
     x = torch.randn(example[:1].shape, generator=torch.Generator().manual_seed(2)).to(example)
     c = operator.V_adjoint(x)
@@ -86,11 +87,11 @@ def decomposition_gap(operator: DecomposablePhysics, example: Tensor) -> float:
 
 
 def orthonormal_premises(operator: LinearPhysics) -> tuple[str, ...]:
-    """What must be believed of a decomposition by methods of a subclass, or functions given to deepinv."""
+    """Return the premises about a decomposition made by methods of a subclass, or by functions given to deepinv."""
 
     def known(name: str) -> bool:
         method = getattr(type(operator), name)
-        if method is getattr(DecomposablePhysics, name):  # which calls the function that it was given
+        if method is getattr(DecomposablePhysics, name):  # this method calls the function that it was given
             method = getattr(operator, f"_{name}")
         return name not in vars(operator) and str(getattr(method, "__module__", "")).startswith(ORTHONORMAL)
 
@@ -100,7 +101,7 @@ def orthonormal_premises(operator: LinearPhysics) -> tuple[str, ...]:
 
 
 def parts_of(operator: nn.Module) -> Iterator[nn.Module]:
-    """The operator and what it is made of, noise and sensor left out."""
+    """Yield the operator and its parts, without noise and sensor."""
     yield operator
     inside = [child for name, child in operator.named_children() if name not in ("noise_model", "sensor_model")]
     if isinstance(operator, StackedLinearPhysics):
@@ -110,7 +111,7 @@ def parts_of(operator: nn.Module) -> Iterator[nn.Module]:
 
 
 def state(operator: LinearPhysics) -> State:
-    """The tensors that A is made of, and how often each was written to."""
+    """Return the tensors that A is made of, and how often each was written to."""
     found: list[tuple[Tensor, int]] = []
     for part in parts_of(operator):
         for tensor in (*part.parameters(recurse=False), *part.buffers(recurse=False)):
@@ -119,12 +120,12 @@ def state(operator: LinearPhysics) -> State:
 
 
 def written(values: Tensor | TensorList) -> State:
-    """The tensors of a measurement, and how often each was written to."""
+    """Return the tensors of a measurement, and how often each was written to."""
     return tuple((part, version(part)) for part in pieces(values))
 
 
 def unwritten(before: State, values: Tensor | TensorList) -> bool:
-    """Whether a measurement still is what it was, as far as torch counts."""
+    """Whether a measurement is unchanged, as far as torch counts writing."""
     if torch.compiler.is_compiling():
         return True
     now = written(values)
@@ -132,7 +133,7 @@ def unwritten(before: State, values: Tensor | TensorList) -> bool:
 
 
 def watched(function: Callable[[Tensor], Tensor], what: str, *tensors: Tensor) -> Callable[[Tensor], Tensor]:
-    """The function, which raises InputError once one of the tensors that it is made of was written to."""
+    """Wrap a function so that it raises InputError once one of its tensors was written to."""
     before = [written(tensor) for tensor in tensors]
 
     def checked(x: Tensor) -> Tensor:
@@ -144,18 +145,18 @@ def watched(function: Callable[[Tensor], Tensor], what: str, *tensors: Tensor) -
 
 
 def unchanged(before: State, operator: LinearPhysics) -> bool:
-    """Whether the operator is made of the same tensors with the same values, as far as torch counts.
+    """Whether the operator is made of the same tensors with the same values, as far as torch counts writing.
 
-    Other tensors that hold the same pass, too: some of deepinv's operators make theirs anew whenever they are called.
+    Other tensors with the same values pass too: some of deepinv's operators make theirs anew at every call.
     """
-    if torch.compiler.is_compiling():  # what torch counts cannot be asked for there
+    if torch.compiler.is_compiling():  # torch's counts are not available there
         return True
     now = state(operator)
     return len(now) == len(before) and all(same(*pair) for pair in zip(before, now, strict=True))
 
 
 def same(before: tuple[Tensor, int], now: tuple[Tensor, int]) -> bool:
-    """Whether a tensor, as it was when its writes were counted, holds what another does."""
+    """Whether a tensor, in the state at which its writes were counted, holds the same values as another."""
     (old, count), (new, writes) = before, now
     if old is new:
         return count == writes
@@ -164,5 +165,5 @@ def same(before: tuple[Tensor, int], now: tuple[Tensor, int]) -> bool:
 
 
 def version(tensor: Tensor) -> int:
-    """How often a tensor was written to, where torch counts that."""
+    """Return how often a tensor was written to, if torch counts that."""
     return 0 if tensor.is_inference() else tensor._version

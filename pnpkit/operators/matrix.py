@@ -1,4 +1,4 @@
-"""Matrices and scipy operators as deepinv physics: images are then vectors (B, n)."""
+"""Matrices and scipy operators as deepinv physics. Images are then vectors (B, n)."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from pnpkit.errors import InputError, one_line
 from pnpkit.numerics.arrays import real
 from pnpkit.numerics.norms import matrix_norm_bound, sparse_norm_bound
 
-DENSE = 10**6  # entries of a matrix whose singular values are cheap
-PRODUCTS = 100  # with A and A^T: as many as a measured norm takes
+DENSE = 10**6  # most entries of a matrix whose singular values are cheap
+PRODUCTS = 100  # most products with A and A^T: as many as a measured norm takes
 LINEAR = Premise("A is linear", "its norm is that of its values on a basis")
 
 
@@ -38,11 +38,11 @@ class MatrixPhysics(LinearPhysics):
         return y @ self.matrix
 
     def norm_bound(self) -> Bound:
-        """||A||_2 by SVD."""
+        """Compute ||A||_2 by SVD."""
         return Bound(matrix_norm_bound(self.matrix), Side.PROVEN, "SVD in float64")
 
     def smallest_singular_value(self) -> float:
-        """sigma_n(A) less the rounding of the SVD; 0 for fewer rows than columns."""
+        """Return sigma_n(A) minus the rounding error of the SVD; 0 if there are fewer rows than columns."""
         rows, columns = self.matrix.shape
         values = self.decomposition()[1]
         rounding = float(values[0]) * max(rows, columns) * 2.0**-50
@@ -53,7 +53,7 @@ class MatrixPhysics(LinearPhysics):
         return self.proximal_point(y, gamma)(z)
 
     def decomposition(self) -> tuple[Tensor, Tensor, Tensor]:
-        """U, s, V^T in float64, found once for the matrix as it is."""
+        """Return U, s, V^T in float64, computed once for the present matrix."""
         stamp = (id(self.matrix), 0 if self.matrix.is_inference() else self.matrix._version)
         known = self.__dict__.get("_decomposed")
         if known is None or known[0] != stamp:
@@ -62,9 +62,9 @@ class MatrixPhysics(LinearPhysics):
         return known[1]
 
     def proximal_point(self, y: Tensor, gamma: Tensor | float) -> Callable[[Tensor], Tensor]:
-        """z -> z + V s (U^T y - s V^T z) / (s^2 + 1/gamma) with the SVD U s V^T of A, in float64.
+        """Return z -> z + V s (U^T y - s V^T z) / (s^2 + 1/gamma) with the SVD U s V^T of A, in float64.
 
-        Its rounding is that of z, not of gamma z.
+        In this form the rounding error is that of z, not of gamma z.
         """
         U, s, Vh = self.decomposition()
         seen, weight = y.double() @ U, s / (s.square() + 1 / gamma)
@@ -85,7 +85,7 @@ class ScipyPhysics(LinearPhysics):
         return self.each(self.operator.rmatvec, y)
 
     def norm_bound(self) -> Bound:
-        """||A||_2 by SVD where A has at most ``PRODUCTS`` columns; elsewhere a lower bound by power iteration."""
+        """Compute ||A||_2 by SVD if A has at most ``PRODUCTS`` columns; otherwise a lower bound by power iteration."""
         columns = self.shape[1]
         if columns <= PRODUCTS:
             matrix = self.A(torch.eye(columns, dtype=torch.float64))
@@ -100,7 +100,7 @@ class ScipyPhysics(LinearPhysics):
     def each(function: Any, batch: Tensor) -> Tensor:
         rows = np.stack([function(row.detach().cpu().numpy()) for row in batch])
         if np.iscomplexobj(rows):
-            raise InputError("an operator is real here, got a complex one: stack its real and imaginary part")
+            raise InputError("expected a real operator, got a complex one: stack its real and imaginary part")
         return torch.as_tensor(rows).to(batch)
 
 
@@ -112,7 +112,7 @@ class SparsePhysics(ScipyPhysics):
         self.matrix = matrix
 
     def norm_bound(self) -> Bound:
-        """||A||_2 by SVD for at most ``DENSE`` entries; elsewhere an upper bound, exact where no entry is negative."""
+        """Compute ||A||_2 by SVD for at most ``DENSE`` entries; otherwise an upper bound, exact if no entry is < 0."""
         if math.prod(self.shape) <= DENSE:
             return Bound(matrix_norm_bound(torch.from_numpy(self.matrix.toarray())), Side.PROVEN, "SVD in float64")
         method = "spectral radius of |A|^T |A| (Collatz 1942), or the Frobenius norm"
@@ -120,13 +120,13 @@ class SparsePhysics(ScipyPhysics):
 
 
 def from_matrix(operator: Any) -> LinearPhysics:
-    """A (m, n) array or sparse matrix, of numpy, torch or scipy, or a ``LinearOperator``, as deepinv physics.
+    """Convert a matrix or a ``LinearOperator`` to deepinv physics.
 
-    Arrays of numpy are copied. Whatever scipy's ``aslinearoperator`` takes is a ``LinearOperator``, pylops' operators
-    for instance.
+    A matrix is an (m, n) array or sparse matrix of numpy, torch or scipy. Arrays of numpy are copied. Everything that
+    scipy's ``aslinearoperator`` takes is a ``LinearOperator``, for instance an operator of pylops.
 
     Raises:
-        InputError: anything else; complex or not finite entries, or none at all.
+        InputError: the argument is something else, or its entries are complex, not finite, or missing.
 
     Example:
         >>> import torch
@@ -155,7 +155,7 @@ def from_matrix(operator: Any) -> LinearPhysics:
 
 
 def _from_torch(matrix: Tensor) -> Any:
-    """A sparse tensor as scipy's."""
+    """Convert a sparse tensor to a sparse matrix of scipy."""
     entries = matrix.detach().cpu().to_sparse_coo().coalesce()
     values = real(entries.values(), "a sparse matrix")
     return scipy.sparse.coo_array((values.numpy(), tuple(entries.indices().numpy())), shape=tuple(matrix.shape))

@@ -1,8 +1,8 @@
 r"""The normal equations (id + tau A^T A) u = b of the proximal map of 1/2 ||A u - y||^2, solved to a proven error.
 
-Where A has a singular value decomposition, or carries ``proximal_point``, the solution has a closed form. Elsewhere,
-since id + tau A^T A >= id, the residual bounds the error: ||u - exact|| <= ||b - (id + tau A^T A) u||. Conjugate
-gradients stop by that bound, for every linear A with its adjoint.
+If A has a singular value decomposition, or carries ``proximal_point``, the solution has a closed form. Otherwise
+conjugate gradients solve the equations. Since id + tau A^T A >= id, the residual bounds the error:
+||u - exact|| <= ||b - (id + tau A^T A) u||. The solver stops by this bound, for every linear A with its adjoint.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from pnpkit.numerics.conjugate_gradients import conjugate_gradients, length
 from pnpkit.operators.integrity import Proximable, is_decomposed, is_kind, is_own, orthonormal_premises
 from pnpkit.operators.volume import VolumeBlur
 
-TOLERANCE = 2e-5  # root mean square, in the units of x
-MAX_STEPS = 500  # of conjugate gradients
-LARGEST_ERROR = 0.1  # root mean square: a tau whose rounding alone exceeds it is refused
+TOLERANCE = 2e-5  # root mean square error, in the units of x
+MAX_STEPS = 500  # most steps of conjugate gradients
+LARGEST_ERROR = 0.1  # root mean square: a tau whose rounding error alone exceeds this is refused
 ROUNDING = 5  # units of eps, relative to the right-hand side: no residual falls below it
 
 
@@ -36,7 +36,7 @@ Solver = Callable[[Tensor, Tensor], Tensor]  # (b, a guess) -> u
 
 
 def _same(u: Tensor) -> Tensor:
-    """The identity, where no preconditioner is known."""
+    """The identity, used if no preconditioner is known."""
     return u
 
 
@@ -46,8 +46,9 @@ class Structure:
 
     Attributes:
         gram: A^T A.
-        inverse: the preconditioner, positive definite and near (id + tau A^T A)^-1; id where none is known.
-        planes: A works on each plane (H, W) by itself; the equations are then solved plane by plane, in less memory.
+        inverse: the preconditioner, positive definite and near (id + tau A^T A)^-1; id if none is known.
+        planes: whether A works on each plane (H, W) by itself. Then the equations are solved plane by plane, which
+            takes less memory.
     """
 
     gram: Linear
@@ -56,7 +57,7 @@ class Structure:
 
 
 def is_closed(operator: LinearPhysics, example: Tensor) -> bool:
-    """Whether the proximal map on images like ``example`` is known in closed form."""
+    """Whether the proximal map on images like ``example`` has a closed form."""
     return carries_prox(operator) or is_decomposed(operator, example)
 
 
@@ -68,7 +69,7 @@ def carries_prox(operator: LinearPhysics) -> bool:
 def proximal_point(
     operator: LinearPhysics, y: Tensor | TensorList, tau: Tensor | float, square: float, closed: bool
 ) -> Linear:
-    """x -> argmin_u tau/2 ||A u - y||^2 + 1/2 ||u - x||^2, in closed form (``is_closed``) or to an ``error``.
+    """Return x -> argmin_u tau/2 ||A u - y||^2 + 1/2 ||u - x||^2, in closed form (``is_closed``) or to a proven error.
 
     ``square`` is ||A||^2.
     """
@@ -79,22 +80,22 @@ def proximal_point(
     if not closed:
         solve = normal_solver(operator, data, float(tau), square)
         return lambda x: solve(x + tau * data, x)
-    # x + V m (U^T y - m V^T x) / (m^2 + 1/tau): exact where V is not square, too, and rounds like x, not like tau x
+    # x + V m (U^T y - m V^T x) / (m^2 + 1/tau) is also exact if V is not square, and it rounds like x, not like tau x
     mask = torch.as_tensor(operator.mask, device=data.device)
-    mask = mask.to(torch.promote_types(mask.dtype, data.dtype))  # else the weights are of the mask's precision only
+    mask = mask.to(torch.promote_types(mask.dtype, data.dtype))  # otherwise weights have only the mask's precision
     weight, seen = mask.conj() / (mask.abs().square() + 1 / tau), operator.U_adjoint(y)
     return lambda x: x + operator.V(weight * (seen - mask * operator.V_adjoint(x)))
 
 
 def normal_solver(operator: LinearPhysics, example: Tensor, tau: float, square: float = 1.0) -> Solver:
-    """(b, guess) -> (id + tau A^T A)^-1 b on pictures like ``example``.
+    """Return the solver (b, guess) -> (id + tau A^T A)^-1 b on pictures like ``example``.
 
-    The error of each picture is at most ``TOLERANCE`` (root mean square), or what the rounding of b allows. It takes
-    half the steps where the guess for b = x + tau A^T y is x, as in a restoration (docs/lab-book); where gradients are
-    recorded, or where zero has the smaller residual, it starts at zero. ``square`` is ||A||^2.
+    The error of each picture is at most ``TOLERANCE`` (root mean square), or what the rounding of b allows. The solver
+    takes half the steps if the guess for b = x + tau A^T y is x, as in a restoration (docs/lab-book). It starts at zero
+    if gradients are recorded, or if zero has the smaller residual. ``square`` is ||A||^2.
 
     Raises:
-        InputError: a tau whose rounding alone is an error above ``LARGEST_ERROR``.
+        InputError: the rounding error for this tau alone is above ``LARGEST_ERROR``.
     """
     largest = LARGEST_ERROR / (ROUNDING * torch.finfo(example.dtype).eps * max(square, 1e-30))
     if tau > largest:
@@ -108,10 +109,10 @@ def normal_solver(operator: LinearPhysics, example: Tensor, tau: float, square: 
     def solve(right: Tensor, near: Tensor) -> Tensor:
         rounding = ROUNDING * torch.finfo(right.dtype).eps * length(right)
         goal = rounding.clamp_min(TOLERANCE * math.sqrt(right[0].numel()))
-        if torch.is_grad_enabled():  # all steps are differentiated: few that are near the end know little of it
+        if torch.is_grad_enabled():  # the steps are differentiated: few steps from a close guess give a poor gradient
             return conjugate_gradients(system, right, goal, MAX_STEPS, known.inverse)
         left = right - system(near)
-        nearer = length(left) < length(right)  # else what the solver would cancel is larger than b, and rounds like it
+        nearer = length(left) < length(right)  # otherwise the solver would cancel, and round, more than b
         near, left = torch.where(nearer, near, 0), torch.where(nearer, left, right)
         return near + conjugate_gradients(system, left, goal, MAX_STEPS, known.inverse)
 
@@ -123,7 +124,7 @@ def normal_solver(operator: LinearPhysics, example: Tensor, tau: float, square: 
 
 
 def structure(operator: LinearPhysics, example: Tensor, tau: float) -> Structure:
-    """The structure of A^T A on pictures like ``example``; of what is no planar blur, A^T A by the operator itself."""
+    """Return the structure of A^T A on pictures like ``example``. Unless A is a planar blur, A itself computes it."""
 
     def whole(u: Tensor) -> Tensor:
         image: Tensor = operator.A_adjoint(operator.A(u))
@@ -140,10 +141,10 @@ class Framed:
     """A = M C E on planes (H, W): E puts zeros around the picture, C is a periodic convolution, M keeps a frame.
 
     The period is wide enough for the blur, so A^T A = E^T C^T M C E with C diagonal in frequency. Without M the inverse
-    of id + tau A^T A is diagonal, too, and is the preconditioner.
+    of id + tau A^T A is diagonal as well; it is the preconditioner.
 
     Attributes:
-        gains: what C multiplies each frequency by.
+        gains: the factors by which C multiplies the frequencies.
         period, sides: the period, and the sides of the picture.
         frame: the rows and columns that M keeps.
     """
@@ -154,7 +155,7 @@ class Framed:
     frame: tuple[slice, ...]
 
     def to(self, dtype: torch.dtype) -> Framed:
-        """The same blur for pictures of another type."""
+        """Return the same blur for pictures of another type."""
         return replace(self, gains=self.gains.to(torch.complex128 if dtype == torch.float64 else torch.complex64))
 
     def whole(self, u: Tensor) -> Tensor:
@@ -162,7 +163,7 @@ class Framed:
         return torch.fft.irfft2(self.gains * torch.fft.rfft2(u, s=self.period), s=self.period)
 
     def back(self, framed: Tensor) -> Tensor:
-        """E^T C^T of what lies on the period."""
+        """Apply E^T C^T to an array on the period."""
         rows, columns = self.sides
         return torch.fft.irfft2(self.gains.conj() * torch.fft.rfft2(framed), s=self.period)[..., :rows, :columns]
 
@@ -185,12 +186,12 @@ class Framed:
 
     @cached_property
     def _magnitude(self) -> Framed:
-        """The blur whose kernel is the magnitude of this one, of sum 1."""
+        """The blur with the magnitude of this kernel, divided by its sum."""
         taps = torch.fft.irfft2(self.gains, s=self.period).abs()
         return replace(self, gains=torch.fft.rfft2(taps / taps.sum().clamp_min(1e-30)))
 
     def spread(self, values: Tensor) -> Tensor:
-        """Values at the readings -> at the pixels: of each its sum over the readings that see it, by the kernel."""
+        """Map values at the readings to pixels: each pixel gets the sum over the readings it affects, by the kernel."""
         return self._magnitude.A_adjoint(values)
 
     def inverse(self, tau: float) -> Linear:
@@ -202,7 +203,7 @@ class Framed:
 
 
 def framed(operator: LinearPhysics, example: Tensor) -> Framed | None:
-    """A planar blur as a periodic convolution in a frame; None where the operator computes something else."""
+    """Return a planar blur as a periodic convolution in a frame; None if the operator computes something else."""
     frame, (rows, columns) = frame_of(operator, example), example.shape[-2:]
     if frame is None:
         return None
@@ -216,7 +217,7 @@ def framed(operator: LinearPhysics, example: Tensor) -> Framed | None:
 
 
 def periodic(operator: LinearPhysics, example: Tensor) -> Framed | None:
-    """A planar circular blur, its frame the whole period; None where the operator computes something else."""
+    """Return a planar circular blur, whose frame is the whole period; None if the operator computes something else."""
     if not is_kind(operator, BlurFFT) or example.ndim != 4 or operator.filter.shape[:2] != (1, 1):
         return None
     rows, columns = example.shape[-2:]
@@ -226,7 +227,7 @@ def periodic(operator: LinearPhysics, example: Tensor) -> Framed | None:
 
 
 def agrees(gram: Linear, operator: LinearPhysics, example: Tensor) -> bool:
-    """Whether a short way to A^T A gives what the operator gives, on a random plane (1, 1, H, W) like ``example``."""
+    """Whether a fast A^T A equals the operator's A^T A on a random plane (1, 1, H, W) like ``example``."""
     plane = torch.randn(1, 1, *example.shape[-2:], generator=torch.Generator().manual_seed(3)).to(example)
     short, long = gram(plane), operator.A_adjoint(operator.A(plane))
     scale = float(operator.filter.abs().sum()) ** 2 * float(plane.norm())
@@ -234,7 +235,7 @@ def agrees(gram: Linear, operator: LinearPhysics, example: Tensor) -> bool:
 
 
 def frame_of(operator: LinearPhysics, example: Tensor) -> tuple[slice, ...] | None:
-    """Rows and columns of the whole convolution that a planar blur keeps; None where the operator is no such frame."""
+    """Return rows and columns of the full convolution that a planar blur keeps; None if the operator is no frame."""
     if not is_kind(operator, Blur) or operator.filter.ndim != 4 or example.ndim != 4:
         return None
     pairs = list(zip(example.shape[-2:], operator.filter.shape[-2:], strict=True))
@@ -248,7 +249,7 @@ def frame_of(operator: LinearPhysics, example: Tensor) -> tuple[slice, ...] | No
 
 
 def solver_error(size: float, dtype: torch.dtype) -> float:
-    """The error at which the inner solver stops: root mean square, in the units of x.
+    """Return the root mean square error at which the inner solver stops, in the units of x.
 
     ``size`` is tau ||A||^2 for pictures in 0..1, and more for larger data (``LeastSquares.counted``).
     """
@@ -256,7 +257,7 @@ def solver_error(size: float, dtype: torch.dtype) -> float:
 
 
 def premises(operator: LinearPhysics, size: float, dtype: torch.dtype, closed: bool) -> tuple[str, ...]:
-    """The premises of the proximal map's certificate; ``size`` is tau ||A||^2."""
+    """Return the premises of the proximal map's certificate. ``size`` is tau ||A||^2."""
     if closed:
         return () if carries_prox(operator) else orthonormal_premises(operator)
     return (

@@ -1,4 +1,4 @@
-"""The norm of a forward model: proven where its structure allows a proof, measured otherwise and labelled so."""
+"""Bounds on the norm of a forward model: proven if its structure allows a proof, otherwise measured and labelled so."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ from pnpkit.operators.integrity import (
     orthonormal_premises,
 )
 
-REFUTING, SLACK = 10, 1e-4  # steps of power iteration that may refute a bound, never prove one; and their rounding
+REFUTING, SLACK = 10, 1e-4  # steps of power iteration, which may refute a bound but never prove one; their rounding
 COMPRESSIONS = ("valid", "circular", "constant", "zeros", "zero")  # paddings that never raise the norm
 
 
 def norm_bound(operator: LinearPhysics, example: Tensor | None = None) -> Bound:
-    """Bound on the norm of a forward model.
+    """Return a bound on the norm of a forward model.
 
-    An operator that carries ``norm_bound() -> Bound`` for the A that it computes is believed, unless a few steps of
-    power iteration refute it. Of deepinv's classes a proof is known where the table below has one.
+    If an operator carries ``norm_bound() -> Bound`` for the A that it computes, this bound is accepted, unless a few
+    steps of power iteration refute it. For deepinv's classes the table below holds the known proofs.
 
     Args:
-        operator: any deepinv ``LinearPhysics``. What is proven of a class is not said of a subclass with an A or
-            adjoint of its own.
-        example: an image of the operator's domain; what depends on the size of the image, power iteration and the
-            check of another's bound need it.
+        operator: any deepinv ``LinearPhysics``. What is proven about a class is not claimed for a subclass with its own
+            A or adjoint.
+        example: an image of the operator's domain. It is needed if the norm depends on the size of the image, for power
+            iteration, and to check a bound from elsewhere.
 
     Raises:
-        InputError: a bound of the operator's own that is none, or is refuted.
-        TypeError: no example where one is needed.
+        InputError: the operator's own bound is not a Bound, or it is refuted.
+        TypeError: an example is needed, and none is given.
 
     Example:
         >>> import pnpkit as pk
@@ -67,7 +67,7 @@ def norm_bound(operator: LinearPhysics, example: Tensor | None = None) -> Bound:
 
 
 def _carried(operator: LinearPhysics, example: Tensor | None) -> Bound:
-    """The operator's own bound; of classes from elsewhere it is checked as far as an example allows."""
+    """Return the operator's own bound. For classes from elsewhere it is checked, if there is an example."""
     bound = operator.norm_bound()
     name = type(operator).__name__
     if not isinstance(bound, Bound):
@@ -79,14 +79,14 @@ def _carried(operator: LinearPhysics, example: Tensor | None) -> Bound:
 
 
 def refute(operator: LinearPhysics, example: Tensor, bound: float, whose: str) -> None:
-    """Raise ``InputError`` where power iteration finds more than a bound on ||A||."""
+    """Raise ``InputError`` if power iteration finds a norm larger than a bound on ||A||."""
     least = measured_norm(operator, example, REFUTING).value
     if least > bound * (1 + SLACK):
         raise InputError(f"||A|| is at least {least:.6g} (power iteration): {bound:.6g}, by {whose}, is no bound")
 
 
 def _by_decomposition(operator: LinearPhysics, example: Tensor | None = None) -> Bound:
-    """Of A = U diag(s) V^T the largest |s|, where U, V and the adjoint pass their checks; else a measured norm."""
+    """Return the largest |s| of A = U diag(s) V^T if U, V and the adjoint pass their checks; else a measured norm."""
     if example is None or not is_decomposed(operator, example) or not has_adjoint(operator, example):
         return _measured(operator, example)
     if orthonormal_premises(operator):
@@ -105,19 +105,19 @@ _proof = singledispatch(_by_decomposition)
 
 
 def check_stack(operator: LinearPhysics) -> None:
-    """Refuse a stack whose A_adjoint is not the adjoint."""
+    """Raise InputError if the A_adjoint of a stack is not the adjoint."""
     if isinstance(operator, StackedLinearPhysics) and operator.reduction is not sum:
         raise InputError("a stack needs the adjoint that sums over its parts: make it with reduction='sum'")
 
 
 def squares(measurement: Tensor | TensorList) -> Tensor:
-    """||y||^2 for each item of the batch, (B,): of one tensor, or over all of what a stack measures."""
+    """||y||^2 for each item of the batch, (B,), for one tensor or for all measurements of a stack together."""
     parts = [part.abs().square().flatten(1) for part in pieces(measurement)]
     return torch.stack([part.sum(1, dtype=torch.float64) for part in parts]).sum(0).to(parts[0].dtype)
 
 
 def measured_norm(operator: LinearPhysics, example: Tensor, iterations: int = 50) -> Bound:
-    """Power iteration on A^T A: a lower bound. Never a proof."""
+    """Return a lower bound by power iteration on A^T A. It is never a proof."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(example.shape, generator=generator).to(example)
     norm = 0.0
@@ -134,35 +134,35 @@ def _(operator: BlurFFT, example: Tensor | None = None) -> Bound:
     rounding = 1 + 1e3 * torch.finfo(operator.mask.dtype).eps
     gain, bound = float(_gains(operator).max()), convolution_bound(operator.filter)
     cut = any(taps > side for taps, side in zip(operator.filter.shape[-2:], operator.img_size[-2:], strict=True))
-    if cut or gain > bound.value * rounding:  # deepinv cuts such a kernel, and computes by the gains it once found
+    if cut or gain > bound.value * rounding:  # deepinv cuts such a kernel and uses the gains computed before
         return Bound(gain * rounding, Side.PROVEN, "largest gain at this image size")
     return bound
 
 
 def _gains(operator: BlurFFT) -> Tensor:
-    """What a circular blur multiplies each frequency by: A computes with these, whatever became of the filter."""
+    """Return the factor of each frequency in a circular blur. A uses these even if the filter was changed later."""
     return operator.mask.abs() * operator.angle.abs().unsqueeze(-1)
 
 
 @_proof.register
 def _(operator: Blur, example: Tensor | None = None) -> Bound:
-    """In two or three dimensions: a compression of the convolution on the whole plane, or the Schur test."""
+    """Bound a blur in two or three dimensions, as a compression of the infinite convolution, or by the Schur test."""
     if operator.padding in COMPRESSIONS:
         return convolution_bound(operator.filter)
     if example is None:
         raise TypeError(f"the norm of a blur with padding '{operator.padding}' depends on the size: give an example")
     if not has_adjoint(operator, example):
-        return measured_norm(operator, example)  # deepinv's adjoint is none for replicated borders and one-row kernels
+        return measured_norm(operator, example)  # deepinv's adjoint is wrong for replicated borders and one-row kernels
     return _schur(Blur(operator.filter.abs(), padding=operator.padding, device=operator.filter.device), example)
 
 
 @_proof.register
 def _(operator: Downsampling, example: Tensor | None = None) -> Bound:
-    """The smaller of two proofs: decimation has norm 1; and A A^T is a convolution, by aliasing.
+    """Return the smaller of two bounds: decimation has norm 1, and A A^T is a convolution, by aliasing.
 
-    On the whole plane A A^T convolves with the autocorrelation of the filter, decimated. With 'valid' and 'constant'
-    the operator is a compression of that one, with 'circular' and sides that the factor divides a sampling of its
-    symbol. Elsewhere the Schur test.
+    On the whole plane A A^T convolves with the decimated autocorrelation of the filter. With 'valid' and 'constant' the
+    operator is a compression of that one. With 'circular', and sides that are multiples of the factor, it samples its
+    symbol. In other cases the Schur test is used.
     """
     if operator.filter is None:
         return Bound(1.0, Side.PROVEN, "decimation")
@@ -184,28 +184,28 @@ def _(operator: Downsampling, example: Tensor | None = None) -> Bound:
 
 @_proof.register
 def _(operator: Upsampling, example: Tensor | None = None) -> Bound:
-    """That of its adjoint."""
+    """Return the bound of its adjoint."""
     bound: Bound = _proof.registry[Downsampling](operator, example)
     return bound
 
 
 def _fine(operator: Downsampling, example: Tensor) -> Tensor:
-    """An image on the fine grid: an example of downsampling itself, of upsampling what comes out."""
+    """Return an image on the fine grid: the example of a downsampling, or the output of an upsampling."""
     return operator.A(example) if isinstance(operator, Upsampling) else example
 
 
 def _magnitude(operator: Downsampling) -> Downsampling:
-    """Downsampling by the magnitude of the filter."""
+    """Return the downsampling with the magnitude of the filter."""
     magnitude, device = operator.filter.abs(), operator.filter.device
     size, factor = operator.imsize, int(operator.factor)
     return Downsampling(img_size=size, filter=magnitude, factor=factor, padding=operator.padding, device=device)
 
 
 def _decimated(filters: Tensor, factor: int) -> float:
-    """A bound on the norm of decimation after convolution on the whole plane, the largest over filters, in float64.
+    """Bound the norm of a decimated convolution on the whole plane: the largest over the filters, in float64.
 
-    Its square bounds the symbol of the lags c_n = (k * k~)(factor n): sum_n |c_n| (Young), or the maximum on a grid
-    (Ehlich & Zeller 1964).
+    The square of the bound bounds the symbol of the lags c_n = (k * k~)(factor n): by sum_n |c_n| (Young), or by the
+    maximum on a grid (Ehlich & Zeller 1964).
     """
     kernels = filters.detach().to("cpu", torch.float64)
     size = [2 * side - 1 for side in kernels.shape[-2:]]
@@ -255,7 +255,7 @@ def _(operator: Decolorize, example: Tensor | None = None) -> Bound:
 
 
 def convolution_bound(filters: Tensor) -> Bound:
-    """The smaller of two proofs: Young's ||k||_1, exact for kernels without negative entries, and the symbol."""
+    """Return the smaller of two bounds: Young's ||k||_1, exact for kernels without negative entries, and the symbol."""
     kernels = filters.detach().to("cpu", torch.float64)
     axes = tuple(range(2, kernels.ndim))
     young = float(kernels.abs().sum(dim=axes).max())
@@ -269,7 +269,7 @@ def convolution_bound(filters: Tensor) -> Bound:
 
 
 def _schur(magnitude: LinearPhysics, example: Tensor) -> Bound:
-    """Upper bounds for this image size by row and column sums of |A| (Schur 1911), the smallest of three.
+    """Return the smallest of three upper bounds for this image size, from row and column sums of |A| (Schur 1911).
 
     ||A||^2 <= max row sum of |A| times max column sum of |A|, max row sum of |A| |A|^T, max row sum of |A|^T |A|.
     """
@@ -283,18 +283,18 @@ def _schur(magnitude: LinearPhysics, example: Tensor) -> Bound:
 
 
 def _combined(bounds: list[Bound], value: float, how: str) -> Bound:
-    """An upper bound when all parts are; nothing follows from a measured part, and the label says so."""
+    """Combine bounds. The result is PROVEN if all parts are; nothing follows from a measured part, and it says so."""
     side = Side.PROVEN if all(bound.side is Side.PROVEN for bound in bounds) else Side.MEASURED
     premises: dict[Premise, None] = {premise: None for bound in bounds for premise in bound.premises}
     return Bound(value, side, f"{how} of: " + "; ".join(bound.method for bound in bounds), tuple(premises))
 
 
 def smallest_singular_value(operator: LinearPhysics) -> float:
-    """A proven lower bound on sigma_min(A), 0 where nothing is known.
+    """Return a proven lower bound on sigma_min(A); 0 if nothing is known.
 
-    The smallest gain of a circular blur, the smallest entry of a diagonal, or what an operator carries itself as
-    ``smallest_singular_value()``. Gains are computed in the operator's precision, so what is below its rounding counts
-    as 0.
+    It is the smallest gain of a circular blur, the smallest entry of a diagonal, or the value that an operator returns
+    as ``smallest_singular_value()``. Gains are computed in the operator's precision, so values below its rounding error
+    count as 0.
     """
     if isinstance(operator, Injective) and is_own(operator, "smallest_singular_value"):
         return float(operator.smallest_singular_value())
@@ -306,10 +306,10 @@ def smallest_singular_value(operator: LinearPhysics) -> float:
 
 
 def _smallest_gain(operator: BlurFFT) -> float:
-    """The smallest gain of a circular blur, 0 where A does not multiply each frequency by its gain.
+    """Return the smallest gain of a circular blur, or 0 if A does not multiply each frequency by its gain.
 
-    It does where real and imaginary parts have one gain, and the frequencies that are their own mirror images have the
-    phases of a real filter; otherwise the way back to a real image drops a part.
+    It does if real and imaginary parts have the same gain, and the frequencies that are their own mirror images have
+    the phases of a real filter. Otherwise the transform back to a real image drops a part.
     """
     gains, sides = _gains(operator), operator.img_size[-2:]
     rounding = 100 * torch.finfo(gains.dtype).eps * float(operator.filter.abs().sum(dim=(-2, -1)).max())

@@ -1,8 +1,8 @@
 r"""Blur of a volume, y = k * x in three dimensions, with one of the boundaries of ``operators.blur``.
 
-A = M C E: E puts the scene (B, C, D, H, W) into a period that is wide enough, C is a periodic convolution, M keeps the
-frame. C is diagonal in frequency, so A, its adjoint and A^T A take two transforms each, and without M the inverse of
-id + tau A^T A is diagonal, too: a preconditioner.
+A = M C E: E puts the scene (B, C, D, H, W) into a period that is wide enough, C is a periodic convolution, and M keeps
+the frame. C is diagonal in frequency, so A, its adjoint and A^T A take two transforms each. Without M the inverse of
+id + tau A^T A is diagonal as well; it serves as a preconditioner.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class VolumeBlur(LinearPhysics):
     """A convolution of volumes (B, C, D, H, W) of one size, channel by channel.
 
     Args:
-        kernel: (d, h, w), odd sizes, its centre in the middle.
+        kernel: (d, h, w), odd sizes, with its centre in the middle.
         boundary: ``unknown`` (a scene larger than the frame by the kernel), ``circular`` or ``zero``.
-        frame: (D, H, W) of what is measured; the kernel must fit into it.
+        frame: (D, H, W), the size of the measurement; the kernel must fit into it.
 
     Raises:
-        InputError: a kernel that is not 3-D with odd sides, not real, not finite, or larger than the frame.
+        InputError: the kernel is not 3-D with odd sides, not real, not finite, or larger than the frame.
         UnknownName: ``boundary`` is not one of BOUNDARIES.
     """
 
@@ -83,16 +83,16 @@ class VolumeBlur(LinearPhysics):
         return self._inner(self._periodic(wide, self.gains.conj())).contiguous()
 
     def inverse(self, tau: float) -> Callable[[Tensor], Tensor]:
-        """(id + tau C^T C)^-1 on the scene, near (id + tau A^T A)^-1: exact where the boundary is circular."""
+        """Return (id + tau C^T C)^-1 on the scene: near (id + tau A^T A)^-1, and equal if the boundary is circular."""
         damped = 1 / (1 + tau * self.gains.abs().square())
         return lambda u: self._inner(self._periodic(u, damped))
 
     def framed(self, u: Tensor) -> Tensor:
-        """The frame of the scene u."""
+        """Return the part of the scene u that lies in the frame."""
         return self._view(u, self.kept).contiguous()
 
     def norm_bound(self) -> Bound:
-        """||A|| <= ||C|| <= ||k||_1, as M and E only leave out."""
+        """Bound the norm: ||A|| <= ||C|| <= ||k||_1, since M only drops values and E only adds zeros."""
         return norms.convolution_bound(self.filter)
 
     def _periodic(self, u: Tensor, gains: Tensor) -> Tensor:

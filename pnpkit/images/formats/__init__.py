@@ -1,1 +1,1 @@
-"""File formats: one codec a file; the table is ``images.files.FORMATS``."""
+"""File formats, one codec per file. The table is ``images.files.FORMATS``."""

@@ -1,4 +1,4 @@
-"""BMP, without alpha: Pillow reads none back from it."""
+"""BMP without alpha, since Pillow does not read alpha back from it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pnpkit.images.picture import Stored
 
 
 def decode(path: Path, head: bytes, most: int) -> Stored:
-    """8 bits, grey or RGB; palettes converted."""
+    """Decode 8 bits, grey or RGB. Palettes are converted."""
     return pillow.decode(path, BmpImageFile, most)
 
 

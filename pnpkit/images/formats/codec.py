@@ -1,4 +1,4 @@
-"""What a file format must offer."""
+"""The interface of a file format."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ from pnpkit.images.picture import Picture, Stored
 
 @dataclass(frozen=True)
 class Codec:
-    """One format: a row of ``images.files.FORMATS``.
+    """A file format: one row of ``images.files.FORMATS``.
 
     Attributes:
-        magics: first bytes by which its files are known.
-        extensions: of the files that are written, in lower case with the dot; empty where nothing is written.
-        decode: (path, the first 32 bytes, most pixels) -> what the file holds. Raises InputError for a layout that is
-            no picture and, before any of it is decoded, for a header that claims more pixels; anything on damaged data.
-        encode: (file, samples, picture): write samples (H, W) or (H, W, channels) of the picture's type, alpha last,
-            and what the format can hold of the picture's metadata.
-        types: names of the dtypes that ``encode`` can hold. alpha: whether it can hold alpha.
-        lossy: what is written does not come back exactly.
-        parts: whether one file may hold several images, told apart as ``path[NAME]``; ``decode`` then splits the name.
+        magics: first bytes by which its files are recognised.
+        extensions: extensions of the files that are written, in lower case with the dot; empty if nothing is written.
+        decode: (path, the first 32 bytes, most pixels) -> the content of the file. It raises InputError for a layout
+            that is no picture and, before anything is decoded, for a header that claims more pixels. On damaged data it
+            can raise any error.
+        encode: (file, samples, picture) writes samples (H, W) or (H, W, channels) of the picture's type, alpha last,
+            and the metadata of the picture that the format can hold.
+        types: names of the dtypes that ``encode`` can hold.
+        alpha: whether ``encode`` can hold alpha.
+        lossy: whether values change when they are written and read back.
+        parts: whether one file may hold several images, named ``path[NAME]``. Then ``decode`` splits the name.
     """
 
     magics: tuple[bytes, ...]

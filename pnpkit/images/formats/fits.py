@@ -1,4 +1,4 @@
-"""FITS, through astropy: the header, units and coordinates of the sky stay with the picture."""
+"""FITS, read and written by astropy. Header, units and sky coordinates stay with the picture."""
 
 from __future__ import annotations
 
@@ -22,28 +22,31 @@ if TYPE_CHECKING:
 MAGIC = b"SIMPLE  ="
 TYPES = ("uint8", "uint16", "int16", "int32", "uint32", "float32", "float64")
 _ZEROS = {("int16", 32768.0): "uint16", ("int32", 2147483648.0): "uint32"}  # how FITS stores unsigned integers
-_STALE = ("DATAMIN", "DATAMAX", "DATASUM", "CHECKSUM")  # cards that tell of the numbers as they were
+_STALE = ("DATAMIN", "DATAMAX", "DATASUM", "CHECKSUM")  # cards that describe the old numbers
 
 
 def missing(path: Path) -> InputError:
-    """The error where astropy is not installed."""
+    """Return the error for a missing astropy."""
     return InputError(f"{path}: FITS files need the extra 'fits' (astropy): pip install 'pnpkit[fits]'")
 
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Without astropy's warnings: odd cards of old files are kept as they are."""
+    """Silence astropy's warnings inside the block: odd cards of old files are kept as they are."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def decode(path: Path, head: bytes, most: int) -> Stored:
-    """The image of the primary header or of an extension: ``field.fits[SCI]`` by its name, ``field.fits[1]`` by its
-    number, else the first that there is. Three planes are the colours of one picture.
+    """Decode the image of the primary header or of an extension.
 
-    BSCALE and BZERO are applied; blank pixels become NaN. Raises InputError for a file without an image, an extension
-    that is not there, and for several planes.
+    ``field.fits[SCI]`` selects an extension by its name, ``field.fits[1]`` by its number; otherwise it is the first
+    image in the file. Three planes are the colours of one picture. BSCALE and BZERO are applied, and blank pixels
+    become NaN.
+
+    Raises:
+        InputError: the file has no image, the extension does not exist, or there are several planes.
     """
     try:
         from astropy.io import fits
@@ -73,7 +76,7 @@ def decode(path: Path, head: bytes, most: int) -> Stored:
 
 
 def chosen(path: Path, units: Any, part: str) -> tuple[int, str]:
-    """The number of the image that is meant, and a note on the others."""
+    """Return the number of the selected image, and a note on the others."""
     images = [i for i, unit in enumerate(units) if unit.is_image and len(unit.shape) > 1 and unit.size]
     named = [f"{i} ({units[i].name})" if units[i].name else str(i) for i in images]
     if not images:
@@ -90,7 +93,7 @@ def chosen(path: Path, units: Any, part: str) -> tuple[int, str]:
 
 
 def unpacked(unit: Any, raw: np.ndarray) -> tuple[np.ndarray, Packing | None]:
-    """The values of an image, in native byte order, and how integers stand for them where they do."""
+    """Return the values of an image in native byte order, and their packing if they are stored as integers."""
     header, dtype = unit.header, raw.dtype.newbyteorder("=")
     scale, zero, blank = float(header.get("BSCALE", 1)), float(header.get("BZERO", 0)), header.get("BLANK")
     blank = blank if dtype.kind in "iu" and isinstance(blank, int) else None
@@ -110,7 +113,7 @@ def unpacked(unit: Any, raw: np.ndarray) -> tuple[np.ndarray, Packing | None]:
 
 
 def packed_again(samples: np.ndarray, packing: Packing) -> np.ndarray:
-    """The integers that stand for the values, cut to what the type holds."""
+    """Return the integers that represent the values, clipped to the range of the type."""
     bounds = np.iinfo(packing.dtype)
     whole = np.rint((samples.astype(np.float64) - packing.zero) / packing.scale)
     empty = 0 if packing.blank is None else packing.blank
@@ -118,12 +121,12 @@ def packed_again(samples: np.ndarray, packing: Packing) -> np.ndarray:
 
 
 def encode(file: BinaryIO, samples: np.ndarray, picture: Picture) -> None:
-    """The picture with its header, as the primary image or the extension that it was; nothing else of its file."""
+    """Write the picture with its header, as primary image or extension as before; nothing else of its file."""
     encode_array(file, np.moveaxis(samples, -1, 0) if samples.ndim == 3 else samples, picture)
 
 
 def encode_array(file: BinaryIO, data: np.ndarray, picture: Picture) -> None:
-    """An array of any number of axes with the header of the picture."""
+    """Write an array of any number of axes with the header of the picture."""
     try:
         from astropy.io import fits
     except ImportError:
@@ -145,13 +148,13 @@ def encode_array(file: BinaryIO, data: np.ndarray, picture: Picture) -> None:
             unit.header.update({card: value for card, value in told.items() if value is not None})
         units = fits.HDUList([fits.PrimaryHDU(header=headers[0]), unit] if len(headers) > 1 else [unit])
         units.verify("silentfix+ignore")
-        whole = BytesIO()  # astropy does not take a file that was opened as new
+        whole = BytesIO()  # astropy rejects a file that was opened as new
         units.writeto(whole, checksum=summed, output_verify="ignore")
         file.write(whole.getvalue())
 
 
 def moved(header: Header, frame: tuple[int, int, int]) -> Header:
-    """The header with its coordinates where the pixels are now: cut, then each divided into ``factor`` squared."""
+    """Update the coordinates in a header for a frame that was cut and whose pixels were divided into factor^2 each."""
     factor, rows, columns = frame
     for axis, cut in ((1, columns), (2, rows)):
         for end in ("", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ"):  # alternative coordinates

@@ -1,4 +1,4 @@
-"""GIF of one frame, read only."""
+"""GIF of one frame, for reading only."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pnpkit.images.picture import Stored
 
 
 def decode(path: Path, head: bytes, most: int) -> Stored:
-    """8 bits, the palette converted to RGB."""
-    return pillow.decode(path, GifImageFile, most, densest=1500)  # 4096 codes of 12 bits, each one longer
+    """Decode 8 bits. The palette is converted to RGB."""
+    return pillow.decode(path, GifImageFile, most, densest=1500)  # 4096 codes of 12 bits, each longer by one
 
 
 CODEC = Codec((b"GIF8",), decode)

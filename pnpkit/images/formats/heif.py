@@ -1,4 +1,4 @@
-"""HEIC, through pillow-heif, and AVIF, through Pillow: the photographs of telephones."""
+"""HEIC, read by pillow-heif, and AVIF, read by Pillow: the formats of photographs from telephones."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from pnpkit.images.formats import pillow
 from pnpkit.images.formats.codec import Codec
 from pnpkit.images.picture import Stored
 
-AVIF = (b"ftypavif", b"ftypavis")  # from the fifth byte on
+AVIF = (b"ftypavif", b"ftypavis")  # these start at the fifth byte
 _BRANDS = (*AVIF, b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1", b"ftypmsf1")
 
 
 EXTENSIONS = (".heic", ".heif", ".avif")
 
 
-DENSEST = 1e6  # pixels that a byte can stand for: a flat picture is predicted from a corner
+DENSEST = 1e6  # most pixels per byte: a flat picture is predicted from a corner
 
 
 def is_heif(head: bytes) -> bool:
-    """Whether a file begins as one of these does."""
+    """Whether a file begins like a HEIC or AVIF file."""
     return head[4:12] in _BRANDS
 
 
 def decode(path: Path, head: bytes, most: int) -> Stored:
-    """8 bits, or 16 where a HEIC has more than 8, grey or RGB, with or without alpha, upright.
+    """Decode 8 bits, or 16 if a HEIC has more than 8; grey or RGB, with or without alpha, upright.
 
     Raises:
-        InputError: the library is missing, and what to do.
+        InputError: the library is missing. The message says what to do.
     """
     if head[4:12] in AVIF:
         try:
@@ -49,11 +49,11 @@ def decode(path: Path, head: bytes, most: int) -> Stored:
 
 
 def refusal(path: Path, what: str, advice: str) -> InputError:
-    """The error where the library for it is not installed."""
+    """Return the error for a missing library."""
     return InputError(
         f"{path}: expected an image, got a {what} file: {advice}, or convert it to PNG or JPEG (heif-convert, or "
         "'Most compatible' in the phone's camera settings)"
     )
 
 
-CODEC = Codec((), decode, lossy=True)  # known by what is in the middle of its head
+CODEC = Codec((), decode, lossy=True)  # recognised by bytes that are not at the start of the file

@@ -1,4 +1,4 @@
-"""JPEG, with what its compression lost; written at quality 95 with full chroma."""
+"""JPEG, with an estimate of its compression error. It is written at quality 95 with full chroma."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pnpkit.images.picture import Stored, check_header
 
 
 def decode(path: Path, head: bytes, most: int) -> Stored:
-    """8 bits, grey or RGB; CMYK converted."""
+    """Decode 8 bits, grey or RGB. CMYK is converted."""
     with JpegImageFile(path) as image:
-        check_header(path, image.width, image.height, most, densest=1000)  # 64 pixels take a bit
+        check_header(path, image.width, image.height, most, densest=1000)  # 64 pixels need at least one bit
         image.load()
         return replace(pillow.stored(image, pillow.converted(image)), compression=compression_error(image))
 

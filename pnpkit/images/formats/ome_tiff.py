@@ -1,4 +1,4 @@
-"""OME-TIFF: the model of a microscope's file, kept as it came or made anew."""
+"""Writing of OME-TIFF files. The XML model of a microscope's file is kept, or made anew."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 
 def write(file: BinaryIO, samples: np.ndarray, axes: str, xml: str) -> None:
-    """With the model of the file that it came from, but for the type and the places of its planes."""
+    """Write with the model of the original file, except for the type and the places of its planes."""
     import tifffile
 
     xml = re.sub(r"<(\w+:)?TiffData\b[^>]*?(/>|>.*?</(\w+:)?TiffData>)", "", xml, flags=re.S)
@@ -38,7 +38,7 @@ def write(file: BinaryIO, samples: np.ndarray, axes: str, xml: str) -> None:
 def write_new(
     file: BinaryIO, samples: np.ndarray, axes: str, steps: dict[str, float], unit: str, names: list[str]
 ) -> None:
-    """With a model of its own. names: of the channels."""
+    """Write with a new model. ``names`` are those of the channels."""
     import tifffile
 
     told: dict[str, Any] = {f"PhysicalSize{axis}": step for axis, step in steps.items()}
@@ -56,12 +56,12 @@ def write_new(
 
 
 def channel_names(xml: str) -> list[str]:
-    """The names that a model gives its channels."""
+    """Return the names of the channels in a model."""
     return [html.unescape(name) for name in re.findall(r"<(?:\w+:)?Channel\b[^>]*?\bName=\"([^\"]*)\"", xml)]
 
 
 def _before_plane(xml: str) -> int:
-    """Where TiffData stand in Pixels: after the channels, before the planes."""
+    """Return the position of TiffData in Pixels: after the channels, before the planes."""
     channels = [found.end() for found in re.finditer(r"</(?:\w+:)?Channel>|<(?:\w+:)?Channel\b[^>]*/>", xml)]
     if channels:
         return channels[-1]

@@ -1,4 +1,4 @@
-"""OME-Zarr (OME-NGFF), through zarr: folders of blocks that hold stacks. Versions 0.1 to 0.5 are read, 0.4 is written.
+"""OME-Zarr (OME-NGFF), folders of blocks that hold stacks, by zarr. Versions 0.1 to 0.5 are read, 0.4 is written.
 
 Source: https://ngff.openmicroscopy.org/0.4.
 """
@@ -18,14 +18,17 @@ from pnpkit.images.address import is_zarr
 
 SUFFIX = ".zarr"
 UNITS = {"micrometer": "µm", "nanometer": "nm", "millimeter": "mm", "angstrom": "Å"}
-KINDS = {"T": "time", "C": "channel"}  # of axes; the others are space
-SIDE = 512  # rows and columns of a block at most, where a stack did not come with blocks of its own
+KINDS = {"T": "time", "C": "channel"}  # types of axes; the others are space
+SIDE = 512  # most rows and columns of a block, if the original stack has no blocks
 
 
 @dataclass(frozen=True, eq=False)
 class Held:
-    """What a store holds: ``samples``, the letters of their ``axes``, "" where nothing tells, ``steps`` between samples
-    by axis and their ``unit``, and all of its ``attributes``. notes: on what is not looked at."""
+    """The content of a store.
+
+    ``axes`` are the letters of the axes of ``samples``, "" if they are unknown. ``steps`` are the distances between
+    samples by axis, in ``unit``. ``attributes`` are all attributes of the store. ``notes`` name what is ignored.
+    """
 
     samples: np.ndarray
     axes: str
@@ -37,7 +40,7 @@ class Held:
 
 
 def library(path: Path) -> Any:
-    """The library; InputError where it is not installed."""
+    """Import the library. Raises InputError if it is not installed."""
     try:
         import zarr
     except ImportError:
@@ -46,7 +49,7 @@ def library(path: Path) -> Any:
 
 
 def attributes_of(path: Path) -> dict[str, Any]:
-    """The metadata of a group: those of version 0.5 stand under ``ome``."""
+    """Return the metadata of a group. In version 0.5 they are under ``ome``."""
     found: dict[str, Any] = {}
     if (path / ".zattrs").is_file():
         found = json.loads((path / ".zattrs").read_text())
@@ -56,10 +59,10 @@ def attributes_of(path: Path) -> dict[str, Any]:
 
 
 def read(path: Path) -> Held:
-    """The largest resolution of an image, or a bare array.
+    """Read the largest resolution of an image, or a bare array.
 
     Raises:
-        InputError: the library is missing, or a group that holds no image.
+        InputError: the library is missing, or the group holds no image.
     """
     zarr = library(path)
     node = zarr.open(str(path), mode="r")
@@ -78,7 +81,7 @@ def read(path: Path) -> Held:
 
 
 def sampling(image: dict[str, Any], dimensions: int) -> tuple[str, dict[str, float], str]:
-    """The axes of an image, the steps along those that have the unit of its columns, and that unit."""
+    """Return the axes of an image, the steps along the axes with the unit of its columns, and that unit."""
     axes = image.get("axes") or list("tczyx"[-dimensions:])
     letters = "".join(axis_name(axis) for axis in axes).upper()
     sizes = [1.0] * dimensions
@@ -92,33 +95,35 @@ def sampling(image: dict[str, Any], dimensions: int) -> tuple[str, dict[str, flo
 
 
 def changes(image: dict[str, Any]) -> list[dict[str, Any]]:
-    """What is said of the place of its largest resolution."""
+    """Return the coordinate transformations of the largest resolution."""
     datasets: list[dict[str, Any]] = image.get("datasets") or [{}]
     return list(datasets[0].get("coordinateTransformations", ()))
 
 
 def channel_names(attributes: dict[str, Any]) -> list[str]:
-    """The names of the channels, as far as a viewer is told them."""
+    """Return the names of the channels, if the metadata for viewers contain them."""
     return [str(channel.get("label", "")) for channel in (attributes.get("omero") or {}).get("channels") or ()]
 
 
 def axis_name(axis: Any) -> str:
-    """The name of an axis, which earlier versions gave alone."""
+    """Return the name of an axis. Earlier versions store only the name."""
     return str(axis["name"] if isinstance(axis, dict) else axis)
 
 
 def native(array: Any) -> np.ndarray:
-    """All of an array in native byte order."""
+    """Read a whole array in native byte order."""
     samples = np.asarray(array[...])
     return samples.astype(samples.dtype.newbyteorder("="), copy=False)
 
 
 def write(folder: Path, held: Held, name: str, channels: list[str], history: tuple[str, ...]) -> None:
-    """An image of version 0.4 with one resolution.
+    """Write an image of version 0.4 with one resolution.
 
     Args:
-        folder: which is there, and empty. held: what goes into it; what its ``attributes`` tell stays where it still
-            holds. channels: names, where the attributes have none. history: what was done to it.
+        folder: an existing, empty folder.
+        held: the content. Its ``attributes`` are kept as far as they are still valid.
+        channels: names of the channels, used if the attributes have none.
+        history: what was done to the image.
     """
     zarr = library(folder)
     group = zarr.open_group(str(folder), mode="w", zarr_format=2)
@@ -136,7 +141,7 @@ def write(folder: Path, held: Held, name: str, channels: list[str], history: tup
 
 
 def metadata(held: Held, name: str, channels: list[str], history: tuple[str, ...]) -> dict[str, Any]:
-    """The attributes of the group."""
+    """Return the attributes of the group."""
     found = {key: copy.deepcopy(value) for key, value in held.attributes.items() if key not in ("ome", "version")}
     image = (found.get("multiscales") or [{}])[0]
     known = image.get("axes") and isinstance(image["axes"][0], dict)
@@ -157,11 +162,11 @@ def metadata(held: Held, name: str, channels: list[str], history: tuple[str, ...
 
 
 def axis_of(axis: str, unit: str) -> dict[str, str]:
-    """The entry of an axis."""
+    """Return the metadata entry of an axis."""
     return {"name": axis.lower(), "type": KINDS.get(axis, "space"), **({"unit": unit} if unit else {})}
 
 
 def shown(dtype: np.dtype[Any]) -> dict[str, Any]:
-    """How a viewer is to show a channel at first: grey, over what its type holds."""
+    """Return the initial display of a channel in a viewer: grey, over the range of its type."""
     top = float(np.iinfo(dtype).max) if dtype.kind in "iu" else 1.0
     return {"color": "FFFFFF", "active": True, "window": {"start": 0.0, "end": top, "min": 0.0, "max": top}}

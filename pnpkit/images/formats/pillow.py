@@ -1,4 +1,4 @@
-"""What the formats that Pillow reads and writes share."""
+"""Functions shared by the formats that Pillow reads and writes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from PIL.ImageFile import ImageFile
 
 from pnpkit.images.picture import DENSEST, INCH, ORIENTATION, Picture, Stored, check_header, per_inch, raw_exif
 
-Opener = Callable[[Path], ImageFile]  # a class of Pillow, not Image.open: that enforces a pixel limit of its own, a
-# global setting, and calls a phone's JPEG with an embedded preview an animation
+Opener = Callable[[Path], ImageFile]  # a class of Pillow, not Image.open: that enforces its own pixel limit, a global
+# setting, and treats a phone's JPEG with an embedded preview as an animation
 
 
 _CONVERTED = {  # Pillow's mode -> the mode to convert to and the note
@@ -24,8 +24,10 @@ _CONVERTED = {  # Pillow's mode -> the mode to convert to and the note
 
 
 def decode(path: Path, opener: Opener, most: int, densest: float = DENSEST) -> Stored:
-    """What the file holds, at 8 bits a sample, or 16 where it is grey without transparency; ``densest`` as in
-    ``images.picture.check_header``."""
+    """Decode a file at 8 bits a sample, or at 16 if it is grey without transparency.
+
+    ``densest`` is as in ``images.picture.check_header``.
+    """
     with opener(path) as image:
         check_header(path, image.width, image.height, most, getattr(image, "n_frames", 1), densest)
         image.load()
@@ -33,14 +35,14 @@ def decode(path: Path, opener: Opener, most: int, densest: float = DENSEST) -> S
 
 
 def converted(image: Image.Image) -> np.ndarray:
-    """The samples as grey or RGB, with alpha where something is transparent."""
+    """Return the samples as grey or RGB, with alpha if something is transparent."""
     mode = _CONVERTED.get(image.mode, (image.mode, ""))[0]
     transparent = image.has_transparency_data and mode in ("L", "RGB")
     return np.asarray(image.convert(mode + "A" if transparent else mode))
 
 
 def stored(image: ImageFile, samples: np.ndarray) -> Stored:
-    """The samples with the metadata of the image that they come from."""
+    """Return the samples with the metadata of the image that they come from."""
     notes: tuple[str, ...] = (_CONVERTED.get(image.mode, ("", ""))[1],)
     try:
         tags = image.getexif()

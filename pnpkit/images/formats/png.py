@@ -1,4 +1,4 @@
-"""PNG: 8 bits and grey 16 bits by Pillow, the other 16 bits by pypng, as Pillow keeps 8 of them."""
+"""PNG: 8 bits and grey 16 bits by Pillow, other 16 bits by pypng, since Pillow keeps only 8 bits of those."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ MAGIC = b"\x89PNG\r\n\x1a\n"
 
 
 def decode(path: Path, head: bytes, most: int) -> Stored:
-    """8 or 16 bits, grey or RGB, with or without alpha; palettes and 1 bit converted."""
+    """Decode 8 or 16 bits, grey or RGB, with or without alpha. Palettes and 1 bit are converted."""
     width, height, depth = struct.unpack(">IIB", head[16:25])
-    check_header(path, width, height, most)  # here, as Pillow takes a PNG without pixels for no PNG
+    check_header(path, width, height, most)  # checked here, since Pillow does not recognise a PNG without pixels
     with PngImageFile(path) as image:
         check_header(path, image.width, image.height, most, getattr(image, "n_frames", 1))
         image.load()
@@ -31,7 +31,7 @@ def decode(path: Path, head: bytes, most: int) -> Stored:
 
 
 def deep_samples(path: Path) -> np.ndarray:
-    """16-bit samples (H, W, channels), with alpha where one colour is transparent."""
+    """Return 16-bit samples (H, W, channels), with alpha if one colour is transparent."""
     with path.open("rb") as file:
         width, height, rows, info = png.Reader(file=file).read()
         samples = np.array(list(rows), np.uint16).reshape(height, width, info["planes"])
@@ -42,16 +42,16 @@ def deep_samples(path: Path) -> np.ndarray:
 
 
 def text(path: Path, key: str) -> str:
-    """The text that a PNG holds under a key before its pixels; empty where there is none, or no PNG."""
+    """Return the text that a PNG holds under a key before its pixels; empty if there is none, or no PNG."""
     try:
         with PngImageFile(path) as image:
             return str(image.info.get(key, ""))
-    except (OSError, ValueError, SyntaxError):  # what Pillow raises for other and for damaged files
+    except (OSError, ValueError, SyntaxError):  # errors of Pillow for other and for damaged files
         return ""
 
 
 def encode(file: BinaryIO, samples: np.ndarray, picture: Picture) -> None:
-    """Without loss, at the depth of the samples."""
+    """Write without loss, at the bit depth of the samples."""
     if samples.dtype == np.uint8 or samples.ndim == 2:
         return pillow.encode(file, samples, picture, "PNG")
     height, width, channels = samples.shape

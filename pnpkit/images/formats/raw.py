@@ -1,4 +1,4 @@
-"""Camera raw files, developed through rawpy (LibRaw) to linear light; others show a thumbnail of them."""
+"""Camera raw files, developed to linear light by rawpy (LibRaw). Other readers show only their thumbnail."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pnpkit.errors import InputError, one_line
 from pnpkit.images.formats.codec import Codec
 from pnpkit.images.picture import Stored, check_header
 
-# Fuji, Olympus, Panasonic, Minolta, Sigma; Canon's CR2 and CR3 have their word some bytes later. DNG, NEF and ARW are
-# TIFFs, which hold what a sensor measured.
+# Fuji, Olympus, Panasonic, Minolta, Sigma. Canon's CR2 and CR3 have their mark some bytes later. DNG, NEF and ARW are
+# TIFFs that hold the data of a sensor.
 _MAGICS = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"\0MRM", b"FOVb")
 
 
@@ -17,15 +17,15 @@ EXTENSIONS = (".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".
 
 
 def is_raw(head: bytes) -> bool:
-    """Whether a file begins as a camera's raw file does, and as no TIFF."""
+    """Whether a file begins like a camera's raw file that is no TIFF."""
     return head.startswith(_MAGICS) or head[4:11] == b"ftypcrx" or head[8:11] == b"CR\x02"
 
 
 def decode(path: Path, head: bytes, most: int) -> Stored:
-    """What the sensor measured: white balance of the camera, sRGB primaries, linear light, 16 bits, upright.
+    """Develop the data of the sensor: white balance of the camera, sRGB primaries, linear light, 16 bits, upright.
 
     Raises:
-        InputError: the library is missing, or cannot develop the file; in either case what else to do.
+        InputError: the library is missing or cannot develop the file. The message says what else to do.
     """
     try:
         import rawpy
@@ -48,11 +48,11 @@ def decode(path: Path, head: bytes, most: int) -> Stored:
 
 
 def refusal(path: Path, advice: str) -> InputError:
-    """The error for a camera raw file that cannot be developed here."""
+    """Return the error for a camera raw file that cannot be developed here."""
     return InputError(
         f"{path}: expected an image, got a camera raw file, whose pixels are still to be developed: {advice}"
         "convert it to a 16-bit TIFF (with darktable, RawTherapee or dcraw) and give that"
     )
 
 
-CODEC = Codec((), decode)  # known by what is in the middle of its head
+CODEC = Codec((), decode)  # recognised by bytes that are not at the start of the file

@@ -1,4 +1,4 @@
-"""TIFF, through tifffile."""
+"""TIFF, read and written by tifffile."""
 
 from __future__ import annotations
 
@@ -17,27 +17,29 @@ from pnpkit.images.formats.codec import Codec
 from pnpkit.images.picture import INCH, ORIENTATION, TEXTS, Picture, Stored, check_header, raw_exif, texts
 from pnpkit.images.pixels import TYPES
 
-_EXTRAS = {0: "UNSPECIFIED", 1: "premultiplied alpha", 2: "straight alpha"}  # what TIFF calls further samples
+_EXTRAS = {0: "UNSPECIFIED", 1: "premultiplied alpha", 2: "straight alpha"}  # TIFF's codes of extra samples
 
 
 _COLOURS = {"MINISBLACK": 1, "MINISWHITE": 1, "PALETTE": 1, "RGB": 3}  # samples per pixel, without alpha
 
 
-_SENSOR = ("CFA", "LINEAR_RAW")  # colours of what a camera's sensor measured
+_SENSOR = ("CFA", "LINEAR_RAW")  # colour kinds of sensor data of a camera
 
 
-MOST_CLAIMED = 10_000  # bytes of pixels for each of the file; deflate reaches 1032, absent tiles any number
+MOST_CLAIMED = 10_000  # most bytes of pixels per byte of the file; deflate reaches 1032, absent tiles any number
 
 
-MOST_PIECES, MOST_PAGES = 300_000, 1000  # strips or tiles that are read within seconds, and pages that are looked at
+MOST_PIECES, MOST_PAGES = 300_000, 1000  # most strips or tiles (read within seconds), and most pages to look at
 
 
 def decode(path: Path, head: bytes, most: int) -> Stored:
-    """Integers of 8 and 16 bits and floats, grey or RGB, with or without straight alpha, in one page; what a camera's
-    sensor measured (DNG, NEF, ARW) is developed, see ``raw.decode``.
+    """Decode one page of integers of 8 or 16 bits or floats, grey or RGB, with or without straight alpha.
 
-    Raises InputError for other layouts, several pages, more than MOST_PIECES strips, and
-    claims of more than MOST_CLAIMED times the size of the file.
+    The sensor data of a camera (DNG, NEF, ARW) are developed, see ``raw.decode``.
+
+    Raises:
+        InputError: the layout is another one, there are several pages or more than MOST_PIECES strips, or the header
+            claims more than MOST_CLAIMED times the size of the file.
     """
     with tifffile.TiffFile(path) as tiff:
         found = [page for page in islice(tiff.pages, MOST_PAGES) if isinstance(page, tifffile.TiffPage)]
@@ -47,7 +49,7 @@ def decode(path: Path, head: bytes, most: int) -> Stored:
         if not pages:
             raise InputError(f"{path}: expected an image, got a TIFF that holds none")
         page, frames = pages[0], len(pages) * pages[0].imagedepth
-        told = tiff.is_imagej or page.is_shaped  # these may write a whole stack as one page
+        told = tiff.is_imagej or page.is_shaped  # such files may hold a whole stack as one page
         if told and not circular(tiff):
             frames = max(frames, tiff.series[0].size // math.prod(page.shape or (1,)))
         check_header(path, page.imagewidth, page.imagelength, most, frames)
@@ -56,13 +58,13 @@ def decode(path: Path, head: bytes, most: int) -> Stored:
 
 
 def circular(tiff: tifffile.TiffFile) -> bool:
-    """Whether the chain of pages comes back to one of its first: whoever counts them never ends."""
+    """Whether the chain of pages leads back to one of the first pages, so that counting them never ends."""
     offsets = [page.offset for page in islice(tiff.pages, MOST_PAGES)]
     return len(set(offsets)) < len(offsets)
 
 
 def of_a_sensor(pages: list[tifffile.TiffPage]) -> bool:
-    """Whether a page, or one below it, holds what a sensor measured: the others are then thumbnails."""
+    """Whether a page, or a page below it, holds sensor data. The others are then thumbnails."""
     for page in pages:
         kinds = [page, *(below for below in page.pages or () if isinstance(below, tifffile.TiffPage))]
         if any(tifffile.PHOTOMETRIC(kind.photometric).name in _SENSOR for kind in kinds):
@@ -71,7 +73,7 @@ def of_a_sensor(pages: list[tifffile.TiffPage]) -> bool:
 
 
 def check_layout(path: Path, page: tifffile.TiffPage) -> None:
-    """Raise for a page of other colours, samples or alpha than ``decode`` takes, or of too many pieces."""
+    """Raise InputError for a page whose colours, samples or alpha ``decode`` does not take, or of too many pieces."""
     kind, dtype = tifffile.PHOTOMETRIC(page.photometric).name, np.dtype(page.dtype or object)
     alphas = page.samplesperpixel - _COLOURS.get(kind, 0)
     straight = page.extrasamples == (tifffile.EXTRASAMPLE.UNASSALPHA,) * alphas
@@ -95,7 +97,7 @@ def check_layout(path: Path, page: tifffile.TiffPage) -> None:
 
 
 def stored_page(page: tifffile.TiffPage) -> Stored:
-    """What a page holds, with what its tags tell."""
+    """Return the content of a page with the metadata of its tags."""
     kind, dtype, notes = tifffile.PHOTOMETRIC(page.photometric).name, np.dtype(page.dtype or object), []
     stored = page.asarray(squeeze=False)[:, 0]  # (planes, H, W, samples): planes or samples is 1
     samples = np.concatenate(list(stored), axis=-1)  # in native byte order
@@ -122,13 +124,13 @@ def stored_page(page: tifffile.TiffPage) -> Stored:
         exif=raw_exif(exif),
         density=[page.tags.valueof(name) for name in ("XResolution", "YResolution")],
         unit=page.tags.valueof("ResolutionUnit", INCH),
-        description="" if page.is_shaped else page.description,  # tifffile's own note on the shape is written anew
+        description="" if page.is_shaped else page.description,  # tifffile writes its own note on the shape again
         planar=len(stored) > 1,
     )
 
 
 def profile(page: tifffile.TiffPage) -> tuple[bytes | None, str]:
-    """The colour profile, and a note where its tag does not hold bytes, as it must: then it is left out."""
+    """Return the colour profile. If its tag does not hold bytes, return None and a note."""
     icc = page.iccprofile
     if icc is None or isinstance(icc, bytes):
         return icc, ""
@@ -136,7 +138,7 @@ def profile(page: tifffile.TiffPage) -> tuple[bytes | None, str]:
 
 
 def absent(page: tifffile.TiffPage) -> str:
-    """A note on strips or tiles that the file has no data for; they are read as 0."""
+    """Return a note on strips or tiles without data in the file, which are read as 0."""
     pairs = list(zip(page.dataoffsets, page.databytecounts, strict=False))
     missing = sum(not (offset and count) for offset, count in pairs)
     what = "tiles" if page.is_tiled else "strips"
@@ -144,7 +146,7 @@ def absent(page: tifffile.TiffPage) -> str:
 
 
 def encode(file: BinaryIO, samples: np.ndarray, picture: Picture) -> None:
-    """Without loss, at the type of the samples."""
+    """Write without loss, with the type of the samples."""
     kind = "rgb" if picture.pixels.ndim == 3 else "minisblack"
     extra = None if picture.alpha is None else ("unassalpha",)
     planar = None if samples.ndim == 2 else "separate" if picture.planar else "contig"

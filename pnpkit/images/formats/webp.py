@@ -1,4 +1,4 @@
-"""WebP, written without loss."""
+"""WebP, which is written without loss."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pnpkit.images.picture import Stored
 
 
 def decode(path: Path, head: bytes, most: int) -> Stored:
-    """8 bits, RGB, with or without alpha."""
-    return pillow.decode(path, WebPImageFile, most, densest=math.inf)  # one colour needs no bits
+    """Decode 8 bits, RGB, with or without alpha."""
+    return pillow.decode(path, WebPImageFile, most, densest=math.inf)  # a picture of one colour needs no bits
 
 
 CODEC = Codec(
