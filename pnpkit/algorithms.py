@@ -1,9 +1,9 @@
-r"""The named algorithms in one call each: a splitting, an iteration, and the loop.
+r"""The named algorithms. Each is one call that combines a splitting, an iteration and the loop.
 
-All solve min_x 1/2 ||A x - y||^2 + g(x), or with another data term, ``fidelity``. ``operator`` is a deepinv
-``LinearPhysics``; or a matrix of numpy, torch or scipy, dense or sparse; or what scipy's ``aslinearoperator`` takes,
-for instance an operator of pylops. With a matrix or a scipy operator, y is a vector (m,) or a batch (B, m), and x has
-the same form.
+All solve min_x 1/2 ||A x - y||^2 + g(x), or the same with another data term, ``fidelity``. ``operator`` is a deepinv
+``LinearPhysics``; or a matrix of numpy, torch or scipy, dense or sparse; or anything that scipy's ``aslinearoperator``
+takes, for instance an operator of pylops. With a matrix or a scipy operator, y is a vector (m,) or a batch (B, m), and
+x has the same form.
 """
 
 from __future__ import annotations
@@ -63,19 +63,19 @@ def proximal_gradient(
     """x+ = prox_{tau g}(x - tau A^T (A x - y)) (Combettes & Wajs 2005).
 
     Args:
-        operator: A, a deepinv LinearPhysics, a matrix (m, n), or what scipy's ``aslinearoperator`` takes.
+        operator: A, a deepinv LinearPhysics, a matrix (m, n), or anything that scipy's ``aslinearoperator`` takes.
         y: the measurement, floats: (m,) for a matrix, (B, C, H, W) for physics, a ``TensorList`` for a stack of
             physics. The result is a numpy array if y is one.
-        prox: tau -> the proximal map of tau g, e.g. ``lambda tau: proximal.soft_threshold(tau * 0.1)``; or a deepinv
-            prior g (``interop.from_prior``).
-        fidelity: (A, y) -> the data term f in place of least squares, whose gradient stands for A^T (A x - y), e.g.
-            ``lambda A, y: pk.Huber(A, y, 0.1)``; A a LinearPhysics and y a batch.
+        prox: a function tau -> the proximal map of tau g, e.g. ``lambda tau: proximal.soft_threshold(tau * 0.1)``; or a
+            deepinv prior g (``interop.from_prior``).
+        fidelity: a function (A, y) -> f, the data term, where A is a LinearPhysics and y a batch, e.g.
+            ``lambda A, y: pk.Huber(A, y, 0.1)``; default least squares. The gradient of f replaces A^T (A x - y).
         tau: step size in (0, 2/L); default 1.9/L or, for ``Fista``, 1/L.
         iteration: default Picard.
         tol, max_steps, callback: see ``solve``.
 
     Raises:
-        StepSizeError: tau outside (0, 2/L).
+        StepSizeError: tau is outside (0, 2/L).
         InputError: y does not consist of finite floats, or does not fit A.
 
     Example:
@@ -97,7 +97,7 @@ def proximal_gradient(
 
 
 def projected_gradient(operator: Operator, y: Measurement, limits: tuple[float, float] | Map, **options: Any) -> Result:
-    """min 1/2 ||A x - y||^2 over a box (low, high), or over a convex set given by its projection.
+    """Minimise 1/2 ||A x - y||^2 over a box (low, high), or over a convex set given by its projection.
 
     Options, types and errors are those of ``proximal_gradient``.
 
@@ -113,7 +113,7 @@ def projected_gradient(operator: Operator, y: Measurement, limits: tuple[float, 
 
 
 def ista(operator: Operator, y: Measurement, weight: float, **options: Any) -> Result:
-    """min 1/2 ||A x - y||^2 + weight ||x||_1 by proximal gradient (Daubechies et al. 2004).
+    """Minimise 1/2 ||A x - y||^2 + weight ||x||_1 by proximal gradient steps (Daubechies et al. 2004).
 
     Options, types and errors are those of ``proximal_gradient``.
 
@@ -128,7 +128,7 @@ def ista(operator: Operator, y: Measurement, weight: float, **options: Any) -> R
 
 
 def fista(operator: Operator, y: Measurement, weight: float, **options: Any) -> Result:
-    """``ista`` with the momentum of Chambolle & Dossal (2015), tau = 1/L unless given.
+    """Run ``ista`` with the momentum of Chambolle & Dossal (2015). tau = 1/L unless it is given.
 
     Options, types and errors are those of ``proximal_gradient``.
 
@@ -155,13 +155,14 @@ def regularised(
     max_steps: int = 10_000,
     callback: Callback | None = None,
 ) -> Result:
-    """min 1/2 ||A x - y||^2 + R(x) over a box, R convex and smooth: a global minimum. ``objective`` is its value.
+    """Minimise 1/2 ||A x - y||^2 + R(x) over a box, where R is convex and smooth, so that the minimum is global.
 
-    Projected gradient steps with tau = 1/L, L that of the sum, iterated by FISTA unless ``iteration`` is given.
+    The steps are projected gradient steps with tau = 1/L, where L is that of the sum. FISTA iterates them unless
+    ``iteration`` is given. ``objective`` of the result is the value of the minimum.
 
     Args:
         regulariser: R, e.g. ``load_denoiser("ridge").regulariser(sigma, image_size, weight)``, or a ``Smooth``.
-        fidelity: as that of ``proximal_gradient``.
+        fidelity: as in ``proximal_gradient``.
         limits: the box; (-inf, inf) for none.
         x0: first iterate; default A^T y.
     """
@@ -190,18 +191,18 @@ def plug_and_play(
     """x+ = proj(D_strength(x - tau A^T (A x - y))) (Venkatakrishnan et al. 2013; Ryu et al. 2019).
 
     Args:
-        operator, y: as those of ``proximal_gradient``; pictures are (B, C, H, W), 0..1 scale.
+        operator, y: as in ``proximal_gradient``; pictures are (B, C, H, W), 0..1 scale.
+        denoiser: a name or a path, as in ``load_denoiser``; a pnpkit network; a Map (then ``strength`` is its scaling s
+            in D(s x) / s); or any callable D(x, sigma), for instance a deepinv denoiser, for which nothing is
+            guaranteed.
         strength: sigma of the denoiser on the same scale.
-        denoiser: a name or a path as ``load_denoiser`` takes it; a pnpkit network; a Map (then ``strength`` is its
-            scaling s in D(s x) / s); or any callable D(x, sigma), for instance a deepinv denoiser: it runs, and
-            nothing is guaranteed.
-        fidelity: as that of ``proximal_gradient``; ``interop.fidelity_of`` follows the noise model of deepinv physics.
-        limits: box of the final projection. None omits it; the existence of a fixed point is then an assumption.
+        fidelity: as in ``proximal_gradient``; ``interop.fidelity_of`` follows the noise model of deepinv physics.
+        limits: box of the final projection. None omits it; then it is an assumption that a fixed point exists.
         tau: step size in (0, 2/L); default 1.9/L.
         x0: first iterate; default A^T y.
 
     Raises:
-        StepSizeError: tau outside (0, 2/L).
+        StepSizeError: tau is outside (0, 2/L).
         InputError: y does not consist of finite floats, or the strength is outside the denoiser's range.
 
     Example:
@@ -226,9 +227,10 @@ def plug_and_play(
 def open_problem(
     operator: Operator, y: Measurement
 ) -> tuple[LinearPhysics, Tensor | TensorList, Callable[[Result], Result]]:
-    """Physics, data as a batch, and the function that gives a result the form of y: numpy or torch, vector or batch.
+    """Return the physics, the data as a batch, and a function that converts a result to the form of y.
 
-    A matrix and y of different floating-point types are converted to the larger one.
+    The form is numpy or torch, vector or batch. A matrix and y of different floating-point types are converted to the
+    larger type.
     """
     data = TensorList([real(part, "y") for part in y]) if isinstance(y, TensorList) else real(y, "y")
     physics = operator if isinstance(operator, LinearPhysics) else from_matrix(operator)
@@ -249,7 +251,7 @@ def open_problem(
 
 
 def first_iterate(fidelity: DataTerm, x0: np.ndarray | Tensor | None) -> Tensor:
-    """x0 as a batch; A^T y if it is None."""
+    """Return x0 as a batch, or A^T y if it is None."""
     usual = fidelity.start()
     if x0 is None:
         return usual

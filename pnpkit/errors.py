@@ -1,4 +1,4 @@
-"""The exceptions of pnpkit: each says what was expected, what came and what to do, in one line."""
+"""The exceptions of pnpkit. Each message says in one line what was expected, what came and what to do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class PnpError(Exception):
 
 
 def one_line(error: object) -> str:
-    """What a foreign exception or a long message says, on one line."""
+    """Return the text of a foreign exception or a long message on one line."""
     return " ".join(str(error).split())
 
 
@@ -21,7 +21,7 @@ class InexactWarning(UserWarning):
 
     @classmethod
     def tell(cls, what: str, max_steps: int) -> None:
-        """Warn, from the code that called the solver."""
+        """Issue the warning at the code that called the solver."""
         text = (
             f"{what} ended after {max_steps} steps, before its goal: what a certificate says of its error does not hold"
         )
@@ -33,7 +33,7 @@ class InputError(PnpError, ValueError):
 
 
 class UnknownName(InputError):
-    """A name that is not in a registry; the message holds the nearest one and all there are.
+    """A name that is not in a registry. The message gives the nearest name and all names.
 
     Example:
         >>> str(UnknownName("denoiser", "eulr", ("euler", "wavelet")))

@@ -1,7 +1,7 @@
-r"""deepinv's denoisers, priors and data fidelities as maps with certificates; where nothing is proven, they say so.
+r"""Conversion of deepinv's denoisers, priors and data fidelities to maps with certificates.
 
-No adapter is needed in the other direction: pnpkit's denoisers are ``deepinv.models.Denoiser``, its operators
-``LinearPhysics``.
+If nothing is proven about one of them, its certificate says so. No adapter is needed in the other direction: pnpkit's
+denoisers are ``deepinv.models.Denoiser``, and its operators are ``LinearPhysics``.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ CLOSED = (L1Prior, L12Prior, Tikhonov, ZeroPrior)  # convex, with a proximal map
 
 
 def as_map(denoiser: Network | Callable[[Tensor, float], Tensor] | Map, strength: float) -> Map:
-    """x -> D(x, strength) as a map.
+    """Return x -> D(x, strength) as a Map.
 
     Args:
-        denoiser: a pnpkit network; a Map, then scaled to D(s x) / s; or any callable D(x, sigma), of which nothing is
-            proven.
+        denoiser: a pnpkit network; a Map, which is scaled to D(s x) / s; or any callable D(x, sigma), about which
+            nothing is proven.
         strength: sigma, or s.
     """
     if isinstance(denoiser, Network):
@@ -47,10 +47,10 @@ def as_map(denoiser: Network | Callable[[Tensor, float], Tensor] | Map, strength
 
 
 def from_prior(prior: Prior, weight: float = 1.0, *, strength: float | None = None) -> Callable[[float], Map]:
-    """tau -> the proximal map of tau * weight * g for a deepinv prior g, as ``proximal_gradient`` takes it.
+    """Return the function tau -> proximal map of tau * weight * g for a deepinv prior g, for ``proximal_gradient``.
 
     The l1, l12, Tikhonov and zero priors are proven. Total variation is proven under the premise that its inner solver
-    is exact. A ``PnP`` prior is its denoiser at ``strength``. Of any other prior nothing is proven.
+    is exact. A ``PnP`` prior is its denoiser at ``strength``. Nothing is proven about any other prior.
     """
     if isinstance(prior, PnP):
         if strength is None:
@@ -85,11 +85,11 @@ def _certify_prior(prior: Prior, weight: float) -> Certificate:
 
 
 def from_data_fidelity(fidelity: DataFidelity, y: Tensor, physics: LinearPhysics, L: float | None = None) -> Fidelity:
-    """A deepinv data fidelity x -> f(A x, y).
+    """Convert a deepinv data fidelity to a data term x -> f(A x, y).
 
     Args:
-        fidelity: ``L2(sigma)`` is 1/(2 sigma^2) ||A x - y||^2, with L = ||A||^2 / sigma^2 from the operator;
-            ``PoissonLikelihood`` is ``KullbackLeibler``. Any other needs ``L``, and its convexity and L are premises.
+        fidelity: ``L2(sigma)`` becomes 1/(2 sigma^2) ||A x - y||^2, with L = ||A||^2 / sigma^2 from the operator.
+            ``PoissonLikelihood`` becomes ``KullbackLeibler``. Any other needs ``L``; its convexity and L are premises.
         y, physics: measurement and forward model.
         L: smoothness constant that the user vouches for.
     """
@@ -113,16 +113,17 @@ def from_data_fidelity(fidelity: DataFidelity, y: Tensor, physics: LinearPhysics
 
 
 def fidelity_of(physics: LinearPhysics, y: Tensor) -> DataTerm:
-    """The data term of the noise model that a deepinv physics carries: a negative log-likelihood, or a multiple of it.
+    """Return the data term of the noise model of a deepinv physics: a negative log-likelihood, or a multiple of it.
 
-    - ``ZeroNoise`` and ``GaussianNoise`` with one sigma: least squares, the log-likelihood times sigma^2. With a sigma
-      for each image: weights sigma^-2, over their mean.
-    - ``PoissonNoise``: Kullback-Leibler with its gain; y are its readings, in counts where it does not normalise.
-    - ``PoissonGaussianNoise``: least squares weighted by 1 / variance, over its mean in an image; the variance is
-      gain max(v, gain/2) + sigma^2, v a mean of 5 x 5 readings.
+    - ``ZeroNoise`` and ``GaussianNoise`` with one sigma: least squares, the negative log-likelihood times sigma^2. With
+      a sigma for each image: weights sigma^-2, divided by their mean.
+    - ``PoissonNoise``: Kullback-Leibler with its gain. y are its readings, in counts if it does not normalise.
+    - ``PoissonGaussianNoise``: least squares weighted by 1 / variance, divided by its mean in an image. The variance is
+      gain max(v, gain/2) + sigma^2, where v is a mean of 5 x 5 readings.
 
     Raises:
-        InputError: another noise model, a gain that is not > 0 or differs in a batch, readings < 0 with Poisson noise.
+        InputError: the noise model is another one; the gain is not > 0 or differs in a batch; or readings are < 0 with
+            Poisson noise.
     """
     noise = getattr(physics, "noise_model", None)
     kind = type(noise)
@@ -147,33 +148,36 @@ def fidelity_of(physics: LinearPhysics, y: Tensor) -> DataTerm:
 
 
 def _one(values: Tensor) -> float:
-    """The one value that there is, or that all are."""
+    """Return the single value of a tensor whose values are all equal."""
     if bool((values != values.flatten()[0]).any()):
         raise InputError("the gain of Poisson noise must be one number, the batch has several: take image by image")
     return float(values.flatten()[0])
 
 
 def _per_reading(values: Tensor, y: Tensor) -> Tensor:
-    """A number, or one for each image (B,), in a shape that broadcasts to y."""
+    """Reshape a number, or one number for each image (B,), so that it broadcasts to y."""
     return values.to(y).reshape(-1, *(1,) * (y.ndim - 1))
 
 
 def _over_mean(variance: Tensor) -> Tensor:
-    """1 / variance, over its mean in an image; over images where there is one number for each."""
+    """Return 1 / variance divided by its mean in an image, or over images if there is one number for each."""
     weights = 1 / variance
     alike = weights[0].numel() == 1
     return weights / (weights.mean() if alike else weights.flatten(1).mean(1).view(-1, *(1,) * (weights.ndim - 1)))
 
 
 def _mean(y: Tensor) -> Tensor:
-    """Means over 5 x 5 readings, fewer at the border; what has no rows and columns as it is."""
+    """Return means over 5 x 5 readings, fewer at the border. Data without rows and columns stay as they are."""
     if y.ndim != 4:
         return y
     return torch.nn.functional.avg_pool2d(y, 5, stride=1, padding=2, count_include_pad=False)
 
 
 def _per_image(value: Any, x: Tensor) -> Tensor:
-    """The values per image (B,). deepinv sums some functions over the batch: a single number needs a batch of one."""
+    """Return one value per image, (B,).
+
+    deepinv sums some functions over the batch, so a single number needs a batch of one.
+    """
     number = torch.as_tensor(value).to(x)
     if number.numel() != len(x):
         raise InputError(f"expected a value per image of a batch of {len(x)}, got {number.numel()}")

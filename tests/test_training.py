@@ -256,7 +256,7 @@ def test_a_mirrored_network_grows_out_of_a_mirrored_one() -> None:
     growth.warm_start(again, windows)
     assert torch.equal(again.windows.angle, windows.windows.angle)
     assert torch.equal(growth.without_small_steps(again, 0.0).windows.angle, windows.windows.angle)
-    with pytest.raises(InputError, match="lifts otherwise"):
+    with pytest.raises(InputError, match="another lift"):
         growth.warm_start(windows, catalogue.euler(**mirrored | {"channels": 48}))
     plain = catalogue.euler(blocks=2, channels=16, unshuffle=2, hidden=4)  # as many filters as the other learns
     with pytest.raises(InputError, match="no place"):

@@ -1,1 +1,1 @@
-"""Checks of operators, maps and denoisers against what is claimed of them."""
+"""Checks of operators, maps and denoisers against the claims about them."""

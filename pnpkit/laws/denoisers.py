@@ -1,4 +1,4 @@
-"""Audit a denoiser: search for pairs of pictures that contradict its certificate."""
+"""Audits of denoisers, which search for pairs of pictures that contradict a certificate."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pnpkit.registry import load_denoiser
 
 
 def audit_denoiser(name: str, *, rounds: int = 12, seed: int = 0, size: int = 32) -> Iterator[tuple[float, Audit]]:
-    """Search for pairs that contradict the certificate of a denoiser, in float64, at a small, a middle and its largest
-    noise level.
+    """Search for pairs that contradict the certificate of a denoiser, at three noise levels, in float64.
 
-    The search starts at two clean photographs, the same with noise, a black picture and uniform noise. Each has
-    ``size`` pixels a side. A guided denoiser gets the results of its first pass as guides, and these points as hints.
+    The levels are a small one, a middle one and the largest. The search starts at two clean photographs, the same
+    photographs with noise, a black picture and uniform noise. Each has ``size`` pixels a side. A guided denoiser gets
+    the results of its first pass as guides, and these points as hints.
     """
     import skimage.data
 

@@ -1,4 +1,4 @@
-"""Measured lower bounds on the constants of a map. They can contradict a claim, and never prove one."""
+"""Measured lower bounds on the constants of a map. They can contradict a claim, but never prove one."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from pnpkit.numerics.conjugate_gradients import length
 Function = Callable[[Tensor], Tensor]
 
 
-LEAST = 1e-3  # for a smaller claimed averagedness, (T - (1 - alpha) id) / alpha would be rounding only
+LEAST = 1e-3  # for a smaller claimed averagedness, (T - (1 - alpha) id) / alpha would be mostly rounding
 
 
 @dataclass(frozen=True)
 class Audit:
-    """The worst constants that a search found, and the claim.
+    """The largest constants that a search found, with the claim under test.
 
     Attributes:
-        lipschitz: largest ||Tx - Ty|| / ||x - y|| found. The constant is at least this.
-        averagedness: T is alpha-averaged for no alpha below this; above 1, for none at all.
+        lipschitz: the largest ||Tx - Ty|| / ||x - y|| that was found. The Lipschitz constant is at least this.
+        averagedness: T is not alpha-averaged for any alpha below this; if it is above 1, for no alpha at all.
         claim: the certificate that is tested.
-        tolerance: relative excess that the rounding of the evaluation explains.
+        tolerance: the relative excess that the rounding of the evaluation explains.
     """
 
     lipschitz: float
@@ -36,7 +36,7 @@ class Audit:
 
     @property
     def falsified(self) -> bool:
-        """A pair was found that the claim excludes."""
+        """Whether a pair was found that the claim excludes."""
         if self.claim.averaged and self.claim.averagedness is not None:
             if self.averagedness > self.claim.averagedness + self.tolerance:
                 return True
@@ -60,13 +60,17 @@ def audit(
 ) -> Audit:
     """Search for pairs around ``points`` (B, C, H, W) that the claim excludes.
 
-    T is alpha-averaged if and only if F = (T - (1 - alpha) id) / alpha is nonexpansive. So the search is for expansion
-    of T and, where an averagedness is claimed, of F. For example, a T that is -0.9 in one direction and 0.95 in all
-    others expands nothing, but its F for alpha = 1/2 is -2.8 in that direction.
+    T is alpha-averaged if and only if F = (T - (1 - alpha) id) / alpha is nonexpansive. So the search looks for
+    expansion of T and, if an averagedness is claimed, of F. For example, a T that is -0.9 in one direction and 0.95 in
+    all others expands nothing, but its F for alpha = 1/2 is -2.8 in that direction.
 
     Args:
-        function, claim: T, and the certificate to test. tolerance: None is 1e4 units of rounding.
-        rounds: of each search; see ``search``.
+        function: T.
+        claim: the certificate to test.
+        points: where the search starts, (B, C, H, W).
+        rounds: number of rounds of each search; see ``search``.
+        seed: seed of the random directions.
+        tolerance: relative excess that counts as rounding; None is 1e4 units of rounding.
 
     Example:
         >>> import torch
@@ -91,11 +95,11 @@ def audit(
 def search(
     followed: Function, function: Function, points: Tensor, rounds: int, seed: int, tolerance: float
 ) -> tuple[float, float]:
-    """The largest ||Tx - Ty|| / ||x - y|| and the least possible averagedness of T = ``function``, over pairs that a
-    power iteration on the Jacobian of ``followed`` visits.
+    """Return the largest ||Tx - Ty|| / ||x - y|| and the least possible averagedness of T = ``function`` over pairs.
 
-    Each round makes one power step on J^T J at the current point, tests a pair at 1e-3 to 1 of the image's size along
-    the direction of most expansion, and moves the point along this direction.
+    The pairs come from a power iteration on the Jacobian J of ``followed``. Each round makes one power step on J^T J at
+    the current point, tests a pair at 1e-3 to 1 of the image's size along the direction of largest expansion, and moves
+    the point along this direction.
     """
     generator = torch.Generator().manual_seed(seed)
     x = points.clone()
@@ -118,7 +122,7 @@ def search(
 
 
 def jacobian_steps(function: Function, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """T x, J v and J^T J v at x, by reverse passes only (double backward, so no forward mode is needed)."""
+    """Return T x, J v and J^T J v at x, by reverse passes only (double backward, so no forward mode is needed)."""
     x = x.detach().requires_grad_()
     Tx = function(x)
     dual = torch.zeros_like(Tx).requires_grad_()
@@ -129,9 +133,9 @@ def jacobian_steps(function: Function, x: Tensor, v: Tensor) -> tuple[Tensor, Te
 
 
 def pair_constants(x: Tensor, y: Tensor, tx: Tensor, ty: Tensor, tolerance: float) -> tuple[float, float]:
-    """Over a batch of pairs: the largest ||Tx-Ty|| / ||x-y||, and the largest lower bound on the averagedness.
+    """Return the largest ||Tx-Ty|| / ||x-y|| and the largest lower bound on the averagedness over a batch of pairs.
 
-    ||Tx-Ty||^2 <= ||x-y||^2 - (1-alpha)/alpha ||(x-Tx)-(y-Ty)||^2, solved for alpha.
+    The bound is ||Tx-Ty||^2 <= ||x-y||^2 - (1-alpha)/alpha ||(x-Tx)-(y-Ty)||^2, solved for alpha.
     """
     square = length(x - y).square()
     ratio = length(tx - ty).square() / square

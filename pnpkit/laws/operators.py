@@ -1,6 +1,6 @@
 """Checks of a linear operator: linearity, adjoint and norm. Each raises an error with the measured value.
 
-They are for operators of your own; pnpkit's tests run them over all of its operators.
+They are meant for your own operators. pnpkit's tests run them on all of its operators.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ def _tolerance(x: Tensor, tolerance: float | None) -> float:
 
 
 def _size(measurement: Tensor | TensorList) -> float:
-    """||y||, over all parts of a stack."""
+    """||y|| over all parts of a stack."""
     return sum(float(part.abs().square().sum()) for part in pieces(measurement)) ** 0.5
 
 
 def check_linear(operator: LinearPhysics, x: Tensor, *, tolerance: float | None = None) -> float:
-    """||A(2u - 3v) - 2 A u + 3 A v|| / (||A u|| + ||A v||) for random images u and v like ``x``.
+    """Check linearity: ||A(2u - 3v) - 2 A u + 3 A v|| / (||A u|| + ||A v||) for random images u and v like ``x``.
 
     Args:
         x: a point of the domain, usually (B, C, H, W).
-        tolerance: default 1000 eps of the type of x.
+        tolerance: largest allowed ratio; default 1000 eps of the type of x.
 
     Returns:
         The ratio.
@@ -61,9 +61,9 @@ def check_linear(operator: LinearPhysics, x: Tensor, *, tolerance: float | None 
 
 
 def check_adjoint(operator: LinearPhysics, x: Tensor, *, tolerance: float | None = None) -> float:
-    """|<A u, w> - <u, A^T w>| / (||A u|| ||w||) for random u like ``x`` and random w, summed over the parts of a stack.
+    """Check the adjoint: |<A u, w> - <u, A^T w>| / (||A u|| ||w||) for random u like ``x`` and random w.
 
-    Arguments and errors are those of ``check_linear``.
+    The products are summed over the parts of a stack. Arguments and errors are those of ``check_linear``.
 
     Example:
         >>> import torch
@@ -81,7 +81,9 @@ def check_adjoint(operator: LinearPhysics, x: Tensor, *, tolerance: float | None
 def check_norm(
     operator: LinearPhysics, x: Tensor, bound: float | None = None, *, tolerance: float | None = None
 ) -> Bound:
-    """||A|| by power iteration, a lower bound; checked against ``bound``, or against the proven bound if it is None.
+    """Check a bound on ||A|| by power iteration, which gives a lower bound, and return this lower bound.
+
+    It is compared with ``bound``, or with the proven bound if that is None.
 
     Raises:
         LawBroken: the lower bound is larger than the bound.

@@ -1,1 +1,1 @@
-"""The machine: memory, devices, processes, files, probes."""
+"""The machine: memory, devices, processes, files and speed probes."""

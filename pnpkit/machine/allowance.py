@@ -1,4 +1,4 @@
-"""A bound on what a file may make the program allocate, checked before the memory is taken."""
+"""A limit on what a file can make the program allocate, checked before the memory is allocated."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pnpkit.errors import CardError
 
 
 class Allowance(TorchDispatchMode):
-    """Inside the block at most ``tensors`` tensors may be made, of ``numbers`` values in all.
+    """Limit new tensors inside the block to ``tensors`` tensors with ``numbers`` values in all.
 
-    What is computed from tensors does not count.
+    Tensors computed from other tensors do not count.
 
     Raises:
-        CardError: by the call that asks for more, before it allocates.
+        CardError: raised by the call that asks for more, before it allocates.
     """
 
     def __init__(self, numbers: int, tensors: int):

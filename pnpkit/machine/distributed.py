@@ -1,7 +1,7 @@
-"""Several processes at one job, as ``torchrun`` starts them: RANK, WORLD_SIZE and LOCAL_RANK say who is who.
+"""Several processes that work on one job, as started by ``torchrun``.
 
-A process started alone is rank 0 of 1, and nothing here costs it anything. Inside ``together`` the processes can
-speak to each other: gloo on CPUs, nccl between GPUs.
+RANK, WORLD_SIZE and LOCAL_RANK identify a process. A process started alone is rank 0 of 1, and nothing here costs it
+anything. Inside ``together`` the processes can communicate: by gloo on CPUs, by nccl between GPUs.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-PATIENCE = timedelta(days=30)  # that one process waits for another: files take very different times
+PATIENCE = timedelta(days=30)  # longest time that a process waits for another: files take very different times
 
 
 def world() -> int:
-    """How many processes there are."""
+    """Return the number of processes."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def rank() -> int:
-    """Which of them this is, from 0."""
+    """Return the number of this process, from 0."""
     return int(os.environ.get("RANK", "0"))
 
 
 def neighbours() -> int:
-    """How many of them share this machine, and its memory."""
+    """Return the number of processes that share this machine and its memory."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 @contextmanager
 def together(device: str = "auto") -> Iterator[str]:
-    """Join the others for the block and give the device of this process: its own GPU, where there are any.
+    """Join the other processes for the block, and yield the device of this process: its own GPU, if there are any.
 
     Args:
-        device: auto, cpu or cuda; auto is cuda where torch sees a GPU. On ``cuda`` it becomes torch's current one.
+        device: auto, cpu or cuda; auto is cuda if torch sees a GPU. On ``cuda`` the GPU becomes torch's current one.
     """
     import torch
 
@@ -72,7 +72,7 @@ def together(device: str = "auto") -> Iterator[str]:
 
 
 def share(tensor: Tensor) -> Tensor:
-    """This process's equal part of a batch (B, ...): rows B r / N to B (r + 1) / N."""
+    """Return this process's equal part of a batch (B, ...): rows B r / N to B (r + 1) / N."""
     if len(tensor) % world():
         raise InputError(f"a batch of {len(tensor)} cannot be split evenly over {world()} processes")
     size = len(tensor) // world()
@@ -80,7 +80,7 @@ def share(tensor: Tensor) -> Tensor:
 
 
 def total(tensor: Tensor) -> Tensor:
-    """The sum over all processes, in place; the same bits on each."""
+    """Sum a tensor over all processes, in place. The result has the same bits on each."""
     if world() > 1:
         from torch import distributed
 
@@ -89,7 +89,7 @@ def total(tensor: Tensor) -> Tensor:
 
 
 def gather(value: T) -> list[T]:
-    """The values of all processes, in the order of their ranks, on each."""
+    """Return the values of all processes, in the order of their ranks, on each process."""
     if world() == 1:
         return [value]
     from torch import distributed

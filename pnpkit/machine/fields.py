@@ -1,8 +1,9 @@
-"""Arrays in files, for what does not fit into memory, and a journal by which work that was killed goes on.
+"""Arrays in files, for data that do not fit into memory, and a journal from which interrupted work is resumed.
 
-Work is a sequence of units. Each writes to places that no later unit of its pass reads, and ends with some numbers,
-which the journal keeps. After a kill the same program runs again from its beginning; of every unit in the journal it
-takes the numbers and not the work. So all that it decides, and all that it writes, is the same to the last bit.
+Work is a sequence of units. Each unit writes to places that no later unit of its pass reads, and it ends with some
+numbers, which the journal keeps. After a kill the same program runs again from its beginning. For every unit in the
+journal it takes the numbers and skips the work. So all its decisions, and all that it writes, are the same to the last
+bit.
 """
 
 from __future__ import annotations
@@ -22,14 +23,16 @@ from torch import Tensor
 from pnpkit.errors import InputError
 
 Place = tuple[slice, ...]
-PART = 1 << 20  # values that are looked at together where each is for itself
+PART = 1 << 20  # number of values handled together in elementwise work
 
 
 def reserved(path: Path, size: int) -> None:
-    """Make a file of so many zeros. A disk that is found full when a mapped file is written would end the process.
+    """Make a file of ``size`` zero bytes, so that the disk has room for it.
+
+    A disk that is full while a mapped file is written would end the process.
 
     Raises:
-        InputError: the disk has no room for it.
+        InputError: the disk has no room for the file.
     """
     with path.open("wb") as file:
         try:
@@ -47,7 +50,7 @@ def reserved(path: Path, size: int) -> None:
 
 @dataclass(frozen=True)
 class Field:
-    """An array in a file: ``field[place]`` is a tensor, read anew each time, and can be set."""
+    """An array in a file. ``field[place]`` is a tensor, which is read anew each time and can be set."""
 
     path: Path
     shape: tuple[int, ...]
@@ -55,7 +58,7 @@ class Field:
 
     @classmethod
     def made(cls, path: Path, shape: tuple[int, ...], dtype: np.dtype) -> Field:
-        """The array of that file, which begins as zeros where there is none. The disk has room for all of it.
+        """Return the array of a file, which is filled with zeros if it does not exist. All its disk space is reserved.
 
         Raises:
             InputError: the disk is full.
@@ -66,7 +69,7 @@ class Field:
         return cls(path, shape, dtype)
 
     def _open(self, writes: bool = False) -> np.ndarray:
-        """The array, mapped into memory until nobody holds it any more: what was read does not stay."""
+        """Map the array into memory until no one holds it any more, so that data that were read do not stay."""
         with open(self.path, "r+b" if writes else "rb") as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_WRITE if writes else mmap.ACCESS_READ)
         return np.frombuffer(mapped, self.dtype).reshape(self.shape)
@@ -78,22 +81,22 @@ class Field:
         self._open(True)[place] = values.cpu().numpy()
 
     def part(self, low: int, high: int) -> Tensor:
-        """The values from ``low`` to ``high``, counted through the array."""
+        """Return the values from ``low`` to ``high`` of the flattened array."""
         return torch.from_numpy(np.array(self._open().reshape(-1)[low:high]))
 
     def put(self, low: int, values: Tensor) -> None:
-        """Set the values from ``low`` on."""
+        """Set the values of the flattened array from ``low`` on."""
         self._open(True).reshape(-1)[low : low + len(values)] = values.cpu().numpy()
 
     def parts(self) -> Iterator[tuple[int, int]]:
-        """(low, high) of ``PART`` values each."""
+        """Yield the limits (low, high) of parts of ``PART`` values each."""
         count = math.prod(self.shape)
         for low in range(0, count, PART):
             yield low, min(low + PART, count)
 
 
 class Journal:
-    """The numbers of the units that are finished, a line each; a line that was not ended does not count."""
+    """The numbers of the finished units, one line each. An incomplete line does not count."""
 
     def __init__(self, path: Path):
         whole, _, _ = path.read_bytes().rpartition(b"\n") if path.exists() else (b"", b"", b"")
@@ -110,7 +113,7 @@ class Journal:
         self.file.close()
 
     def unit(self, work: Callable[[], tuple[float, ...]]) -> tuple[float, ...]:
-        """The numbers of the next unit, which is done where it is not in the journal. At least one number."""
+        """Return the numbers, at least one, of the next unit. Its work is done only if it is not in the journal."""
         self.next += 1
         if self.next <= self.before:
             return self.kept[self.next - 1]

@@ -1,4 +1,7 @@
-"""Files appear whole or not at all, written beside their place and then renamed; and are what their hash says."""
+"""Writing files whole or not at all, and reading files whose hash is verified.
+
+A file is written beside its final place and then renamed.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from pnpkit.errors import CardError, InputError
 
 try:
     import fcntl
-except ImportError:  # Windows: what a killed process left is then not told from what another one writes
+except ImportError:  # Windows: files left by a killed process cannot be told from those another process writes
     locks: ModuleType | None = None
 else:
     locks = fcntl
@@ -24,16 +27,17 @@ else:
 
 @contextmanager
 def replacing(path: str | os.PathLike[str], overwrite: bool = True) -> Iterator[BinaryIO]:
-    """A binary file that takes the place of ``path`` when the block ends well, and vanishes when it does not.
+    """Yield a binary file that replaces ``path`` if the block succeeds, and that is removed if it fails.
 
-    It is written as ``.pnpkit-KEY-RANDOM.part`` beside its place, where KEY stands for the name of ``path``, and is
-    locked meanwhile: one of the same KEY that nobody holds was left by a process that was killed, and is removed.
+    The file is written as ``.pnpkit-KEY-RANDOM.part`` beside ``path``, where KEY stands for its name. It is locked
+    meanwhile. A file with the same KEY that no process holds was left by a killed process, and it is removed.
 
     Args:
-        overwrite: whether a file at ``path`` is replaced. Of several processes that must not, exactly one succeeds.
+        path: the final name.
+        overwrite: whether a file at ``path`` is replaced. If it is not, exactly one of several processes succeeds.
 
     Raises:
-        OSError: as ``open`` does, always with a file name; FileExistsError where there is a file that must not be
+        OSError: as ``open`` does, always with a file name. FileExistsError if there is a file that must not be
             replaced.
     """
     path = Path(path)
@@ -59,9 +63,10 @@ def replacing(path: str | os.PathLike[str], overwrite: bool = True) -> Iterator[
 
 @contextmanager
 def replacing_folder(path: str | os.PathLike[str], overwrite: bool = True) -> Iterator[Path]:
-    """A new folder that takes the place of ``path`` when the block ends well, and vanishes when it does not.
+    """Yield a new folder that replaces ``path`` if the block succeeds, and that is removed if it fails.
 
     Args:
+        path: the final name.
         overwrite: whether a folder at ``path`` is replaced.
 
     Raises:
@@ -87,9 +92,9 @@ def replacing_folder(path: str | os.PathLike[str], overwrite: bool = True) -> It
 
 
 def begin(folder: Path, prefix: str) -> tuple[Path, BinaryIO]:
-    """A new file of that prefix in the folder, open and locked.
+    """Make a new file with this prefix in the folder, open and locked.
 
-    Not by ``tempfile``: its files are readable by their owner only.
+    ``tempfile`` is not used, because its files are readable by their owner only.
     """
     while True:
         temporary = folder / f"{prefix}{secrets.token_hex(8)}.part"
@@ -100,11 +105,11 @@ def begin(folder: Path, prefix: str) -> tuple[Path, BinaryIO]:
             locks.flock(file, locks.LOCK_EX)
         if os.fstat(file.fileno()).st_nlink:
             return temporary, file
-        file.close()  # another process took it for a stale one before it was locked
+        file.close()  # another process mistook it for a stale one before it was locked
 
 
 def put(temporary: Path, path: Path) -> None:
-    """Give the file the name ``path``, which no other file may have: FileExistsError if one has."""
+    """Rename the file to ``path``. Raises FileExistsError if there is a file of this name."""
     try:
         os.link(temporary, path)
     except FileExistsError:
@@ -119,20 +124,19 @@ def put(temporary: Path, path: Path) -> None:
 
 
 def remove_stale(folder: Path, prefix: str) -> None:
-    """Remove the parts of that prefix which no living process holds."""
+    """Remove the parts with this prefix that no living process holds."""
     if locks is None:
         return
     with suppress(OSError):
         for name in os.listdir(folder):
             if name.startswith(prefix) and name.endswith(".part"):
                 with suppress(OSError), open(folder / name, "rb") as file:
-                    locks.flock(file, locks.LOCK_EX | locks.LOCK_NB)  # raises where another process holds it
+                    locks.flock(file, locks.LOCK_EX | locks.LOCK_NB)  # raises if another process holds it
                     os.unlink(folder / name)
 
 
 def hold(path: Path) -> BinaryIO | None:
-    """The file, open and locked until it is closed; None where another process holds it. Where there are no locks it is
-    open only."""
+    """Open a file and lock it until it is closed. None if another process holds it. Without locks it is only opened."""
     file = path.open("ab")
     if locks is not None:
         try:
@@ -146,13 +150,13 @@ def hold(path: Path) -> BinaryIO | None:
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes, overwrite: bool = True) -> None:
-    """``path`` holds exactly ``data``, or what it held before; see ``replacing``."""
+    """Write ``data`` to ``path``, which then holds exactly these data or its old content; see ``replacing``."""
     with replacing(path, overwrite) as file:
         file.write(data)
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
-    """The hash of a file, in hexadecimal digits; of a folder that of the names and hashes of all that is in it."""
+    """Return the hash of a file in hexadecimal digits. For a folder, hash the names and hashes of all its content."""
     digest = hashlib.sha256()
     if os.path.isdir(path):
         for below in sorted(below for below in Path(path).rglob("*") if below.is_file()):
@@ -165,7 +169,7 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
 
 
 def check_name(path: Path) -> None:
-    """Raise InputError where no file can have that name: one of more than 255 bytes, for instance."""
+    """Raise InputError if no file can have this name, for instance if it has more than 255 bytes."""
     try:
         os.lstat(path)
     except FileNotFoundError:
@@ -176,10 +180,10 @@ def check_name(path: Path) -> None:
 
 
 def read_verified(path: Path, sha256: str) -> bytes:
-    """The bytes of ``path``, once they have that hash.
+    """Return the bytes of ``path`` after checking that they have this hash.
 
     Raises:
-        CardError: it cannot be read, or holds other bytes.
+        CardError: the file cannot be read, or holds other bytes.
     """
     try:
         data = path.read_bytes()

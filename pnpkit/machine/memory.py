@@ -1,4 +1,4 @@
-"""Device and memory of this machine."""
+"""The device and the memory of this machine."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from pnpkit.errors import InputError, UnknownName
 
 
 def choose_device(name: str | None) -> torch.device:
-    """The torch device cpu or cuda; auto and None are the GPU where torch sees one.
+    """Return the torch device cpu or cuda; auto and None choose the GPU if torch sees one.
 
     Raises InputError for any other name, and for cuda without a GPU.
     """
-    name = None if name is None else str(name)  # a torch.device will do
+    name = None if name is None else str(name)  # a torch.device is accepted as well
     if name in (None, "auto"):
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name not in ("cpu", "cuda"):
         raise UnknownName("device", str(name), ("auto", "cpu", "cuda"))
     if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("device 'cuda' was asked for, but torch sees no GPU: use `device=cpu`")
+        raise InputError("device 'cuda' was requested, but torch sees no GPU: use `device=cpu`")
     return torch.device(name)
 
 
 def allowed(max_memory: float | None) -> float:
-    """Bytes that a run may take, from ``max_memory`` in GiB; None is half of the machine's memory."""
+    """Return the bytes that a run may use, from ``max_memory`` in GiB. None allows half of the machine's memory."""
     if max_memory is None:
         return 0.5 * machine_memory()
     if not (isinstance(max_memory, Real) and max_memory > 0):
@@ -37,7 +37,7 @@ def allowed(max_memory: float | None) -> float:
 
 
 def machine_memory() -> float:
-    """Bytes of memory of this machine; infinity on systems that do not tell."""
+    """Return the bytes of memory of this machine; infinity if the system does not tell."""
     try:
         return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     except (AttributeError, ValueError, OSError):  # no sysconf (Windows), no such name, no answer
@@ -45,7 +45,7 @@ def machine_memory() -> float:
 
 
 def peak_memory() -> float:
-    """Bytes that this process has held at most; 0 on systems that do not tell."""
+    """Return the largest number of bytes that this process has held; 0 if the system does not tell."""
     try:
         import resource
     except ImportError:  # Windows

@@ -1,4 +1,4 @@
-"""The phases of a long piece of work, as they are told to who waits for it."""
+"""The phases of a long computation, as they are reported to the user who waits for it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Phase:
-    """A phase that begins: its name and, where it has several parts, which of how many begins."""
+    """A phase that begins: its name and, if it has several parts, the number of the part and of all parts."""
 
     name: str
     part: int = 1
@@ -22,4 +22,4 @@ Listener = Callable[[Phase], None]
 
 
 def nobody(_: Phase) -> None:
-    """The listener where nobody waits."""
+    """Ignore a phase: the listener that is used if nobody waits."""

@@ -1,4 +1,4 @@
-"""What this machine can do, by short probes: machines differ, and a table of them would be wrong tomorrow."""
+"""Short probes of the speed of this machine. Machines differ, and a table of them would soon be wrong."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from torch.overrides import TorchFunctionMode
 
 
 def seconds_of(work: Callable[[], Tensor], repeat: int = 3) -> float:
-    """The least wall time of ``work`` over a few runs after a first one; reading a number waits for the device."""
+    """Return the least wall time of ``work`` in seconds over a few runs after a first one.
+
+    Reading a number of the result waits for the device.
+    """
     times = []
     for _ in range(repeat + 1):
         started = time.perf_counter()
@@ -24,8 +27,10 @@ def seconds_of(work: Callable[[], Tensor], repeat: int = 3) -> float:
 
 @cache
 def prefers_bfloat16(device: str | torch.device, worth: float = 0.8) -> bool:
-    """Whether a 64 -> 64 convolution takes less than ``worth`` of its float32 time in bfloat16 here. Found once: where
-    bfloat16 is emulated, the probe takes as long as a step of a small picture."""
+    """Whether a 64 -> 64 convolution in bfloat16 takes less than ``worth`` of its float32 time on this device.
+
+    The result is kept: if bfloat16 is emulated, the probe takes as long as a step of a small picture.
+    """
     x = torch.randn(2, 64, 64, 64, device=device).contiguous(memory_format=torch.channels_last)
     kernel = torch.randn(64, 64, 3, 3, device=device)
 
@@ -38,8 +43,10 @@ def prefers_bfloat16(device: str | torch.device, worth: float = 0.8) -> bool:
 
 
 class Convolutions(TorchFunctionMode):
-    """Notes the shapes of every 2-D convolution that runs inside the block, but those of 1 x 1 that are products of
-    matrices (``layers.convolution``)."""
+    """Records the shapes of every 2-D convolution that runs inside the block.
+
+    Convolutions of 1 x 1 that run as matrix products (``layers.convolution``) are left out.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,9 +62,10 @@ class Convolutions(TorchFunctionMode):
 
 
 def bare_convolutions(work: Callable[[], object]) -> Callable[[], Tensor]:
-    """The 2-D convolutions of ``work`` and nothing else: on random numbers, float32, ``channels_last``, no gradients.
+    """Return a function that runs only the 2-D convolutions of ``work``.
 
-    Those of one shape run after each other, on the same numbers.
+    They run on random numbers, in float32 and ``channels_last``, without gradients. Convolutions of one shape run after
+    each other, on the same numbers.
     """
     with torch.no_grad(), Convolutions() as seen:
         work()
@@ -78,10 +86,10 @@ def bare_convolutions(work: Callable[[], object]) -> Callable[[], Tensor]:
 
 
 def convolution_limit(network: nn.Module, batch: int, patch: int, device: str, half: bool, repeat: int = 3) -> float:
-    """Patches a second that training could reach if it were nothing but the network's own convolutions.
+    """Return the patches per second that training could reach if it consisted only of the network's convolutions.
 
-    The same convolutions, one after another, forward and backward, in the precision of the training and
-    ``channels_last``. 0 when the network has none.
+    The probe runs these convolutions one after another, forward and backward, in the precision of the training and
+    ``channels_last``. The result is 0 if the network has none.
     """
     x = torch.rand(batch, 3, patch, patch, device=device)
     with torch.no_grad(), Convolutions() as seen:

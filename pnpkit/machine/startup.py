@@ -1,4 +1,4 @@
-"""What the command line does before torch is imported: a quicker import of deepinv, and freed memory is kept.
+"""Preparations of the command line before torch is imported: a faster import of deepinv, and keeping freed memory.
 
 deepinv imports torchvision, and torchvision's RoIAlign imports torch._dynamo, with sympy behind it, for one function:
 more than a third of the time of all imports. While deepinv is imported, a stand-in module offers that function, which
@@ -23,7 +23,7 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of mallopt(3)
 
 
 class StandIn(ModuleType):
-    """Offers that one function; for any other attribute the real module takes its place."""
+    """A module that offers this one function. For any other attribute the real module takes its place."""
 
     def is_compile_supported(self, device_type: str) -> Any:
         return self.real().is_compile_supported(device_type)
@@ -33,7 +33,7 @@ class StandIn(ModuleType):
         return importlib.import_module(NAME)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # what the import system asks about any module
+        if name.startswith("__"):  # the import system asks for these attributes of any module
             raise AttributeError(name)
         return getattr(self.real(), name)
 
@@ -56,15 +56,15 @@ def import_deepinv() -> None:
 
 
 def keep_memory() -> bool:
-    """Keep freed memory in the process instead of giving it back; False where the C library cannot (only glibc can)."""
+    """Keep freed memory in the process instead of giving it back. False if the C library cannot do it; glibc can."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError):  # another C library, or none that can be opened
+    except (OSError, AttributeError, TypeError):  # the C library is another one, or it cannot be opened
         return False
     return bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
 
 
 def begin() -> None:
-    """Keep memory and import deepinv; call it before torch is imported."""
+    """Keep freed memory and import deepinv. Call this before torch is imported."""
     keep_memory()
     import_deepinv()

@@ -1,1 +1,1 @@
-"""Numerical methods on arrays: norms, wavelets, total variation, conjugate gradients."""
+"""Numerical methods on arrays: norms, wavelets, total variation and conjugate gradients."""

@@ -1,4 +1,4 @@
-"""Arrays and tensors as the package takes them."""
+"""Conversion and checks of arrays and tensors that are passed to the package."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from pnpkit.errors import InputError
 
 
 def real(values: Any, what: str) -> Tensor:
-    """Real, finite floats as a tensor. Arrays of numpy, of any byte order, are copied; integers become float64.
+    """Return real, finite numbers as a float tensor.
+
+    Arrays of numpy, of any byte order, are copied. Integers become float64.
 
     Raises:
-        InputError: complex, NaN or infinite values; ``what`` names them.
+        InputError: a value is complex, NaN or infinite. The message names the values by ``what``.
     """
     if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
         values = values.astype(np.float64) if values.dtype.itemsize > 8 else values

@@ -1,4 +1,4 @@
-"""Conjugate gradients for a batch of symmetric positive definite systems, preconditioned (Hestenes & Stiefel 1952)."""
+"""Preconditioned conjugate gradients for a batch of symmetric positive definite systems (Hestenes & Stiefel 1952)."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ def conjugate_gradients(
     max_steps: int,
     precondition: Callable[[Tensor], Tensor] = lambda residual: residual,
 ) -> Tensor:
-    """u with ||M u - right|| <= goal for each item of the batch.
+    """Return u with ||M u - right|| <= goal for each item of the batch.
 
-    Starts at zero, so u is a function of ``right``. A finished item stays as it is: its u does not depend on its
-    neighbours. For M >= id the residual bounds the error: ||u - M^-1 right|| <= ||M u - right||. The residual is
-    followed by its recurrence, which equals it in exact arithmetic. Warns (``InexactWarning``) after ``max_steps``.
+    The solver starts at zero, so u is a function of ``right``. A finished item stays as it is, so its u does not depend
+    on the other items. For M >= id the residual bounds the error: ||u - M^-1 right|| <= ||M u - right||. The residual
+    is computed by its recurrence, which equals it in exact arithmetic. After ``max_steps`` there is a warning
+    (``InexactWarning``).
 
     Args:
         apply: M, symmetric and positive definite on each item of (B, ...).
         right: (B, ...).
-        goal: (B, 1, ..., 1), in units of the Euclidean norm of an item.
+        goal: (B, 1, ..., 1), the largest Euclidean norm of the residual of each item.
         precondition: positive definite and close to M^-1.
     """
     x, residual, direction = torch.zeros_like(right), right, precondition(right)

@@ -1,12 +1,12 @@
-r"""Norms of convolutions and matrices: a bound that is a proof, and a cheap estimate that is not.
+r"""Proven bounds on the norms of convolutions and matrices.
 
 For a kernel w of size h x c x k x k the symbol at the frequency (s, t) is the h x c matrix
 
-    What(s, t) = sum_{p,q} w[:, :, p, q] exp(-i (p s + q t)),
+    What(s, t) = sum_{p,q} w[:, :, p, q] exp(-i (p s + q t)).
 
-and the norm of the stride-1 convolution, with zero or circular padding, at any image size, is at most
-B = sup_{s,t} sigma_max(What(s, t)): a circular convolution samples the symbol and a zero-padded one is a
-compression of the convolution on Z^2.
+The norm of the stride-1 convolution, with zero or circular padding, at any image size, is at most
+B = sup_{s,t} sigma_max(What(s, t)). The reason is that a circular convolution samples the symbol, and that a
+zero-padded one is a compression of the convolution on Z^2.
 """
 
 from __future__ import annotations
@@ -22,24 +22,25 @@ from torch import Tensor
 
 
 def symbol(kernel: Tensor, grid: int) -> Tensor:
-    """The symbol on the half grid that a real kernel needs: (grid, grid // 2 + 1, h, c), complex."""
+    """Return the symbol on the half grid that a real kernel needs: (grid, grid // 2 + 1, h, c), complex."""
     return torch.fft.rfft2(kernel, s=(grid, grid)).permute(2, 3, 0, 1)
 
 
 def conv_norm_bound(kernel: Tensor, grid: int = 64) -> float:
-    r"""A proven upper bound on the norm of a stride-1 convolution, for every image size.
+    r"""Return a proven upper bound on the norm of a stride-1 convolution, for every image size.
 
-    B <= max_grid sigma_max(What) / cos(pi d / n)^2 with d = (k - 1) / 2 and n = ``grid`` > 2 d
-    (Ehlich & Zeller 1964, once per axis). The maximum over the grid is itself proven: a candidate m
-    is accepted only when m^2 I - What^H What has a Cholesky factor at every frequency, in float64.
+    B <= max_grid sigma_max(What) / cos(pi d / n)^2 with d = (k - 1) / 2 and n = ``grid`` > 2 d (Ehlich & Zeller 1964,
+    once per axis). The maximum over the grid is itself proven: a candidate m is accepted only if m^2 I - What^H What
+    has a Cholesky factor at every frequency, in float64.
+
+    The bound covers zero and circular padding, and mirrored filters (``mirrored``). It does not cover reflect or
+    replicate padding, nor rounding in the evaluation. It is infinite for weights that are not finite. It is
+    homogeneous: if the squares of weights would leave the range of float64, the weights are scaled by a power of two,
+    which causes no rounding.
 
     Args:
         kernel: (h, c, k, k) with odd k, real.
         grid: frequencies per axis; 64 costs 0.24 % of slack for 3 x 3 kernels, 128 costs 0.06 %.
-
-    Infinite for weights that are not finite. Covers zero and circular padding, and mirrored filters (``mirrored``).
-    Not reflect or replicate padding, and not rounding in the evaluation. Homogeneous: weights of any size are scaled
-    by a power of two, which rounds nothing, where their squares would leave the range of float64.
     """
     size = kernel.shape[-1]
     if kernel.ndim != 4 or kernel.shape[-2] != size or size % 2 == 0:
@@ -49,7 +50,7 @@ def conv_norm_bound(kernel: Tensor, grid: int = 64) -> float:
     kernel = kernel.detach().to("cpu", torch.float64)
     if not bool(torch.isfinite(kernel).all()):
         return math.inf
-    if kernel.shape[0] < kernel.shape[1]:  # sigma_max of the transpose, from the smaller Gram matrix
+    if kernel.shape[0] < kernel.shape[1]:  # sigma_max of the transpose comes from a smaller Gram matrix
         kernel = kernel.transpose(0, 1)
     scale = power_of_two(float(kernel.abs().max()))
     square = _largest_eigenvalue(kernel / scale, grid)
@@ -57,16 +58,16 @@ def conv_norm_bound(kernel: Tensor, grid: int = 64) -> float:
 
 
 def power_of_two(largest: float) -> float:
-    """The power of two next below ``largest`` where its square, or its inverse's, nears the end of float64; else 1."""
+    """Return the power of two next below ``largest`` if squares near it could leave float64; otherwise 1."""
     if largest == 0 or 2.0**-30 < largest < 2.0**100:
         return 1.0
     return 2.0 ** (math.frexp(largest)[1] - 1)
 
 
 def gram_symbol_rows(kernel: Tensor, grid: int) -> Iterator[Tensor]:
-    """What^H What on the half grid, row by row: (grid // 2 + 1, c, c), in no order.
+    """Yield What^H What on the half grid, row by row, (grid // 2 + 1, c, c), in no particular order.
 
-    It is the symbol of W^T W, whose kernel is the autocorrelation of w: no product per frequency is needed.
+    It is the symbol of W^T W, whose kernel is the autocorrelation of w. So no product per frequency is needed.
     """
     reach = kernel.shape[-1] - 1
     lags = F.conv2d(kernel.transpose(0, 1), kernel.transpose(0, 1), padding=reach)  # (c, c, lag, lag)
@@ -74,12 +75,14 @@ def gram_symbol_rows(kernel: Tensor, grid: int) -> Iterator[Tensor]:
     angles = torch.arange(grid, dtype=kernel.dtype)[:, None] * wave
     waves = torch.polar(torch.ones_like(angles), angles)
     across = torch.einsum("dcpq,tq->tdcp", lags.to(waves.dtype), waves[: grid // 2 + 1])
-    for down in torch.cat([waves[start::8] for start in range(8)]):  # far apart first: the maximum is met early
+    for down in torch.cat(
+        [waves[start::8] for start in range(8)]
+    ):  # rows far apart come first, so that the maximum is met early
         yield across @ down
 
 
 def _largest_eigenvalue(kernel: Tensor, grid: int) -> float:
-    """Smallest candidate found that provably bounds every eigenvalue of What^H What on the grid."""
+    """Return the smallest candidate found that provably bounds every eigenvalue of What^H What on the grid."""
     eye = torch.eye(kernel.shape[1], dtype=torch.complex128)
     bound = candidate = 0.0
     for row in gram_symbol_rows(kernel, grid):
@@ -93,7 +96,7 @@ def _largest_eigenvalue(kernel: Tensor, grid: int) -> float:
 
 
 def _eigenvalue_near_the_largest(matrices: Tensor) -> float:
-    """The largest eigenvalue of the matrix in which a few power steps see most: a fast next candidate."""
+    """Return the largest eigenvalue of the matrix with the largest estimate by a few power steps: a fast candidate."""
     vector = torch.ones_like(matrices[..., :1])
     for _ in range(10):
         vector = matrices @ (vector / torch.linalg.vector_norm(vector, dim=1, keepdim=True))
@@ -102,7 +105,7 @@ def _eigenvalue_near_the_largest(matrices: Tensor) -> float:
 
 
 def matrix_norm_bound(matrix: Tensor) -> float:
-    """||W||_2 of a dense layer by SVD in float64, raised by the rounding of the SVD itself."""
+    """Return ||W||_2 of a dense layer from the SVD in float64, increased by the rounding error of the SVD."""
     matrix = matrix.detach().to("cpu", torch.float64)
     if not bool(torch.isfinite(matrix).all()):
         return math.inf
@@ -111,11 +114,11 @@ def matrix_norm_bound(matrix: Tensor) -> float:
 
 
 def sparse_norm_bound(matrix: Any, steps: int = 50) -> float:
-    """An upper bound on ||A||_2 of a scipy sparse matrix, in float64.
+    """Return an upper bound on ||A||_2 of a scipy sparse matrix, in float64.
 
-    ||A||_2^2 <= rho(|A|^T |A|) <= max_i (|A|^T |A| v)_i / v_i for every v > 0 (Collatz 1942), the smallest over steps
-    of power iteration with v kept positive; or the Frobenius norm. Exact in the limit where no entry is negative.
-    Infinite for entries that are not finite.
+    ||A||_2^2 <= rho(|A|^T |A|) <= max_i (|A|^T |A| v)_i / v_i for every v > 0 (Collatz 1942). The bound is the smallest
+    over the steps of a power iteration that keeps v positive, or the Frobenius norm. In the limit it is exact if no
+    entry is negative. It is infinite for entries that are not finite.
     """
     size = abs(matrix).astype(np.float64)
     largest = float(size.max()) if size.nnz else 0.0

@@ -6,7 +6,10 @@ import numpy as np
 
 
 def project(z: np.ndarray) -> np.ndarray:
-    """The nearest point of the simplex, max(z - t, 0) with the t that fits (Held, Wolfe & Crowder 1974), z is (N,)."""
+    """Return the point of the simplex nearest to z (N,): max(z - t, 0) with t such that the sum is 1.
+
+    Held, Wolfe & Crowder 1974.
+    """
     ordered = np.sort(z)[::-1]
     thresholds = (np.cumsum(ordered) - 1) / np.arange(1, len(z) + 1)
     return np.maximum(z - thresholds[np.count_nonzero(ordered > thresholds) - 1], 0)
@@ -15,13 +18,15 @@ def project(z: np.ndarray) -> np.ndarray:
 def minimise(
     form: np.ndarray, vector: np.ndarray, largest: float, start: np.ndarray, steps: int, tol: float = 1e-5
 ) -> np.ndarray:
-    """argmin 1/2 k^T Q k - v^T k on the simplex, by FISTA (Beck & Teboulle 2009): one product with Q a step.
+    """argmin 1/2 k^T Q k - v^T k on the simplex, by FISTA (Beck & Teboulle 2009), with one product with Q per step.
 
     Args:
         form: Q, (N, N), symmetric and positive semidefinite; the product has its precision.
-        vector: v, (N,). largest: a bound on the norm of Q.
-        start: (N,) on the simplex. steps: at most so many.
-        tol: ends when a step from the extrapolated point is smaller, relative to its length.
+        vector: v, (N,).
+        largest: a bound on the norm of Q.
+        start: (N,), a point of the simplex.
+        steps: largest number of steps.
+        tol: the iteration ends when a step from the extrapolated point is smaller than this, relative to its length.
     """
     k = point = start
     momentum = 1.0

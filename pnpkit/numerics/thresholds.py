@@ -1,4 +1,4 @@
-"""Thresholds of tensors: the soft threshold, and the projection onto a simplex, which is one threshold a row."""
+"""Thresholds of tensors: the soft threshold, and the projection onto a simplex, which is one threshold per row."""
 
 from __future__ import annotations
 

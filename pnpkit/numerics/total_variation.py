@@ -1,6 +1,6 @@
 r"""Total variation, isotropic and coupled over the colours: TV(u) = sum over pixels of |D u|.
 
-|.| is the Euclidean norm over both differences and all channels together, so that the edges of all colours coincide.
+|.| is the Euclidean norm over both differences and all channels together. So the edges of all colours coincide.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pnpkit.errors import InexactWarning
 
 
 def differences(u: Tensor) -> Tensor:
-    """D u: forward differences to the right and down, zero at the end; (B, C, H, W) -> (B, 2C, H, W). ||D||^2 <= 8."""
+    """D u: forward differences to the right and down, zero at the end, (B, C, H, W) -> (B, 2C, H, W). ||D||^2 <= 8."""
     across = F.pad(u[..., 1:] - u[..., :-1], (0, 1))
     down = F.pad(u[..., 1:, :] - u[..., :-1, :], (0, 0, 0, 1))
     return torch.cat([across, down], 1)
@@ -34,11 +34,13 @@ def variation(u: Tensor) -> Tensor:
 
 
 def proximal_map(z: Tensor, weight: Tensor | float, tolerance: float = 1e-4, max_steps: int = 5000) -> Tensor:
-    r"""argmin_u 1/2 ||u - z||^2 + weight TV(u), image by image; of a weight for each pixel sum_i weight_i |D u|_i.
+    r"""argmin_u 1/2 ||u - z||^2 + weight TV(u), image by image.
 
-    u = z - D^T p with |p| <= weight at every pixel, by accelerated projected gradient steps on p (Beck & Teboulle,
-    IEEE TIP 18, 2009). They start at p = 0, so u is a function of z, and stop when the duality gap g proves
-    ||u - exact|| <= sqrt(2 g) <= tolerance * sqrt(number of values). Warns (``InexactWarning``) after ``max_steps``.
+    With a weight for each pixel the penalty is sum_i weight_i |D u|_i. u = z - D^T p with |p| <= weight at every pixel,
+    where p is found by accelerated projected gradient steps (Beck & Teboulle, IEEE TIP 18, 2009). They start at p = 0,
+    so u is a function of z. They stop when the duality gap g proves
+    ||u - exact|| <= sqrt(2 g) <= tolerance * sqrt(number of values). After ``max_steps`` there is a warning
+    (``InexactWarning``).
 
     Args:
         z: (B, C, H, W).
@@ -73,7 +75,7 @@ def _solve(z: Tensor, weight: Tensor, tolerance: float, max_steps: int) -> Tenso
 
 
 def premise(tolerance: float, max_steps: int) -> str:
-    """The premise of a certificate: the inner solver is exact."""
+    """Return the premise of a certificate that the inner solver is exact."""
     return (
         f"the inner solver for total variation is exact: it stops when the duality gap proves an error (root mean "
         f"square) of {tolerance:g}, or after {max_steps} steps"

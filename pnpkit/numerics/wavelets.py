@@ -1,8 +1,8 @@
 r"""Orthonormal wavelet bases for images of any size, by periodic filter banks.
 
 One level splits a signal of even length n into n/2 approximations and n/2 details, a_i = sum_k h_k x_{2i+k} and
-d_i = sum_k g_k x_{2i+k} with g_k = (-1)^k h_{K-1-k}, indices modulo n (Daubechies 1988). The last sample of a signal of
-odd length joins the approximations unchanged; the transform stays orthonormal.
+d_i = sum_k g_k x_{2i+k} with g_k = (-1)^k h_{K-1-k}, indices modulo n (Daubechies 1988). If the length is odd, the last
+sample joins the approximations unchanged; the transform stays orthonormal.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ FILTERS: dict[str, tuple[float, ...]] = {
 
 @dataclass(frozen=True)
 class Basis:
-    """An orthonormal wavelet basis of images (B, C, H, W): ``levels`` of the two-dimensional transform.
+    """An orthonormal wavelet basis of images (B, C, H, W), made of ``levels`` levels of the two-dimensional transform.
 
     Args:
         wavelet: ``haar``, ``db2`` or ``db4`` (2, 4 or 8 taps).
         levels: the largest number of levels; a level needs sides of at least 2 pixels.
 
     Raises:
-        UnknownName: another wavelet.
+        UnknownName: the wavelet is another one.
     """
 
     wavelet: str = "db4"
@@ -54,7 +54,7 @@ class Basis:
             raise UnknownName("wavelet", self.wavelet, FILTERS)
 
     def analyse(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The approximation, and the details from fine to coarse, three a level."""
+        """Return the approximation, and the details from fine to coarse, three per level."""
         details: list[Tensor] = []
         for _ in range(self.levels):
             if min(x.shape[-2:]) < 2:
@@ -66,7 +66,7 @@ class Basis:
         return x, details
 
     def synthesise(self, coarse: Tensor, details: list[Tensor]) -> Tensor:
-        """The inverse of ``analyse``, and its adjoint."""
+        """Undo ``analyse``. This is its inverse and also its adjoint."""
         x = coarse
         for place in range(len(details) - 3, -1, -3):
             down, top, bottom = details[place : place + 3]
@@ -75,13 +75,13 @@ class Basis:
 
 
 def taps(wavelet: str) -> list[tuple[float, float]]:
-    """(h_k, g_k) for k = 0 ... K - 1."""
+    """Return (h_k, g_k) for k = 0 ... K - 1."""
     low = FILTERS[wavelet]
     return [(low[k], (-1) ** k * low[-1 - k]) for k in range(len(low))]
 
 
 def split(x: Tensor, wavelet: str) -> tuple[Tensor, Tensor]:
-    """Approximations and details along the last axis."""
+    """Return approximations and details along the last axis."""
     even = x.shape[-1] - x.shape[-1] % 2
     pairs = x[..., :even].unflatten(-1, (-1, 2))
     half, weights = pairs.shape[-2], taps(wavelet)
@@ -96,7 +96,7 @@ def split(x: Tensor, wavelet: str) -> tuple[Tensor, Tensor]:
 
 
 def wrapped(pairs: Tensor, more: int) -> Tensor:
-    """The pairs, and the first ``more`` of them again behind the last, in turn where there are fewer."""
+    """Append the first ``more`` pairs behind the last one. If there are fewer, they repeat in turn."""
     count = pairs.shape[-2]
     if count >= more:
         return torch.cat([pairs, pairs[..., :more, :]], -2)
@@ -104,13 +104,13 @@ def wrapped(pairs: Tensor, more: int) -> Tensor:
 
 
 def join(low: Tensor, high: Tensor, wavelet: str) -> Tensor:
-    """The adjoint, and inverse, of ``split``."""
+    """Undo ``split``. This is its inverse and also its adjoint."""
     half, weights = high.shape[-1], taps(wavelet)
     more = (len(weights) - 1) // 2
     wide = high.new_zeros((*high.shape[:-1], half + more, 2))
     for k, (h, g) in enumerate(weights):
         wide[..., k // 2 : k // 2 + half, k % 2].add_(low[..., :half], alpha=h).add_(high, alpha=g)
-    for start in range(half, half + more, half):  # what is behind the end belongs to the beginning
+    for start in range(half, half + more, half):  # values behind the end belong to the beginning
         behind = wide[..., start : start + half, :]
         wide[..., : behind.shape[-2], :].add_(behind)
     return torch.cat([wide[..., :half, :].flatten(-2), low[..., half:]], -1)

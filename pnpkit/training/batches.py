@@ -1,4 +1,4 @@
-"""Training batches: random crops of pictures, with noise."""
+"""Training batches: random crops of pictures with added noise."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Batches:
         return patch.flip([axis for axis in (1, 2) if self.integer(2)])
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Endless (clean, noisy, levels)."""
+        """Yield batches (clean, noisy, levels) without end."""
         while True:
             clean = torch.stack([self.crop() for _ in range(self.config.batch)]).float() / 255
             level = torch.rand(self.config.batch, generator=self.generator) ** self.config.level_skew * self.config.top

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """The protocol; the same for every network.
+    """The training protocol, which is the same for every network.
 
-    ``hours`` of running time, or ``steps`` where positive, set the length of the cosine schedule; the time of
-    interrupted runs counts. Noise levels are top * u^``level_skew``, u uniform in [0, 1]: an exponent below 1 makes
+    The length of the cosine schedule is ``hours`` of running time, or ``steps`` if that is positive; the time of
+    interrupted runs counts. Noise levels are top * u^``level_skew`` with u uniform in [0, 1]. An exponent below 1 makes
     strong noise more frequent. The loss is the mean squared error of each sample divided by
-    (sigma + 1/255)^``level_power``; with 1.2 a decibel weighs about the same at every level.
+    (sigma + 1/255)^``level_power``. With 1.2 a decibel weighs about the same at every level.
     """
 
     hours: float = 1.0
@@ -21,7 +21,7 @@ class TrainingConfig:
     patch: int = 64
     learning_rate: float = 5e-4
     table_rate: float = 20.0  # factor on the learning rate of thresholds and step sizes
-    kernel_rate: float = 0.0  # where positive: the same factor for kernels between features, which then learn by Muon
+    kernel_rate: float = 0.0  # if positive: the same factor for kernels between features, which then learn by Muon
     warmup: int = 200
     gradient_limit: float = 0.1
     ema: float = 0.999

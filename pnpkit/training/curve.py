@@ -1,4 +1,4 @@
-"""The training curve: PSNR on validation crops, one line a checkpoint."""
+"""The training curve: PSNR on validation crops, one line per checkpoint."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ VALIDATION_LEVELS = (5, 15, 25, 50)  # out of 255
 
 
 def psnr_on(network: nn.Module, pictures: list[np.ndarray], level: float, size: int = 192) -> float:
-    """Mean PSNR (dB) on centre crops with seeded noise, clipped to 0..1. For the curve, not for the final table."""
+    """Return the mean PSNR (dB) on centre crops with seeded noise, clipped to 0..1.
+
+    It is meant for the curve, not for the final table.
+    """
     scores = []
     for index, picture in enumerate(pictures):
         rows, columns = ((n - min(n, size)) // 2 for n in picture.shape[:2])
@@ -35,7 +38,7 @@ def psnr_on(network: nn.Module, pictures: list[np.ndarray], level: float, size: 
 def record(
     run: Run, losses: list[float], validation: list[np.ndarray], folder: Path, since: float, limit: float = 0.0
 ) -> None:
-    """Append one line to the curve: the averaged weights, measured in float32 by rank 0."""
+    """Append one line to the curve. Rank 0 measures the averaged weights in float32."""
     if distributed.rank() > 0:
         return
     with averaged(run):  # leaves the run as it was, bit by bit

@@ -1,4 +1,4 @@
-"""From the checkpoint of a run to a denoiser: a folder with proven weights, a card and the curve."""
+"""Export of a trained run as a denoiser: a folder with proven weights, a card and the training curve."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CURVE = "training.csv"
 
 
 def history(run: Run, meta: dict[str, Any], data: str, command: str, device: str) -> dict[str, Any]:
-    """The field ``training`` of a card."""
+    """Return the field ``training`` of a card."""
     return {
         "data": data,
         "command": command,
@@ -34,7 +34,7 @@ def write(
     network: Network, name: str, architecture: str, training: dict[str, Any], licence: str, place: Path,
     curve: Path | None = None,
 ) -> registry.Card:  # fmt: skip
-    """Write a denoiser's folder; its certificate is derived from the weights here, and its claim listed beside it."""
+    """Write a denoiser's folder. Its certificate is derived from the weights, and its claim is listed beside it."""
     network.name = name
     card = registry.Card(
         name=name,

@@ -14,7 +14,7 @@ from pnpkit.networks.base import Network
 from pnpkit.networks.euler import Euler
 from pnpkit.networks.guided import GuidedEuler
 
-# Parts of a guidance that the source may lack: they start without effect.
+# Parts of a guidance network that the source may lack. They start without effect.
 ADDED = ("guidance.coarse.", "guidance.centres.", "guidance.masks.")
 
 NEW_STEP = 0.01  # thresholds, in units of sigma, at which a new layer is near the identity
@@ -28,13 +28,12 @@ def warm_start(network: Network, source: Network, small: float = NEW_STEP) -> No
     """Initialise ``network`` with the weights of ``source``; an Euler network initialises both passes of a guided one.
 
     The layers of an Euler network are copied in order, spread evenly, to layers of the same kind with at least as many
-    filters. New layers start near the identity, with thresholds of ``small`` sigma (started with a small tau instead,
-    their tau only fell in training). New filters start small.
-
-    A guided network also copies from one without ``coarse``, ``centres`` or ``masks``; these start without effect.
+    filters. New layers start near the identity, with thresholds of ``small`` sigma. (When they started with a small tau
+    instead, tau only fell in training.) New filters start small. A guided network also copies from one without
+    ``coarse``, ``centres`` or ``masks``; these parts start without effect.
 
     Raises:
-        InputError: a layer of the source has no place, or the source has another lift or another shape.
+        InputError: there is no place for a layer of the source, or the source has another lift or another shape.
     """
     if isinstance(network, GuidedEuler) and isinstance(source, Euler):
         warm_start(network.first, source, small)
@@ -50,7 +49,7 @@ def warm_start(network: Network, source: Network, small: float = NEW_STEP) -> No
             raise InputError(f"the source has another shape: {one_line(error)}") from None
         return
     if (network.windows is None) != (source.windows is None):
-        raise InputError("the source lifts otherwise: one of the two has overlapping windows")
+        raise InputError("the source has another lift: one of the two has overlapping windows")
     left, steps = source.steps(), network.steps()
     for number, block in enumerate(steps):
         due = number * len(source.steps()) // len(steps) + len(left) >= len(source.steps())
@@ -75,7 +74,7 @@ def _can_become(old: GradientFlowConv2d, block: GradientFlowConv2d) -> bool:
 
 
 def _take(block: GradientFlowConv2d, old: GradientFlowConv2d) -> None:
-    """Copy filters, thresholds and tau of ``old``; further filters keep their directions and become small."""
+    """Copy filters, thresholds and tau of ``old``. Further filters keep their directions and become small."""
     count = len(old.kernel)
     norm, threshold = NEW_FILTERS
     if count < len(block.kernel):
@@ -94,7 +93,7 @@ def _tables(block: GradientFlowConv2d) -> list[LevelTable]:
 
 @torch.no_grad()
 def along(first: Network, second: Network, times: float) -> Euler:
-    """first + times (second - first) of the weights, then secured: extrapolates a run that continued another.
+    """Extrapolate a run that continued another: the weights are first + times (second - first), then secured.
 
     Raises:
         InputError: the two are not Euler networks of one shape.
@@ -111,16 +110,17 @@ def along(first: Network, second: Network, times: float) -> Euler:
 
 @torch.no_grad()
 def without_small_steps(network: Network, least: float) -> Euler:
-    """The Euler network without the layers of ``network`` whose tau is below ``least``: they change almost nothing and
-    cost as much as the others.
+    """Return the Euler network without the layers whose tau is below ``least``.
+
+    Such layers change almost nothing and cost as much as the others.
 
     Raises:
-        InputError: not an Euler network, or one with several scales.
+        InputError: the network is not an Euler network, or it has several scales.
     """
     if not isinstance(network, Euler):
         raise InputError("steps can be left out of an Euler network")
     if len(set(network.config.scales)) > 1:
-        raise InputError("steps can be left out where all look at the same scale")
+        raise InputError("steps can only be left out if all work at the same scale")
     kept = [block for block in network.steps() if float(block.step) >= least]
     smaller = Euler(replace(network.config, blocks=len(kept)))
     for block, old in zip(smaller.steps(), kept, strict=True):

@@ -35,7 +35,7 @@ def train(
     on_step: Callable[[Run, float], None] = lambda run, loss: None,
     objective: Objective | None = None,
 ) -> None:
-    """Train until the schedule ends; ``checkpoint.safetensors`` and ``training.csv`` are written to ``folder``.
+    """Train until the schedule ends, and write ``checkpoint.safetensors`` and ``training.csv`` to ``folder``.
 
     Inside ``distributed.together`` every process draws the same batch and computes its share of it. The run equals that
     of one process up to rounding. Rank 0 keeps the time and writes the files.
@@ -43,10 +43,10 @@ def train(
     Args:
         half: multiply in bfloat16 (autocast); the running image stays in float32.
         compiled: compile the whole network (needs a C++ compiler, or Triton on a GPU).
-        limit: patches a second that the convolutions alone would allow, for the curve; see ``machine.probes``.
+        limit: patches per second that the convolutions alone would allow, for the curve; see ``machine.probes``.
         on_step: called after every step with the run and the loss, for progress bars.
-        objective: the loss of (network, (clean, noisy, levels), generator); None is that of denoising. An objective
-            that is given gets the network itself, which is never compiled.
+        objective: the loss of (network, (clean, noisy, levels), generator); None is the loss of denoising. A given
+            objective gets the network itself, which is then not compiled.
     """
     network, config = run.network, run.config
     model = prepare(network, compiled) if objective is None else network
@@ -85,7 +85,7 @@ def train(
 
 
 def prepare(network: nn.Module, compiled: bool) -> nn.Module:
-    """The network as training calls it: compiled where asked for, a replica where several processes train it."""
+    """Prepare the network for training: compile it if asked, and make a replica if several processes train it."""
     model = network
     if compiled:
         for steering in steerings(network):

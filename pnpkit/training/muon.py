@@ -1,4 +1,7 @@
-"""Muon: kernels move equally along all singular directions (Jordan et al. 2024, github.com/KellerJordan/Muon)."""
+"""Muon, an optimiser that moves kernels equally along all singular directions.
+
+Jordan et al. 2024, github.com/KellerJordan/Muon.
+"""
 
 from __future__ import annotations
 
@@ -35,10 +38,10 @@ class Muon(torch.optim.Adam):
 
 
 def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:
-    """About U V^T for a matrix U S V^T: singular values become 0.7 to 1.2, except those near 0.
+    """Approximate U V^T for a matrix U S V^T: singular values become 0.7 to 1.2, except those near 0.
 
-    Odd polynomials of the matrix act on its singular values alone; a x + b x^3 + c x^5 with these coefficients (Jordan
-    et al. 2024) drive all of (0, 1] quickly towards 1.
+    Odd polynomials of the matrix act only on its singular values. a x + b x^3 + c x^5 with these coefficients (Jordan
+    et al. 2024) quickly drives all of (0, 1] towards 1.
     """
     if matrix.shape[0] > matrix.shape[1]:
         return orthogonalised(matrix.mT, steps).mT

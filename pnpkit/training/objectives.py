@@ -1,8 +1,8 @@
-r"""Training a guided denoiser through the map that it deblurs with.
+r"""Training objectives: denoising, and deblurring through the map in which a guided denoiser is used.
 
 Some evaluations with the first pass give x_1. From there some evaluations of T_g give x_2, with the guide g = x_1 and
 the hint prox_{tau f}(x_1). The loss is that of T_g(x_2), with x_2 held constant. This is Jacobian-free backpropagation
-(Fung et al., AAAI 36, 2022): the gradient of a fixed point without the factor (id - J)^-1, which Gilton, Ongie &
+(Fung et al., AAAI 36, 2022). It is the gradient of a fixed point without the factor (id - J)^-1, which Gilton, Ongie &
 Willett (IEEE TCI 7, 2021) keep.
 """
 
@@ -33,7 +33,7 @@ from pnpkit.training.random_kernels import ESTIMATED, MEASURED, mistaken, random
 LIMITS = (0.0, 1.0)
 
 
-FLOOR = 1e-6  # added to a mean squared error, so that smaller errors gain no decibels
+FLOOR = 1e-6  # added to a mean squared error, so that errors below it gain no decibels
 
 
 LOW_NOISE = (0.3 / 255, 4 / 255)  # noise levels for batches with a wrong kernel: more noise would hide the error
@@ -41,16 +41,17 @@ LOW_NOISE = (0.3 / 255, 4 / 255)  # noise levels for batches with a wrong kernel
 
 @dataclass(frozen=True)
 class ThroughDeblurring:
-    """Loss in dB: that of deblurring plus ``share`` times that of denoising, so that the network still denoises.
+    """The loss in dB of deblurring plus ``share`` times that of denoising, so that the network still denoises.
 
     Each batch has its own periodic blur (a shake, Gaussian, box, straight motion or disk) and its own noise level,
-    uniform in ``noise`` (0..1 scale). In some batches the map gets a wrong kernel, with errors as of measurements or
-    estimates, so that the second pass learns what such a kernel leaves in its guide.
+    uniform in ``noise`` (0..1 scale). In some batches the map gets a wrong kernel, with errors like those of
+    measurements or estimates. So the second pass learns what such a kernel leaves in its guide.
 
     Attributes:
-        estimated, measured: shares of the batches whose kernel has errors as of estimates or of measurements.
-        denoised: pixels a side of the corner of each patch that is denoised.
-        first, second: evaluations of the map with the first pass; and with the second, before the one that learns.
+        estimated, measured: shares of the batches whose kernel has errors like those of estimates or of measurements.
+        denoised: side in pixels of the corner of each patch that is denoised.
+        first: number of evaluations of the map with the first pass.
+        second: number of evaluations with the second pass, before the evaluation that learns.
         half: multiply in bfloat16.
     """
 
@@ -66,7 +67,8 @@ class ThroughDeblurring:
     def __call__(self, network: nn.Module, batch: list[Tensor], generator: torch.Generator) -> Tensor:
         """
         Args:
-            batch: clean (B, 3, H, W), H, W >= SIZE + 4, noisy, and the noise levels (B,) of ``noisy``.
+            network: the guided network.
+            batch: clean (B, 3, H, W) with H, W >= SIZE + 4, noisy, and the noise levels (B,) of ``noisy``.
             generator: draws the blur and its noise.
         """
         assert isinstance(network, Network)
@@ -90,7 +92,7 @@ class ThroughDeblurring:
         at = rough_denoisers if self.half else inside
 
         def map_of(denoiser: Network) -> Map:
-            """The map that ``deblur`` iterates with this denoiser, by its rules for these data."""
+            """Return the map that ``deblur`` iterates with this denoiser, by its rules for these data."""
             return continuation(fidelity, at(denoiser), tau, sigma, LIMITS)
 
         with torch.no_grad():
@@ -106,7 +108,7 @@ class ThroughDeblurring:
 
 
 def decibels(x: Tensor, clean: Tensor) -> Tensor:
-    """Mean over the batch of 10 log10 of the mean squared error."""
+    """Return the mean over the batch of 10 log10 of the mean squared error."""
     return 10 * torch.log10((x - clean).square().mean(dim=(1, 2, 3)) + FLOOR).mean()
 
 
@@ -114,7 +116,7 @@ Objective = Callable[[nn.Module, list[Tensor], torch.Generator], Tensor]
 
 
 def denoising(config: TrainingConfig, half: bool) -> Objective:
-    """The mean squared error of each sample, divided by (sigma + 1/255)^``level_power``."""
+    """Return the loss of denoising: the squared error of each sample, divided by (sigma + 1/255)^``level_power``."""
 
     def loss(network: nn.Module, batch: list[Tensor], generator: torch.Generator) -> Tensor:
         clean, noisy, level = batch

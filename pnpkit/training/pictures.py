@@ -1,4 +1,4 @@
-"""Pictures to train on: whatever a folder holds, with a held-out share chosen by a fixed seed."""
+"""Pictures to train on: all pictures of a folder, with a held-out share chosen by a fixed seed."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from pnpkit.errors import InputError, PnpError
 from pnpkit.images import files
 from pnpkit.machine.files import write_whole
 
-SPLIT = "pictures.json"  # in the folder of a run: which pictures were held out
+SPLIT = "pictures.json"  # file in the folder of a run that says which pictures were held out
 
 
-MOST_HELD_OUT, WATCHED = 100, 8  # of the share of a tenth; and those that the curve is measured on
+MOST_HELD_OUT, WATCHED = 100, 8  # most pictures of the share of a tenth, and number of pictures for the curve
 
 
 @dataclass(frozen=True)
 class Split:
-    """The pictures of a folder, as paths relative to it, in two parts that have none in common.
+    """The pictures of a folder, as relative paths, in two disjoint parts.
 
     Attributes:
-        train: what is learnt from. held_out: what the curve, and any score, may be measured on.
-        seed: of the permutation that chose.
+        train: pictures to train on.
+        held_out: pictures on which the curve, and any score, may be measured.
+        seed: seed of the permutation that chose them.
     """
 
     train: tuple[str, ...]
@@ -33,22 +34,22 @@ class Split:
     seed: int
 
     def save(self, path: Path) -> None:
-        """Write it, to go on from and to measure on."""
+        """Write the split to a file, for resumed runs and for measurements."""
         said = {"seed": self.seed, "held_out": list(self.held_out), "train": list(self.train)}
         write_whole(path, (json.dumps(said, indent=1) + "\n").encode())
 
     @classmethod
     def load(cls, path: Path) -> Split:
-        """The inverse of ``save``."""
+        """Read a split that ``save`` wrote."""
         said = json.loads(path.read_text())
         return cls(tuple(said["train"]), tuple(said["held_out"]), said["seed"])
 
 
 def found_in(folder: Path) -> list[str]:
-    """The image files in a folder and in the folders in it, as sorted relative paths; hidden ones are left out.
+    """Return the image files in a folder and its subfolders, as sorted relative paths, without hidden ones.
 
     Raises:
-        InputError: no such folder, or fewer than two images.
+        InputError: there is no such folder, or it holds fewer than two images.
     """
     if not folder.is_dir():
         raise InputError(f"`data` {folder}: expected a folder of pictures, there is none")
@@ -62,13 +63,15 @@ def found_in(folder: Path) -> list[str]:
 
 
 def split(names: Sequence[str], seed: int = 0, held_out: int | None = None) -> Split:
-    """A random part for training and the rest held out, by ``numpy.random.default_rng(seed)``.
+    """Choose pictures for training and pictures to hold out at random, by ``numpy.random.default_rng(seed)``.
 
     Args:
-        names: at least two. held_out: how many; None is a tenth, from 1 to MOST_HELD_OUT.
+        names: at least two.
+        seed: seed of the choice.
+        held_out: number of pictures to hold out; None holds out a tenth, from 1 to MOST_HELD_OUT.
 
     Raises:
-        InputError: nothing would be left to train on, or to watch.
+        InputError: no picture would be left for training, or none would be held out.
     """
     if len(names) < 2:
         raise InputError(f"expected at least two pictures that can be trained on, got {len(names)}")
@@ -81,14 +84,18 @@ def split(names: Sequence[str], seed: int = 0, held_out: int | None = None) -> S
 
 
 def colour_bytes(path: Path) -> np.ndarray:
-    """(H, W, 3) bytes: a grey picture three times, 16 bits and floats on the picture's own scale, alpha dropped."""
+    """Read a picture as bytes (H, W, 3).
+
+    A grey picture fills all three channels. 16 bits and floats are converted on the picture's own scale. Alpha is
+    dropped.
+    """
     pixels = files.read(path).pixels
     colour = pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
     return np.round(255 * np.clip(colour, 0, 1)).astype(np.uint8)
 
 
 def load(folder: Path, names: Iterable[str], least: int) -> tuple[dict[str, np.ndarray], list[str]]:
-    """The pictures of at least ``least`` pixels a side, by name, and a sentence on each that was left out."""
+    """Load the pictures of at least ``least`` pixels a side, by name, with a sentence on each that was left out."""
     kept, left_out = {}, []
     for name in names:
         try:

@@ -9,7 +9,7 @@ from pnpkit.machine import distributed
 
 
 def share_gradients(network: nn.Module) -> None:
-    """Average the gradients over the processes. For a replica torch does that itself."""
+    """Average the gradients over the processes. For a replica torch does this itself."""
     if distributed.world() > 1:
         for parameter in network.parameters():
             if parameter.grad is not None:
@@ -17,7 +17,7 @@ def share_gradients(network: nn.Module) -> None:
 
 
 def to_device(batch: tuple[Tensor, Tensor, Tensor], device: str) -> list[Tensor]:
-    """This process's share of the batch, on the device; a copy to a GPU does not block."""
+    """Return this process's share of the batch on the device. A copy to a GPU does not block."""
     shares = [distributed.share(t) for t in batch]
     if torch.device(device).type != "cuda":
         return shares
@@ -25,9 +25,9 @@ def to_device(batch: tuple[Tensor, Tensor, Tensor], device: str) -> list[Tensor]
 
 
 def agreed(loss: Tensor, norm: Tensor, elapsed: float) -> list[float]:
-    """Loss and gradient norm, averaged over the processes, and the seconds by the clock of rank 0.
+    """Return loss and gradient norm averaged over the processes, and the seconds by the clock of rank 0.
 
-    The only place in a step that waits for the device.
+    This is the only place in a step that waits for the device.
     """
     first, count = distributed.rank() == 0, distributed.world()
     numbers = torch.stack([loss.detach() / count, norm.detach() / count, loss.new_tensor(elapsed * first)])

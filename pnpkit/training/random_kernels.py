@@ -9,14 +9,14 @@ from scipy import ndimage
 
 from pnpkit import kernels
 
-SIZE = 29  # pixels a side of the largest shake
+SIZE = 29  # side in pixels of the largest shake
 
 
 ESTIMATED, MEASURED = 1.0, 0.3  # sizes of the error of a kernel, see ``mistaken``
 
 
 def random_kernel(generator: torch.Generator) -> np.ndarray:
-    """A shake with probability 1/2, else a Gaussian, a box, a straight motion or a disk."""
+    """Draw a shake with probability 1/2, otherwise a Gaussian, a box, a straight motion or a disk."""
     kind, size, angle, soft = torch.rand(4, generator=generator).tolist()
     if kind < 0.5:
         shakes = MotionBlurGenerator((SIZE, SIZE), rng=generator)
@@ -32,11 +32,10 @@ def random_kernel(generator: torch.Generator) -> np.ndarray:
 
 
 def mistaken(kernel: np.ndarray, error: float, generator: torch.Generator) -> np.ndarray:
-    """``kernel`` with random errors like those of an estimate: uneven weights, smearing, weak parts lost. The centre of
-    mass is kept.
+    """Return ``kernel`` with random errors like those of an estimate: uneven weights, smearing, weak parts lost.
 
-    With ``error`` 1 the difference is 0.09 to 1.04 of the norm (5 and 95 % of 250 draws; median 0.41; estimates of
-    sixteen real shakes: 0.3 to 0.8). With 0.3 it is 0.02 to 0.38 (median 0.09).
+    The centre of mass is kept. With ``error`` 1 the difference is 0.09 to 1.04 of the norm (5 and 95 % of 250 draws;
+    median 0.41; estimates of sixteen real shakes: 0.3 to 0.8). With 0.3 it is 0.02 to 0.38 (median 0.09).
     """
     uneven, smear, weak = (error * torch.rand(3, generator=generator)).tolist()
     field = ndimage.gaussian_filter(torch.randn(kernel.shape, generator=generator).numpy(), 1.5, mode="wrap")

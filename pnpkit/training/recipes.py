@@ -1,4 +1,4 @@
-"""How the shipped denoisers were trained, by name: the network, the protocol, and what to begin with."""
+"""The recipes of the shipped denoisers, by name: the network, the protocol, and the initial weights."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ class Recipe:
     """A network and a protocol that were seen to work together.
 
     Attributes:
-        about: one line. architecture, arguments: see ``networks.architectures.build``.
-        config: the protocol. start: the denoiser to begin with; empty: random weights. precision: auto or float32.
+        about: a description in one line.
+        architecture, arguments: see ``networks.architectures.build``.
+        config: the protocol.
+        start: the denoiser whose weights are used at the start; empty for random weights.
+        precision: auto or float32.
     """
 
     about: str

@@ -1,4 +1,4 @@
-"""The state of a training run: weights, their average, the optimiser, randomness and time."""
+"""The state of a training run: weights, their average, the optimiser, the random generator and the time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pnpkit.training.config import TrainingConfig
 from pnpkit.training.muon import Muon
 from pnpkit.training.steering import parameter_groups, refresh_norms, release_norms, steer_norms, steerings
 
-CHECKPOINT = "checkpoint.safetensors"  # in the folder of a run
+CHECKPOINT = "checkpoint.safetensors"  # file in the folder of a run
 
 
 class Run:
@@ -29,7 +29,7 @@ class Run:
         self.average = {name: p.detach().clone() for name, p in network.named_parameters()}
         self.optimizer = Muon(parameter_groups(network, config), lr=config.learning_rate)
         self.generator = torch.Generator().manual_seed(config.seed)
-        self.randomness = self.generator.get_state()  # before the next batch is drawn
+        self.randomness = self.generator.get_state()  # the state before the next batch is drawn
         self.step, self.seconds = 0, 0.0
 
     @property
@@ -49,7 +49,7 @@ class Run:
             self.average[name].lerp_(parameter, 1 - decay)
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint; an existing file is replaced completely or not at all."""
+        """Write a checkpoint. An existing file is replaced completely or not at all."""
         tensors = {"generator": self.randomness}
         for name, parameter in self.network.named_parameters():
             tensors[f"network.{name}"] = parameter.detach()
@@ -96,8 +96,10 @@ def finish(run: Run) -> None:
 
 
 class averaged:
-    """Inside the block the network has its averaged weights and is in evaluation mode. Afterwards weights, averages and
-    estimates of the norms are as before, bit by bit."""
+    """Give the network its averaged weights and evaluation mode inside the block.
+
+    Afterwards weights, averages and estimates of the norms are as before, bit by bit.
+    """
 
     def __init__(self, run: Run):
         self.run = run

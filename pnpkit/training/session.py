@@ -1,4 +1,4 @@
-"""A training from its settings to its end: what the command ``train`` and ``scripts/train_denoiser.py`` share."""
+"""A complete training, from settings to end: the code shared by ``pnpkit train`` and ``scripts/train_denoiser.py``."""
 
 from __future__ import annotations
 
@@ -23,15 +23,17 @@ from pnpkit.training.run import CHECKPOINT, Run, finish
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be trained, and how.
+    """The settings of a training.
 
     Attributes:
         architecture, arguments: the network, see ``networks.architectures.build``.
-        folder: where checkpoint and curve go. config: the protocol.
-        start: a denoiser or the folder of a run to begin with; empty: random weights.
-        objective: denoising, or deblurring for the second look of a guided network.
-        resume: go on from the checkpoint in the folder.
-        precision: auto, bfloat16 or float32. compiled: "", activations or network.
+        folder: where checkpoint and curve are written.
+        config: the protocol.
+        start: a denoiser or the folder of a run whose weights are used at the start; empty for random weights.
+        objective: denoising, or deblurring for the second pass of a guided network.
+        resume: continue from the checkpoint in the folder.
+        precision: auto, bfloat16 or float32.
+        compiled: "", activations or network.
     """
 
     architecture: str
@@ -46,26 +48,28 @@ class Plan:
 
     @property
     def checkpoint(self) -> Path:
-        """Where the state of the run is kept."""
+        """The file that holds the state of the run."""
         return self.folder / CHECKPOINT
 
     def check(self) -> None:
-        """Raise ``InputError`` where a run would be written over, or there is none to go on with."""
+        """Raise ``InputError`` if a run would be overwritten, or if there is no run to resume."""
         if self.resume and not self.checkpoint.exists():
             raise InputError(f"{self.checkpoint}: expected the checkpoint of an earlier run, there is none")
         if not self.resume and self.checkpoint.exists():
             raise InputError(f"{self.checkpoint} exists: go on with `resume` or choose another `folder`")
         if self.objective == "deblurring" and self.architecture != "guided":
-            raise InputError("the objective deblurring trains the second look of a guided network")
+            raise InputError("the objective deblurring trains the second pass of a guided network")
 
 
 @dataclass(frozen=True)
 class Session:
-    """A run that is ready to start, on one process or on this one's share.
+    """A run that is ready to start, on a single process or on this process's share.
 
     Attributes:
-        run: the network and its state. device, half: where it runs, and whether convolutions multiply in bfloat16.
-        limit: patches a second that the convolutions alone would allow, over all processes.
+        run: the network and its state.
+        device: where it runs.
+        half: whether convolutions multiply in bfloat16.
+        limit: patches per second that the convolutions alone would allow, over all processes.
     """
 
     plan: Plan
@@ -87,10 +91,10 @@ class Session:
 
 
 def prepare(plan: Plan, device: str) -> Session:
-    """Build the network, with the weights to begin with, and measure what the device can do.
+    """Build the network with its initial weights, and measure the speed of the device.
 
     Raises:
-        InputError: of ``Plan.check``, and of a start that does not fit.
+        InputError: ``Plan.check`` fails, or the start does not fit the network.
     """
     plan.check()
     network = build(plan.architecture, {"top": plan.config.top, **plan.arguments}).to(device)
@@ -108,7 +112,7 @@ def prepare(plan: Plan, device: str) -> Session:
 
 
 def begin(network: Network, plan: Plan, device: str) -> str:
-    """Give the network the weights of the start; returns what that was, for the card."""
+    """Give the network the weights of the start. Returns a description of the start, for the card."""
     if (Path(plan.start) / CHECKPOINT).is_file():
         source, meta = averaged(plan.architecture, Path(plan.start), unfinished=True)
         growth.warm_start(network, source.network.to(device))
@@ -118,10 +122,10 @@ def begin(network: Network, plan: Plan, device: str) -> str:
 
 
 def averaged(architecture: str, folder: Path, unfinished: bool) -> tuple[Run, dict[str, Any]]:
-    """A run, its network with averaged weights and proven, and what its checkpoint tells of it.
+    """Return a run whose network has its averaged weights and is secured, and the metadata of its checkpoint.
 
     Raises:
-        InputError: a schedule that has not ended, unless ``unfinished``.
+        InputError: the schedule has not ended, and ``unfinished`` is False.
     """
     checkpoint = folder / CHECKPOINT
     with safe_open(checkpoint, "pt") as file:

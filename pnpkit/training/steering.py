@@ -1,4 +1,4 @@
-"""Parameter groups, and norms held near one during training."""
+"""Parameter groups of the optimiser, and parametrizations that keep norms near one during training."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from pnpkit.layers.unit_norm import UnitNorm
 from pnpkit.layers.windows import Windows
 from pnpkit.training.config import TrainingConfig
 
-FEATURES = 16  # least channels in and out of a kernel that maps features to features
+FEATURES = 16  # least number of channels in and out of a kernel that maps features to features
 
 
 def parameter_groups(network: nn.Module, config: TrainingConfig) -> list[dict]:
-    """The groups of the optimiser: tables, step sizes and windows, which learn faster; other weights; and, with
-    ``kernel_rate``, kernels that learn by Muon."""
+    """Return the parameter groups of the optimiser.
+
+    They are tables, step sizes and windows, which learn faster; other weights; and, with ``kernel_rate``, kernels that
+    are trained by Muon.
+    """
     fast: list[Tensor] = []
     for module in network.modules():
         if isinstance(module, LevelTable):
@@ -44,7 +47,7 @@ def parameter_groups(network: nn.Module, config: TrainingConfig) -> list[dict]:
 
 
 def steer_norms(network: nn.Module) -> None:
-    """Hold every gradient-flow kernel near unit norm in training, by an estimate; the proof is made at export."""
+    """Keep every gradient-flow kernel near unit norm in training, by an estimate. The proof is made at export."""
     for module in network.modules():
         if isinstance(module, GradientFlowConv2d) and module.kernel.requires_grad:
             parametrize.register_parametrization(module, "kernel", UnitNorm(filters=module.spread))
@@ -66,7 +69,7 @@ def refresh_norms(network: nn.Module, iterations: int = 20) -> None:
 
 
 def steerings(network: nn.Module) -> list[UnitNorm]:
-    """The parametrizations that hold kernels at unit norm, in the order of the layers."""
+    """Return the parametrizations that keep kernels near unit norm, in the order of the layers."""
     return [module for module in network.modules() if isinstance(module, UnitNorm)]
 
 
