@@ -1,1 +1,1 @@
-"""Shared by the studies of networks as dynamical systems: training, plain networks, potentials, trajectories."""
+"""Code shared by the studies of networks as dynamical systems: training, plain networks, potentials, trajectories."""

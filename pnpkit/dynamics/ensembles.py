@@ -1,4 +1,4 @@
-r"""Training of small networks: one loop for an ensemble of seeds, and Gauss-Newton for the last digits.
+r"""Training of small networks: one loop for an ensemble of seeds, and Gauss-Newton steps for the last digits.
 
 The members of an ensemble are stacked and evaluated by ``torch.func.vmap``. Small networks cost mostly overhead, so ten
 seeds take little longer than one. Each member has its own batches and is independent of the others.
@@ -37,11 +37,11 @@ class EnsembleTraining:
     """Adam with one cycle of learning rates: from ``rate / 25`` up to ``rate`` in the first 30 %, then down to zero.
 
     Attributes:
-        steps: optimiser steps, at least 2.
-        batch: samples in a step; 0 takes all of them.
+        steps: number of optimiser steps, at least 2.
+        batch: number of samples per step; 0 uses all samples.
         rate: the largest learning rate.
         decay: weight decay (an L2 penalty on the parameters, decoupled from Adam's scaling).
-        seed: draws the batches.
+        seed: seed of the batches.
     """
 
     steps: int = 2000
@@ -52,12 +52,12 @@ class EnsembleTraining:
 
 
 def mean_square(model: Model, *batch: Tensor) -> Tensor:
-    """mean (model(inputs) - target)^2; the last tensor of the batch is the target."""
+    """mean (model(inputs) - target)^2. The last tensor of the batch is the target."""
     return (model(*batch[:-1]) - batch[-1]).square().mean()
 
 
 def ensemble(count: int, seed: int, make: Callable[[], Network]) -> list[Network]:
-    """``count`` networks in float64. The parameters of the k-th are drawn with seed 1000 ``seed`` + k."""
+    """Make ``count`` networks in float64. The parameters of the k-th are drawn with seed 1000 ``seed`` + k."""
     made = []
     for member in range(count):
         with torch.random.fork_rng(devices=[]):
@@ -73,7 +73,7 @@ def train_ensemble(
     loss: Loss = mean_square,
     watch: Watch | None = None,
 ) -> Tensor:
-    """Train every model on ``data``, in place. Returns the losses of the batches, (steps, models).
+    """Train every model on ``data`` in place, and return the losses of the batches, (steps, models).
 
     Args:
         models: of one architecture, with different parameters.
@@ -114,7 +114,7 @@ def train_ensemble(
 
 
 def levenberg_marquardt(model: nn.Module, data: Sequence[Tensor], steps: int, damping: float = 1e-3) -> float:
-    r"""Damped Gauss-Newton on r(theta) = model(inputs) - target, in place. Returns the mean square of r.
+    r"""Run damped Gauss-Newton steps on r(theta) = model(inputs) - target, in place. Returns the mean square of r.
 
         theta+ = theta - (J^T J + lam diag(J^T J))^{-1} J^T r
 

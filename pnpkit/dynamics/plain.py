@@ -1,4 +1,4 @@
-r"""Networks without structure, the baselines of the structured ones.
+r"""Networks without structure, which are the baselines of the structured ones.
 
 MLP:     x -> W_n tanh(... tanh(W_1 x + b_1) ...) + b_n
 ResNet:  x -> x + h B_j tanh(A_j x + b_j),  j = 1, ..., n: explicit Euler steps of x' = B(t) tanh(A(t) x + b(t))
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 class MLP(nn.Module):
-    """(..., sizes[0]) -> (..., sizes[-1]): linear maps with an activation between them, none after the last."""
+    """Linear maps with an activation between them and none after the last: (..., sizes[0]) -> (..., sizes[-1])."""
 
     def __init__(self, *sizes: int, activation: Callable[[Tensor], Tensor] = torch.tanh):
         super().__init__()

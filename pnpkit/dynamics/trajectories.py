@@ -13,7 +13,7 @@ from pnpkit.errors import InputError
 
 
 def reference(field: Callable[[np.ndarray], np.ndarray], z: Tensor, times: Tensor) -> Tensor:
-    """The solution of z' = field(z) by Dormand and Prince of order 8 (DOP853), relative tolerance 1e-12.
+    """Solve z' = field(z) by the method of Dormand and Prince of order 8 (DOP853), with relative tolerance 1e-12.
 
     Args:
         field: the vector field at all points at once, from an array like z to one of the same shape.
@@ -40,7 +40,7 @@ def reference(field: Callable[[np.ndarray], np.ndarray], z: Tensor, times: Tenso
 
 
 def rollout(map: Callable[[Tensor], Tensor], start: Tensor, steps: int) -> Tensor:
-    """start, map(start), map(map(start)), ...: (steps + 1, *start.shape)."""
+    """Return start, map(start), map(map(start)), ... as a tensor (steps + 1, *start.shape)."""
     states = [start]
     for _ in range(steps):
         states.append(map(states[-1]))

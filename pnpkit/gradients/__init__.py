@@ -1,1 +1,1 @@
-"""Gradients through depth: whether they vanish or explode, and what a Hamiltonian structure guarantees."""
+"""A study of gradients through depth: whether they vanish or explode, and what a Hamiltonian structure guarantees."""

@@ -29,9 +29,12 @@ STARTS = ("normal", "orthogonal")
 
 @dataclass(frozen=True)
 class DeepConfig:
-    """``layers`` layers of width ``features`` (even, at least 2 for planar inputs); h = ``end`` / layers, or ``step``
-    where it is given. Inputs are lifted by zeros. ``start``: weights are drawn from N(0, 1 / features), or are
-    orthogonal matrices, which keep the size of a signal where tanh is near the identity."""
+    """The architecture: ``layers`` layers of width ``features`` (even, at least 2 for planar inputs).
+
+    h = ``end`` / layers, or ``step`` if it is given. Inputs are lifted by zeros. According to ``start``, weights are
+    drawn from N(0, 1 / features), or are orthogonal matrices, which keep the size of a signal where tanh is near the
+    identity.
+    """
 
     kind: str = "H2"
     layers: int = 12
@@ -70,7 +73,7 @@ class ResidualLayer(PlainLayer):
 
 
 class ExplicitLayer(nn.Module):
-    """H1: x + h J K^T tanh(K x + b), J = [0 I; -I 0]."""
+    """H1: x + h J K^T tanh(K x + b) with J = [0 I; -I 0]."""
 
     def __init__(self, features: int, step: float):
         super().__init__()
@@ -105,9 +108,10 @@ LAYERS = {"MLP": PlainLayer, "ResNet": ResidualLayer, "H1": ExplicitLayer, "H2":
 
 
 class DeepNetwork(nn.Module):
-    """(B, 2) -> (B,) logits; ``states`` are the inputs of the layers and the last output.
+    """A deep network that maps points (B, 2) to logits (B,).
 
-    Weights may have a leading axis of M networks and biases (M, 1, ...): then (M, B, 2) -> (M, B).
+    ``states`` returns the inputs of the layers and the last output. Weights may have a leading axis of M networks, and
+    biases (M, 1, ...). Then the network maps (M, B, 2) to (M, B).
     """
 
     def __init__(self, config: DeepConfig):
@@ -126,7 +130,7 @@ class DeepNetwork(nn.Module):
                     nn.init.orthogonal_(matrix)
 
     def lift(self, x: Tensor) -> Tensor:
-        """One coordinate in each half of the state, which H2 takes as position and momentum; the rest is zero."""
+        """Put one coordinate into each half of the state, which H2 uses as momentum and position; the rest is zero."""
         half = self.config.features // 2
         return torch.cat([F.pad(x[..., :1], (0, half - 1)), F.pad(x[..., 1:2], (0, half - 1))], dim=-1)
 
@@ -150,7 +154,7 @@ class DeepNetwork(nn.Module):
 
 
 def sensitivities(network: DeepNetwork, x: Tensor) -> Tensor:
-    """Singular values of dx_N / dx_j, j = 0 .. N - 1, at every point: (N, B, features), largest first."""
+    """Return the singular values of dx_N / dx_j, j = 0 .. N - 1, at every point: (N, B, features), largest first."""
     with torch.no_grad():
         states = network.states(x)
     product: Tensor | None = None
@@ -163,7 +167,7 @@ def sensitivities(network: DeepNetwork, x: Tensor) -> Tensor:
 
 
 def parameter_gradients(network: DeepNetwork, loss: Tensor) -> Tensor:
-    """||dL / dtheta_j||, j = 0 .. N - 1."""
+    """Return ||dL / dtheta_j|| for j = 0 .. N - 1."""
     groups = [list(layer.parameters()) for layer in network.layers]
     flat = torch.autograd.grad(loss, [p for group in groups for p in group])
     sizes, norms, place = [len(group) for group in groups], [], 0

@@ -1,6 +1,6 @@
-r"""Deep networks trained on planar sets, with a record of their gradients, and two ways in which gradients explode.
+r"""Deep networks trained on planar sets, with a record of their gradients, and two examples of exploding gradients.
 
-Each network is trained at several learning rates, and its rate is chosen on a validation set: failing at the rate of
+Each network is trained at several learning rates, and its rate is chosen on a validation set. A failure at the rate of
 another network would show nothing. All seeds at all rates are trained at once, with stacked weights.
 """
 
@@ -24,11 +24,12 @@ RATES = (1e-4, 3e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 1e-1)
 
 @dataclass(frozen=True)
 class DepthTraining:
-    """``points`` training points, as many for validation, as many for the test. Adam with one cycle up to each of
-    ``rates``, with ``seeds`` networks for each.
+    """The settings of a training.
 
-    ``penalty`` weighs the roughness (see ``DeepNetwork.roughness``). Gradients are recorded ``recordings`` times, at
-    ``probes`` points. All is in float64, because products over 256 layers leave the range of float32.
+    There are ``points`` points for training, as many for validation, and as many for the test. Adam runs one cycle up
+    to each of ``rates``, with ``seeds`` networks for each. ``penalty`` weighs the roughness (see
+    ``DeepNetwork.roughness``). Gradients are recorded ``recordings`` times, at ``probes`` points. All numbers are
+    float64, because products over 256 layers leave the range of float32.
     """
 
     data: str = "swiss-roll"
@@ -48,13 +49,14 @@ class Trained:
     """One network at its best rate, with S seeds.
 
     Attributes:
-        rate: the rate of the highest median accuracy on the validation points; among equal ones, of the lowest median
-            loss there. ``validation``: the median accuracy by rate.
+        rate: the rate with the highest median accuracy on the validation points; among equal ones, with the lowest
+            median loss there.
+        validation: the median accuracy by rate.
         at: the K steps of the recordings.
         spectra: (S, K, N, 2), medians over the probes of the largest and of the smallest singular value of dx_N / dx_j.
         lowest, highest: (S,), extremes of all largest singular values at all recordings.
         weights: (S, K, N), ||dL / dtheta_j|| on one batch.
-        accuracy: (S,), on the test points.
+        accuracy: (S,), the accuracy on the test points.
     """
 
     config: DeepConfig
@@ -69,7 +71,7 @@ class Trained:
 
 
 def swiss_roll(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Two interleaved spirals in [-1, 1]^2: (N, 2), (N,) labels in {0, 1}."""
+    """Draw two interleaved spirals in [-1, 1]^2: points (N, 2) and labels (N,) in {0, 1}."""
     labels = torch.arange(count) % 2
     t = 0.25 + 0.75 * torch.rand(count, generator=generator, dtype=torch.float64)
     angle = 3 * math.pi * t + math.pi * labels
@@ -78,7 +80,7 @@ def swiss_roll(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
 
 
 def double_moons(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Two half circles, one above the other and shifted sideways."""
+    """Draw two half circles, one above the other and shifted sideways."""
     labels = torch.arange(count) % 2
     angle = math.pi * torch.rand(count, generator=generator, dtype=torch.float64)
     upper, side = 1 - 2 * labels, labels.double()
@@ -87,7 +89,7 @@ def double_moons(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor
 
 
 def double_circles(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """A circle of radius 0.4 inside one of radius 0.9."""
+    """Draw a circle of radius 0.4 inside one of radius 0.9."""
     labels = torch.arange(count) % 2
     angle = 2 * math.pi * torch.rand(count, generator=generator, dtype=torch.float64)
     radius = 0.4 + 0.5 * labels + 0.05 * torch.randn(count, generator=generator, dtype=torch.float64)
@@ -98,7 +100,7 @@ DATA = {"swiss-roll": swiss_roll, "double-moons": double_moons, "double-circles"
 
 
 def train(network: DeepConfig, config: DepthTraining) -> Trained:
-    """Train one network on one set at every rate; then record the gradients of the seeds at the best rate."""
+    """Train one network on one set at every rate, then record the gradients of the seeds at the best rate."""
     if config.data not in DATA:
         raise UnknownName("data set", config.data, DATA)
     if config.seeds < 1 or config.recordings < 2 or not config.rates:
@@ -139,11 +141,13 @@ def train(network: DeepConfig, config: DepthTraining) -> Trained:
 def _train_all(
     nets: list[DeepNetwork], x: Tensor, y: Tensor, config: DepthTraining, at: list[int], generator: torch.Generator
 ) -> tuple[list[list[Tensor]], Tensor]:
-    """Train all seeds at all rates at once. Returns their parameters at the steps ``at``, by rate (S, P), and the last
-    batch (S, B).
+    """Train all seeds at all rates at once.
 
     The seeds of one rate are rows of one tensor, and the rates are groups of one optimiser. The k-th seed has the same
     batches at every rate.
+
+    Returns:
+        The parameters at the steps ``at``, by rate (S, P), and the last batch (S, B).
     """
     skeleton = _Objective(copy.deepcopy(nets[0]), config.penalty).to("meta")
     names, shapes = zip(*((name, p.shape) for name, p in skeleton.named_parameters()), strict=True)
@@ -177,7 +181,7 @@ def _train_all(
 
 
 class _Objective(nn.Module):
-    """Points and labels -> cross-entropy + penalty * roughness, summed over the stacked networks."""
+    """Cross-entropy of points and labels plus penalty * roughness, summed over the stacked networks."""
 
     def __init__(self, net: DeepNetwork, penalty: float):
         super().__init__()
@@ -195,14 +199,14 @@ def _set(net: DeepNetwork, theta: Tensor) -> DeepNetwork:
 
 @torch.no_grad()
 def _score(net: DeepNetwork, x: Tensor, y: Tensor) -> tuple[float, float]:
-    """Accuracy and cross-entropy."""
+    """Return accuracy and cross-entropy."""
     logits = net(x)
     right = (logits > 0) == (y == 1)
     return float(right.double().mean()), float(F.binary_cross_entropy_with_logits(logits, y))
 
 
 def constant_field(depths: list[int], step: float) -> Tensor:
-    r"""||dx_N / dx_0|| of the semi-implicit Euler method for y' = J tanh(y) from (1, 0), N in ``depths``.
+    r"""Return ||dx_N / dx_0|| of the semi-implicit Euler method for y' = J tanh(y) from (1, 0), for N in ``depths``.
 
     In this nonlinear oscillator neighbouring orbits turn at different speeds, so the norm grows like N h without bound.
     The weights are the same in all layers, so the smoothness penalty is zero and does not prevent it (Galimberti et al.
@@ -221,7 +225,7 @@ def constant_field(depths: list[int], step: float) -> Tensor:
 
 
 def random_weights(depths: list[int], step: float, rough: float, features: int = 4, seed: int = 0) -> Tensor:
-    r"""Median ||dx_N / dx_0|| of H2 with random weights that change from layer to layer.
+    r"""Return the median ||dx_N / dx_0|| of H2 with random weights that change from layer to layer.
 
         theta_{j+1} = c theta_j + s xi_j,    c^2 + s^2 = 1
 

@@ -1,4 +1,4 @@
-"""The layers phi_1, ..., phi_L of a classifier, named in a config as (kind, numbers...)."""
+"""The layers phi_1, ..., phi_L of a classifier. A config names each as (kind, numbers...)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Shape = tuple[int, int, int]  # channels, rows, columns
 
 
 class Certifiable(Protocol):
-    """What every block has besides ``forward``."""
+    """The method that every block has in addition to ``forward``."""
 
     def certify(self, name: str) -> Certificate: ...
 
@@ -56,7 +56,7 @@ class Convolution(nn.Module):
 
 
 class Residual(nn.Module):
-    """x + V relu(W x + b), convolutions with free weights: the plain ResNet, for comparison. Nothing is proven."""
+    """x + V relu(W x + b) with free convolutions V and W: the plain ResNet, for comparison. Nothing is proven."""
 
     def __init__(self, channels: int, hidden: int, size: int):
         super().__init__()
@@ -64,7 +64,7 @@ class Residual(nn.Module):
         self.back = nn.Conv2d(hidden, channels, size, padding=size // 2, bias=False)
 
     def certify(self, name: str) -> Certificate:
-        """No claim."""
+        """Claim nothing."""
         return nothing(name, "an unconstrained residual block")
 
     def forward(self, x: Tensor) -> Tensor:
@@ -120,7 +120,7 @@ BLOCKS: dict[str, Callable[..., tuple[nn.Module, Shape]]] = {
 
 
 def build(spec: tuple[Any, ...], shape: Shape) -> tuple[nn.Module, Shape]:
-    """The module of ("kind", numbers...) for images of a shape, and the shape of its output."""
+    """Build the module of ("kind", numbers...) for images of a shape, and return it with the shape of its output."""
     kind, *numbers = spec
     if kind not in BLOCKS:
         raise UnknownName("block", str(kind), BLOCKS)

@@ -1,8 +1,8 @@
-r"""Classifiers N = pi ∘ phi_L ∘ ... ∘ phi_1 ∘ Q, 1-Lipschitz in the units of the pixels (0..1), and their proof.
+r"""Classifiers N = pi ∘ phi_L ∘ ... ∘ phi_1 ∘ Q that are 1-Lipschitz in the units of the pixels (0..1), with proof.
 
 Q subtracts a mean, divides by a deviation (which scales distances; the proof accounts for it) and appends zero channels
-(an isometry). The phi are gradient-flow steps or isometries, pi is affine. In training the layers are *steered* to
-their norms. The proof does not rely on that: it is derived afterwards from float64 norms of the weights.
+(an isometry). The phi are gradient-flow steps or isometries, and pi is affine. In training the layers are *steered*
+towards their norms. The proof does not rely on that: it is derived afterwards from float64 norms of the weights.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pnpkit.layers.unit_norm import UnitNorm
 from pnpkit.numerics.norms import matrix_norm_bound
 from pnpkit.robust import blocks
 
-ROUNDING = 1 + 1e-12  # float64 rounding of the norm of a vector and of a short product
+ROUNDING = 1 + 1e-12  # factor for the float64 rounding of the norm of a vector and of a short product
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class ClassifierConfig:
 
     Attributes:
         shape: channels, rows, columns of the images, whose intensities are 0..1.
-        classes: their number.
-        mean, deviation: of the input normalisation, one number each; Lip(Q) = 1 / deviation.
-        channels: after the lift by zeros; 0 means no lift.
-        blocks: (kind, numbers...) each, see ``blocks.BLOCKS``.
+        classes: number of classes.
+        mean, deviation: the input normalisation, one number each; Lip(Q) = 1 / deviation.
+        channels: number of channels after the lift by zeros; 0 means no lift.
+        blocks: the blocks, each as (kind, numbers...); see ``blocks.BLOCKS``.
     """
 
     shape: tuple[int, int, int] = (1, 28, 28)
@@ -57,7 +57,7 @@ class ClassifierConfig:
 
 
 class UnitRows(nn.Module):
-    """w_k / ||w_k|| for every row: a parametrization for the head in training."""
+    """w_k / ||w_k|| for every row: a parametrization of the head in training."""
 
     def forward(self, matrix: Tensor) -> Tensor:
         return F.normalize(matrix, dim=1)
@@ -67,7 +67,7 @@ class UnitRows(nn.Module):
 
 
 class Classifier(nn.Module):
-    """(B, C, H, W), intensities 0..1 -> (B, K) logits."""
+    """The classifier N. It maps images (B, C, H, W) with intensities 0..1 to logits (B, K)."""
 
     def __init__(self, config: ClassifierConfig):
         super().__init__()
@@ -86,7 +86,7 @@ class Classifier(nn.Module):
             self.head.bias.zero_()
 
     def features(self, x: Tensor) -> Tensor:
-        """phi_L(... phi_1(Q x)), flat."""
+        """phi_L(... phi_1(Q x)), flattened."""
         config = self.config
         if x.ndim != 4 or tuple(x.shape[1:]) != config.shape or not x.is_floating_point():
             raise InputError(f"expected floats of shape (B, {config.shape}), got {x.dtype} {tuple(x.shape)}")
@@ -101,7 +101,7 @@ class Classifier(nn.Module):
         return self.head(self.features(x))
 
     def certify_features(self) -> Certificate:
-        """What is proven about phi_L ∘ ... ∘ phi_1 ∘ Q, with distances in the units of pixels (0..1)."""
+        """Certify phi_L ∘ ... ∘ phi_1 ∘ Q, with distances in the units of pixels (0..1)."""
         gain = 1.0 if self.config.deviation == 1 else ROUNDING / self.config.deviation
         lift = Certificate("Q", gain, None, Side.PROVEN, "affine: (x - mean) / deviation, zero channels appended")
         layers = cast(Iterable[blocks.Certifiable], self.layers)
@@ -113,7 +113,7 @@ class Classifier(nn.Module):
         return Certificate("features", lipschitz, None, Side.PROVEN, "product over the layers", parts=tuple(parts))
 
     def certify(self) -> Certificate:
-        """What is proven about N, from pixels to logits."""
+        """Certify N, from pixels to logits."""
         features = self.certify_features()
         norm = matrix_norm_bound(self.head.weight)
         head = Certificate("pi", norm, None, Side.PROVEN, "affine, norm by SVD in float64")
@@ -130,7 +130,10 @@ class Classifier(nn.Module):
         )
 
     def gaps(self) -> Tensor:
-        """(K, K) float64: proven Lipschitz constants of f_i - f_j, Lip(features) ||w_i - w_j||; inf when unproven."""
+        """Return the proven Lipschitz constants Lip(features) ||w_i - w_j|| of f_i - f_j, (K, K) float64.
+
+        They are inf if nothing is proven.
+        """
         rows = self.head.weight.detach().to("cpu", torch.float64)
         distances = torch.linalg.vector_norm(rows[:, None] - rows[None], dim=2)
         lipschitz = self.certify_features().lipschitz
@@ -140,9 +143,9 @@ class Classifier(nn.Module):
 
 
 def steer(classifier: Classifier, dense: str = "orthonormal") -> None:
-    """In training, keep rows of dense steps orthonormal, and norms of convolutions and of the head's rows at 1.
+    """Keep rows of dense steps orthonormal in training, and norms of convolutions and of the head's rows at 1.
 
-    ``dense``: a name of ``layers.dense.STEERINGS``.
+    ``dense`` is a name of ``layers.dense.STEERINGS``.
     """
     for module in list(classifier.modules()):
         if isinstance(module, GradientFlowDense):
@@ -174,9 +177,10 @@ def round_to_half(classifier: Classifier) -> None:
 
 @torch.no_grad()
 def secure(classifier: Classifier) -> None:
-    """Lower step sizes or norms by about rounding until each layer is proven; then scale the logits until N is proven.
+    """Lower step sizes or norms by about the rounding error until each layer is proven; then scale the logits.
 
-    Scaling all logits changes neither predictions nor radii. An unconstrained classifier is not changed.
+    The logits are scaled until N is proven. Scaling all logits changes neither predictions nor radii. An unconstrained
+    classifier is not changed.
     """
     for module in classifier.modules():
         if isinstance(module, (GradientFlowDense, GradientFlowConv2d)):

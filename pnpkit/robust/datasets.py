@@ -1,4 +1,4 @@
-"""MNIST, Fashion-MNIST and CIFAR-10 from local files, and a small synthetic set. Nothing is downloaded."""
+"""Readers of MNIST, Fashion-MNIST and CIFAR-10 from local files, and a synthetic set. Nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Split:
         return self.images.float() / 255
 
     def part(self, start: int, stop: int) -> Split:
-        """Samples start..stop-1."""
+        """Return samples start..stop-1."""
         return Split(self.images[start:stop], self.labels[start:stop])
 
 
@@ -50,14 +50,14 @@ def _split(images: np.ndarray, labels: np.ndarray) -> Split:
 
 
 def mnist(path: Path) -> Splits:
-    """``path``: mnist.npz with x_train, y_train, x_test, y_test (LeCun et al. 1998)."""
+    """Read MNIST from ``path``: mnist.npz with x_train, y_train, x_test, y_test (LeCun et al. 1998)."""
     with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
         train, test = (_split(file[f"x_{part}"], file[f"y_{part}"]) for part in ("train", "test"))
     return train, test
 
 
 def fashion(path: Path) -> Splits:
-    """``path``: folder with the four gzipped idx files (Xiao et al. 2017)."""
+    """Read Fashion-MNIST from ``path``: a folder with the four gzipped idx files (Xiao et al. 2017)."""
     train, test = (
         _split(read_idx(path / f"{part}-images-idx3-ubyte.gz"), read_idx(path / f"{part}-labels-idx1-ubyte.gz"))
         for part in ("train", "t10k")
@@ -66,7 +66,7 @@ def fashion(path: Path) -> Splits:
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """An array of bytes in LeCun's idx format: two zeros, 8 (bytes), the rank, the sizes (big endian), the data."""
+    """Read an array of bytes in LeCun's idx format: two zeros, 8 (bytes), the rank, the sizes (big endian), data."""
     data = gzip.decompress(path.read_bytes())
     if data[:3] != b"\0\0\x08":
         raise InputError(f"{path} is not an idx file of bytes")
@@ -76,9 +76,10 @@ def read_idx(path: Path) -> np.ndarray:
 
 
 def cifar10(path: Path) -> Splits:
-    """``path``: cifar10.npz; per split lossless mosaics ``webp_S`` with lengths ``len_S``, and labels ``y_S``.
+    """Read CIFAR-10 from ``path``: cifar10.npz (Krizhevsky 2009).
 
-    A mosaic has 100 columns of 32 x 32 tiles, row by row, cut at the number of labels (Krizhevsky 2009).
+    Each split S has lossless mosaics ``webp_S`` with lengths ``len_S``, and labels ``y_S``. A mosaic has 100 columns of
+    32 x 32 tiles, row by row, cut off at the number of labels.
     """
     from PIL import Image
 
@@ -97,7 +98,7 @@ def cifar10(path: Path) -> Splits:
 
 
 def synthetic(count: int = 600, shape: tuple[int, int, int] = (1, 8, 8), classes: int = 4, seed: int = 0) -> Splits:
-    """Noisy copies of one random pattern per class, for tests and quick runs. Half of ``count`` is the test set."""
+    """Make noisy copies of one random pattern per class, for tests and quick runs. Half of ``count`` is for testing."""
     generator = torch.Generator().manual_seed(seed)
     patterns = torch.randint(0, 2, (classes, *shape), generator=generator) * 120 + 60
     labels = torch.randint(0, classes, (count,), generator=generator)
@@ -108,7 +109,7 @@ def synthetic(count: int = 600, shape: tuple[int, int, int] = (1, 8, 8), classes
 
 @dataclass(frozen=True)
 class Dataset:
-    """The usual place of a set, its reader, the names of its classes, and its reference."""
+    """A data set: its reader, its usual place, the names of its classes, and its reference."""
 
     read: Callable[[Path], Splits]
     file: str
@@ -134,7 +135,7 @@ DATASETS: dict[str, Dataset] = {
 
 
 def load(name: str, path: Path) -> Splits:
-    """The training and the test set of ``name``.
+    """Load the training and the test set of ``name``.
 
     Args:
         path: the file or folder of the set itself, or a folder that holds it under its usual name.

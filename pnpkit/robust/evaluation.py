@@ -1,4 +1,4 @@
-"""Clean, certified and attacked accuracy against eps, and the check that no certified sample is broken."""
+"""Clean, certified and attacked accuracy as functions of eps, and the check that no certified sample is broken."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from pnpkit.robust.radii import Certified, certify_samples, logits64
 
 @dataclass(frozen=True)
 class Point:
-    """Accuracies (shares) at one eps. ``margin``: certified by the lecture's margin / (sqrt(2) Lip).
+    """The accuracies, as shares, at one eps.
 
-    ``certified_attacked`` certified samples were attacked, and ``certified_and_broken`` of them were broken: none.
+    ``margin`` is the accuracy certified by the lecture's margin / (sqrt(2) Lip). ``certified_attacked`` is the number
+    of certified samples that were attacked, and ``certified_and_broken`` the number of these that were broken: none.
     """
 
     eps: float
@@ -32,12 +33,13 @@ class Point:
 
 @dataclass(frozen=True)
 class Report:
-    """One classifier on one test set.
+    """The evaluation of one classifier on one test set.
 
     Attributes:
-        samples, attacked: their number; and how many of them, the first ones, were attacked.
+        samples: number of samples.
+        attacked: number of samples, counted from the first, that were attacked.
         clean: accuracy without perturbation.
-        points: by increasing eps.
+        points: the accuracies by increasing eps.
         certified: the radii of all samples.
         examples: per eps, indices of broken samples that are classified correctly, and their adversarial images.
     """

@@ -1,4 +1,4 @@
-r"""Losses with a margin. Each has settings and is a function of (logits, labels, gaps).
+r"""Losses with a margin. Each is a dataclass of settings and a function of (logits, labels, gaps).
 
 ``gaps`` G are the Lipschitz constants of f_i - f_j (``Classifier.gaps``), in training those of the steered head. So
 (f_y - f_j) / G_yj is the certified radius, up to the error of steering.

@@ -2,8 +2,8 @@ r"""Projected gradient descent in l2, an attack that tests certificates.
 
     x+ = clip_[0,1](P_B(x0, eps)(x + a g / ||g||)),  g the gradient of the loss at x,
 
-from x0 itself and then from random points of the ball (Madry et al., ICLR 2018). The clip is the projection onto a
-convex set that contains x0, so it never moves a point farther from x0.
+It starts from x0 itself and then from random points of the ball (Madry et al., ICLR 2018). The clip is the projection
+onto a convex set that contains x0, so it never moves a point farther from x0.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pnpkit.numerics.conjugate_gradients import length
 
-TINY = 1e-12  # in the normalisation: a zero gradient gives no step, and not NaN
+TINY = 1e-12  # added in the normalisation, so that a zero gradient gives no step instead of NaN
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class Attack:
     """Settings of the attack.
 
     Attributes:
-        steps: per start.
+        steps: number of steps per start.
         step_size: a / eps. 0.025 with 100 steps is the lecture's.
         restarts: number of starts; the first is the image itself, the others are random points of the ball.
         loss: "cross-entropy" of the label, or "margin" max_{j != y} f_j - f_y, which does not saturate.
-        seed: of the random starts.
+        seed: seed of the random starts.
     """
 
     steps: int = 100
@@ -46,12 +46,12 @@ class Attack:
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """The sum over the samples, so that each has its own gradient."""
+    """Return the sum of the cross-entropies of the samples. With a sum, each sample has its own gradient."""
     return F.cross_entropy(logits, labels, reduction="sum")
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """sum of max_{j != y} f_j - f_y."""
+    """Return the sum of max_{j != y} f_j - f_y over the samples."""
     others = logits.scatter(1, labels[:, None], -torch.inf).amax(1)
     return (others - logits.gather(1, labels[:, None])[:, 0]).sum()
 
@@ -67,13 +67,13 @@ def project(x: Tensor, center: Tensor, eps: float) -> Tensor:
 
 
 def within(eps: float, images: Tensor) -> float:
-    """eps minus the rounding of pixels in 0..1, so that no found image lies outside the ball."""
+    """Return eps minus the rounding error of pixels in 0..1, so that no image found lies outside the ball."""
     rounding = torch.finfo(images.dtype).eps
     return max(0.0, eps * (1 - 8 * rounding) - rounding * images[0].numel() ** 0.5)
 
 
 def random_start(center: Tensor, eps: float, generator: torch.Generator) -> Tensor:
-    """Uniform in the ball, then clipped to [0, 1]."""
+    """Draw points uniformly in the ball and clip them to [0, 1]."""
     direction = torch.randn(center.shape, generator=generator).to(center)
     radius = torch.rand(center.shape[0], generator=generator).to(center) ** (1 / center[0].numel())
     return project(center + eps * radius[:, None, None, None] * direction / length(direction), center, eps)
@@ -90,8 +90,8 @@ def attack(
         eps: l2 radius, in the same units.
 
     Returns:
-        For each sample the first misclassified image, or the last point where none was found; and which were found.
-        An image that is misclassified itself counts as found and is returned unchanged.
+        For each sample, the first misclassified image, or the last point if none was found; and whether one was found.
+        An image that is itself misclassified counts as found and is returned unchanged.
     """
     if not eps >= 0:
         raise ValueError(f"eps is at least 0, got {eps}")
@@ -114,7 +114,7 @@ def attack(
 def _ascend(
     classifier: Callable[[Tensor], Tensor], x: Tensor, center: Tensor, labels: Tensor, eps: float, settings: Attack
 ) -> tuple[Tensor, Tensor]:
-    """The attack from one start. Samples leave the batch as soon as they are misclassified."""
+    """Run the attack from one start. Samples leave the batch as soon as they are misclassified."""
     objective = OBJECTIVES[settings.loss]
     result, broken = x.clone(), torch.zeros(len(x), dtype=torch.bool, device=x.device)
     active = torch.arange(len(x), device=x.device)

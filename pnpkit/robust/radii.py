@@ -1,4 +1,4 @@
-r"""Certified radii: the distance, per sample, within which a prediction cannot change.
+r"""Certified radii: for each sample, the distance within which the prediction cannot change.
 
 If f_y - f_j is G_yj-Lipschitz and f_y(x) > f_j(x), then f_y > f_j on the ball of radius (f_y(x) - f_j(x)) / G_yj around
 x. The radius of x for the label y is the minimum over ALL j other than y. The second largest logit is not enough: a
@@ -19,20 +19,21 @@ from pnpkit.robust.classifier import Classifier
 
 
 def pairwise(logits: Tensor, labels: Tensor, gaps: Tensor) -> Tensor:
-    """(B, K): (f_y - f_j) / G_yj for every class j, inf at j = y. Differentiable."""
+    """(f_y - f_j) / G_yj for every class j, (B, K), with inf at j = y. It is differentiable."""
     margin = logits.gather(1, labels[:, None]) - logits
     return (margin / gaps[labels].to(logits)).scatter(1, labels[:, None], math.inf)
 
 
 def radii(logits: Tensor, labels: Tensor, gaps: Tensor) -> Tensor:
-    """(B,): min over all j != y of (f_y - f_j) / G_yj, in the units of G."""
+    """min over all j != y of (f_y - f_j) / G_yj, (B,), in the units of G."""
     return pairwise(logits, labels, gaps).amin(1)
 
 
 def margin_radii(logits: Tensor, labels: Tensor, lipschitz: float) -> Tensor:
-    """(B,): (f_y - max_{j != y} f_j) / (sqrt(2) Lip), the lecture's certificate: f_y - f_j is sqrt(2) Lip(N)-Lipschitz.
+    """(f_y - max_{j != y} f_j) / (sqrt(2) Lip), (B,): the certificate of the lecture.
 
-    Never above ``radii`` if Lip is Lip(features) ||W||, because ||w_i - w_j|| <= sqrt(2) ||W||.
+    It holds because f_y - f_j is sqrt(2) Lip(N)-Lipschitz. It is never above ``radii`` if Lip is Lip(features) ||W||,
+    because ||w_i - w_j|| <= sqrt(2) ||W||.
     """
     others = logits.scatter(1, labels[:, None], -math.inf).amax(1)
     return (logits.gather(1, labels[:, None])[:, 0] - others) / (math.sqrt(2) * lipschitz)
@@ -43,11 +44,11 @@ class Certified:
     """Predictions and their certified radii, l2, in the units of pixels (0..1).
 
     Attributes:
-        predictions: (B,) the class of the largest logit.
-        correct: (B,) whether it is the label.
-        radius: (B,) within which the *prediction* is constant; needs no label.
-        label_radius: (B,) for the true label, negative where the prediction is wrong.
-        margin_radius: (B,) for the true label, by the lecture's margin / (sqrt(2) Lip).
+        predictions: (B,), the class of the largest logit.
+        correct: (B,), whether this class is the label.
+        radius: (B,), the radius within which the *prediction* is constant; it needs no label.
+        label_radius: (B,), the radius for the true label; negative if the prediction is wrong.
+        margin_radius: (B,), the radius for the true label by the lecture's margin / (sqrt(2) Lip).
     """
 
     predictions: Tensor
@@ -67,14 +68,14 @@ class Certified:
 
 @torch.no_grad()
 def logits64(classifier: Classifier, images: Tensor, batch: int = 500) -> Tensor:
-    """Logits in float64, as the certificates need; computed on the classifier's device, returned on the CPU."""
+    """Compute logits in float64, as the certificates need, on the classifier's device. Returns them on the CPU."""
     exact = copy.deepcopy(classifier).double()
     device = exact.head.weight.device
     return torch.cat([exact(chunk.to(device, torch.float64)).cpu() for chunk in images.split(batch)])
 
 
 def check_samples(classifier: Classifier, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Check that images lie in 0..1 and that each has the number of a class."""
+    """Check that images lie in 0..1 and that each label is the number of a class."""
     if images.ndim != 4 or not images.is_floating_point():
         raise InputError(f"images are floats (B, C, H, W) in 0..1, got {images.dtype} {tuple(images.shape)}")
     if not bool(((images >= 0) & (images <= 1)).all()):
@@ -89,10 +90,12 @@ def check_samples(classifier: Classifier, images: Tensor, labels: Tensor) -> tup
 
 
 def certify_samples(classifier: Classifier, images: Tensor, labels: Tensor, batch: int = 500) -> Certified:
-    """Radii of images (B, C, H, W) in 0..1, labels (B,) of integers; logits, gaps and norms in float64.
+    """Compute the radii of images (B, C, H, W) in 0..1 with integer labels (B,).
+
+    Logits, gaps and norms are computed in float64.
 
     Raises:
-        InputError: images outside 0..1, for which the radii would mean nothing, or labels that are not classes.
+        InputError: images lie outside 0..1, so that the radii would mean nothing, or labels are not classes.
     """
     images, labels = check_samples(classifier, torch.as_tensor(images), torch.as_tensor(labels).cpu())
     logits = logits64(classifier, images, batch)

@@ -1,4 +1,7 @@
-"""Trained classifiers. Each is a folder with weights and a card. Works offline; every load checks the hash."""
+"""The registry of trained classifiers. Each is a folder with weights and a card.
+
+The registry works offline. Every load checks the hash of the weights.
+"""
 
 from __future__ import annotations
 
@@ -41,12 +44,12 @@ class ClassifierCard:
     Attributes:
         name: its name among the shipped ones.
         data: a name of ``datasets.DATASETS``.
-        arguments: of ``ClassifierConfig``.
-        sha256: of the weights file.
+        arguments: arguments of ``ClassifierConfig``.
+        sha256: hash of the weights file.
         certificate: derived from the weights at export.
         training: command, settings, seed, seconds, date.
-        scores: on the test set, with the command that measured them.
-        paper, licence: what to cite, and the terms.
+        scores: scores on the test set, with the command that measured them.
+        paper, licence: what to cite, and the terms of use.
     """
 
     name: str
@@ -60,15 +63,15 @@ class ClassifierCard:
     licence: str
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for ``json.dumps``."""
+        """Return plain values for ``json.dumps``."""
         return {**asdict(self), "certificate": self.certificate.to_json()}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> ClassifierCard:
-        """The inverse of ``to_json``.
+        """Build the card from the values that ``to_json`` returned.
 
         Raises:
-            CardError: a field is unknown, missing, or of another type or range.
+            CardError: a field is unknown, missing, of another type or out of range.
         """
         with cards.trouble_with("not a classifier's card"):
             cards.checked(data, SCHEMA)
@@ -77,33 +80,33 @@ class ClassifierCard:
 
 
 def classifiers() -> dict[str, ClassifierCard]:
-    """Every shipped classifier by name."""
+    """Return the cards of all shipped classifiers, by name."""
     return {path.parent.name: read_card(path.parent) for path in sorted(FOLDER.glob(f"*/{CARD}"))}
 
 
 def read_card(place: Path) -> ClassifierCard:
-    """The card in a classifier's folder."""
+    """Read the card in a classifier's folder."""
     with cards.trouble_with(place / CARD):
         return ClassifierCard.from_json(cards.read_json(place / CARD))
 
 
 def load_classifier(name: str, *, device: str = "cpu") -> Classifier:
-    """The shipped classifier ``name``, or the one in the folder of that path.
+    """Load the shipped classifier ``name``, or the one in the folder with this path.
 
     Raises:
-        UnknownName: no such classifier; the message has the nearest name and all names.
+        UnknownName: there is no such classifier. The message gives the nearest name and all names.
         CardError: the folder does not match its card.
     """
     return load_from(place_of(name)).to(device)
 
 
 def card_of(name: str) -> ClassifierCard:
-    """The card of the shipped classifier ``name``, or of the one in the folder of that path."""
+    """Return the card of the shipped classifier ``name``, or of the one in the folder with this path."""
     return read_card(place_of(name))
 
 
 def place_of(name: str) -> Path:
-    """The folder of the classifier."""
+    """Return the folder of a classifier."""
     names = sorted(path.parent.name for path in FOLDER.glob(f"*/{CARD}"))
     if name not in names and not (isinstance(name, (str, Path)) and (Path(name) / CARD).is_file()):
         raise UnknownName("classifier", name, names)
@@ -116,7 +119,7 @@ def set_scores(name: str, scores: dict[str, Any]) -> None:
 
 
 def load_from(place: Path) -> Classifier:
-    """The classifier of a folder, after a check that its weights have the hash of the card."""
+    """Load the classifier of a folder after checking that its weights have the hash on the card."""
     card = read_card(place)
     with cards.trouble_with(place):
         config = cards.arguments(ClassifierConfig, card.arguments)
@@ -138,11 +141,11 @@ def export(classifier: Classifier, card: ClassifierCard, place: Path) -> Classif
 
 
 def smallest(tensor: Tensor) -> Tensor:
-    """The tensor as float16 if that holds every entry exactly, otherwise unchanged."""
+    """Return the tensor as float16 if that holds every entry exactly, otherwise unchanged."""
     half = tensor.half()
     return half if torch.equal(half.to(tensor.dtype), tensor) else tensor
 
 
 def write_card(card: ClassifierCard, place: Path) -> None:
-    """``card.json``."""
+    """Write ``card.json``."""
     cards.write_json(place / CARD, card.to_json())

@@ -15,7 +15,7 @@ from pnpkit.robust.pgd import Attack
 
 
 def curve(reports: Mapping[str, Report], grid: Sequence[float]) -> list[dict[str, Any]]:
-    """Rows of a CSV: certified accuracy of each classifier at the eps of the grid, and attacked accuracy, in per cent.
+    """Return the rows of a CSV: certified and attacked accuracy of each classifier at the eps of the grid, in per cent.
 
     Radii are known for all samples, so the certified curve is as fine as the grid. Attacks give single points.
     """
@@ -37,7 +37,7 @@ def curve(reports: Mapping[str, Report], grid: Sequence[float]) -> list[dict[str
 
 
 def weakest(report: Report) -> dict[int, tuple[float, Tensor]]:
-    """For each correctly classified sample that was broken: the smallest eps that did, and the adversarial image."""
+    """Return, for each correctly classified sample that was broken, the smallest such eps and the adversarial image."""
     found: dict[int, tuple[float, Tensor]] = {}
     for eps, (indices, images) in sorted(report.examples.items()):
         for index, image in zip(indices.tolist(), images, strict=True):
@@ -46,7 +46,7 @@ def weakest(report: Report) -> dict[int, tuple[float, Tensor]]:
 
 
 def summary(report: Report, attack: Attack) -> dict[str, Any]:
-    """Accuracies in per cent, counts, and the settings of the attack, for cards and JSON."""
+    """Return accuracies in per cent, counts, and the settings of the attack, for cards and JSON."""
     return {
         "samples": report.samples,
         "attacked_samples": report.attacked,
@@ -69,7 +69,7 @@ def summary(report: Report, attack: Attack) -> dict[str, Any]:
 def attacked_shares(
     classifier: Classifier, test: Split, levels: Sequence[float], attack: Attack, samples: int
 ) -> dict[str, float]:
-    """Accuracy under attack (%) by eps, including 0, on the first ``samples`` images."""
+    """Return the accuracy under attack (%) by eps, including 0, on the first ``samples`` images."""
     some = test.part(0, samples)
     report = evaluate(classifier, some.pixels(), some.labels, levels, attack)
     points = [(0.0, report.clean), *((point.eps, point.attacked) for point in report.points)]

@@ -24,10 +24,12 @@ class ClassifierTraining:
 
     Attributes:
         loss, arguments: a name of ``losses.LOSSES`` and its settings.
-        epochs, batch, learning_rate, warmup: Adam; the rate rises over ``warmup`` steps, then falls as a cosine.
-        shift: images are shifted by up to this many pixels, with zeros at the edges. flip: half of them are mirrored.
-        steering: of dense steps: a name of ``layers.dense.STEERINGS``.
-        seed: of the weights' start, the order and the augmentation.
+        epochs, batch, learning_rate, warmup: settings of Adam. The rate rises over ``warmup`` steps, then falls as a
+            cosine.
+        shift: images are shifted by up to this many pixels, with zeros at the edges.
+        flip: whether half of the images are mirrored.
+        steering: steering of dense steps, a name of ``layers.dense.STEERINGS``.
+        seed: seed of the initial weights, the order and the augmentation.
     """
 
     loss: str = "radius"
@@ -43,7 +45,7 @@ class ClassifierTraining:
 
 
 def augment(images: Tensor, config: ClassifierTraining, generator: torch.Generator) -> Tensor:
-    """Shift and mirror each image on its own. The certificate does not depend on it."""
+    """Shift and mirror each image by itself. The certificate does not depend on this."""
     if config.shift:
         reach, (count, _, rows, columns) = config.shift, images.shape
         padded = torch.nn.functional.pad(images, (reach,) * 4)
@@ -58,7 +60,7 @@ def augment(images: Tensor, config: ClassifierTraining, generator: torch.Generat
 
 
 def batches(split: Split, config: ClassifierTraining) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless batches (images as float32 in 0..1, labels), in a new order every epoch, without incomplete batches."""
+    """Yield batches (images as float32 in 0..1, labels) without end, in a new order every epoch, none incomplete."""
     generator = torch.Generator().manual_seed(config.seed)
     while True:
         order = torch.randperm(len(split), generator=generator)
@@ -68,7 +70,10 @@ def batches(split: Split, config: ClassifierTraining) -> Iterator[tuple[Tensor, 
 
 
 def training_gaps(classifier: Classifier) -> Tensor:
-    """||w_i - w_j||, differentiable: the gaps if all layers before the head are 1-Lipschitz, as steering makes them."""
+    """Return ||w_i - w_j||, differentiable: the gaps if all layers before the head are 1-Lipschitz.
+
+    Steering makes the layers 1-Lipschitz.
+    """
     rows = classifier.head.weight
     differences = rows[:, None] - rows[None]
     eye = torch.eye(len(rows), device=rows.device)
@@ -83,7 +88,7 @@ def train_classifier(
     device: str = "cpu",
     on_step: Callable[[int, int, float], None] = lambda step, steps, loss: None,
 ) -> float:
-    """Train and secure the classifier. Returns the seconds that this took.
+    """Train and secure the classifier, and return the seconds that this took.
 
     Args:
         on_step: called after each step with its number, the total number of steps and the loss.

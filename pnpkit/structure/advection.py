@@ -1,4 +1,4 @@
-r"""Norm preserved: linear advection u_t + c . grad u = 0 on a periodic square, learned by a convolutional network.
+r"""A preserved norm: linear advection u_t + c . grad u = 0 on a periodic square, learned by a convolutional network.
 
     layer:  v = F(u) - <F(u), u> u / ||u||^2,   u+ = ||u|| (u + h v) / ||u + h v||
 
@@ -24,7 +24,7 @@ KINDS = ("structured", "plain")
 
 @dataclass(frozen=True)
 class AdvectionConfig:
-    """A grid of ``size``^2 on the unit torus. One application shifts by ``shift`` pixels in x and y.
+    """The settings: a grid of ``size``^2 on the unit torus, and a shift by ``shift`` pixels in x and y per application.
 
     The training targets carry noise N(0, ``noise``^2).
     """
@@ -45,8 +45,12 @@ class AdvectionConfig:
 
 @dataclass(frozen=True)
 class AdvectionRun:
-    """Relative error and relative change of the norm after each of the applications 0 .. long, (seeds, long + 1), means
-    over test functions. ``pictures``: the first test function after ``rollout`` applications, per seed."""
+    """The results of one network.
+
+    Relative error and relative change of the norm are given after each of the applications 0 .. long, as
+    (seeds, long + 1), averaged over test functions. ``pictures`` are the first test function after ``rollout``
+    applications, per seed.
+    """
 
     kind: str
     error: Tensor
@@ -55,7 +59,7 @@ class AdvectionRun:
 
 
 class Layer(nn.Module):
-    """One layer as above, for u of size (..., H, W)."""
+    """One layer as described in the module, for u of size (..., H, W)."""
 
     def __init__(self, channels: int, structured: bool):
         super().__init__()
@@ -92,7 +96,7 @@ class Network(nn.Module):
 
 
 def functions(count: int, size: int, generator: torch.Generator) -> Tensor:
-    """Smooth random functions (N, size, size): three wave numbers per axis, mean square about 1/2."""
+    """Draw smooth random functions (N, size, size), with three wave numbers per axis and mean square about 1/2."""
     axis = 2 * math.pi * torch.arange(size, dtype=torch.float64) / size
     waves = torch.cartesian_prod(torch.arange(-2, 3), torch.arange(-2, 3)).double()
     angles = waves[:, 0, None, None] * axis[:, None] + waves[:, 1, None, None] * axis
@@ -102,7 +106,7 @@ def functions(count: int, size: int, generator: torch.Generator) -> Tensor:
 
 
 def shifted(u: Tensor, shift: tuple[float, float], times: int = 1) -> Tensor:
-    """u after ``times`` shifts, exact for band-limited u: (..., H, W) -> (..., H, W)."""
+    """Shift u ``times`` times, (..., H, W) -> (..., H, W). This is exact for band-limited u."""
     rows, columns = u.shape[-2:]
     down = torch.fft.fftfreq(rows, dtype=torch.float64)[:, None] * shift[0]
     across = torch.fft.rfftfreq(columns, dtype=torch.float64) * shift[1]
@@ -111,7 +115,7 @@ def shifted(u: Tensor, shift: tuple[float, float], times: int = 1) -> Tensor:
 
 
 def run(config: AdvectionConfig) -> list[AdvectionRun]:
-    """Train both networks on the same noisy pairs, then apply them ``long`` times to other functions."""
+    """Train both networks on the same noisy pairs and apply them ``long`` times to other functions."""
     generator = torch.Generator().manual_seed(config.seed)
     u = functions(config.train + config.test, config.size, generator)
     target = shifted(u, config.shift)

@@ -24,7 +24,7 @@ WAYS = ("plain", "penalised", "normalised")
 
 @dataclass(frozen=True)
 class CircleConfig:
-    """``points`` noisy training points on [0, 2 pi], noise N(0, ``noise``^2); ``penalty`` is lambda."""
+    """The settings: ``points`` training points on [0, 2 pi] with noise N(0, ``noise``^2); ``penalty`` is lambda."""
 
     points: int = 80
     noise: float = 0.05
@@ -37,7 +37,7 @@ class CircleConfig:
 
 @dataclass(frozen=True)
 class CircleRun:
-    """On a fine grid: the curves (seeds, T, 2), root mean square error and largest | ||z|| - 1 |, per seed."""
+    """The results on a fine grid: curves (seeds, T, 2), root mean square error and largest | ||z|| - 1 | per seed."""
 
     way: str
     curves: Tensor

@@ -26,7 +26,7 @@ KINDS = ("structured", "plain")
 
 @dataclass(frozen=True)
 class EnergyConfig:
-    """``trajectories`` of ``length`` steps of size ``step``, observed with noise N(0, ``noise``^2)."""
+    """The settings: ``trajectories`` of ``length`` steps of size ``step``, observed with noise N(0, ``noise``^2)."""
 
     trajectories: int = 200
     length: int = 5
@@ -41,8 +41,11 @@ class EnergyConfig:
 
 @dataclass(frozen=True)
 class EnergyRun:
-    """Per seed: a rollout from (1.2, 0), (seeds, steps + 1, 2), the error of its true energy, and its distance from the
-    reference. For the structured network also V on ``GRID``, with V(1) = -1/4."""
+    """The results per seed: a rollout from (1.2, 0), (seeds, steps + 1, 2), its energy error, and its distance.
+
+    The energy is the true one, and the distance is that from the reference. For the structured network there is also V
+    on ``GRID``, with V(1) = -1/4.
+    """
 
     kind: str
     states: Tensor
@@ -55,13 +58,13 @@ GRID = torch.linspace(-1.5, 1.5, 121, dtype=torch.float64)
 
 
 def energy(z: Tensor) -> Tensor:
-    """The true H, (..., 2) -> (...)."""
+    """Return the true H, (..., 2) -> (...)."""
     q, p = z.unbind(-1)
     return p.square() / 2 + q**4 / 4 - q.square() / 2
 
 
 def reference(z: Tensor, times: Tensor) -> Tensor:
-    """DOP853 from z (N, 2): (T, N, 2)."""
+    """Integrate by DOP853 from z (N, 2): (T, N, 2)."""
 
     def field(states: np.ndarray) -> np.ndarray:
         q, p = states.T

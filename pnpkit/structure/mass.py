@@ -1,9 +1,9 @@
-r"""Mass preserved: the flow of the SIR epidemic model, learned by a network whose layers conserve the total.
+r"""A preserved mass: the flow of the SIR epidemic model, learned by a network whose layers conserve the total.
 
     S' = -beta S I,  I' = beta S I - gamma I,  R' = gamma I,     S + I + R = 1
 
-A layer x + h (A(x) - A(x)^T) 1, A(x) any matrix, conserves 1^T x: the matrix is skew, so 1^T (A - A^T) 1 = 0. Entry
-(i, j) of A - A^T is what flows from compartment j to compartment i.
+A layer x + h (A(x) - A(x)^T) 1 with any matrix A(x) conserves 1^T x: the matrix A - A^T is skew, so
+1^T (A - A^T) 1 = 0. Its entry (i, j) is the flow from compartment j to compartment i.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ KINDS = ("structured", "plain")
 
 @dataclass(frozen=True)
 class MassConfig:
-    """1,000 points on the simplex as in the lecture; ``time`` is the length of the learned flow.
+    """The settings: 1,000 points on the simplex as in the lecture; ``time`` is the length of the learned flow.
 
     Both networks are trained by ``steps`` steps of Adam, then ``polish`` steps of Levenberg-Marquardt.
     """
@@ -45,8 +45,11 @@ class MassConfig:
 
 @dataclass(frozen=True)
 class MassRun:
-    """``error``: mean square error on the test set, per seed. Of a rollout from (0.99, 0.01, 0): the states (seeds,
-    steps + 1, 3), and per seed the largest distance from the reference and the largest change of mass."""
+    """The results of one network.
+
+    ``error`` is the mean square error on the test set, per seed. The rest describes a rollout from (0.99, 0.01, 0): the
+    states (seeds, steps + 1, 3), and per seed the largest distance from the reference and the largest change of mass.
+    """
 
     kind: str
     error: Tensor
@@ -56,7 +59,7 @@ class MassRun:
 
 
 class Exchange(nn.Module):
-    """x + h (A(x) - A(x)^T) 1, A a network with one hidden layer."""
+    """x + h (A(x) - A(x)^T) 1, where A is a network with one hidden layer."""
 
     def __init__(self, compartments: int, width: int):
         super().__init__()
@@ -68,7 +71,7 @@ class Exchange(nn.Module):
 
 
 class Free(nn.Module):
-    """x + h N(x), N with one hidden layer."""
+    """x + h N(x), where N is a network with one hidden layer."""
 
     def __init__(self, compartments: int, width: int):
         super().__init__()
@@ -93,13 +96,13 @@ class Flow(nn.Module):
 
 
 def simplex(count: int, generator: torch.Generator) -> Tensor:
-    """Uniform points (N, 3) with entries >= 0 that sum to 1."""
+    """Draw uniform points (N, 3) with entries >= 0 that sum to 1."""
     draw = -torch.rand(count, 3, generator=generator, dtype=torch.float64).log()
     return draw / draw.sum(-1, keepdim=True)
 
 
 def reference(x: Tensor, times: Tensor, config: MassConfig) -> Tensor:
-    """SIR from x (N, 3) at the times, by DOP853: (T, N, 3)."""
+    """Integrate the SIR model from x (N, 3) to the times, by DOP853: (T, N, 3)."""
 
     def field(states: np.ndarray) -> np.ndarray:
         s, i, _ = states.T

@@ -35,8 +35,12 @@ class PlanarConfig:
 
 @dataclass(frozen=True)
 class PlanarRun:
-    """States of the test points before the first layer and after each layer, (layers + 1, N, 3), for the seed that is
-    best on the training points, and its plane w . x + c = 0. ``accuracy`` on the test points, per seed."""
+    """The results.
+
+    The states of the test points before the first layer and after each layer, (layers + 1, N, 3), and the plane
+    w . x + c = 0 are those of the seed that is best on the training points. ``accuracy`` is that on the test points,
+    per seed.
+    """
 
     states: Tensor
     labels: Tensor
@@ -46,7 +50,7 @@ class PlanarRun:
 
 
 def disc_and_ring(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """(N, 2) points and (N,) labels: disc of radius 1 (label 0), ring from 1.5 to 2.5 (label 1), uniform in area."""
+    """Draw points (N, 2) and labels (N,): a disc of radius 1 (label 0), a ring from 1.5 to 2.5 (label 1), uniformly."""
     labels = torch.arange(count) % 2
     draw = torch.rand(count, 2, generator=generator, dtype=torch.float64)
     inner, outer = 1.5 * labels, 1 + 1.5 * labels
@@ -55,7 +59,7 @@ def disc_and_ring(count: int, generator: torch.Generator) -> tuple[Tensor, Tenso
 
 
 class FlowClassifier(nn.Module):
-    """R^2 -> R^3 -> Euler steps -> one logit."""
+    """A classifier R^2 -> R^3 -> Euler steps -> one logit."""
 
     def __init__(self, layers: int, end: float, hidden: int):
         super().__init__()
@@ -63,7 +67,7 @@ class FlowClassifier(nn.Module):
         self.head, self.step = nn.Linear(3, 1), end / layers
 
     def states(self, x: Tensor) -> list[Tensor]:
-        """The points before the first layer and after each layer."""
+        """Return the points before the first layer and after each layer."""
         states = [F.pad(x, (0, 1))]
         for block in self.blocks:
             states.append(block(states[-1], self.step))
@@ -74,7 +78,7 @@ class FlowClassifier(nn.Module):
 
 
 def cross_entropy(model: Model, x: Tensor, label: Tensor) -> Tensor:
-    """Binary cross-entropy from logits."""
+    """Return the binary cross-entropy from logits."""
     return F.binary_cross_entropy_with_logits(model(x), label)
 
 

@@ -22,7 +22,7 @@ LARGEST_STEP = 2 / matrix_norm_bound(W) ** 2
 
 
 def field(x: Tensor, matrix: Tensor = W) -> Tensor:
-    """-W^T relu(W x), (..., 2) -> (..., 2)."""
+    """Return -W^T relu(W x), (..., 2) -> (..., 2)."""
     return -torch.relu(x @ matrix.mT) @ matrix
 
 
@@ -32,13 +32,13 @@ def euler(x: Tensor, step: float, matrix: Tensor = W) -> Tensor:
 
 
 def flow(x: Tensor, time: float) -> Tensor:
-    """The exact solution for the W above: W^T (u e^-t where u > 0, u elsewhere), u = W x."""
+    """Return the exact solution for the W above: W^T (u e^-t where u > 0, u elsewhere) with u = W x."""
     u = x @ W.mT
     return torch.where(u > 0, u * math.exp(-time), u) @ W
 
 
 def largest_ratio(map: Callable[[Tensor], Tensor], pairs: int = 2000, seed: int = 0) -> float:
-    """max ||map(x) - map(y)|| / ||x - y|| over random pairs, distant and close: a lower bound on the constant."""
+    """Return max ||map(x) - map(y)|| / ||x - y|| over distant and close random pairs: a bound from below."""
     generator = torch.Generator().manual_seed(seed)
     x = 2 * torch.randn(pairs, 2, generator=generator, dtype=torch.float64)
     reach = torch.logspace(-3, 1, pairs, dtype=torch.float64)[:, None]

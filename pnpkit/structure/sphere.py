@@ -1,4 +1,4 @@
-r"""A constraint preserved: the spherical pendulum, with positions on the unit sphere and velocities tangent to it.
+r"""A preserved constraint: the spherical pendulum, with positions on the unit sphere and velocities tangent to it.
 
     q'' = -g e_3 + (g q_3 - ||q'||^2) q,    ||q|| = 1,  q . q' = 0,  g = 1
 
@@ -28,7 +28,10 @@ KINDS = ("structured", "projected afterwards", "plain")
 
 @dataclass(frozen=True)
 class SphereConfig:
-    """``points`` pairs ``step`` apart, speeds up to ``speed``; ``steps`` of Adam, ``polish`` of Levenberg-Marquardt."""
+    """The settings: ``points`` pairs, ``step`` apart in time, with speeds up to ``speed``.
+
+    There are ``steps`` steps of Adam and ``polish`` steps of Levenberg-Marquardt.
+    """
 
     points: int = 1000
     step: float = 0.1
@@ -43,8 +46,10 @@ class SphereConfig:
 
 @dataclass(frozen=True)
 class SphereRun:
-    """A rollout, (seeds, steps + 1, 6), and its distance from the reference, violation max(| ||q|| - 1 |, |q . v|) and
-    energy error, each (seeds, steps + 1)."""
+    """The results: a rollout, (seeds, steps + 1, 6), and its errors, each (seeds, steps + 1).
+
+    The errors are the distance from the reference, the violation max(| ||q|| - 1 |, |q . v|) and the energy error.
+    """
 
     kind: str
     states: Tensor
@@ -59,13 +64,13 @@ def energy(z: Tensor) -> Tensor:
 
 
 def violation(z: Tensor) -> Tensor:
-    """The larger of | ||q|| - 1 | and |q . v|."""
+    """Return the larger of | ||q|| - 1 | and |q . v|."""
     q, v = z.chunk(2, dim=-1)
     return torch.maximum((torch.linalg.vector_norm(q, dim=-1) - 1).abs(), (q * v).sum(-1).abs())
 
 
 def reference(z: Tensor, times: Tensor) -> Tensor:
-    """DOP853 from z (N, 6): (T, N, 6)."""
+    """Integrate by DOP853 from z (N, 6): (T, N, 6)."""
     down = np.array([0.0, 0.0, 1.0])
 
     def field(states: np.ndarray) -> np.ndarray:
@@ -77,7 +82,7 @@ def reference(z: Tensor, times: Tensor) -> Tensor:
 
 
 def sample(count: int, speed: float, generator: torch.Generator) -> Tensor:
-    """Uniform positions, tangent velocities of uniform size up to ``speed``: (N, 6)."""
+    """Draw uniform positions and tangent velocities of uniform size up to ``speed``: (N, 6)."""
     draw = torch.randn(count, 6, generator=generator, dtype=torch.float64)
     size = speed * torch.rand(count, 1, generator=generator, dtype=torch.float64)
     q = draw[:, :3] / torch.linalg.vector_norm(draw[:, :3], dim=-1, keepdim=True)
@@ -114,7 +119,7 @@ class Integrator(nn.Module):
 
 
 def onto(q: Tensor, v: Tensor) -> Tensor:
-    """q / ||q||, and the part of v that is tangent there."""
+    """Return q / ||q||, and the part of v that is tangent to the sphere there."""
     q = q / torch.linalg.vector_norm(q, dim=-1, keepdim=True)
     return torch.cat([q, v - (v * q).sum(-1, keepdim=True) * q], dim=-1)
 

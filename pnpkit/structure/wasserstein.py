@@ -2,9 +2,10 @@ r"""Wasserstein-1 by Kantorovich-Rubinstein duality, with a critic that is prove
 
     W1(P, Q) = sup { E_P f - E_Q f : f 1-Lipschitz }
 
-The critic f = w . phi_L(... phi_1(Q x)), Q an isometric lift (zeros appended), phi a gradient-flow step, ||w|| = 1, is
-1-Lipschitz by its certificate, so E_P f - E_Q f is a lower bound on W1 for any training: exactly between two empirical
-measures, and up to sampling error between the distributions that they are drawn from. Penalised critics give no bound.
+The critic is f = w . phi_L(... phi_1(Q x)), where Q is an isometric lift (zeros appended), phi a gradient-flow step and
+||w|| = 1. It is 1-Lipschitz by its certificate, so E_P f - E_Q f is a lower bound on W1 for any training: exactly
+between two empirical measures, and up to sampling error between the distributions that they are drawn from. Penalised
+critics give no bound.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ Sets = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class CriticConfig:
-    """Sizes of the critic and of its training, which uses full batches."""
+    """The sizes of the critic and of its training, which uses full batches."""
 
     features: int = 16
     layers: int = 6
@@ -40,7 +41,7 @@ class CriticConfig:
 
 
 class Critic(nn.Module):
-    """(..., dimension) -> (...), 1-Lipschitz."""
+    """The critic, a 1-Lipschitz function (..., dimension) -> (...)."""
 
     def __init__(self, dimension: int, config: CriticConfig):
         super().__init__()
@@ -51,7 +52,7 @@ class Critic(nn.Module):
         self.direction = nn.Parameter(torch.randn(config.features))
 
     def flows(self) -> list[GradientFlowDense]:
-        """phi_1 ... phi_L."""
+        """The steps phi_1 ... phi_L."""
         return [step for step in self.steps if isinstance(step, GradientFlowDense)]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -61,7 +62,7 @@ class Critic(nn.Module):
         return x @ (self.direction / torch.linalg.vector_norm(self.direction))
 
     def certify(self) -> Certificate:
-        """The composition of the layers; the lift and the projection onto w / ||w|| have norm 1."""
+        """Certify the composition of the layers. The lift and the projection onto w / ||w|| have norm 1."""
         parts = [
             step.certify(f"phi_{k}") for k, step in enumerate(self.steps, 1) if isinstance(step, GradientFlowDense)
         ]
@@ -72,12 +73,12 @@ class Critic(nn.Module):
 
 
 def gap(model: Model, p: Tensor, q: Tensor) -> Tensor:
-    """The loss -(mean f(p) - mean f(q))."""
+    """Return the loss -(mean f(p) - mean f(q))."""
     return model(q).mean() - model(p).mean()
 
 
 def estimate(p: Tensor, q: Tensor, config: CriticConfig) -> tuple[list[float], list[Critic]]:
-    """Lower bounds on W1 between the two sets (N, d) by critics from several seeds, and these critics."""
+    """Return lower bounds on W1 between two sets (N, d) by critics from several seeds, and these critics."""
     critics = ensemble(config.seeds, config.seed, partial(Critic, p.shape[-1], config))
     for critic in critics:
         for step in critic.flows():
@@ -94,7 +95,7 @@ def estimate(p: Tensor, q: Tensor, config: CriticConfig) -> tuple[list[float], l
 
 
 def exact(p: Tensor, q: Tensor) -> float:
-    """W1 between two sets of equal size: by sorting in one dimension, otherwise by an optimal assignment."""
+    """Return W1 between two sets of equal size: by sorting in one dimension, otherwise by an optimal assignment."""
     if p.shape != q.shape:
         raise InputError(f"expected two sets of one size, got {tuple(p.shape)} and {tuple(q.shape)}")
     if p.shape[-1] == 1:
@@ -129,7 +130,7 @@ def _ring_and_disc(count: int, generator: torch.Generator) -> tuple[Tensor, Tens
 
 @dataclass(frozen=True)
 class Case:
-    """Two distributions and, where known, the W1 between them (not between samples)."""
+    """Two distributions and, if known, the W1 between them (not between samples)."""
 
     draw: Sets
     truth: float | None

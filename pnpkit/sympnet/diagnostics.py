@@ -19,13 +19,13 @@ Function = Callable[[Tensor], Tensor]
 
 
 def structure_matrix(dimension: int) -> Tensor:
-    """J = [0 I; -I 0] of size 2d x 2d, float64."""
+    """Return J = [0 I; -I 0] of size 2d x 2d, float64."""
     eye, zero = torch.eye(dimension, dtype=torch.float64), torch.zeros(dimension, dimension, dtype=torch.float64)
     return torch.cat([torch.cat([zero, eye], 1), torch.cat([-eye, zero], 1)], 0)
 
 
 def jacobians(map: Function, points: Tensor) -> Tensor:
-    """F' at every point: (N, 2d) -> (N, 2d, 2d)."""
+    """Return F' at every point: (N, 2d) -> (N, 2d, 2d)."""
     return vmap(jacrev(map))(points).detach()
 
 
@@ -40,7 +40,7 @@ def volume_defect(map: Function, points: Tensor) -> float:
 
 
 def defects(slopes: Tensor) -> tuple[float, float]:
-    """Symplecticity and volume defect from Jacobians (N, 2d, 2d)."""
+    """Return the symplecticity defect and the volume defect, given Jacobians (N, 2d, 2d)."""
     structure = structure_matrix(slopes.shape[-1] // 2).to(slopes)
     shape = torch.linalg.matrix_norm(slopes.mT @ structure @ slopes - structure, 2).max()
     return float(shape), float((torch.linalg.det(slopes) - 1).abs().max())
@@ -59,7 +59,10 @@ def reversibility_defect(map: Function, points: Tensor) -> float:
 
 
 def rollout(map: Function, start: Tensor, steps: int) -> Tensor:
-    """start, F(start), F(F(start)), ...: (steps + 1, *start.shape). NaN after a value above 1e6 or not finite."""
+    """Return start, F(start), F(F(start)), ... as (steps + 1, *start.shape).
+
+    After a value that is above 1e6 or not finite the states are NaN.
+    """
     states = [start]
     with torch.no_grad():
         for _ in range(steps):
@@ -92,7 +95,7 @@ class EnergySplit:
 
 
 def split_energy(times: Tensor, energy: Tensor, blocks: int = 20) -> EnergySplit:
-    """Fit a line to the means of ``blocks`` equal pieces of the energies (T,): this averages oscillation, not drift."""
+    """Fit a line to the means of ``blocks`` equal pieces of the energies (T,). This averages oscillation, not drift."""
     size = len(times) // blocks
     if size < 2:
         raise InputError(f"expected at least {2 * blocks} times, got {len(times)}")
@@ -110,13 +113,16 @@ def split_energy(times: Tensor, energy: Tensor, blocks: int = 20) -> EnergySplit
 
 
 def horizon(times: Tensor, error: Tensor, tolerance: float) -> float:
-    """The first time at which the error (T,) exceeds ``tolerance`` or is not finite; inf if there is none."""
+    """Return the first time at which the error (T,) exceeds ``tolerance`` or is not finite; inf if there is none."""
     outside = ~(error <= tolerance)
     return float(times[int(outside.int().argmax())]) if bool(outside.any()) else math.inf
 
 
 def growth_exponent(times: Tensor, error: Tensor) -> float:
-    """k of error ~ t^k over the last nine tenths: near 1 for a symplectic map on an integrable system, 2 for others."""
+    """Return k of error ~ t^k, fitted over the last nine tenths of the time.
+
+    It is near 1 for a symplectic map on an integrable system, and near 2 for other maps.
+    """
     kept = (times > times[-1] / 10) & torch.isfinite(error) & (error > 0)
     if int(kept.sum()) < 10:
         return math.nan

@@ -38,9 +38,9 @@ class HamiltonianNetwork(nn.Module):
         return self.solve(z, step)
 
     def solve(self, z: Tensor, step: float | Tensor, tolerance: float = 1e-14, limit: int = 100) -> Tensor:
-        """z+ by fixed-point iteration, which contracts while h ||H''|| < 2.
+        """Compute z+ by fixed-point iteration, which contracts while h ||H''|| < 2.
 
-        Raises InputError when it does not converge to ``tolerance`` relative to the size of z: take a smaller step.
+        Raises InputError if it does not converge to ``tolerance`` relative to the size of z. A smaller step helps.
         """
         after = z + step * self.velocity(z)
         change = float("inf")

@@ -1,4 +1,4 @@
-r"""SympNets: compositions of shears, each the exact flow of a Hamiltonian of p alone or of q alone.
+r"""SympNets: compositions of shears. Each shear is the exact flow of a Hamiltonian of p alone or of q alone.
 
     up:   (q, p) -> (q + h grad T(p), p)          low:  (q, p) -> (q, p - h grad V(q))
 
@@ -41,8 +41,8 @@ class SympNetConfig:
         kind: "G", ``layers`` gradient modules of ``width`` neurons, or "LA", ``layers`` linear modules with an
             activation module between neighbours. Modules alternate between up and low.
         layers: at least 1.
-        width: neurons of a gradient module (G only).
-        sublayers: triangular factors of a linear module (LA only); the last two carry a bias.
+        width: number of neurons of a gradient module (G only).
+        sublayers: number of triangular factors of a linear module (LA only); the last two carry a bias.
         symmetric: the network is followed by its adjoint, each with half the step. Then F_{-h} = F_h^{-1}, the order in
             h is even, and without biases in the shears of p the network is reversible: R F R = F^{-1},
             R(q, p) = (q, -p).
@@ -108,7 +108,10 @@ class Shear(nn.Module):
 
 
 class SympNet(nn.Module):
-    """F_h = S_n ∘ ... ∘ S_1, each shear with the step h; if symmetric, forth and back with h / 2. F_0 = id."""
+    """F_h = S_n ∘ ... ∘ S_1, where each shear has the step h. F_0 = id.
+
+    If symmetric, the shears are applied forth and back with h / 2.
+    """
 
     def __init__(self, config: SympNetConfig):
         super().__init__()
@@ -120,14 +123,14 @@ class SympNet(nn.Module):
         return (shears + shears[::-1], step / 2) if self.config.symmetric else (shears, step)
 
     def forward(self, z: Tensor, step: float | Tensor) -> Tensor:
-        """(..., 2d) at time t -> (..., 2d) at time t + ``step``; the step is a number or (..., 1)."""
+        """Map points (..., 2d) at time t to points at time t + ``step``. The step is a number or (..., 1)."""
         shears, step = self._sequence(step)
         for shear in shears:
             z = shear(z, step)
         return z
 
     def inverse(self, z: Tensor, step: float | Tensor) -> Tensor:
-        """The exact inverse of ``forward`` for the same step: the inverse shears in reverse order."""
+        """Compute the exact inverse of ``forward`` for the same step: the inverse shears in reverse order."""
         shears, step = self._sequence(step)
         for shear in reversed(shears):
             z = shear(z, -step)

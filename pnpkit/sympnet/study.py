@@ -1,7 +1,7 @@
 r"""Comparison of learned flow maps: one system, several networks, several seeds, one rollout.
 
 Every network learns z(t) -> z(t + h) from the same noise-free pairs with the same optimisers. It is then applied
-repeatedly from one start. Measured are energy, drift, the error at the horizon, and the defects of its Jacobian.
+repeatedly from one start. The study measures energy, drift, the error at the horizon, and the defects of the Jacobian.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class StudyConfig:
     """Settings of a study.
 
     Attributes:
-        pairs: training pairs.
-        seeds: networks of each kind; seed s draws the weights of the s-th.
-        adam: steps of Adam.
-        polish: steps of Levenberg-Marquardt after it, the same for all kinds.
-        horizon: length of the rollout in time; None is that of the system.
-        probes: points at which Jacobians are taken.
+        pairs: number of training pairs.
+        seeds: number of networks of each kind; seed s draws the weights of the s-th.
+        adam: number of steps of Adam.
+        polish: number of steps of Levenberg-Marquardt after Adam, the same for all kinds.
+        horizon: length of the rollout in time; None uses that of the system.
+        probes: number of points at which Jacobians are computed.
     """
 
     pairs: int = 1000
@@ -46,10 +46,10 @@ class StudyConfig:
 
 @dataclass(frozen=True)
 class Run:
-    """One trained network: errors are Euclidean, times in the system's unit.
+    """The results of one trained network. Errors are Euclidean, and times are in the system's unit.
 
-    ``before`` and ``early`` are the largest energy error and the states of the rollout after Adam only. All else is
-    after the polish.
+    ``before`` and ``early`` are the largest energy error and the states of the rollout after Adam only. All other
+    results are after the polish.
     """
 
     kind: str
@@ -71,7 +71,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Study:
-    """All runs on one system, and the reference rollout."""
+    """All runs on one system, with the reference rollout."""
 
     system: System
     times: Tensor
@@ -86,7 +86,7 @@ class Study:
 
 
 class FixedStep(nn.Module):
-    """z -> network(z, h), for one h."""
+    """z -> network(z, h) for a fixed h."""
 
     def __init__(self, network: nn.Module, step: float):
         super().__init__()
@@ -108,7 +108,10 @@ class Increment(nn.Module):
 
 
 def networks(dimension: int) -> dict[str, Callable[[], nn.Module]]:
-    """The networks by name, at a size that suits the dimension. ``LA-SympNet`` has 14 parameters if d = 1."""
+    """Return makers of the networks by name, with sizes that suit the dimension.
+
+    ``LA-SympNet`` has 14 parameters if d = 1.
+    """
     layers, width = (6, 4) if dimension == 1 else (8, 16)
     d = dimension
     return {
@@ -126,7 +129,7 @@ KINDS = tuple(networks(1))
 
 
 def train(kind: str, system: System, data: tuple[Tensor, Tensor], config: StudyConfig) -> list[nn.Module]:
-    """``seeds`` networks of one kind after Adam, float64. Each maps (z, h) to z(t + h)."""
+    """Train ``seeds`` networks of one kind by Adam in float64. Each maps (z, h) to z(t + h)."""
     if kind not in KINDS:
         raise UnknownName("network", kind, KINDS)
     made = ensemble(config.seeds, config.seed, networks(system.dimension)[kind])
@@ -155,7 +158,7 @@ def run(system: System, kinds: tuple[str, ...], config: StudyConfig) -> Study:
 
 
 def _task(network: nn.Module, step: float) -> nn.Module:
-    """The module to train: the map itself or, for a Hamiltonian network, the residual of its rule."""
+    """Return the module to train: the map itself or, for a Hamiltonian network, the residual of its rule."""
     return MidpointResidual(network, step) if isinstance(network, HamiltonianNetwork) else FixedStep(network, step)
 
 
@@ -190,7 +193,7 @@ def _measure(
     error = torch.linalg.vector_norm(states - reference, dim=-1)
     with torch.no_grad():
         train = float((step(data[0]) - data[1]).square().mean())
-    if isinstance(network, HamiltonianNetwork):  # a closed formula, since its iterative solver cannot be differentiated
+    if isinstance(network, HamiltonianNetwork):  # has a closed formula; its iterative solver cannot be differentiated
         slopes = network.jacobians(probes, system.step)
     else:
         slopes = diagnostics.jacobians(step, probes)

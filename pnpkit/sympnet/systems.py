@@ -33,13 +33,13 @@ class System:
 
     Attributes:
         energy: H, (..., 2d) -> (...).
-        sample: draws training points (N, 2d).
+        sample: a function that draws training points (N, 2d).
         start: (2d,), the first point of the rollout.
         step: time between the points of a training pair, and of a rollout.
         horizon: length of the rollout in time.
         exact: closed-form flow (z (2d,), times (T,)) -> (T, 2d), if there is one.
         invariants: further conserved quantities by name.
-        even: H(q, -p) = H(q, p), so the flow is reversible.
+        even: whether H(q, -p) = H(q, p), so that the flow is reversible.
     """
 
     name: str
@@ -62,13 +62,13 @@ class System:
         return torch.cat([p, -q], dim=-1)
 
     def flow(self, z: Tensor, times: Tensor) -> Tensor:
-        """Reference solution from one point (2d,): (T, 2d) at increasing ``times`` >= 0."""
+        """Return the reference solution from one point (2d,): (T, 2d) at increasing ``times`` >= 0."""
         if z.ndim != 1 or times.ndim != 1:
             raise InputError(f"expected one point (2d,) and times (T,), got {tuple(z.shape)} and {tuple(times.shape)}")
         return self.exact(z, times) if self.exact else self.integrate(z, times)
 
     def integrate(self, z: Tensor, times: Tensor) -> Tensor:
-        """DOP853 from z (..., 2d), all points as one system: (T, ..., 2d)."""
+        """Integrate by DOP853 from z (..., 2d), with all points as one system: (T, ..., 2d)."""
 
         def field(states: np.ndarray) -> np.ndarray:
             return self.velocity(torch.from_numpy(states)).numpy()
@@ -76,12 +76,12 @@ class System:
         return trajectories.reference(field, z, times)
 
     def pairs(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
-        """Points (N, 2d) and where the flow takes them in one ``step``."""
+        """Return points (N, 2d) and the points to which the flow takes them in one ``step``."""
         z = self.sample(count, torch.Generator().manual_seed(seed))
         return z, self.integrate(z, torch.tensor([self.step], dtype=torch.float64))[0]
 
     def times(self, horizon: float | None = None) -> Tensor:
-        """0, step, 2 step, ... up to the horizon."""
+        """Return the times 0, step, 2 step, ... up to the horizon."""
         return torch.arange(round((horizon or self.horizon) / self.step) + 1, dtype=torch.float64) * self.step
 
 
@@ -106,7 +106,7 @@ def _pendulum_energy(z: Tensor) -> Tensor:
 
 
 def _double_pendulum_energy(z: Tensor) -> Tensor:
-    """Two rods, two equal masses at their ends; angles from the vertical and their momenta."""
+    """The energy of two rods with equal masses at their ends, given angles from the vertical and their momenta."""
     a, b, p, r = z.unbind(-1)
     kinetic = (p.square() + 2 * r.square() - 2 * p * r * (a - b).cos()) / (2 * (1 + (a - b).sin().square()))
     return kinetic - 2 * a.cos() - b.cos()
@@ -118,7 +118,7 @@ def _henon_heiles_energy(z: Tensor) -> Tensor:
 
 
 def _henon_heiles_sample(count: int, generator: torch.Generator) -> Tensor:
-    """Uniform in the part of a box inside the well with energies below 1/7 (above 1/6 points escape)."""
+    """Draw points uniformly in a box, inside the well and with energies below 1/7 (above 1/6 points escape)."""
     box, kept = _box((-0.8, -0.5, -0.5, -0.5), (0.8, 0.9, 0.5, 0.5)), torch.zeros(0, 4, dtype=torch.float64)
     while len(kept) < count:
         z = box(4 * count, generator)
@@ -137,7 +137,7 @@ def _kepler_momentum(z: Tensor) -> Tensor:
 
 
 def _kepler_flow(z: Tensor, times: Tensor) -> Tensor:
-    """Elliptic motion by Lagrange's f and g, with Kepler's equation solved by Newton."""
+    """Compute elliptic motion by Lagrange's f and g, with Kepler's equation solved by Newton's method."""
     q, p = z[:2], z[2:]
     r = float(torch.linalg.vector_norm(q))
     a = -0.5 / float(_kepler_energy(z))
@@ -156,7 +156,7 @@ def _kepler_flow(z: Tensor, times: Tensor) -> Tensor:
 
 
 def _kepler_sample(count: int, generator: torch.Generator) -> Tensor:
-    """Orbits of semi-major axis 0.85 to 1.15 and eccentricity to 0.45, at a uniform eccentric anomaly."""
+    """Draw orbits of semi-major axis 0.85 to 1.15 and eccentricity up to 0.45, at a uniform eccentric anomaly."""
     draw = torch.rand(count, 4, generator=generator, dtype=torch.float64)
     a, e = 0.85 + 0.3 * draw[:, 0], 0.45 * draw[:, 1]
     angle, turn = 2 * torch.pi * draw[:, 2], 2 * torch.pi * draw[:, 3]
@@ -177,7 +177,7 @@ FIGURE_EIGHT_PERIOD = 6.32591398
 
 
 def _three_bodies_energy(z: Tensor) -> Tensor:
-    """Equal masses in the plane; z = (x1, y1, x2, y2, x3, y3, and their momenta)."""
+    """The energy of equal masses in the plane, where z = (x1, y1, x2, y2, x3, y3, and their momenta)."""
     q, p = z.chunk(2, dim=-1)
     a, b, c = q.unflatten(-1, (3, 2)).unbind(-2)
     distances = [torch.linalg.vector_norm(d, dim=-1) for d in (a - b, b - c, c - a)]
@@ -190,7 +190,7 @@ def _three_bodies_spin(z: Tensor) -> Tensor:
 
 
 def _three_bodies_sample(count: int, generator: torch.Generator) -> Tensor:
-    """Points of the figure eight at uniform times, plus N(0, 0.03^2)."""
+    """Draw points of the figure eight at uniform times, plus noise N(0, 0.03^2)."""
     starts = torch.tensor([FIGURE_EIGHT], dtype=torch.float64)
     times = torch.rand(count, generator=generator, dtype=torch.float64) * FIGURE_EIGHT_PERIOD
     order = times.argsort()
@@ -265,7 +265,7 @@ SYSTEMS: dict[str, System] = {
 
 
 def system(name: str) -> System:
-    """The system with this name; for an unknown name, UnknownName lists all names."""
+    """Return the system with this name. For an unknown name, UnknownName lists all names."""
     if name not in SYSTEMS:
         raise UnknownName("system", name, SYSTEMS)
     return SYSTEMS[name]
