@@ -303,12 +303,14 @@ def model_card(card: Card) -> str:
         f"{255 * low:.0f}/255 to {255 * high:.0f}/255. Source: {card.paper}. Licence: {card.licence}.",
         *(_training(training) if training.get("steps") else ["Nothing is learnt."]),
         "## Scores",
-        f"BSDS500 val{some}, by `{card.scores.get('command', 'not measured yet')}` ({card.scores.get('date', '-')}):",
+        f"Measured on BSDS500 val{some} by `{card.scores.get('command', 'not measured yet')}` "
+        f"({card.scores.get('date', '-')}):",
         "| sigma (of 255) | PSNR (dB) | SSIM |\n| --- | --- | --- |\n" + "\n".join(scores),
         "## What is proven",
         f"```\n{card.certificate}\n```",
-        "A search for pairs that contradict it (adversarial points, clean, noisy, black and random 32 x 32 pictures; "
-        f"`{card.audit.get('command', 'not run yet')}`, {card.audit.get('date', '-')}):",
+        "A search looks for pairs of pictures that contradict this. It starts at adversarial points and at clean, "
+        "noisy, black and random pictures of 32 x 32 pixels. It found the following lower bounds "
+        f"(`{card.audit.get('command', 'not run yet')}`, {card.audit.get('date', '-')}):",
         "| sigma (of 255) | Lipschitz constant at least | averagedness at least |\n| --- | --- | --- |\n"
         + "\n".join(
             f"| {level} | {found['lipschitz']:.5f} | {found['averagedness']} |"
@@ -316,7 +318,8 @@ def model_card(card: Card) -> str:
             if isinstance(found, dict)
         ),
         "## Not for",
-        "Noise that is not white and Gaussian, levels outside the range, and claims that a restored detail was there.",
+        "Do not use it for noise that is not white and Gaussian, for levels outside the range, or to claim that a "
+        "restored detail was there.",
     ]
     return "\n\n".join(paragraphs) + "\n"
 
@@ -325,8 +328,8 @@ def _training(training: dict[str, Any]) -> list[str]:
     return [
         "## Training",
         f"{training.get('data', '')}. {training.get('steps', '?')} steps in {training.get('hours', '?')} hours on "
-        f"{training.get('device', '?')}, {training.get('date', '?')}; curve in `training.csv` (PSNR on eight centre "
-        "crops of val, not the table below). Command:",
+        f"{training.get('device', '?')}, {training.get('date', '?')}. The training curve is in `training.csv`: PSNR on "
+        "eight centre crops of val, not the values of the table below. Command:",
         f"```sh\n{training.get('command', '')}\n```",
     ]
 

@@ -42,7 +42,7 @@ def main() -> None:
     record = {"results": results, "command": command, "seed": args.seed, "date": today()}
     levels = list(next(iter(results.values())))
     lines = [
-        "Largest ratio ||Dx - Dy|| / ||x - y|| found, and the averagedness that it demands.",
+        "The largest ratio ||Dx - Dy|| / ||x - y|| that the search found, and the least averagedness that it allows.",
         "",
         "| denoiser | " + " | ".join(f"sigma {level}" for level in levels) + " | claim falsified |",
         "| --- |" + " --- |" * (len(levels) + 1),

@@ -81,13 +81,13 @@ def median_of(method: Callable[[], dict[str, Any]], runs: int) -> dict[str, Any]
 def store(args: argparse.Namespace, rows: dict[str, dict[str, Any]], single: dict[str, dict[str, float]]) -> None:
     machine = torch.cuda.get_device_name() if args.device == "cuda" else f"{args.threads} threads of {processor()}"
     lines = [
-        f"{machine}. Medians of {args.repeat}, turn by turn, float32:",
+        f"Machine: {machine}. One evaluation in float32: medians of {args.repeat} runs, with the methods in turn:",
         "",
         "| denoiser | s per evaluation | its bare convolutions (s) | ratio |",
         "| --- | --- | --- | --- |",
         *(f"| {name} | {r['seconds']:.3f} | {r['bare']:.3f} | {r['ratio']:.2f} |" for name, r in single.items()),
         "",
-        f"Whole restorations, median of {args.runs}:",
+        f"Whole restorations, each the median of {args.runs} runs:",
         "",
         "| method | seconds | share of deepinv with DnCNN | evaluations | residual | s per evaluation | to 1e-3 | "
         "PSNR (dB) |",

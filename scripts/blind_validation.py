@@ -265,7 +265,8 @@ def summary(rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
 def table(rows: dict[str, dict[str, Any]], command: str) -> list[str]:
     """The rows as Markdown, below a line of the summary."""
     lines = [
-        f"PSNR in dB. {'; '.join(f'{key} {value}' for key, value in summary(rows).items())}. `{command}`",
+        f"PSNR in dB. Success is the share of shaken pictures with an error ratio of at most {SUCCESS:g}; seconds are "
+        f"means per picture. {'; '.join(f'{key} {value}' for key, value in summary(rows).items())}. `{command}`",
         "",
         f"| picture | {' | '.join(COLUMNS)} | found |",
         "| --- " * (len(COLUMNS) + 2) + "|",

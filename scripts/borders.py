@@ -96,8 +96,8 @@ def main() -> None:
     }
     ways = list(table[SHOWN])
     lines = [
-        f"PSNR (dB) within {max(kernel.shape)} pixels of the frame's edges / in the rest, by `{args.denoiser}`, blur "
-        f"of 15 x 15 pixels, noise {NOISE}, at most {args.steps} steps.",
+        f"PSNR (dB) within {max(kernel.shape)} pixels of the frame's edges / in the rest of the picture. Denoiser "
+        f"`{args.denoiser}`, blur of 15 x 15 pixels, noise {NOISE}, at most {args.steps} steps.",
         "",
         "| picture | " + " | ".join(ways) + " |",
         "| --- |" + " --- |" * len(ways),

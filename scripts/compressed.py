@@ -84,7 +84,8 @@ def main() -> None:
 def table(rows: list[dict[str, Any]]) -> str:
     """A line for each picture, a column for each format."""
     lines = [
-        "The blur that is found (its likeness to the true one, at most 1; for sharp ones PSNR before -> after, dB).",
+        "The blur that was found. In brackets: its similarity to the true blur, at most 1; for sharp pictures, the "
+        "PSNR before -> after in dB.",
         "",
     ]
     lines += ["| picture | made | " + " | ".join(FORMATS) + " |", "| --- " * (2 + len(FORMATS)) + "|"]

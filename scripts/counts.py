@@ -208,7 +208,8 @@ def group(row: dict[str, Any]) -> tuple[str, float]:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Means over pictures and kernels; a method is compared with the unweighted one on the cases that both have."""
-    lines = ["PSNR in dB, mean error of the flux in 16 x 16 blocks, gain over unweighted in the same cases.", ""]
+    head = "PSNR in dB; mean error of the flux in blocks of 16 x 16 pixels; gain in PSNR over unweighted "
+    lines = [head + "in the same cases.", ""]
     lines += ["| peak | read noise | method | denoiser | cases | PSNR | flux | gain |", "| --- " * 8 + "|"]
     seen = dict.fromkeys((row["peak"], row["method"], *group(row)) for row in rows)
     for peak, method, denoiser, read in sorted(seen, key=lambda key: (key[3], -key[0], METHODS.index(key[1]), key[2])):

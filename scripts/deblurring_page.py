@@ -93,12 +93,13 @@ def write(args: argparse.Namespace, record: dict[str, Any]) -> None:
     rows = record["runs"]
     done = [noise for noise in map(str, NOISES) if noise in rows["degraded"]]
     lines = [
-        f"Track {args.track}: PSNR (dB) at the end / at its peak, mean over {args.pictures} pictures and ten kernels; "
-        "evaluations of the map, largest relative residual at the end (total variation: sweeps of ADMM, last change).",
+        f"Track {args.track}: PSNR (dB) at the end / at its peak, mean over {args.pictures} pictures and ten kernels. "
+        "Steps are evaluations of the map, and the residual is the largest relative residual at the end. For total "
+        "variation, steps are sweeps of ADMM, and the residual is the last change.",
         "",
         *table(rows, done),
         "",
-        f"The same, with four of the kernels: {', '.join(FEW)}.",
+        f"The same for four of the kernels: {', '.join(FEW)}.",
         "",
         *table(rows, done, FEW),
     ]

@@ -82,8 +82,9 @@ def main() -> None:
     rows += [row(name, guides[name], run, sharp) for name, run in runs.items()]
 
     lines = [
-        f"`coffee`, {SIDE} x {SIDE}, {KERNEL}, noise {NOISE}: PSNR (dB) of a guide and of what `euler-guided` makes",
-        "with it; how far that is from the guide, and the residual of the data before and after (root mean squares).",
+        f"Picture `coffee`, {SIDE} x {SIDE} pixels, {KERNEL}, noise {NOISE}. The table shows the PSNR (dB) of a guide,",
+        "and that of the restoration by `euler-guided` with this guide. It also shows the distance of the restoration",
+        "from the guide, and the residual of the data before and after (all root mean squares).",
         "",
         "| guide | PSNR of the guide | PSNR | steps | from the guide | residual before | after | proven |",
         "| --- |" + " --- |" * 7,

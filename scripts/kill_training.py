@@ -128,11 +128,11 @@ def main() -> None:
         "differing": apart,
     }
     lines = [
-        f"Killed {len(steps)} times by SIGKILL at random moments of a training of {args.steps} steps, and resumed each "
-        f"time: {count - len(apart)} of {count} tensors of the last checkpoint are those of a training that nothing "
-        "disturbed, bit by bit.",
+        f"A training of {args.steps} steps was killed {len(steps)} times by SIGKILL at random moments and resumed each "
+        f"time. {count - len(apart)} of {count} tensors of its last checkpoint equal those of an undisturbed training, "
+        "bit by bit.",
         "",
-        f"It went on from steps {', '.join(map(str, steps))}.",
+        f"It was resumed at steps {', '.join(map(str, steps))}.",
         "",
         f"`{record['command']}`, seed {args.seed}, {record['date']}, {record['machine']}.",
     ]

@@ -90,7 +90,8 @@ def save(rows: dict[str, dict[str, object]], args: argparse.Namespace) -> None:
     lines += [f"| {n} | {r['blurred']} | {r['given']} | {r['blind']} | {r['ratio']} |" for n, r in rows.items()]
     lines.append(f"| mean of {len(rows)} | {mean['blurred']} | {mean['given']} | {mean['blind']} | |")
     head = (
-        f"PSNR in dB, {len(rows)} of 16 pictures. Blind success (error ratio <= {SUCCESS:g}): {100 * success:.0f} %. "
+        f"PSNR in dB for {len(rows)} of 16 pictures. Blind restoration succeeds (error ratio <= {SUCCESS:g}) for "
+        f"{100 * success:.0f} % of them. "
     )
     head += f"`{record['command']}`"
     write_results("levin", record, [head, "", *lines])

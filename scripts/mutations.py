@@ -281,7 +281,7 @@ def main() -> None:
     seconds = sound(chosen)
     found = {mutation.name: noticed_by(mutation, seconds) for mutation in tqdm(chosen, "broken")}
     lines = [
-        f"{sum(map(bool, found.values()))} of {len(found)} broken lines are noticed by a test.",
+        f"A test notices {sum(map(bool, found.values()))} of {len(found)} broken lines.",
         "",
         "| what is broken | file | first test that fails |",
         "| --- | --- | --- |",

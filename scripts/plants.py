@@ -108,7 +108,8 @@ def main() -> None:
     steps = parser.parse_args().steps
     found = {name: {label: caught(name, run, steps) for label, run in RUNS.items()} for name in PLANTS}
     lines = [
-        f"Maps that break their certificate, and the step at which a run noticed, of at most {steps}; - : it did not.",
+        f"Maps that violate their certificate, and the step, of at most {steps}, at which a run noticed it. A dash "
+        "means that the run did not notice it.",
         "",
         "| plant | " + " | ".join(RUNS) + " |",
         "| --- |" + " --- |" * len(RUNS),

@@ -91,10 +91,11 @@ def page(table: list[dict[str, object]], size: int) -> list[str]:
     """The table as Markdown."""
     names = list(table[0]["ratios"])  # type: ignore[call-overload]
     lines = [
-        "# What the proximal maps of other data cost",
+        "# Cost of the proximal maps of other data terms",
         "",
-        f"Times that of least squares, on {size} x {size} pixels, one channel, float32, one thread; made by",
-        "`scripts/prox_cost.py`, which says what is compared. *closed*: least squares has a closed form there.",
+        f"The cost is given in units of the time of least squares, on {size} x {size} pixels, one channel, float32,",
+        "one thread. The table is made by `scripts/prox_cost.py`, which says what is compared. *closed* means that",
+        "least squares has a closed form there.",
         "",
         "| boundary | kernel | tau | point | least squares, s | " + " | ".join(names) + " |",
         "| --- | --- | --- | --- | --- |" + " --- |" * len(names),

@@ -89,7 +89,8 @@ def main() -> None:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """A line for each scene, window, denoiser and tolerance; a column for each way."""
-    lines = ["PSNR in dB over what is unsaturated in the sharp picture / and in the blurred one, too / over all.", ""]
+    head = "PSNR in dB over three sets of pixels: unsaturated in the sharp picture / unsaturated in both pictures / "
+    lines = [head + "all.", ""]
     lines += ["| scene | side | denoiser | tol | " + " | ".join(WAYS) + " |", "| --- " * (4 + len(WAYS)) + "|"]
     names = ("scene", "side", "denoiser", "tol")
     for key in dict.fromkeys(tuple(row[name] for name in names) for row in rows):

@@ -48,7 +48,8 @@ def main() -> None:
     noises = " ".join(f"{n:g}" for n in args.noises)
     command = f"python scripts/sharp.py --data PATH/bsds500 --pictures {args.pictures} --noises {noises}"
     lines = [
-        f"Sharp pictures by `pnpkit deblur`: PSNR (dB) given / restored; 99 where nothing differs. `{command}`",
+        "Sharp pictures restored by `pnpkit deblur`: PSNR (dB) of the given picture / of the restored one. 99 means "
+        f"that nothing differs. `{command}`",
         "",
         "| picture | " + " | ".join(f"noise {n:g}" for n in args.noises) + " |",
         "| --- |" + " --- |" * len(args.noises),

@@ -100,8 +100,9 @@ def main() -> None:
             gaps = [float((a - b).square().mean().sqrt()) for a in ends for b in ends]
             apart[name] = max([apart.get(name, 0.0), *gaps])
     lines = [
-        f"Evaluations / seconds ({torch.get_num_threads()} threads) to the residual, mean over {args.pictures} "
-        f"pictures; -: not within {args.max_steps} evaluations on some picture.",
+        f"Evaluations / seconds ({torch.get_num_threads()} threads) until the residual is reached, mean over "
+        f"{args.pictures} pictures. A dash means that some picture did not reach it within {args.max_steps} "
+        "evaluations.",
         "",
         "| splitting | iteration | 1e-3 | 1e-4 | 1e-5 | PSNR (dB) | apart |",
         "| --- | --- | --- | --- | --- | --- | --- |",

@@ -147,7 +147,8 @@ def measured(field: str, folder: Path, denoiser: str, tol: float, pictures: Path
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    lines = [f"Circles of {RADIUS:g} pixels; rings in units of the noise of the sky, of the brightest fifth.", ""]
+    head = f"The fluxes are measured in circles of {RADIUS:g} pixels. The rings are those of the brightest fifth, in "
+    lines = [head + "units of the noise of the sky.", ""]
     lines += [
         "| field | what | denoiser | noise | number | within 1 error | within 2 | worst | median ratio | of the "
         "brightest fifth | ring before | after |"

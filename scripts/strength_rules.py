@@ -155,8 +155,9 @@ def store(name: str, args: argparse.Namespace, cases: dict[str, list[dict[str, A
         "cases": cases,
     }
     lines = [
-        "PSNR (dB), mean over crops of 128 x 128 and blurs, by the rule for the strength; cost in evaluations,",
-        "the closed rule's run being 1. Discrepancy: with the best c in hindsight; oracle: the best of each picture.",
+        "PSNR (dB) for each rule for the strength, mean over crops of 128 x 128 pixels and blurs. The cost is counted",
+        "in evaluations; the run of the closed rule costs 1. The discrepancy rule uses the best c in hindsight, and",
+        "the oracle uses the best strength of each picture.",
         "",
         "| denoiser, split | noise | best fixed (factor) | closed, cost 1 | sure | cost | discrepancy (c) | oracle |",
         "| --- |" + " --- |" * 7,

@@ -80,8 +80,8 @@ def table(rows: dict[str, dict[str, Any]]) -> list[str]:
         if both:
             ratio = sum(now["seconds"] for _, now in both) / sum(other["seconds"] for other, _ in both)
             gains = [now["psnr"] - other["psnr"] for other, now in both]
-            mean = f"{np.mean(gains):+.3f} dB in the mean ({min(gains):+.3f} to {max(gains):+.3f})"
-            lines.append(f"`now` beside `{m}`, {len(both)} cases: {ratio:.2f} of its processor time, {mean}.")
+            mean = f"its mean PSNR differs by {np.mean(gains):+.3f} dB ({min(gains):+.3f} to {max(gains):+.3f})"
+            lines.append(f"`now` against `{m}`, {len(both)} cases: it takes {ratio:.2f} of the processor time; {mean}.")
             lines.append("")
     return lines[:-1]
 

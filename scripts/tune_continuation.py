@@ -81,8 +81,8 @@ def store(args: argparse.Namespace, rows: dict[str, dict[str, list[float]]]) -> 
     record = {"command": command, "date": today(), "seed": 0, "torch": torch.__version__}
     record |= {"psnr_and_evaluations": rows}
     lines = [
-        f"PSNR (dB) of continuation with `{args.name}` and, in brackets, evaluations of the denoiser: mean over "
-        f"{args.pictures} training crops and four blurs.",
+        f"PSNR (dB) of continuation with `{args.name}` and, in brackets, the number of evaluations of the denoiser. "
+        f"Means over {args.pictures} training crops and four blurs.",
         "",
         "| factors | " + " | ".join(f"noise {noise}" for noise in NOISES) + " |",
         "| --- |" + " --- |" * len(NOISES),

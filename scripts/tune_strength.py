@@ -99,7 +99,7 @@ def main() -> None:
         for name, entry in sections.items()
         for noise, row in entry["gain_dB"].items()
     ]
-    head = "Gain in PSNR (dB) at factor times the rule, mean over pictures and blurs."
+    head = "Gain in PSNR (dB) if the strength is a factor times that of the rule. Means over pictures and blurs."
     write_results("strength", record, [head, "", *lines])
 
 
