@@ -124,13 +124,14 @@ def section(name: str, record: dict[str, Any]) -> str:
     ]
     parts = [
         f"## {record['title']}",
-        f"Item {', '.join(map(str, record['rows']))} of the lecture. {record['setting']}",
+        f"Item{'s' * (len(record['rows']) > 1)} {', '.join(map(str, record['rows']))} of the lecture. "
+        + record["setting"],
         markdown(verdicts),
         *(f"![{record['title']}]({picture})" for picture in record["pictures"]),
         markdown(record["table"]),
         "\n".join(f"- {remark}" for remark in record["remarks"]),
-        f"`{record['command']}`, seed {record['seed']}, {record['date']}, {record['seconds']} s on "
-        + f"{record['machine']}; numbers: "
+        f"Made by `{record['command']}` (seed {record['seed']}, {record['date']}, {record['seconds']} s on "
+        + f"{record['machine']}). Numbers: "
         + ", ".join(f"[{t}]({t})" for t in [f"{name}.json", *record["tables"]])
         + ".",
     ]
@@ -163,11 +164,11 @@ def page(folder: Path) -> str:
     fewest = min((record["seeds"] for record in records.values() if record["seeds"] > 1), default=1)
     head = (
         "# The lecture's experiments, made again\n\n"
-        'D. Murari, "Neural Networks as Dynamical Systems". Made by `python scripts/lecture.py`; nothing here is typed '
-        f"by hand.\nStudies that train networks train at least {fewest} of each kind, from different seeds: median "
-        "(smallest .. largest). The authors' numbers are those of "
-        "their paper or lecture, or of their\ncode run again where that is said. Times were taken on a shared machine. "
-        "Item 6, robust classification, has [a page of its own](robust.md)."
+        'The lecture is D. Murari, "Neural Networks as Dynamical Systems". This page is made by '
+        "`python scripts/lecture.py`; nothing here is typed by hand.\n\nStudies that train networks train at least "
+        f"{fewest} of each kind, from different seeds. Their results are given as median (smallest .. largest). The "
+        "authors' numbers are those of their paper or lecture;\nwhere the page says so, they come from their code run "
+        "again. Times were measured on a shared machine. Item 6, robust classification, has [its own page](robust.md)."
     )
     return "\n\n".join([head, overview(records), *(section(n, record) for n, record in records.items())]) + "\n"
 

@@ -22,11 +22,13 @@ LECTURE = {
 }
 INTRODUCTION = """# Certified and attacked classifiers
 
-Certified at eps: predicted right, and proven to stay so under every change of the image of l2 norm at most eps (pixels
-in 0..1, normalisation counted, min over all classes). Attacked: right, and not broken by PGD within eps. The truth
-lies between the two. Networks of gradient-flow steps and isometries, proven 1-Lipschitz after training from float64
-norms; the plain ResNet has no proof. Not covered: float rounding of the evaluation, which is done in float64. Each is
-one trained network: training takes too long for several seeds.
+A sample is certified at eps if it is classified correctly and proven to stay so under every change of the image of l2
+norm at most eps (pixels in 0..1, normalisation counted, minimum over all classes). The column "attacked" counts samples
+that are classified correctly and not broken by PGD within eps. The true robust accuracy lies between the two numbers.
+
+The networks consist of gradient-flow steps and isometries. They are proven 1-Lipschitz after training, from float64
+norms. The plain ResNet has no proof. The proof does not cover float rounding of the evaluation, which is done in
+float64. Each result is that of one trained network, because training takes too long for several seeds.
 """
 STYLES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "d")

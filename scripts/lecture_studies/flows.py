@@ -162,7 +162,7 @@ def portrait_study(fast: bool, seed: int) -> Sheet:
     return Sheet(
         title="A gradient flow and its Euler map: 1-Lipschitz up to 2 / ||W||^2",
         rows=(3, 4),
-        setting=f"W = 1/2 [[sqrt 2, -sqrt 2], [sqrt 2, sqrt 2]], {pairs} random pairs, far and close.",
+        setting=f"W = 1/2 [[sqrt 2, -sqrt 2], [sqrt 2, sqrt 2]], {pairs} random pairs, distant and close.",
         seeds=1,
         verdicts=[
             Verdict("largest ratio for tau in [0, 2 / ||W||^2]", "1", f"{inside:.12f}", inside <= 1 + 1e-9),
@@ -180,7 +180,7 @@ def portrait_study(fast: bool, seed: int) -> Sheet:
         figures={"figure": figure},
         remarks=[
             "The layers with their proven norms are `pnpkit.layers.gradient_flow` (convolutions) and "
-            "`pnpkit.layers.dense` (matrices); a ratio over pairs is a lower bound and proves nothing."
+            "`pnpkit.layers.dense` (matrices). A ratio over pairs is a lower bound and proves nothing."
         ],
     )
 
@@ -236,7 +236,7 @@ def critic_study(fast: bool, seed: int) -> Sheet:
         rows=(5, 4),
         setting=f"{count} points a set; critic: lift to {config.features}, {config.layers} gradient-flow steps with "
         f"orthonormal rows, unit vector; Adam, {config.steps} full batches, {config.seeds} seeds; exact values by "
-        "sorting (d = 1) or the best assignment; fresh samples: 20 times as many.",
+        "sorting (d = 1) or the best assignment; there are 20 times as many fresh samples.",
         seeds=config.seeds,
         verdicts=[
             Verdict("critic above the exact W1 of the samples", "never", number(max(above)), max(above) <= 1e-9),

@@ -58,10 +58,11 @@ def depth_study(layers: int) -> Callable[[bool, int], Sheet]:
             f"(T = {STEP * depth:.1f})"
             + (f" or h = T/N with T = {runs['H2, h = T/N'].config.end}" if "H2, h = T/N" in runs else "")
             + f"; Adam in one cycle for {config.steps} steps of {config.batch}, {config.seeds} seeds. Each network is "
-            f"trained at the rates {', '.join(f'{rate:g}' for rate in config.rates)}; shown is the rate of the highest "
-            f"median accuracy on {config.points} validation points (of equal ones, of the lowest loss there). Accuracy "
-            f"is on {config.points} other points. float64; Jacobians at {config.probes} points at {config.recordings} "
-            f"moments.{' The other data sets: 300 steps.' if layers == 64 else ''}",
+            f"trained at the rates {', '.join(f'{rate:g}' for rate in config.rates)}. The results are those of the "
+            f"rate with the highest median accuracy on {config.points} validation points (among equal ones, with the "
+            f"lowest loss there). Accuracy is measured on {config.points} other points. All in float64; Jacobians at "
+            f"{config.probes} points at {config.recordings} moments."
+            f"{' The other data sets are trained for 300 steps.' if layers == 64 else ''}",
             seeds=config.seeds,
             verdicts=verdicts(runs),
             table=rows,
@@ -129,7 +130,7 @@ def verdicts(runs: dict[str, Trained]) -> list[Verdict]:
 
 def remarks(runs: dict[str, Trained]) -> list[str]:
     """What the numbers say, losses and rates at the end of the grid included."""
-    said = ["That ||dx_N/dx_j|| >= 1 rules out vanishing gradients. It says nothing against exploding ones."]
+    said = ["||dx_N/dx_j|| >= 1 rules out vanishing gradients. It does not rule out exploding gradients."]
     for name in ("MLP", "MLP, orthogonal start"):
         r = runs[name]
         common = r.validation.get(COMMON)
@@ -303,11 +304,11 @@ def explosion_study(fast: bool, seed: int) -> Sheet:
         },
         figures={"figure": figure},
         remarks=[
-            "With weights that are the same in every layer the penalty is zero and the norm still grows without "
-            "bound, in proportion to depth.",
+            "If the weights are the same in every layer, the penalty is zero. The norm still grows without bound, in "
+            "proportion to depth.",
             f"The penalty {full:g} moves the median accuracy from {100 * middle(trained[none].accuracy):.1f} to "
             f"{100 * middle(trained[full].accuracy):.1f} % and the median norm at the end from "
-            f"{number(middle(ends[none]))} to {number(middle(ends[full]))}: it smooths weights, it does not bound "
-            "the norm.",
+            f"{number(middle(ends[none]))} to {number(middle(ends[full]))}. It smooths the weights, but it does "
+            "not bound the norm.",
         ],
     )

@@ -68,9 +68,9 @@ def proximal_study(fast: bool, seed: int) -> Sheet:
     return Sheet(
         title="Proximal gradient, projected gradient, ridge, ISTA",
         rows=(10,),
-        setting=f"{rows} x {columns} Gaussian matrix, 5 % of the entries not zero, noise 0.02, weight {weight}; "
-        "float64. Independent solutions: scipy's lsq_linear and nnls, the normal equations, and for the l1 norm its "
-        "optimality conditions.",
+        setting=f"{rows} x {columns} Gaussian matrix, 5 % of the entries of x are not zero, noise 0.02, weight "
+        f"{weight}; float64. Independent solutions: scipy's lsq_linear and nnls, the normal equations, and for the l1 "
+        "norm its optimality conditions.",
         seeds=1,
         verdicts=verdicts,
         table=table,
@@ -78,7 +78,7 @@ def proximal_study(fast: bool, seed: int) -> Sheet:
             "objective": [{"step": k + 1, **{n: c[k] for n, c in curves.items()}} for k in range(len(curves["ISTA"]))]
         },
         figures={"figure": draw_sparse(truth, runs["ISTA"].x, curves)},
-        remarks=["Steps are to a relative fixed-point residual of 1e-12."],
+        remarks=["Steps are counted until the relative fixed-point residual is 1e-12."],
     )
 
 
@@ -145,9 +145,10 @@ def denoising_study(fast: bool, seed: int) -> Sheet:
         table=table,
         figures={"figure": strip({n: (x, score(x, clean) if n != "clean" else "") for n, x in panels.items()})},
         remarks=[
-            "The tables of the paper were not to be had; these are ours, under one protocol.",
-            "euler-lecture has the size of the lecture's network, not its activation (a leaky ReLU there, thresholds "
-            "that follow the noise level here) nor its training (sigma 0.15 there, every sigma up to 50/255 here).",
+            "The tables of the paper were not available. All numbers here are ours, under one protocol.",
+            "euler-lecture has the size of the lecture's network, but neither its activation (there a leaky ReLU, here "
+            "thresholds that follow the noise level) nor its training (there sigma 0.15, here every sigma up to "
+            "50/255).",
         ],
     )
 
@@ -210,8 +211,8 @@ def repetition_study(fast: bool, seed: int) -> Sheet:
         tables={"distances": table},
         figures={"pictures": strip(panels, rows=len(REPEATED)), "distances": draw_distances(distances)},
         remarks=[
-            "PSNR of the clean start after so many applications: no denoiser is meant to be iterated without data, so "
-            "all of them lose detail. Nonexpansive ones cannot invent differences: two starts never move apart.",
+            "The table shows the PSNR of the clean start after the given number of applications. No denoiser is meant "
+            "to be iterated without data, so all of them lose detail. Nonexpansive ones never move two starts apart.",
         ],
     )
 
@@ -297,8 +298,8 @@ def deblurring_study(fast: bool, seed: int) -> Sheet:
             f"The composed averagedness of T with euler is {alpha:.6f}; {runs['euler'].guarantee}.",
             f"dncnn: {runs['dncnn'].guarantee}; {runs['dncnn'].status.value}.",
             f"dncnn is at {score(peaks['dncnn'].x, clean)} after {peaks['dncnn'].step} steps and at "
-            f"{score(runs['dncnn'].x, clean)} after {steps}; euler ends at {score(runs['euler'].x, clean)}. Whoever "
-            "stops dncnn in time loses little, but nothing in the run tells when.",
+            f"{score(runs['dncnn'].x, clean)} after {steps}; euler ends at {score(runs['euler'].x, clean)}. A run of "
+            "dncnn that is stopped in time loses little, but nothing in the run tells when to stop.",
         ],
     )
 

@@ -69,8 +69,8 @@ def mass_study(fast: bool, seed: int) -> Sheet:
     return Sheet(
         title="Mass preserved: the flow of the SIR model",
         rows=(7,),
-        setting=f"beta = {config.infection}, gamma = {config.recovery} (the authors' are not known), flow of time "
-        f"{config.time}, {config.points} points on the simplex, {config.layers} layers of width {config.width}, "
+        setting=f"beta = {config.infection}, gamma = {config.recovery} (the authors' values are not known), flow of "
+        f"time {config.time}, {config.points} points on the simplex, {config.layers} layers of width {config.width}, "
         f"{config.steps} steps of Adam, {config.polish} of Levenberg-Marquardt, {config.seeds} seeds; "
         f"{config.rollout} applications from (0.99, 0.01, 0).",
         seeds=config.seeds,
@@ -102,7 +102,8 @@ def mass_study(fast: bool, seed: int) -> Sheet:
         },
         figures={"figure": figure},
         remarks=[
-            "Mass is exact; that no compartment turns negative is not enforced (last column).",
+            "Mass is conserved exactly. The network does not enforce that compartments stay non-negative (last "
+            "column).",
             *losses(runs, {"test mean square": lambda r: r.error, "largest distance": lambda r: r.distance}),
         ],
     )
@@ -176,9 +177,8 @@ def advection_study(fast: bool, seed: int) -> Sheet:
         },
         figures={"figure": figure},
         remarks=[
-            f"The norm keeps the rollout bounded, not right: after {config.long} steps the relative errors are "
-            + " and ".join(f"{number(middle(r.error[:, -1]))} ({r.kind})" for r in runs)
-            + ", medians.",
+            f"The preserved norm keeps the rollout bounded, but not accurate: after {config.long} steps the relative "
+            "errors are " + " and ".join(f"{number(middle(r.error[:, -1]))} ({r.kind})" for r in runs) + ", medians.",
             *losses(
                 runs,
                 {
@@ -219,9 +219,9 @@ def energy_study(fast: bool, seed: int) -> Sheet:
     return Sheet(
         title="An unknown Hamiltonian from short noisy trajectories: T and V learned",
         rows=(7,),
-        setting=f"double well, {config.trajectories} trajectories of {config.length} steps of {config.step}, noise "
-        f"{config.noise}; T and V of {config.width} neurons through leapfrog, against a field of two hidden layers of "
-        f"{config.width} through Runge-Kutta 4; {config.steps} steps of Adam, {config.seeds} seeds.",
+        setting=f"Double well, {config.trajectories} trajectories of {config.length} steps of {config.step}, noise "
+        f"{config.noise}; T and V of {config.width} neurons with leapfrog, against a field of two hidden layers of "
+        f"{config.width} with Runge-Kutta 4; {config.steps} steps of Adam, {config.seeds} seeds.",
         seeds=config.seeds,
         verdicts=[
             Verdict(
@@ -282,7 +282,7 @@ def sphere_study(fast: bool, seed: int) -> Sheet:
     return Sheet(
         title="A constraint preserved: the spherical pendulum",
         rows=(7,),
-        setting=f"{config.points} pairs {config.step} apart, speeds to {config.speed}, MLP of two hidden layers of "
+        setting=f"{config.points} pairs {config.step} apart, speeds up to {config.speed}, MLP of two hidden layers of "
         f"{config.width}, {config.steps} steps of Adam, {config.seeds} seeds; {config.rollout} applications.",
         seeds=config.seeds,
         verdicts=[Verdict("constraint violation, structured", "exact", number(kept), kept < 1e-12)],
@@ -309,7 +309,8 @@ def sphere_study(fast: bool, seed: int) -> Sheet:
         },
         figures={"figure": figure},
         remarks=[
-            "The structure fixes the constraint, not the dynamics: distance and energy are the network's own.",
+            "The structure enforces the constraint, but not the dynamics: distance and energy are those of the "
+            "network.",
             *losses(
                 runs,
                 {"distance at T": lambda r: r.distance[:, -1], "energy error": lambda r: r.energy_error.amax(-1)},

@@ -30,6 +30,7 @@ FAST = StudyConfig(pairs=100, seeds=1, adam=30, polish=8, horizon=5.0, probes=8)
 LAST = {"henon-heiles": 15.0, "kepler": 13.0, "double-pendulum": 10.0}  # time shown of a rollout that fills the panel
 PORTRAITS = {"three-bodies": [(0, 1), (2, 3), (4, 5)], "double-pendulum": [(0, 1)], "kepler": [(0, 1)]}
 PLAIN = ("ResNet", "MLP")
+TITLES = {"henon-heiles": "Henon-Heiles system", "kepler": "Kepler problem", "three-bodies": "three-body problem"}
 SHOWN = ("LA-SympNet", "G-SympNet", "G-SympNet, reversible", "HNN, midpoint rule", "ResNet")
 
 
@@ -43,11 +44,11 @@ def study_of(name: str) -> Callable[[bool, int], Sheet]:
         config = StudyConfig(**{**vars(config), "seed": seed})
         found = run(system(name), kinds, config)
         return Sheet(
-            title=f"Learned flow maps of the {name.replace('-', ' ')}",
+            title=f"Learned flow maps of the {TITLES.get(name, name.replace('-', ' '))}",
             rows=(8,),
             setting=f"{config.pairs} noise-free pairs {found.system.step} apart, {config.seeds} seeds, Adam 1e-2 in "
-            f"one cycle for {config.adam} steps of 128, then at most {config.polish} Levenberg-Marquardt steps, for "
-            f"every kind alike; float64; rollout from {tuple(round(v, 3) for v in found.system.start)} to "
+            f"one cycle for {config.adam} steps of 128, then at most {config.polish} Levenberg-Marquardt steps, the "
+            f"same for every kind; float64; rollout from {tuple(round(v, 3) for v in found.system.start)} to "
             f"T = {number(float(found.times[-1]), 3)}.",
             seeds=config.seeds,
             verdicts=verdicts(found) if name == "oscillator" else [],
