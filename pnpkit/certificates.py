@@ -134,7 +134,7 @@ class Bound:
 
 @dataclass(frozen=True)
 class Certificate:
-    """What is known about one map.
+    """The certificate of one map: what is known about its constants, and how.
 
     Attributes:
         name: the map, in words or symbols.

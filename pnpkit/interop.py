@@ -143,7 +143,7 @@ def fidelity_of(physics: LinearPhysics, y: Tensor) -> DataTerm:
         return WeightedLeastSquares(physics, y, _over_mean(gain * torch.maximum(_mean(y), gain / 2) + sigma.square()))
     raise InputError(
         f"no data term is known for {kind.__name__}: known are ZeroNoise, GaussianNoise, PoissonNoise and "
-        "PoissonGaussianNoise; Huber, for instance, is made by hand"
+        "PoissonGaussianNoise; make any other data term yourself, for instance Huber(A, y, delta)"
     )
 
 

@@ -63,7 +63,7 @@ class Map:
     def __matmul__(self, inner: Map) -> Map:
         inner, outer = checked(inner), self
         if inner.readout not in (_same, self.readout):
-            raise InputError(f"{inner.certificate.name} reads its image out of an auxiliary variable: it comes last")
+            raise InputError(f"{inner.certificate.name} iterates an auxiliary variable: no other map can follow it")
         name = f"{self.certificate.name} ∘ {inner.certificate.name}"
         certificate = certificates.compose((self.certificate, inner.certificate), name)
         return Map(

@@ -159,6 +159,9 @@ def test_a_world_that_nobody_can_meet_is_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
     monkeypatch.delenv("MASTER_ADDR", raising=False)
-    with pytest.raises(InputError, match="WORLD_SIZE is 2, but the others cannot be met"), distributed.together("cpu"):
+    with (
+        pytest.raises(InputError, match="WORLD_SIZE is 2, but the others cannot be reached"),
+        distributed.together("cpu"),
+    ):
         raise AssertionError("nobody is there")
     assert distributed.neighbours() == 1

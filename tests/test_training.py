@@ -218,7 +218,7 @@ def test_nan_stops_training(tmp_path: Path) -> None:
 
 def test_warm_start_keeps_what_was_learnt() -> None:
     source = catalogue.euler(blocks=2)
-    with pytest.raises(InputError, match="1 steps of the source find no place"):
+    with pytest.raises(InputError, match="no place for 1 steps of the source"):
         growth.warm_start(catalogue.euler(blocks=1), source)
     larger = catalogue.euler(blocks=4, scales=(1, 2))
     growth.warm_start(larger, source, small=1e-6)

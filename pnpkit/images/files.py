@@ -97,9 +97,9 @@ def decode(path: str | os.PathLike[str], most: int | None = None) -> tuple[Store
         for name, codec in FORMATS.items():
             if head.startswith(codec.magics):
                 if part and not codec.parts:
-                    raise InputError(f"{path}: expected a FITS before [{part}], got a {name}: give its name alone")
+                    raise InputError(f"{path}: only a FITS file has parts, got a {name}: leave out [{part}]")
                 return codec.decode(path, head, pictures.MAX_PIXELS if most is None else most), codec
-        came = f"one that begins with {head[:8]!r}: convert it" if head else "an empty one: get it afresh"
+        came = f"one that begins with {head[:8]!r}: convert it" if head else "an empty one: get the file again"
         *names, last = FORMATS
         raise InputError(f"{path}: expected a {', '.join(names)} or {last} file, got {came}")
     except (InputError, MemoryError):

@@ -145,13 +145,13 @@ def check_header(path: Path, width: int, height: int, most: int, frames: int = 1
     Too many are more than ``most``, or more than the size of the file can hold at ``densest`` pixels per byte.
     """
     if width < 1 or height < 1:
-        raise InputError(f"{path}: expected an image with pixels in it, got {width} x {height}: get it afresh")
+        raise InputError(f"{path}: expected an image with pixels in it, got {width} x {height}: get the file again")
     if width * height > most:
         raise InputError(f"{path}: expected at most {most} pixels, got {width} x {height}: crop or shrink it")
     size = address.file_of(path).stat().st_size
     if width * height > max(SMALL, densest * size):
         raise InputError(
-            f"{path}: expected a whole image, got {width} x {height} pixels in {size} bytes: get it afresh"
+            f"{path}: expected a whole image, got {width} x {height} pixels in {size} bytes: get the file again"
         )
     if frames != 1:
         raise InputError(f"{path}: expected a still image, got {frames} frames: extract the one to use")

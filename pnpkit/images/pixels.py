@@ -159,7 +159,9 @@ def check_holes(where: str, holes: np.ndarray, size: Sequence[int]) -> None:
     """Raise InputError unless the mask has the size (H, W) of the image."""
     if holes.shape != tuple(size):
         sizes = [" x ".join(map(str, reversed(shape))) for shape in (holes.shape, tuple(size))]
-        raise InputError(f"{where}the mask is {sizes[0]} pixels (across x down), the image {sizes[1]}: not the same")
+        raise InputError(
+            f"{where}the mask is {sizes[0]} pixels (across x down), the image {sizes[1]}, which is not the same size"
+        )
 
 
 def covered(image: np.ndarray, holes: np.ndarray) -> np.ndarray:

@@ -64,7 +64,7 @@ def together(device: str = "auto") -> Iterator[str]:
         backend = "cpu:gloo,cuda:nccl" if name.startswith("cuda") else "gloo"
         distributed.init_process_group(backend, timeout=PATIENCE)
     except ValueError as error:
-        raise InputError(f"WORLD_SIZE is {world()}, but the others cannot be met ({error}): use torchrun") from None
+        raise InputError(f"WORLD_SIZE is {world()}, but the others cannot be reached ({error}): use torchrun") from None
     try:
         yield name
     finally:

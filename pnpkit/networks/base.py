@@ -60,7 +60,7 @@ class Strengths:
 
 @dataclass(frozen=True)
 class Traits:
-    """What a run must know about a network besides its map. A wrapper has the traits of the network it wraps.
+    """The properties of a network that a run needs besides its map. A wrapper has those of the network it wraps.
 
     Attributes:
         top: the largest noise level, on the 0..1 scale.
@@ -208,7 +208,7 @@ class Network(Denoiser):
                 "torch.jit.trace would fix what depends on the size of the picture: use torch.compile or torch.export"
             )
         if mapped(sigma) or (mapped(x) and self.error):
-            raise InputError(f"{self.name} looks at its numbers, which torch.vmap hides: give it pictures as one batch")
+            raise InputError(f"{self.name} must read the numbers, which torch.vmap hides: give pictures as one batch")
         if isinstance(x, Tensor) and x.is_meta:
             raise InputError("device meta holds no numbers that a denoiser could work on: use cpu or cuda")
         if not isinstance(x, Tensor):

@@ -42,7 +42,7 @@ def _same(u: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Structure:
-    """How A^T A is applied, and a preconditioner.
+    """The functions that apply A^T A and a preconditioner.
 
     Attributes:
         gram: A^T A.

@@ -51,7 +51,7 @@ class ClassifierConfig:
         object.__setattr__(self, "shape", tuple(self.shape))
         object.__setattr__(self, "blocks", tuple(tuple(block) for block in self.blocks))
         if self.channels and self.channels < self.shape[0]:
-            raise InputError(f"a lift to {self.channels} channels would drop some of the {self.shape[0]} of the image")
+            raise InputError(f"a lift needs at least the image's {self.shape[0]} channels, got {self.channels}")
         if not (self.deviation > 0 and math.isfinite(self.mean) and math.isfinite(self.deviation)):
             raise InputError(f"mean and deviation must be finite, deviation positive: {self.mean}, {self.deviation}")
 

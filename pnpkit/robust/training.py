@@ -20,7 +20,7 @@ from pnpkit.robust.losses import LOSSES
 
 @dataclass(frozen=True)
 class ClassifierTraining:
-    """How a classifier is trained.
+    """The settings of a classifier's training.
 
     Attributes:
         loss, arguments: a name of ``losses.LOSSES`` and its settings.

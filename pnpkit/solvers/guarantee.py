@@ -68,7 +68,7 @@ class Before:
 
 @dataclass(frozen=True)
 class Guarantee:
-    """What is guaranteed about a run. It is true if a theorem covers the run, and it prints as one sentence.
+    """The guarantee of a run. It is true if a theorem covers the run, and it prints as one sentence.
 
     Attributes:
         theorem: the theorem with its hypotheses, all checked; None if nothing is guaranteed.

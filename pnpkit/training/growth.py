@@ -65,7 +65,7 @@ def warm_start(network: Network, source: Network, small: float = NEW_STEP) -> No
     if len(source.frames) == len(network.frames):
         network.frames.load_state_dict(source.frames.state_dict())
     if left:
-        raise InputError(f"{len(left)} steps of the source find no place in the network")
+        raise InputError(f"the network has no place for {len(left)} steps of the source: each needs one of its kind")
 
 
 def _can_become(old: GradientFlowConv2d, block: GradientFlowConv2d) -> bool:
