@@ -1,4 +1,4 @@
-"""Search every denoiser for pairs that contradict its certificate, and write the worst onto its card.
+"""Search every denoiser for pairs that contradict its certificate, and write the worst constants onto its card.
 
     python scripts/audit_denoisers.py [--names euler dncnn] [--rounds 12] [--seed 0]
 

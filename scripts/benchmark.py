@@ -1,15 +1,16 @@
-"""Speed: one 481 x 321 photograph to a residual of 1e-4, beside deepinv and scikit-image.
+"""Compare the speed with deepinv and scikit-image: one photograph of 481 x 321, to a residual of 1e-4.
 
     python scripts/benchmark.py --data PATH/bsds500 --kernels PATH/kernels [--threads 2] [--limit 1000] [--repeat 5]
 
-First picture of BSDS500 val (481 x 321), levin09_1, circular, noise 2.55/255, numpy.random.seed(0). All in one run on
-the same threads: seconds and evaluations to ||x - T x|| <= tol ||x||, tol = 1e-3, 1e-4, 1e-5 as far as it went, and the
-median seconds of an evaluation. pnpkit splits by continuation, as its command does, unless a name says otherwise: T
-then calls the denoiser twice. What is cheap, one evaluation of each denoiser beside the bare convolutions in it, is the
-median of --repeat, turn by turn; a whole restoration is the median of --runs. deepinv runs its own loop on the same
-operator with the same DnCNN weights; scikit-image's TV denoiser stands behind gradient steps on it, and its
-unsupervised Wiener filter works channel by channel. --only picks methods by a part of their names, --size crops.
-Writes speed.{json,md} into docs/results (or --out).
+The picture is the first one of BSDS500 val (481 x 321), with levin09_1, circular, noise 2.55/255, numpy.random.seed(0).
+All methods run in one process on the same threads. The script measures seconds and evaluations to
+||x - T x|| <= tol ||x|| for tol = 1e-3, 1e-4, 1e-5, as far as the method reached it, and the median seconds of an
+evaluation. pnpkit uses continuation, as its command does, unless a name says otherwise; T then calls the denoiser
+twice. One evaluation of each denoiser, and of the bare convolutions in it, is the median of --repeat, with the methods
+in turn; a whole restoration is the median of --runs. deepinv runs its own loop on the same operator with the same DnCNN
+weights. scikit-image's TV denoiser is used after gradient steps on the same operator, and its unsupervised Wiener
+filter works channel by channel. --only selects methods by a part of their names, --size crops the picture. Writes
+speed.{json,md} into docs/results (or --out).
 """
 
 from __future__ import annotations

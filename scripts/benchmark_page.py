@@ -1,4 +1,4 @@
-"""What the benchmark measures with, and the table that it stores: docs/results/speed.{json,md}."""
+"""The measuring functions of the benchmark, and the table that it stores: docs/results/speed.{json,md}."""
 
 from __future__ import annotations
 

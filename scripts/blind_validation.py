@@ -1,4 +1,4 @@
-"""Blind deblurring on pictures of many kinds, one half of them held out: PSNR with the kernel given and without.
+"""Validate blind deblurring on pictures of many kinds, half of them held out: PSNR with and without the true kernel.
 
     python scripts/blind_validation.py chosen --data PATH [--denoiser sparse] [--max-steps 16] [--jobs N]
     python scripts/blind_validation.py held-out --data PATH
@@ -7,13 +7,15 @@ PATH holds bsds500 (train and test), kernels and instruments. A picture is of th
 sha256 of its name is odd; the constants of `pnpkit.blind` were chosen on the others (docs/lab-book). Shakes: the eight
 of Levin et al., paths of deepinv's generator, and both with heavy tails (a fifth of the light in a Moffat halo). Noise
 of 1 to 2.5 of 255, rounded to 8 bits; every third picture is a JPEG of quality 80 to 95, every fourth is in colour.
-Every third is also given sharp. Restored, with either kernel, by a rough deconvolution with sparse gradients (Krishnan
-& Fergus 2009), which takes a tenth of a second; or by a denoiser, which takes minutes and scores more.
+Every third picture is also given sharp. With either kernel, pictures are restored by a rough deconvolution with sparse
+gradients (Krishnan & Fergus 2009), which takes a tenth of a second, or by a denoiser, which takes minutes and scores
+higher.
 
-Scores are those of levin.py: of the luminance, borders of 15 pixels dropped, best shift in quarter pixels. Error ratio:
-||x_blind - x||^2 / ||x_given - x||^2; success: at most 3. "Not sure": the picture was left as it was, and the likeliest
-blur goes into NAME-candidate; its ratio stands beside. A sharp picture counts as harmed from 0.5 dB on. Seconds are of
-the processor. Writes docs/results/blind-HALF.{json,md} after every picture.
+Scores are computed as in levin.py: on the luminance, with borders of 15 pixels dropped and the best shift in quarter
+pixels. The error ratio is ||x_blind - x||^2 / ||x_given - x||^2; a restoration succeeds if it is at most 3. "Not sure"
+means that the picture was left as it was; the most likely blur is the candidate, and its ratio is given as well. A
+sharp picture counts as harmed from a loss of 0.5 dB on. Seconds are processor seconds. Writes
+docs/results/blind-HALF.{json,md} after every picture.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""What the boundary does at the edges: a scene that goes on beyond the frame, deblurred under three assumptions.
+"""Compare boundary conditions at the edges: a scene that continues beyond the frame, deblurred under three assumptions.
 
     python scripts/borders.py [--denoiser wavelet] [--steps 60]
 
-The pictures of data/images, blurred by data/images/kernel.png, of which the frame shows the valid part (what a camera
-does), noise 0.01. Deblurred with the boundary unknown, as if the frame were periodic (circular), and periodic after
-reflecting the frame outwards by the kernel's size. PSNR within the kernel's size of the edges, and in the rest. Writes
-docs/results/borders.{json,md} and docs/figures/borders.png.
+The pictures of data/images are blurred by data/images/kernel.png, with noise 0.01. The frame shows the valid part, as
+in a camera. The pictures are deblurred in three ways: with the boundary unknown, as if the frame were periodic
+(circular), and as if periodic after reflecting the frame outwards by the kernel's size. The PSNR is computed within the
+kernel's size of the edges, and in the rest. Writes docs/results/borders.{json,md} and docs/figures/borders.png.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pictures of BSDS500 as the scripts take them."""
+"""Reading of BSDS500 pictures for the scripts."""
 
 from __future__ import annotations
 

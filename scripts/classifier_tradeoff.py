@@ -1,9 +1,9 @@
-"""Clean against certified accuracy: over the radius that is asked for, the loss, and how norms are held in training.
+"""Compare clean and certified accuracy for several target radii, losses, and ways to control norms in training.
 
     python scripts/classifier_tradeoff.py mnist --data PATH/mnist.npz [--epochs 2]
     python scripts/classifier_tradeoff.py --fast --out runs/fast
 
-The same dense network and schedule for each variant, on the whole test set. Writes docs/lecture/
+Each variant has the same dense network and schedule, and is evaluated on the whole test set. Writes docs/lecture/
 robust-tradeoff-DATA.{png, csv} and docs/results/robust-tradeoff-DATA.json.
 """
 

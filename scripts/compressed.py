@@ -1,11 +1,12 @@
-"""What compression hides: the blur that is found in pictures as PNG and as JPEG, and what becomes of sharp ones.
+"""Measure the effect of compression: the blur that is found in PNG and JPEG pictures, and the result for sharp ones.
 
     python scripts/compressed.py --data PATH [--denoiser euler-fast] [--steps 12]
 
-PATH holds bsds500/val and kernels. Pictures of val, shaken, blurred by name, or sharp, noise 0.005, 8 bits; JPEGs by
-Pillow with halved chroma. Each is read again and its kernel estimated, as `pnpkit deblur` does. Sharp ones are restored
-with the estimate, too: PSNR against what they were made of, before and after. The constants of the choice were found
-with some of these pictures (docs/lab-book). Writes docs/results/compressed.{json,md}.
+PATH holds bsds500/val and kernels. Pictures of val are shaken, blurred by a named kernel, or left sharp, with noise
+0.005 and 8 bits. JPEGs are written by Pillow with halved chroma. Each picture is read again and its kernel is
+estimated, as `pnpkit deblur` does. Sharp pictures are also restored with the estimate; their PSNR against the original
+is given before and after. The constants of the choice were found with some of these pictures (docs/lab-book). Writes
+docs/results/compressed.{json,md}.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""Pictures of few counts (protocol P6): what the variance of a reading is worth, beside what others do with counts.
+"""Restore pictures of few counts (protocol P6): the gain from knowing the variance, compared with other methods.
 
     python scripts/counts.py --data PATH [--pictures 10] [--kernels levin09_1 levin09_5 box:9 gaussian:1.6]
         [--peaks 200 50 10] [--denoiser euler-guided] [--track crop128] [--methods ...] [--read 2 --offset 100]
         [--before CHECKOUT]
 
 PATH holds bsds500/val and kernels. y = (Poisson(peak * K x) + offset + N(0, read^2)) / peak, K circular, the seed is
-the index of the picture. ``weighted`` is told nothing of gain, offset and read noise, ``given`` all. PSNR in dB after
-cutting to 0..1, and the mean relative error of the flux in 16 x 16 blocks. ``before`` is the default of another version
-of pnpkit, whose checkout is given: it gets the readings cut to 0..1. ``readings`` is what the noise alone does to the
-flux: the readings beside the blurred picture without noise. Rows that are stored already are kept: the script may be
-stopped and called again. Writes docs/results/counts.{json,md}.
+the index of the picture. ``weighted`` is not told gain, offset and read noise; ``given`` is told all of them. The
+scores are PSNR in dB after clipping to 0..1, and the mean relative error of the flux in 16 x 16 blocks. ``before`` is
+the default of another version of pnpkit, whose checkout is given; it gets the readings clipped to 0..1. ``readings``
+shows the effect of the noise alone on the flux: it compares the readings with the blurred picture without noise. Rows
+that are stored already are kept, so the script may be stopped and called again. Writes docs/results/counts.{json,md}.
 """
 
 from __future__ import annotations

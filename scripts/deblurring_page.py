@@ -1,4 +1,4 @@
-"""How the table of deblurring is stored: docs/results/deblurring-TRACK.{json,md}."""
+"""Storage of the deblurring table: docs/results/deblurring-TRACK.{json,md}."""
 
 from __future__ import annotations
 

@@ -1,19 +1,20 @@
-"""Synthetic deblurring of Hurault et al. (ICLR 2022): Wiener filters, total variation, denoisers of the registry.
+"""Run the synthetic deblurring of Hurault et al. (ICLR 2022) by Wiener filters, total variation and denoisers.
 
     python scripts/deblurring_table.py --data PATH/bsds500 --kernels PATH/kernels [--track crop128] [--pictures 10]
         [--noises 2.55 7.65 12.75] [--names euler-fast dncnn wavelet:forward-backward] [--steps 300] [--watched 60]
         [--add] [--bfloat16] [--jobs 2]
 
---add keeps the rows that are stored and runs the named methods only; noisy pictures must be those of the stored rows.
---jobs: so many pictures at a time, each by a process of its own with its share of the threads.
+--add keeps the stored rows and runs only the named methods; the noisy pictures must be those of the stored rows. --jobs
+sets how many pictures are processed at a time, each by its own process with its share of the threads.
 
 Track whole: the first pictures of BSDS500 val. Track crop128: their centres, 128 x 128, cropped and then blurred. Ten
 kernels: levin09 1 to 8, box 9 x 9, Gaussian 25 x 25 sigma 1.6. Circular boundary (scipy.ndimage.convolve, mode "wrap"),
-numpy.random.seed(0) before each picture's noise, PSNR at the last iterate and its peak. What has no proof (dncnn) makes
---watched plain steps, with --bfloat16 multiplied in that type.
+numpy.random.seed(0) before each picture's noise, PSNR at the last iterate and its peak. A method without proof (dncnn)
+makes --watched plain steps; with --bfloat16 it multiplies in that type.
 
-Total variation is f + w TV, coupled over the colours, periodic, by ADMM until a step changes it by 2e-5; w is the best
-of five on crops of BSDS500 train. Writes docs/results/deblurring-TRACK.{json,md} after every noise level.
+Total variation minimises f + w TV, coupled over the colours and periodic, by ADMM until a step changes it by 2e-5. w is
+the best of five values on crops of BSDS500 train. Writes docs/results/deblurring-TRACK.{json,md} after every noise
+level.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Clean, certified and attacked accuracy of the shipped classifiers against eps, on whole test sets.
+"""Measure clean, certified and attacked accuracy of the shipped classifiers as functions of eps, on whole test sets.
 
     python scripts/evaluate_classifiers.py --data PATH [PATH ...] [--names mnist-certified mnist-plain]
     python scripts/evaluate_classifiers.py --fast --out runs/fast
 
 PATHs hold mnist.npz, fashion-mnist/ or cifar10.npz. For each data set: docs/lecture/robust-DATA.{png, csv, json} and
-robust-DATA-examples.png, and the scores on the cards; robust.md gathers all tables. The attack is l2-PGD on all
-samples, certified ones included (but see --spare-after); a certified sample that it breaks is an error. It climbs the
-margin. Beside it, on the first 1,000 images of Fashion-MNIST, the lecture's protocol: 100 steps of 0.025 eps, with
-cross-entropy (the lecture does not state its loss; this is the usual one).
+robust-DATA-examples.png, and the scores on the cards; robust.md collects all tables. The attack is l2-PGD on all
+samples, certified ones included (but see --spare-after); a certified sample that it breaks is an error. It increases
+the margin loss. In addition, the first 1,000 images of Fashion-MNIST are attacked by the lecture's protocol: 100 steps
+of 0.025 eps, with cross-entropy (the lecture does not state its loss; this is the usual one).
 """
 
 from __future__ import annotations

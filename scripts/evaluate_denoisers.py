@@ -1,12 +1,12 @@
-"""Gaussian denoising on the val split of BSDS500: PSNR and SSIM by noise level, for every denoiser of the registry.
+"""Measure Gaussian denoising on the val split of BSDS500: PSNR and SSIM by noise level, for every denoiser.
 
     python scripts/evaluate_denoisers.py --data PATH/bsds500 [--names euler dncnn] [--pictures 100 [--store]]
 
-CBSD68, on which others report, is part of that split: the mean of 67 of its 68 pictures is taken, too.
+67 of the 68 pictures of CBSD68, on which others report, are part of that split; their mean is computed as well.
 
-Colour, noise from numpy.random.default_rng(index of the picture), not clipped; outputs clipped to 0..1; float32.
-Writes docs/results/denoising.{json,md} and the scores on each card; of fewer pictures only with --store, and then
-table and card say how many.
+Pictures are in colour, and the noise, from numpy.random.default_rng(index of the picture), is not clipped. Outputs are
+clipped to 0..1; all is in float32. Writes docs/results/denoising.{json,md} and the scores on each card. Scores of fewer
+pictures are written only with --store; table and card then say how many.
 """
 
 from __future__ import annotations

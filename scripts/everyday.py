@@ -1,4 +1,4 @@
-"""Filling, enlarging and denoising by the denoisers that the commands take: a picture of each, PSNR and guarantee.
+"""Fill in, enlarge and denoise a picture with the default denoisers of the commands: figure, PSNR and guarantee.
 
     python scripts/everyday.py
 

@@ -1,4 +1,4 @@
-"""Turn a training checkpoint into a denoiser: averaged weights, proven, with card and curve.
+"""Turn a training checkpoint into a denoiser with averaged weights, a proof, a card and a training curve.
 
     python scripts/export_denoiser.py euler --folder runs/euler --command "the training command" --device "2 CPU cores"
     python scripts/export_denoiser.py tv --architecture total-variation      # where nothing is learnt

@@ -1,4 +1,4 @@
-"""The pictures of the README: blurred, naive inverse, DnCNN and euler-fast side by side, and their residual curves.
+"""Make the pictures of the README: blurred, naive inverse, DnCNN and euler-fast side by side, and residual curves.
 
     python scripts/figures.py [--steps 300]
 

@@ -1,4 +1,4 @@
-"""Look for faults: random inputs of seven kinds, each made again from its kind and seed.
+"""Look for faults with random inputs of seven kinds. Each input can be made again from its kind and seed.
 
     python scripts/fuzz.py --minutes 85
     python scripts/fuzz.py --count 100 --kinds cards weights --resume
@@ -6,12 +6,12 @@
     python scripts/fuzz.py --one cards 17
     python scripts/fuzz.py --again
 
-images, kernels, cards and weights are files with something wrong in them; commands are random command lines; arrays go
-to the functions of the library; problems are small linear problems whose ending is computed again. An input may be ok
-or refused in one line. It must not crash (any exception that is no ``PnpError``), hang (over ten seconds of processor
-time), take half a GiB, or be answered with what is not so. The worker is a process of its own, so that the end of an
-interpreter is counted, too. Writes docs/results/fuzz.{json,md}; --resume goes on from it, --again tries its faults
-again, on the code as it is now, and notes what comes of them. Exit code 1: faults were found, or are still there.
+images, kernels, cards and weights are damaged files; commands are random command lines; arrays go to the functions of
+the library; problems are small linear problems whose result is computed again independently. An input may be accepted,
+or refused in one line. It must not cause a crash (any exception that is no ``PnpError``), a hang (over ten seconds of
+processor time), the use of half a GiB, or an untrue answer. The worker is a separate process, so that the end of an
+interpreter is counted too. Writes docs/results/fuzz.{json,md}. --resume continues from these files; --again tries their
+faults again on the present code and notes the outcome. Exit code 1: faults were found, or are still there.
 """
 
 from __future__ import annotations

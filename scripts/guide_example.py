@@ -1,9 +1,10 @@
-"""A guide that is given: `dncnn` run too long, and what the certified second pass keeps of it.
+"""Use a given guide, the result of `dncnn` run too long, in the certified second pass.
 
     python scripts/guide_example.py [--steps 300]
 
-A part of data/images/coffee.png, 96 x 96 pixels, blurred by motion:9,30 (boundary unknown), noise 0.01. `dncnn` makes
-plain forward-backward steps, of which nothing is proven; its iterates guide `pk.deblur(..., guide=array)`. Writes
+The picture is a part of data/images/coffee.png, 96 x 96 pixels, blurred by motion:9,30 (boundary unknown), noise 0.01.
+`dncnn` makes plain forward-backward steps, about which nothing is proven. Its iterates guide
+`pk.deblur(..., guide=array)`. Writes
 docs/results/guide.{json,md} and docs/figures/guide.png.
 """
 

@@ -1,12 +1,12 @@
-"""Kill a training with SIGKILL at random moments, go on with --resume, and compare with one that nothing disturbed.
+"""Kill a training with SIGKILL at random moments, resume it each time, and compare it with an undisturbed one.
 
     python scripts/kill_training.py [--kills 10] [--steps 400] [--seed 0]
 
-Both train the same small Euler network on the same made-up pictures, with one seed and so many steps. The one that is
-killed writes its checkpoints by the clock, every 0.06 seconds, the other one none before the end. Afterwards all that a
-checkpoint holds must be equal, bit by bit: weights, their average, the optimiser's moments, the estimates of the norms
-and the state of the random numbers. Writes docs/results/killed.{json,md}, unless --out names another folder. Exit code
-1: they differ, or the training came to its end before it was killed that often.
+Both train the same small Euler network on the same synthetic pictures, with one seed and --steps steps. The killed
+training writes a checkpoint every 0.06 seconds, the other one only at the end. Afterwards everything in the checkpoints
+must be equal, bit by bit: weights, their average, the optimiser's moments, the estimates of the norms and the state of
+the random numbers. Writes docs/results/killed.{json,md}, unless --out names another folder. Exit code 1: the
+checkpoints differ, or the training ended before it was killed that often.
 """
 
 from __future__ import annotations

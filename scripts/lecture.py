@@ -1,4 +1,4 @@
-"""The experiments of the lecture, made again: every figure, every number, one command each.
+"""Reproduce the experiments of the lecture, every figure and every number, with one command each.
 
     python scripts/lecture.py all --jobs 2 --data PATH ...  # everything, two studies at a time
     python scripts/lecture.py robust --data PATH ...        # item 6 on its data sets: see evaluate_classifiers.py

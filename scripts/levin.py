@@ -1,11 +1,12 @@
-"""Real blur (Levin et al. 2009): PSNR with the kernel given and without, and their error ratio, picture by picture.
+"""Deblur pictures with real blur (Levin et al. 2009): PSNR with and without the true kernel, and the error ratio.
 
     python scripts/levin.py --data PATH/levin [--denoiser euler-guided] [--max-steps 40] [--resume]
 
-Boundary unknown. Scores: borders of 15 pixels dropped, best shift within +-5 pixels in quarter pixels, because
-the centre of a kernel is arbitrary. Error ratio: ||x_blind - x||^2 / ||x_given - x||^2; success: at most 3. Half of
-the kernel files are turned by 180 degrees against the convolution; which, shows when they blur the sharp picture.
-Writes docs/results/levin.{json,md} after every picture; --resume keeps the pictures that are there already.
+The boundary is unknown. Scores drop borders of 15 pixels and use the best shift within +-5 pixels in quarter pixels,
+because the centre of a kernel is arbitrary. The error ratio is ||x_blind - x||^2 / ||x_given - x||^2; a restoration
+succeeds if it is at most 3. Half of the kernel files are rotated by 180 degrees against the convolution; blurring the
+sharp picture shows which ones. Writes docs/results/levin.{json,md} after every picture; --resume keeps the pictures
+that are there already.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Central lines broken one at a time: which test notices?
+"""Break central lines of the package, one at a time, and record which test notices.
 
     python scripts/mutations.py [--check] [--only NAME ...]
 
 Each mutation replaces one piece of text in a temporary copy of the package and runs the tests of that room on it, until
-the first one fails. A piece of text that is gone, or stands there twice, ends the script: the table must be kept with
-the code. So does a test that fails on the package as it is. --check only looks for the texts, --only runs mutations
-with these names and writes nothing. Writes docs/results/mutations.{json,md}.
+the first one fails. The script ends with an error if a piece of text is missing or occurs twice, because the table must
+agree with the code, and also if a test fails on the unchanged package. --check only looks for the texts; --only runs
+the mutations with these names and writes nothing. Writes docs/results/mutations.{json,md}.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""A person's time (protocol P9): how long a photograph takes, how well that was foreseen, and what each phase takes.
+"""Measure a person's waiting time (protocol P9): the time of a photograph, the forecast, and the time of each phase.
 
     python scripts/person_time.py --data PATH [--megapixels 0.15 2] [--kernel motion:11,30] [--blind] [--denoiser NAME]
         [--label now]
 
-PATH holds bsds500; larger photographs are laid out of its pictures side by side. They are blurred with the kernel,
-noise of 2.55 of 255 is added, and they are restored as `pnpkit deblur` does it: as --preview, then by default. The
-forecast is told in processor seconds and compared with those, since other jobs on the machine stretch wall time, and
-not evenly; wall seconds stand beside them. Rows that are stored already are kept; a label says of which version they
-are (those before had their forecast in wall seconds). Writes docs/results/person-time.{json,md}.
+PATH holds bsds500; larger photographs are composed of its pictures side by side. They are blurred with the kernel,
+noise of 2.55 of 255 is added, and they are restored in the way of `pnpkit deblur`: with --preview, then by default. The
+forecast is made in processor seconds and compared with these, since other jobs on the machine stretch wall time
+unevenly; wall seconds are given as well. Rows that are stored already are kept; a label names their version (earlier
+versions made their forecast in wall seconds). Writes docs/results/person-time.{json,md}.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Planted violations: maps that break what is certified of them, and the step at which a run notices.
+"""Run maps that violate their certificate, and record the step at which a run notices.
 
     python scripts/plants.py [--steps 400]
 
-Every plant is certified 2/3-averaged with values in the box [0, 1]. Each is run by every iteration from one start with
-two pictures of 3 x 12 x 16 values; the table has the step at which the run was stopped as FALSIFIED, and "-" where it
-was not within --steps. Writes docs/results/plants.{json,md}.
+Every such map ("plant") is certified as 2/3-averaged with values in the box [0, 1]. Each is run by every iteration from
+one start with two pictures of 3 x 12 x 16 values. The table shows the step at which the run was stopped as FALSIFIED,
+or "-" if it was not within --steps. Writes docs/results/plants.{json,md}.
 """
 
 from __future__ import annotations

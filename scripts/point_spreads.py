@@ -1,11 +1,11 @@
-"""Point-spread functions measured from beads and stars, beside what they were made from and photutils' own widths.
+"""Measure point-spread functions from beads and stars, and compare them with the truth and with photutils' widths.
 
     python scripts/point_spreads.py --data PATH
 
-PATH holds instruments/micro3d and instruments/astro. Beads: points at places between the samples, blurred by the
-function of a microscope (Gibson & Lanni) and given Poisson noise with 400 counts at the peak; and the stack of real
-beads, whose objective is not known. Stars: Moffat profiles with Poisson noise; and two real fields. photutils' widths
-are the medians of Gaussians that ``fit_fwhm`` fits to the same stars, or to the result where a Gaussian is no model.
+PATH holds instruments/micro3d and instruments/astro. The beads are points at places between the samples, blurred by the
+function of a microscope (Gibson & Lanni), with Poisson noise and 400 counts at the peak; and a stack of real beads,
+whose objective is not known. The stars are Moffat profiles with Poisson noise, and two real fields. photutils' widths
+are the medians of Gaussians that ``fit_fwhm`` fits to the same stars, or to the result if a Gaussian is not the model.
 Writes docs/results/point-spreads.{json,md}.
 """
 

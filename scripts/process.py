@@ -1,7 +1,7 @@
-"""What a script sets for its whole process is put back when it is done.
+"""Restore the settings of the process after a script has changed them.
 
-Threads, flush-to-zero, the default dtype and the state of the random generator belong to the process, not to one study:
-left behind, they change the figures of whatever runs next.
+Threads, flush-to-zero, the default dtype and the state of the random generator belong to the process, not to one study.
+If they stayed changed, they would alter the figures of whatever runs next.
 """
 
 from __future__ import annotations

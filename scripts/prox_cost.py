@@ -1,8 +1,9 @@
-"""What a proximal map of weighted, one-sided, Huber or Kullback-Leibler data costs beside one of least squares.
+"""Compare the cost of the proximal maps of weighted, one-sided, Huber and Kullback-Leibler data with least squares.
 
-Processor time of one thread, each the least of a few calls on the same point, in one run. Two points: one far from the
-solution (A^T y and noise of 0.05), as at the start of a restoration, and one near it (the least-squares map of the
-first and noise of 0.005), as later. Weights follow the picture and spread from 1 to 10; clipped is what exceeds 0.85.
+The cost is the processor time of one thread, the least of a few calls on the same point, in one run. There are two
+points: one far from the solution (A^T y with noise of 0.05), as at the start of a restoration, and one near it (the
+least-squares map of the first point, with noise of 0.005), as later. Weights follow the picture and range from 1 to 10;
+values above 0.85 are clipped.
 
     python scripts/prox_cost.py            # writes docs/results/prox-cost.md and .json
 """

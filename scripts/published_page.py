@@ -1,4 +1,4 @@
-"""How the table beside what is published is stored: docs/results/published.{json,md}."""
+"""Storage of the comparison with published results: docs/results/published.{json,md}."""
 
 from __future__ import annotations
 

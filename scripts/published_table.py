@@ -1,18 +1,19 @@
-"""The table beside what is published: protocol of Hurault et al. (ICLR 2022) on CBSD10, quality, guarantee, seconds.
+"""Compare with published results by the protocol of Hurault et al. (ICLR 2022) on CBSD10: quality, guarantee, seconds.
 
     python scripts/published_table.py --data PATH/bsds500 --kernels PATH/kernels
         [--names euler-guided euler euler-fast dncnn ridge:minimum] [--noises 2.55 7.65 12.75] [--fast] [--list]
 
-Ten pictures, whole, ten kernels, three levels of noise, as in ``deblurring_table``. It states results and chooses none:
-choose on other pictures. The whole costs hours. So every run's score is appended to runs/published/scores.jsonl as
-soon as it is known, and the same command goes on where it was stopped; scores of other weights are not counted.
---list says what is left to do. --fast is a check of the script: centres, 128 x 128, of two other pictures of val, two
-kernels, kept in runs/published-fast and never written to docs.
+There are ten whole pictures, ten kernels and three levels of noise, as in ``deblurring_table``. The table reports
+results only; settings must be chosen on other pictures. The whole table takes hours. So the score of every run is
+appended to runs/published/scores.jsonl as soon as it is known, and the same command continues where it was stopped.
+Scores of other weights are not counted. --list says what is left to do. --fast checks the script on the centres, 128 x
+128, of two other pictures of val with two kernels; its results are kept in runs/published-fast and never written to
+docs.
 
-NAME splits by continuation, as ``pnpkit deblur`` does; NAME:SPLITTING by another; ridge:minimum minimises f + R / tau.
-A result lies in the box [0, 1], which is part of its map. Published figures are not clipped; so the last map is
-iterated on, in the box [-1, 2], from that result: ``unclipped`` is the PSNR of where it ends. Seconds are of the
-processor, on --threads threads, and for the first of the two.
+NAME uses continuation, as ``pnpkit deblur`` does; NAME:SPLITTING uses another splitting; ridge:minimum minimises
+f + R / tau. A result lies in the box [0, 1], which is part of its map. Published figures are not clipped. So the last
+map is iterated further from this result, in the box [-1, 2]; ``unclipped`` is the PSNR of its end. Seconds are
+processor seconds on --threads threads, for the result in [0, 1].
 """
 
 from __future__ import annotations

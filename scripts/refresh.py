@@ -1,14 +1,14 @@
-"""What depends on the weights: which tables, figures, audits and scores are stale, and how they are made again.
+"""Find the tables, figures, audits and scores that are stale after new weights, and make them again.
 
     python scripts/refresh.py --list                                   # in seconds: fresh, stale, unknown
     python scripts/refresh.py --run --data PATH [--only figures ...] [--unknown] [--keep-going]
 
-Each stored record (docs/results/*.json, docs/lecture/*.json, the cards) tells the command that made it and, per
-denoiser, the sha256 of the weights it was made with. Where a hash differs from that on the card the record is stale.
-Records of before that hold no hash are stale if they are older than the weights, else "unknown": --unknown makes them
-again, too. --run calls the commands in the order of ``ARTEFACTS``, with PATH (which holds bsds500, kernels and levin)
-for PATH, writes the hashes into the records, and puts the tables that the README shares with docs/results into it.
-What the README says in words is for a person: the records that changed are listed at the end.
+Each stored record (docs/results/*.json, docs/lecture/*.json, the cards) holds the command that made it and, per
+denoiser, the sha256 of the weights it was made with. If a hash differs from that on the card, the record is stale.
+Older records without a hash are stale if they are older than the weights, and otherwise "unknown"; --unknown makes
+these again too. --run calls the commands in the order of ``ARTEFACTS``, with PATH (which holds bsds500, kernels and
+levin) for PATH. It writes the hashes into the records and copies the tables that the README shares with docs/results.
+The sentences of the README must be checked by a person: the records that changed are listed at the end.
 """
 
 from __future__ import annotations

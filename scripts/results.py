@@ -1,4 +1,4 @@
-"""Where measured figures are kept: docs/results/NAME.json with command, seed, date and machine, a table beside it."""
+"""Storage of measured figures: docs/results/NAME.json with command, seed, date and machine, and a table beside it."""
 
 from __future__ import annotations
 

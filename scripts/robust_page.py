@@ -1,4 +1,4 @@
-"""The lecture's page on classifiers: curves, a gallery of adversarial images, and the table robust.md."""
+"""The page on the lecture's classifiers: curves, a gallery of adversarial images, and the table robust.md."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
-"""Night scenes with lamps that saturate (protocol P8): what becomes of them, taken in four ways.
+"""Restore night scenes with saturated lamps (protocol P8) in four ways.
 
     python scripts/saturation.py --data PATH [--scenes hu10 pan3 chen7] [--side 256] [--denoiser NAME] [--tol 1e-4]
 
-PATH holds instruments/night: blurred, sharp and kernel of each scene; Hu's kernel is turned by 180 degrees. Of each
-the window with most saturated pixels is taken; --side 0 takes the whole. PSNR in dB over what is below 250 in the
-sharp picture; over what of that is below 250 in the blurred one, too, so that something was read there; and over all.
+PATH holds instruments/night: blurred picture, sharp picture and kernel of each scene; Hu's kernel is rotated by 180
+degrees. The window with most saturated pixels of each scene is used; --side 0 uses the whole. The PSNR in dB is taken
+over pixels below 250 in the sharp picture; over those of them that are below 250 in the blurred picture as well, so
+that they hold a reading; and over all pixels.
 Rows that are stored already are kept. Writes docs/results/saturation.{json,md}.
 """
 

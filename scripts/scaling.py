@@ -1,10 +1,10 @@
-"""Memory and time of ``pnpkit deblur`` on colour pictures of 1, 4 and 24 megapixels, each in a process of its own.
+"""Measure memory and time of ``pnpkit deblur`` on colour pictures of 1, 4 and 24 megapixels, each in its own process.
 
     python scripts/scaling.py [--denoiser wavelet] [--method picard] [--max-memory 7] [--steps 2] [--sizes 1 4 24]
 
 data/images/astronaut.png, mirrored until it is large enough (24: 6000 x 4000), blurred by motion:9,30, noise 0.01, as a
-TIFF of 8 bits. The peak is the resident set that the system reports for the process (wait4), Python and torch (about
-0.8 GiB) included; seconds are those on the processor, which others cannot change, and on the clock. Writes
+TIFF of 8 bits. The peak is the resident set that the system reports for the process (wait4), including Python and torch
+(about 0.8 GiB). Seconds are processor seconds, which other jobs do not change, and wall seconds. Writes
 docs/results/scaling.{json,md}, a row for each denoiser and size.
 """
 

@@ -1,4 +1,4 @@
-"""Sharp pictures given to ``pnpkit deblur``, whose blur nobody measured: PSNR before and after.
+"""Give sharp pictures to ``pnpkit deblur`` without a kernel: PSNR before and after.
 
     python scripts/sharp.py --data PATH/bsds500 [--pictures 8] [--noises 0 1 2.55 7.65]
 

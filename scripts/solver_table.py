@@ -1,11 +1,11 @@
-"""Every splitting with every iteration on deblurring: evaluations and seconds to a residual of 1e-3, 1e-4, 1e-5.
+"""Run every splitting with every iteration on deblurring: evaluations and seconds to a residual of 1e-3, 1e-4, 1e-5.
 
     python scripts/solver_table.py --data PATH/bsds500 --kernels PATH/kernels [--pictures 2] [--max-steps 600]
 
 Centre crops of 128 x 128 of BSDS500 val, levin09_1, circular, noise 2.55/255, euler-fast at the strength of its rule
 for tau = 1.9; continuation has a tau and two strengths of its own and calls the denoiser twice an evaluation.
-Each splitting has fixed points of its own; within one, every certified iteration must reach the same picture, and the
-column "apart" is the largest distance (root mean square) between them. Writes docs/results/solvers.{json,md}.
+Each splitting has its own fixed points. Within one splitting, every certified iteration must reach the same picture.
+The column "apart" is the largest distance (root mean square) between them. Writes docs/results/solvers.{json,md}.
 """
 
 from __future__ import annotations

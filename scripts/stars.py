@@ -1,17 +1,20 @@
-"""Stars before and after: is their flux kept, and are there rings?
+"""Compare stars before and after restoration: their flux, and rings around them.
 
     python scripts/stars.py --data PATH [--fields ntt m51] [--denoiser euler-guided] [--tol 1e-3] [--pictures FOLDER]
 
-PATH holds instruments/astro. The point-spread function is measured from the field's own stars (``psf.stars``), all
-else is default. Aperture photometry (photutils): circles of RADIUS pixels, the sky is the clipped median of a ring
-around them; the sum before is divided by the share of the point-spread function that falls into the circle, of a point
-after restoration all does. Stars are peaks FAINT times the noise that stand alone and are as wide as the point-spread
-function to ALIKE, by a Gaussian that photutils fits; above LINEAR of the largest reading they may saturate, and are
-left out. What else stands alone (galaxies, knots, faint peaks that noise widens) has a line of its own: part of its
-light lies outside of the circle before. An error of a flux: the noise in the circle and of the median of its ring, by
-the clipped deviation of that ring, and the shot noise by the gain of the field. A ring is the deepest value within
-RING pixels of a star below its sky, in units of the deviation of its sky before.
-Writes docs/results/stars.{json,md}, and a PNG of both, as the root above the sky, into FOLDER.
+PATH holds instruments/astro. The point-spread function is measured from the field's own stars (``psf.stars``); all
+other settings are the defaults. Fluxes are measured by aperture photometry (photutils) in circles of RADIUS pixels; the
+sky is the clipped median of a ring around them. The sum before restoration is divided by the share of the point-spread
+function inside the circle. After restoration all light of a point lies inside.
+
+Stars are isolated peaks above FAINT times the noise whose width, by a Gaussian that photutils fits, agrees with that of
+the point-spread function to ALIKE. Peaks above LINEAR of the largest reading may saturate and are left out. Other
+isolated peaks (galaxies, knots, faint peaks that noise widens) have their own line, since part of their light lies
+outside the circle before. The error of a flux consists of the noise in the circle and of the median of its ring, from
+the clipped deviation of that ring, and of the shot noise, from the gain of the field. A ring is the deepest value below
+its sky within RING pixels of a star, in units of the deviation of its sky before.
+
+Writes docs/results/stars.{json,md}, and a PNG of both pictures, as the root above the sky, into FOLDER.
 """
 
 from __future__ import annotations

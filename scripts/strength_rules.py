@@ -1,4 +1,4 @@
-"""Which rule for the denoiser's strength? The closed one, SURE per picture, discrepancy, the best fixed, an oracle.
+"""Compare rules for the denoiser's strength: the closed rule, SURE per picture, discrepancy, the best fixed, an oracle.
 
     python scripts/strength_rules.py --data PATH/bsds500 --kernels PATH/kernels [--names wavelet euler]
         [--split val] [--pictures 3] [--blurs levin09_1 gaussian]

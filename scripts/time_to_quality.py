@@ -1,4 +1,4 @@
-"""Time to quality: processor seconds and PSNR of the default, of what it was before, and of deepinv's DPIR schedule.
+"""Measure time to quality: processor seconds and PSNR of the default, the former default, and deepinv's DPIR schedule.
 
     python scripts/time_to_quality.py --data PATH [--pictures 0 3] [--size 128] [--name tolerances]
         [--kernels levin1 box gaussian] [--noises 2.55 7.65] [--methods before now quick dpir]

@@ -1,4 +1,4 @@
-"""Which penalties, in which order? PSNR of continuation by its factors and the noise level.
+"""Find the penalties of continuation and their order: PSNR by the factors and the noise level.
 
     python scripts/tune_continuation.py --data PATH/bsds500 --kernels PATH/kernels [--name euler-fast] [--pictures 6]
         [--factors 4,0.5 8,1,0.25 ...]

@@ -1,4 +1,4 @@
-"""How strong should the denoiser be? PSNR gain over strength = factor * rule(noise), by denoiser and noise level.
+"""Tune the strength of the denoiser: PSNR gain for strength = factor * rule(noise), by denoiser and noise level.
 
     python scripts/tune_strength.py --data PATH/bsds500 --kernels PATH/kernels [--pictures 3]
         [--names euler dncnn] [--splitting half-quadratic]

@@ -1,13 +1,13 @@
-"""Volumes in blocks: peak memory, time, and how near the result is to that of the whole, beside Richardson-Lucy.
+"""Restore volumes in blocks: peak memory, time, and distance from the result of the whole, next to Richardson-Lucy.
 
     python scripts/volume_memory.py --size 24 96 96 --max-memory 0.2 [--steps 3] [--denoiser euler-fast]
     python scripts/volume_memory.py --size 512 1024 1024 --max-memory 8 --minutes 12
 
 A synthetic uint16 volume (threads and balls, Gaussian kernel 5 x 7 x 7, Poisson noise with 200 counts at its peak) in a
 memory-mapped file. Each method runs in a process of its own, since peak memory never falls: Richardson-Lucy of
-scikit-image with 30 iterations; pnpkit in blocks within --max-memory GiB; and pnpkit on the whole, where --whole.
-With --minutes the run in blocks is stopped after so many, and what it has come to is told; Richardson-Lucy is then
-measured on the first of the blocks with what is around it.
+scikit-image with 30 iterations; pnpkit in blocks within --max-memory GiB; and pnpkit on the whole, with --whole.
+With --minutes the run in blocks is stopped after that time, and its progress is reported. Richardson-Lucy is then
+measured on the first block with its surroundings.
 Writes docs/results/volume-memory.{json,md}; rows of other sizes stay.
 """
 

@@ -1,4 +1,4 @@
-"""Real volumes restored, in three planes: a light sheet with its measured function, a confocal grid with that of beads.
+"""Restore two real volumes and show three planes of each: a light sheet and a confocal grid, with measured functions.
 
     python scripts/volume_pictures.py --data PATH [--max-steps 20]
 

@@ -1,13 +1,13 @@
-"""Volumes (protocol P7): bars with their truth, beside Richardson-Lucy at its best iteration and its TV variant.
+"""Restore volumes of bars with known truth (protocol P7), next to Richardson-Lucy at its best and its TV variant.
 
     python scripts/volumes.py --data PATH [--reduction 2] [--denoiser NAME] [--max-steps 500] [--measured]
 
 PATH holds instruments/micro3d/bars25-*. The truth is averaged over blocks of ``reduction`` samples along each axis,
 convolved exactly (periodic) with the point-spread function of an objective of NA 1.4 (Gibson & Lanni), and given
-Poisson noise with 50 and 10 counts at its peak; --measured adds the data of the set as they are, at full size. PSNR in
-dB after the best affine fit to the truth. Richardson-Lucy is stopped where it is best in hindsight, which flatters it;
-so is the weight of its TV variant chosen (Dey et al. 2006). Rows that are stored already are kept, but for those of
-the denoiser.
+Poisson noise with 50 and 10 counts at its peak. --measured adds the measured data of the set at full size. The PSNR in
+dB is taken after the best affine fit to the truth. Richardson-Lucy is stopped where it is best in hindsight, which
+flatters it; the weight of its TV variant (Dey et al. 2006) is chosen in the same way. Rows that are stored already are
+kept, except those of the denoiser.
 Writes docs/results/volumes.{json,md} and docs/figures/volumes.png, the middle planes of the last data.
 """
 
