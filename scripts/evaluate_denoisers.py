@@ -65,6 +65,9 @@ def table(results: dict[str, dict[str, Any]]) -> str:
     """Markdown: PSNR / SSIM by level, and what is proven."""
     cards = registry.denoisers()
     lines = [
+        "PSNR (dB) / SSIM on the val split of BSDS500, by denoiser and noise level (of 255). The last columns are "
+        "seconds per picture at sigma 25, and what is proven about the denoiser.",
+        "",
         "| denoiser | " + " | ".join(f"sigma {level}" for level in LEVELS) + " | s per picture | proven |",
         "| --- |" + " --- |" * (len(LEVELS) + 2),
     ]

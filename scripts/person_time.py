@@ -94,7 +94,13 @@ def measured(picture: Picture, sharp: np.ndarray, task: Deblur, denoiser: str, p
 
 def table(rows: dict[str, dict[str, Any]]) -> list[str]:
     """The rows as a table."""
-    lines = ["| photograph | foreseen, s | took, s | ratio | processor, s | steps | dB | share of each phase |"]
+    lines = [
+        "Photographs restored in the way of `pnpkit deblur`. The forecast (foreseen) is made in processor seconds, and "
+        "the ratio is the forecast divided by the processor time. In rows of earlier versions both refer to wall "
+        "seconds.",
+        "",
+        "| photograph | foreseen, s | took, s | ratio | processor, s | steps | dB | share of each phase |",
+    ]
     lines.append("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for name, row in rows.items():
         total = sum(row["phases"].values())

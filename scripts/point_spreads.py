@@ -88,6 +88,9 @@ def row(what: str, axis: str, unit: str, measured: float, expected: float, of: s
 def table(rows: list[dict]) -> list[str]:
     """The rows as Markdown."""
     lines = [
+        "Point-spread functions measured from beads and stars: their full widths at half the maximum (FWHM), compared "
+        "with the expected widths.",
+        "",
         "| what | axis | measured FWHM | expected | difference, % | expected from |",
         "| --- | --- | --- | --- | --- | --- |",
     ]

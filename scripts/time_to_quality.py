@@ -6,9 +6,9 @@
 PATH holds bsds500 and kernels. A crop from the middle of a val picture (--size 0: all of it) is blurred, circular, and
 noise is added, as in protocol P2, with the kernel and the noise level given. ``before`` ends the first pass at 1e-3 and
 the second at 1e-4; ``now`` at ``defaults.GUIDE`` and ``defaults.ROUGH``, as larger pictures are restored by default;
-``dpir`` is deepinv's DPIR, 8 steps without a fixed point, with ``dncnn``. All methods of a case run in turn, in one
-process: other jobs on the machine stretch them alike, so ratios count. Rows that are stored already are kept. Writes
-docs/results/NAME.{json,md}.
+``quick`` is the default with ``quick=True``; ``dpir`` is deepinv's DPIR, 8 steps without a fixed point, with ``dncnn``.
+All methods of a case run in turn, in one process: other jobs on the machine stretch them alike, so ratios are
+meaningful. Rows that are stored already are kept. Writes docs/results/NAME.{json,md}.
 """
 
 from __future__ import annotations
@@ -69,7 +69,13 @@ def run(method: str, y: np.ndarray, kernel: np.ndarray, noise: float) -> tuple[n
 def table(rows: dict[str, dict[str, Any]]) -> list[str]:
     """A row for each case: steps, seconds and PSNR of each method; then the means beside ``now``."""
     methods = [m for m in METHODS if any(m in row for row in rows.values())]
-    lines = [f"| case | {' | '.join(f'{m}: steps, s, dB' for m in methods)} |", "| --- |" + " --- |" * len(methods)]
+    lines = [
+        "Each cell gives steps, processor seconds and PSNR (dB) of a method. `before` is the former default, `now` the "
+        "present one, `quick` the default with `quick=True`, and `dpir` deepinv's DPIR schedule with `dncnn`.",
+        "",
+        f"| case | {' | '.join(f'{m}: steps, s, dB' for m in methods)} |",
+        "| --- |" + " --- |" * len(methods),
+    ]
     for name, row in rows.items():
         told = [row.get(m) for m in methods]
         cells = ["" if t is None else f"{t['steps']}, {t['seconds']:.1f}, {t['psnr']:.2f}" for t in told]
