@@ -57,7 +57,7 @@ def ours(
     limit: int,
     precision: str = "float32",
 ) -> dict[str, Any]:
-    """A run of pnpkit from y."""
+    """Run pnpkit on y."""
     network, clock = registry.load_denoiser(name, device=str(y.device)), Clock()
     stages = baselines.stages_by_rule(
         network,
@@ -72,13 +72,13 @@ def ours(
 
 
 def total_variation(fidelity: LeastSquares, y: Tensor, weight: float, limit: int) -> dict[str, Any]:
-    """scikit-image's denoise_tv_chambolle behind gradient steps."""
+    """Run scikit-image's denoise_tv_chambolle after gradient steps."""
     clock, map = Clock(), baselines.chambolle_steps(fidelity, weight)
     return clock.row(solve(map, y, tol=TOLERANCE, max_steps=limit, callback=clock))
 
 
 def wiener(kernel: np.ndarray, y: Tensor) -> dict[str, Any]:
-    """scikit-image's unsupervised Wiener filter: no fixed point, no residual."""
+    """Run scikit-image's unsupervised Wiener filter, which has no fixed point and no residual."""
     started = time.perf_counter()
     x = baselines.unsupervised_wiener_filter(y[0].permute(1, 2, 0).cpu().numpy(), kernel)
     seconds = time.perf_counter() - started
@@ -86,7 +86,7 @@ def wiener(kernel: np.ndarray, y: Tensor) -> dict[str, Any]:
 
 
 def theirs(prior: deepinv.optim.Prior, strength: float, weight: float, operator: Any, y: Tensor, limit: int) -> dict:
-    """deepinv's PGD, step 1, with its own stopping rule on the same residual."""
+    """Run deepinv's PGD with step 1 and its own stopping rule on the same residual."""
     model = deepinv.optim.optim_builder(
         iteration="PGD",
         prior=prior,
@@ -148,7 +148,7 @@ def main() -> None:
 
 
 def methods(kernel: np.ndarray, y: Tensor, limit: int) -> dict[str, Callable[[], dict[str, Any]]]:
-    """Everything that is compared, by its name in the table."""
+    """Return all methods that are compared, by their names in the table."""
     operator = blur(kernel, "circular", (y.shape[-2], y.shape[-1]), device=y.device)
     fidelity = LeastSquares(operator, y)
     dncnn = registry.load_denoiser("dncnn", device=str(y.device))

@@ -24,7 +24,7 @@ REFERENCE = "deepinv PGD, PnP with DnCNN"
 
 
 class Clock:
-    """Notes when each evaluation of a map was over."""
+    """Records when each evaluation of a map ended."""
 
     def __init__(self) -> None:
         self.times = [time.perf_counter()]
@@ -33,7 +33,7 @@ class Clock:
         self.times.append(time.perf_counter())
 
     def row(self, run: Result) -> dict[str, Any]:
-        """The run with what it took."""
+        """Return the record of a run with its cost."""
         seconds = np.subtract(self.times[1:], self.times[0])
         return {
             "x": run.x,
@@ -47,7 +47,7 @@ class Clock:
 
 
 def reached(residuals: tuple[float, ...], seconds: list[float]) -> dict[str, tuple[int, float]]:
-    """Evaluations and seconds to each level that was reached."""
+    """Return the evaluations and seconds to each level that was reached."""
     found = {}
     for level in LEVELS:
         below = [index for index, residual in enumerate(residuals) if residual <= level]
@@ -57,7 +57,7 @@ def reached(residuals: tuple[float, ...], seconds: list[float]) -> dict[str, tup
 
 
 def evaluations(names: tuple[str, ...], x: Tensor, repeat: int) -> dict[str, dict[str, float]]:
-    """Median seconds of D(x, sigma) and of the bare convolutions in it, float32 ``channels_last``, turn by turn."""
+    """Return median seconds of D(x, sigma) and of its bare convolutions, float32 ``channels_last``, in turn."""
     found = {}
     for name in names:
         network = registry.load_denoiser(name, device=str(x.device))
@@ -73,7 +73,7 @@ def evaluations(names: tuple[str, ...], x: Tensor, repeat: int) -> dict[str, dic
 
 
 def median_of(method: Callable[[], dict[str, Any]], runs: int) -> dict[str, Any]:
-    """The run of the median seconds."""
+    """Return the run with the median seconds."""
     found = sorted((method() for _ in range(runs)), key=lambda row: row["seconds"])
     return {**found[len(found) // 2], "runs": runs}
 
@@ -117,7 +117,7 @@ def store(args: argparse.Namespace, rows: dict[str, dict[str, Any]], single: dic
 
 
 def processor() -> str:
-    """The CPU's name where the system tells it."""
+    """Return the name of the CPU, if the system tells it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]

@@ -104,7 +104,7 @@ class Case:
 
     @property
     def title(self) -> str:
-        """The picture and its shake."""
+        """Return the picture and its shake as a title."""
         return f"{self.name} {self.shake}"
 
 
@@ -114,7 +114,7 @@ def held_out(name: str) -> bool:
 
 
 def page(style: str) -> np.ndarray:
-    """A page of text that is drawn, (360, 360)."""
+    """Draw a page of text, (360, 360)."""
     size = {"serif": 15, "sans": 19, "table": 14, "large": 44, "dark": 22, "mono": 12}[style]
     ink, paper = (235, 25) if style == "dark" else (20, 245)
     sheet = Image.new("L", (1080, 1080), paper)
@@ -128,7 +128,7 @@ def page(style: str) -> np.ndarray:
 
 
 def scene(data: Path, name: str) -> np.ndarray:
-    """A sharp picture, (H, W) or (H, W, 3), 0..1."""
+    """Return a sharp picture, (H, W) or (H, W, 3), 0..1."""
     source, _, stem = name.partition("/")
     if source == "page":
         return page(stem)
@@ -140,7 +140,7 @@ def scene(data: Path, name: str) -> np.ndarray:
 
 
 def shake(data: Path, number: int) -> tuple[str, np.ndarray]:
-    """The shake of that number, in turns: measured, generated, measured with a tail, generated with one."""
+    """Return the shake of this number, in turn: measured, generated, measured with a tail, generated with one."""
     if number % 2 == 0:
         which = 1 + (number // 2) % 8
         name, path = f"levin {which}", np.load(data / "kernels" / f"levin09_{which}.npy")
@@ -192,7 +192,7 @@ def cases(data: Path, half: bool) -> Iterator[Case]:
 
 
 def stored(pixels: np.ndarray, quality: int) -> Picture:
-    """Written in 8 bits, as PNG or as JPEG, and read again."""
+    """Write a picture in 8 bits, as PNG or as JPEG, and read it again."""
     image = Image.fromarray((255 * pixels.clip(0, 1)).round().astype(np.uint8))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / ("a.jpg" if quality else "a.png")
@@ -202,7 +202,7 @@ def stored(pixels: np.ndarray, quality: int) -> Picture:
 
 
 def grey(pixels: np.ndarray) -> np.ndarray:
-    """The luminance, (H, W)."""
+    """Return the luminance, (H, W)."""
     return pixels if pixels.ndim == 2 else pixels.mean(-1)
 
 
@@ -248,7 +248,7 @@ def one(case: Case, denoiser: str, steps: int) -> tuple[str, dict[str, Any]]:
 
 
 def summary(rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Of the shaken pictures success and means, of the sharp ones how many were harmed, of all the seconds."""
+    """Summarise success and means of the shaken pictures, harm of the sharp ones, and seconds of all."""
     shaken = [row for row in rows.values() if "given" in row]
     sharp = [row for row in rows.values() if "given" not in row]
     found: dict[str, Any] = {"shaken": len(shaken), "sharp": len(sharp)}
@@ -265,7 +265,7 @@ def summary(rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def table(rows: dict[str, dict[str, Any]], command: str) -> list[str]:
-    """The rows as Markdown, below a line of the summary."""
+    """Return the rows as Markdown, below a line with the summary."""
     lines = [
         f"PSNR in dB. Success is the share of shaken pictures with an error ratio of at most {SUCCESS:g}; seconds are "
         f"means per picture. {'; '.join(f'{key} {value}' for key, value in summary(rows).items())}. `{command}`",

@@ -32,7 +32,7 @@ CORNER = 72  # pixels: side of what the picture shows
 
 
 def restorations(blurred: np.ndarray, kernel: np.ndarray, denoiser: str, steps: int) -> dict[str, np.ndarray]:
-    """The same frame under three assumptions on what is outside of it."""
+    """Restore the same frame under three assumptions about the scene outside of it."""
 
     def run(y: np.ndarray, boundary: str) -> np.ndarray:
         found = deblur.deblur(
@@ -50,7 +50,7 @@ def restorations(blurred: np.ndarray, kernel: np.ndarray, denoiser: str, steps: 
 
 
 def scores(picture: np.ndarray, sharp: np.ndarray, width: int) -> dict[str, float]:
-    """PSNR (dB) within ``width`` pixels of the edges, and in the rest."""
+    """Return the PSNR (dB) within ``width`` pixels of the edges, and in the rest."""
     inner = np.zeros(sharp.shape[:2], bool)
     inner[width:-width, width:-width] = True
     return {
@@ -60,7 +60,7 @@ def scores(picture: np.ndarray, sharp: np.ndarray, width: int) -> dict[str, floa
 
 
 def show(panels: dict[str, np.ndarray], found: dict[str, dict[str, float]]) -> None:
-    """The bottom left corner of every panel."""
+    """Draw the bottom left corner of every panel."""
     figure, axes = plt.subplots(1, len(panels), figsize=(3.2 * len(panels), 3.7))
     for axis, (title, picture) in zip(axes, panels.items(), strict=True):
         axis.imshow(picture[-CORNER:, :CORNER].clip(0, 1), interpolation="nearest")

@@ -9,7 +9,7 @@ import numpy as np
 
 
 def pictures(folder: Path, count: int, track: str) -> list[np.ndarray]:
-    """The first pictures of a split on the 0..1 scale, whole or their centres."""
+    """Return the first pictures of a split on the 0..1 scale, whole or their centres."""
     found = [imageio.imread(path) / 255 for path in sorted(folder.glob("*.jpg"))[:count]]
     if track == "whole":
         return found

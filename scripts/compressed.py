@@ -39,7 +39,7 @@ SHARP = ("302008", "102061", "42012", "143090", "58060", "8023")
 
 
 def cases(data: Path) -> list[tuple[str, str, np.ndarray | None]]:
-    """(picture, what was done to it, the kernel or None)."""
+    """Return a list of (picture, what was done to it, the kernel or None)."""
     shakes = [(name, f"levin09_{n}") for name, numbers in SHAKEN.items() for n in numbers]
     return [
         *((name, shake, np.load(data / "kernels" / f"{shake}.npy")) for name, shake in shakes),
@@ -49,7 +49,7 @@ def cases(data: Path) -> list[tuple[str, str, np.ndarray | None]]:
 
 
 def saved(pixels: np.ndarray, path: Path, options: dict[str, Any]) -> Picture:
-    """Written in 8 bits and read again."""
+    """Write a picture in 8 bits and read it again."""
     Image.fromarray((255 * pixels.clip(0, 1)).round().astype(np.uint8)).save(path, **options)
     return files.read(path)
 
@@ -83,7 +83,7 @@ def main() -> None:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """A line for each picture, a column for each format."""
+    """Return a line for each picture and a column for each format."""
     lines = [
         "The blur that was found. In brackets: its similarity to the true blur, at most 1; for sharp pictures, the "
         "PSNR before -> after in dB.",

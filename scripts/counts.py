@@ -45,7 +45,7 @@ METHODS = ("readings", "degraded", "before", "unweighted", "weighted", "given", 
 
 @dataclass(frozen=True)
 class Sensor:
-    """Gain, offset and read noise in the units of y."""
+    """Gain, offset and read noise of a sensor, in the units of y."""
 
     gain: float
     offset: float
@@ -53,7 +53,7 @@ class Sensor:
 
 
 def restored(method: str, y: np.ndarray, kernel: np.ndarray, of: Sensor, x: np.ndarray, denoiser: str) -> np.ndarray:
-    """What a method makes of the readings, its offset subtracted; Richardson-Lucy is told which iteration is best."""
+    """Restore the readings by a method, without their offset; Richardson-Lucy is told which iteration is best."""
     deblur: Callable[..., Any] = pk.deblur
     how: dict[str, Any] = {"boundary": "circular", "denoiser": denoiser}
     light = y - of.offset
@@ -88,7 +88,7 @@ for line in sys.stdin:
 
 
 class Version:
-    """The default of another version, in a process of its own, case after case."""
+    """The default of another version of pnpkit, which restores case after case in its own process."""
 
     def __init__(self, checkout: Path):
         self.folder = tempfile.TemporaryDirectory()
@@ -113,7 +113,7 @@ class Version:
 
 
 def dpir(y: np.ndarray, kernel: np.ndarray, level: float) -> np.ndarray:
-    """Half-quadratic steps with falling strength and ``dncnn``: no fixed point, no proof."""
+    """Run half-quadratic steps with falling strength and ``dncnn``: no fixed point, no proof."""
     steps, first, balance = DPIR
     network, data = pk.load_denoiser("dncnn"), to_tensor(y)
     operator = pk.blur(kernel, boundary="circular", image_size=(y.shape[0], y.shape[1]))
@@ -126,7 +126,7 @@ def dpir(y: np.ndarray, kernel: np.ndarray, level: float) -> np.ndarray:
 
 
 def richardson_lucy(y: np.ndarray, kernel: np.ndarray, x: np.ndarray, steps: int = 150) -> np.ndarray:
-    """The iterate with the largest PSNR."""
+    """Return the iterate with the largest PSNR."""
     spread = np.zeros(y.shape[:2])
     spread[: kernel.shape[0], : kernel.shape[1]] = kernel
     spread = np.roll(spread, [-(side // 2) for side in kernel.shape], (0, 1))
@@ -143,7 +143,7 @@ def richardson_lucy(y: np.ndarray, kernel: np.ndarray, x: np.ndarray, steps: int
 
 
 def flux_error(z: np.ndarray, x: np.ndarray) -> float:
-    """Mean relative error of the sums over blocks."""
+    """Return the mean relative error of the sums over blocks."""
 
     def sums(picture: np.ndarray) -> np.ndarray:
         rows, columns = (side // BLOCK for side in picture.shape[:2])
@@ -202,12 +202,12 @@ def main() -> None:
 
 
 def group(row: dict[str, Any]) -> tuple[str, float]:
-    """Denoiser and read noise of a row."""
+    """Return the denoiser and the read noise of a row."""
     return row["denoiser"], row.get("read", 0.0)
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Means over pictures and kernels; a method is compared with the unweighted one on the cases that both have."""
+    """Return means over pictures and kernels; gains over unweighted use the cases that both methods have."""
     head = "PSNR in dB; mean error of the flux in blocks of 16 x 16 pixels; gain in PSNR over unweighted "
     lines = [head + "in the same cases.", ""]
     lines += ["| peak | read noise | method | denoiser | cases | PSNR | flux | gain |", "| --- " * 8 + "|"]

@@ -19,13 +19,13 @@ NOISES = (2.55, 7.65, 12.75)
 
 
 def missing(track: str, noises: list[float], pictures: int) -> list[float]:
-    """The noise levels for which nothing is stored of so many pictures."""
+    """Return the noise levels for which no result of this many pictures is stored."""
     stored = json.loads((RESULTS / f"deblurring-{track}.json").read_text())["runs"]["degraded"]
     return [noise for noise in noises if len(stored.get(str(noise), ())) != pictures * KERNELS]
 
 
 def table(rows: dict[str, dict[str, list]], noises: list[str], few: tuple[str, ...] = ()) -> list[str]:
-    """A line for each method; only the runs with the ``few`` kernels, if there are any."""
+    """Return a line for each method; only the runs with the ``few`` kernels, if they are given."""
     lines = [
         "| method | " + " | ".join(f"noise {n} | steps | residual" for n in noises) + " |",
         "| --- |" + " --- |" * (3 * len(noises)),
@@ -45,7 +45,7 @@ def table(rows: dict[str, dict[str, list]], noises: list[str], few: tuple[str, .
 
 
 def add(args: argparse.Namespace, rows: dict[str, dict[str, list]], noise: str) -> None:
-    """Put the new rows of this noise level beside those that are stored."""
+    """Add the new rows of this noise level to the stored ones."""
     record = json.loads((RESULTS / f"deblurring-{args.track}.json").read_text())
     known, came = ([r["psnr"] for r in runs["degraded"][noise]] for runs in (record["runs"], rows))
     if not (len(known) == len(came) and np.allclose(known, came, atol=1e-6)):
@@ -58,7 +58,7 @@ def add(args: argparse.Namespace, rows: dict[str, dict[str, list]], noise: str) 
 
 
 def sha256_of(name: str) -> str | None:
-    """Of the weights of NAME or NAME:SPLITTING, where it has some."""
+    """Return the hash of the weights of NAME or NAME:SPLITTING, if it has weights."""
     cards = registry.denoisers()
     head = name if name in cards else name.rpartition(":")[0]
     return cards[head].sha256 if head in cards else None
@@ -89,7 +89,7 @@ def store(args: argparse.Namespace, rows: dict[str, dict[str, list]], weights: d
 
 
 def write(args: argparse.Namespace, record: dict[str, Any]) -> None:
-    """The record, and its table for people; blank where a method was not run at a noise level."""
+    """Write the record and its table; cells are blank if a method was not run at a noise level."""
     rows = record["runs"]
     done = [noise for noise in map(str, NOISES) if noise in rows["degraded"]]
     lines = [

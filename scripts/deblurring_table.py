@@ -54,7 +54,7 @@ Row = dict[str, Any]
 
 
 def degrade(clean: np.ndarray, kernel: np.ndarray, noise: float) -> np.ndarray:
-    """The protocol's picture: true convolution, wrapped around, noise / 255 added with seed 0."""
+    """Degrade a picture by the protocol: true convolution, wrapped around, noise / 255 added with seed 0."""
     blurred = np.stack([scipy.ndimage.convolve(clean[..., c], kernel, mode="wrap") for c in range(3)], -1)
     np.random.seed(0)
     return blurred + noise / 255 * np.random.standard_normal(blurred.shape)
@@ -62,7 +62,7 @@ def degrade(clean: np.ndarray, kernel: np.ndarray, noise: float) -> np.ndarray:
 
 @cache
 def denoiser(name: str) -> Network:
-    """Loaded once a process: the seconds are those of restoring."""
+    """Load a denoiser once per process, so that seconds are those of restoring only."""
     return registry.load_denoiser(name)
 
 
@@ -98,14 +98,14 @@ def filtered(x: np.ndarray, clean: np.ndarray) -> Row:
 
 
 def best_weight(crops: list[np.ndarray], blurs: dict[str, np.ndarray], noise: float) -> float:
-    """The weight of total variation with the best mean PSNR on other pictures."""
+    """Return the weight of total variation with the best mean PSNR on other pictures."""
     problems = [(degrade(clean, kernel, noise), kernel, clean) for clean in crops for kernel in blurs.values()]
     means = [np.mean([total_variation(w, *problem)["psnr"] for problem in problems]) for w in TV_WEIGHTS[noise]]
     return TV_WEIGHTS[noise][int(np.argmax(means))]
 
 
 def blurs_in(folder: Path) -> dict[str, np.ndarray]:
-    """The ten kernels."""
+    """Return the ten kernels."""
     taps = np.exp(-(np.arange(-12, 13) ** 2) / (2 * 1.6**2))
     shakes = {f"levin09_{k}": kernels.load(folder / f"levin09_{k}.npy") for k in range(1, KERNELS - 1)}
     return shakes | {"box 9": kernels.box(9), "gaussian 1.6": kernels.normalise(np.outer(taps, taps))}
@@ -114,7 +114,7 @@ def blurs_in(folder: Path) -> dict[str, np.ndarray]:
 def in_turn(
     args: argparse.Namespace, cleans: list[np.ndarray], noise: float, weight: float | None
 ) -> Iterator[list[tuple[str, Row]]]:
-    """The rows of one picture after the other, several at a time."""
+    """Yield the rows of one picture after the other, with several pictures computed at a time."""
     work = Work(args, noise, weight, max(1, torch.get_num_threads() // args.jobs))
     if args.jobs == 1:
         yield from map(work, cleans)

@@ -84,7 +84,7 @@ def settings(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def repeatable(words: Sequence[str]) -> str:
-    """The command as others can give it: PATH for where the data are, results to their usual place."""
+    """Return the command for others: PATH stands for the place of the data, results go to their usual place."""
     kept, option = ["python scripts/evaluate_classifiers.py"], ""
     for word in words:
         option = word if word.startswith("--") else option
@@ -96,7 +96,7 @@ def repeatable(words: Sequence[str]) -> str:
 
 
 def place_of(data: str, places: Sequence[Path]) -> Path:
-    """The one among the places that has the data set, or is it."""
+    """Return the place that contains the data set, or is the data set."""
     for place in places:
         if (place / datasets.DATASETS[data].file).exists() or place.name == datasets.DATASETS[data].file:
             return place
@@ -104,7 +104,7 @@ def place_of(data: str, places: Sequence[Path]) -> Path:
 
 
 def tiny() -> tuple[dict[str, Classifier], Split]:
-    """A certified and a plain net, trained here in seconds."""
+    """Train a certified and a plain net in seconds."""
     train, test = datasets.synthetic()
     plain = ClassifierConfig((1, 8, 8), 4, channels=4, blocks=(("residual", 4, 3),))
     nets = {

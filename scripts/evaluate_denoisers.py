@@ -42,7 +42,7 @@ def in_cbsd68(name: str) -> bool:
 
 
 def evaluate(name: str, pictures: dict[str, np.ndarray], level: int) -> dict[str, float]:
-    """Mean PSNR (dB), SSIM and seconds per picture of one method at one level (out of 255); PSNR also on CBSD68."""
+    """Return mean PSNR (dB), SSIM and seconds per picture at one level (out of 255); PSNR also on CBSD68."""
     network = registry.load_denoiser(name) if name != "noisy" else None
     scores = []
     for index, picture in enumerate(tqdm(pictures.values(), desc=f"{name} {level}", leave=False)):
@@ -62,7 +62,7 @@ def evaluate(name: str, pictures: dict[str, np.ndarray], level: int) -> dict[str
 
 
 def table(results: dict[str, dict[str, Any]]) -> str:
-    """Markdown: PSNR / SSIM by level, and what is proven."""
+    """Return a Markdown table of PSNR / SSIM by level, and of what is proven."""
     cards = registry.denoisers()
     lines = [
         "PSNR (dB) / SSIM on the val split of BSDS500, by denoiser and noise level (of 255). The last columns are "
@@ -87,7 +87,7 @@ def table(results: dict[str, dict[str, Any]]) -> str:
 
 
 def on_cbsd68(results: dict[str, dict[str, Any]]) -> str:
-    """Markdown: PSNR by level on that part, of those that were measured there."""
+    """Return a Markdown table of PSNR by level on CBSD68, for the denoisers that were measured there."""
     lines = [
         f"PSNR (dB) on {KNOWN} of the 68 pictures of CBSD68:",
         "",

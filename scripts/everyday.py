@@ -33,7 +33,7 @@ SHOWN = 128  # pixels: side of what the picture shows, from the middle
 
 
 def scratches(size: tuple[int, int], count: int, rng: np.random.Generator) -> np.ndarray:
-    """(H, W) booleans: lines of 3 pixels' width between random points."""
+    """Draw lines of 3 pixels' width between random points: (H, W) booleans."""
     mask = np.zeros(size, np.uint8)
     for _ in range(count):
         (top, bottom), (left, right) = (rng.integers(n, size=2) for n in size)

@@ -23,7 +23,7 @@ DATA = "BSDS500 train + test (400 photographs; Arbelaez et al. 2011), Gaussian n
 
 
 def trained(architecture: str, args: argparse.Namespace) -> tuple[Network, dict[str, Any]]:
-    """The network to ship, and how it was trained."""
+    """Return the network to ship, and how it was trained."""
     run, meta = averaged(architecture, args.folder, args.unfinished)
     network = run.network
     if args.first:

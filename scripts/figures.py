@@ -30,7 +30,7 @@ PICTURES, FIGURES = ROOT / "data" / "images", ROOT / "docs" / "figures"
 
 
 def naive_inverse(blurred: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """Division by the gains of a circular blur: what ill-posedness does to noise."""
+    """Divide by the gains of a circular blur, to show what ill-posedness does to noise."""
     y = pixels.to_tensor(blurred)
     return pixels.from_tensor(blur(kernel, "circular", blurred.shape[:2]).A_dagger(y)).clip(0, 1)
 

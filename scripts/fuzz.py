@@ -41,7 +41,7 @@ FRESH = 4000  # inputs, then a new worker
 
 
 class Worker:
-    """The process that tries inputs, and what it has answered."""
+    """The process that tries inputs, with its answers."""
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
@@ -63,7 +63,7 @@ class Worker:
         self.requests.flush()
 
     def answer(self) -> dict[str, Any] | None:
-        """The next answer; None where the process has ended, a hang where it had to be ended."""
+        """Return the next answer; None if the process has ended, a hang if it had to be ended."""
         started, used = time.monotonic(), self.used()
         while b"\n" not in self.text:
             if self.selector.select(timeout=5):
@@ -80,7 +80,7 @@ class Worker:
         return found
 
     def used(self) -> float:
-        """Seconds of processor time."""
+        """Return seconds of processor time."""
         try:
             words = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
@@ -88,7 +88,7 @@ class Worker:
         return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> int:
-        """The exit code of the process, ended if it must be."""
+        """Return the exit code of the process, which is ended if necessary."""
         self.requests.close()
         try:
             return self.process.wait(timeout=2)
@@ -127,7 +127,7 @@ class Tally:
         )
 
     def lines(self) -> list[str]:
-        """The counts as a table."""
+        """Return the counts as a table."""
         rows = [f"{'':10s}" + "".join(f"{name:>9s}" for name in ("count", *OUTCOMES, "ms each"))]
         for kind, row in self.kinds.items():
             mean = 1000 * row["seconds"] / max(1, row["count"])
@@ -136,7 +136,7 @@ class Tally:
 
 
 def batch(worker: Worker, tally: Tally, kind: str, count: int) -> Worker:
-    """Try the next inputs of a kind; the worker to go on with."""
+    """Try the next inputs of a kind, and return the worker to continue with."""
     first = tally.of(kind)["next"]
     worker.ask(kind, first, count)
     for seed in range(first, first + count):
@@ -154,7 +154,7 @@ def batch(worker: Worker, tally: Tally, kind: str, count: int) -> Worker:
 
 
 def again(path: Path) -> list[dict[str, Any]]:
-    """The faults of a record, each tried again by its first seed; those that are still there."""
+    """Try each fault of a record again with its first seed, and return those that are still there."""
     record: dict[str, Any] = json.loads(path.read_text())
     worker = Worker()
     for failure in record["failures"]:
@@ -171,7 +171,7 @@ def again(path: Path) -> list[dict[str, Any]]:
 
 
 def keep(path: Path, record: dict[str, Any]) -> None:
-    """The record and its table beside it. Whole or not at all."""
+    """Write the record and its table, whole or not at all."""
     rows = [*record["kinds"].items(), ("all", total(record["kinds"]))]
     lines = [
         f"`{record['command']}`, first seed {record['seed']}, {record['date']}, {record['machine']}",
@@ -193,12 +193,12 @@ def keep(path: Path, record: dict[str, Any]) -> None:
 
 
 def total(kinds: dict[str, dict[str, Any]]) -> dict[str, int]:
-    """The sums over all kinds."""
+    """Return the sums over all kinds."""
     return {name: sum(row[name] for row in kinds.values()) for name in ("count", *OUTCOMES)}
 
 
 def write(path: Path, tally: Tally, seed: int) -> None:
-    """The record: command, seed, date, machine, counts, failures."""
+    """Write the record: command, seed, date, machine, counts, failures."""
     record = {
         "command": "python scripts/fuzz.py " + shlex.join(word for word in sys.argv[1:] if word != "--resume"),
         "seed": seed,

@@ -33,13 +33,13 @@ KERNEL, NOISE, SIDE = "motion:9,30", 0.01, 96
 
 
 def middle(picture: np.ndarray, like: np.ndarray) -> np.ndarray:
-    """The part of ``picture`` that has the size of ``like``, from its middle."""
+    """Return the middle part of ``picture`` with the size of ``like``."""
     top, left = ((a - b) // 2 for a, b in zip(picture.shape[:2], like.shape[:2], strict=True))
     return picture[top : top + like.shape[0], left : left + like.shape[1]]
 
 
 def drift(blurred: np.ndarray, steps: int, at: tuple[int, ...]) -> dict[int, np.ndarray]:
-    """The iterates of `dncnn` after so many plain steps."""
+    """Return the iterates of `dncnn` after the given numbers of plain steps."""
     found: dict[int, np.ndarray] = {}
 
     def keep(step: Step) -> None:
@@ -52,7 +52,7 @@ def drift(blurred: np.ndarray, steps: int, at: tuple[int, ...]) -> dict[int, np.
 
 
 def row(name: str, guide: np.ndarray | None, run: Restoration, sharp: np.ndarray) -> dict[str, Any]:
-    """What the table says of a guide and of what came of it."""
+    """Return the row of the table for a guide and its result."""
     about = run.guide
     return {
         "guide": name,

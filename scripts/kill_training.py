@@ -37,7 +37,7 @@ TIMEOUT = 900  # seconds without a checkpoint
 
 
 def pictures(folder: Path) -> None:
-    """train, test and val with three smooth colour pictures each."""
+    """Make the folders train, test and val with three smooth colour pictures each."""
     numbers = np.random.default_rng(0)
     for part in ("train", "test", "val"):
         (folder / part).mkdir(parents=True)
@@ -47,7 +47,7 @@ def pictures(folder: Path) -> None:
 
 
 def started(data: Path, folder: Path, steps: int, seed: int, minutes: float) -> subprocess.Popen[bytes]:
-    """A training in a process of its own, from its checkpoint where there is one."""
+    """Start a training in its own process, from its checkpoint if there is one."""
     words = [sys.executable, str(TRAIN), "euler", "--data", str(data), "--folder", str(folder)]
     words += ["--arguments", json.dumps(NETWORK), "--steps", str(steps), "--seed", str(seed), "--warmup", "10"]
     words += ["--batch", "2", "--patch", "16", "--threads", "1", "--device", "cpu", "--precision", "float32"]
@@ -56,18 +56,18 @@ def started(data: Path, folder: Path, steps: int, seed: int, minutes: float) -> 
 
 
 def used(process: subprocess.Popen[bytes]) -> float:
-    """Seconds of processor time."""
+    """Return seconds of processor time."""
     words = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def stamp_of(path: Path) -> int:
-    """When a file was written, in nanoseconds; 0 where there is none."""
+    """Return when a file was written, in nanoseconds; 0 if there is no file."""
     return path.stat().st_mtime_ns if path.exists() else 0
 
 
 def killed(process: subprocess.Popen[bytes], checkpoint: Path, moment: float) -> bool:
-    """Kill a training so many seconds of processor time after its first checkpoint; whether it was still running."""
+    """Kill a training this many processor seconds after its first checkpoint; return whether it was running."""
     before, begun = stamp_of(checkpoint), time.monotonic()
     while process.poll() is None and stamp_of(checkpoint) == before and time.monotonic() - begun < TIMEOUT:
         time.sleep(0.005)
@@ -82,13 +82,13 @@ def killed(process: subprocess.Popen[bytes], checkpoint: Path, moment: float) ->
 
 
 def step_of(checkpoint: Path) -> int:
-    """The step that a checkpoint was written after."""
+    """Return the step after which a checkpoint was written."""
     with safe_open(checkpoint, "pt") as file:
         return int(json.loads(file.metadata()["run"])["step"])
 
 
 def differing(one: Path, two: Path) -> list[str]:
-    """The tensors of two checkpoints that are not equal bit by bit, or that only one has."""
+    """Return the tensors of two checkpoints that differ in any bit, or that only one of them has."""
     with safe_open(one, "pt") as first, safe_open(two, "pt") as second:
         names, others = set(first.keys()), set(second.keys())
         apart = names ^ others

@@ -82,7 +82,7 @@ ITEMS = {
 
 
 def write(name: str, sheet: Sheet, folder: Path, command: str, seed: int, seconds: float) -> None:
-    """The figures and tables of one study, and its record."""
+    """Write the figures and tables of one study, and its record."""
     folder.mkdir(parents=True, exist_ok=True)
     pictures = []
     for label, figure in sheet.figures.items():
@@ -116,7 +116,7 @@ def write(name: str, sheet: Sheet, folder: Path, command: str, seed: int, second
 
 
 def section(name: str, record: dict[str, Any]) -> str:
-    """One study on the results page."""
+    """Return the section of one study on the results page."""
     met = {True: "yes", False: "**missed**", None: "-"}
     verdicts = [
         {"what": v["what"], "authors": v["authors"], "ours": v["ours"], "met": met[v["met"]]}
@@ -139,7 +139,7 @@ def section(name: str, record: dict[str, Any]) -> str:
 
 
 def overview(records: dict[str, dict[str, Any]]) -> str:
-    """The lecture's items with the studies that show them, and how many of their figures were met."""
+    """Return a table of the lecture's items, their studies, and how many of their figures were met."""
     rows = []
     for item, title in ITEMS.items():
         shown = {name: record for name, record in records.items() if item in record["rows"]}
@@ -159,7 +159,7 @@ def overview(records: dict[str, dict[str, Any]]) -> str:
 
 
 def page(folder: Path) -> str:
-    """The results page from the records in the folder, in the order of ``STUDIES``."""
+    """Return the results page made from the records in the folder, in the order of ``STUDIES``."""
     records = {n: json.loads((folder / f"{n}.json").read_text()) for n in STUDIES if (folder / f"{n}.json").exists()}
     fewest = min((record["seeds"] for record in records.values() if record["seeds"] > 1), default=1)
     head = (
@@ -175,7 +175,7 @@ def page(folder: Path) -> str:
 
 @put_back()
 def perform(name: str, fast: bool, seed: int, folder: Path, threads: int, data: list[Path]) -> float:
-    """One study from its seed to its files; seconds that it took."""
+    """Run one study and write its files; return the seconds that it took."""
     torch.set_num_threads(threads)
     started = time.perf_counter()
     if name not in STUDIES:
@@ -191,7 +191,7 @@ def perform(name: str, fast: bool, seed: int, folder: Path, threads: int, data: 
 
 
 def chosen(words: list[str], fast: bool, data: list[Path]) -> list[str]:
-    """The studies behind the words of the command line; the long ones first, so that the last job has no long wait."""
+    """Return the studies that the command line names, long ones first, so that the last job has no long wait."""
     classifiers = ["robust-synthetic"] if fast else [name for name in CLASSIFIERS if data]
     everything = "all" in words
     return [

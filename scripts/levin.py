@@ -33,7 +33,7 @@ TOL = 3e-4
 
 
 def aligned_psnr(image: np.ndarray, sharp: np.ndarray) -> float:
-    """PSNR inside of the borders at the best shift: whole pixels first, then quarters around the best."""
+    """Return the PSNR inside the borders at the best shift: whole pixels first, then quarters around the best."""
     inside = (slice(BORDER, -BORDER),) * 2
     spline = ndimage.spline_filter(image, 3)
 
@@ -52,7 +52,7 @@ def aligned_psnr(image: np.ndarray, sharp: np.ndarray) -> float:
 
 
 def turned_right(kernel: np.ndarray, blurred: np.ndarray, sharp: np.ndarray) -> np.ndarray:
-    """The kernel or its half turn, whichever convolution is nearer to the blurred picture."""
+    """Return the kernel or its rotation by 180 degrees, whichever reproduces the blurred picture better."""
     turned = kernel[::-1, ::-1].copy()
     return max((kernel, turned), key=lambda k: aligned_psnr(signal.fftconvolve(sharp, k, "same"), blurred))
 

@@ -33,7 +33,7 @@ HANGS = 3  # a mutation hangs where its tests take this many times what they tak
 
 @dataclass(frozen=True)
 class Mutation:
-    """A line of ``pnpkit/`` before and after, and the test files (of ``tests/``) that ought to notice."""
+    """A line of ``pnpkit/`` before and after the change, and the test files of ``tests/`` that should notice it."""
 
     name: str
     file: str
@@ -215,7 +215,7 @@ def text_of(mutation: Mutation, root: Path = ROOT) -> str:
 
 @contextmanager
 def copied() -> Iterator[Path]:
-    """A folder with a copy of the package and its tests, and links to the rest of the checkout."""
+    """Make a folder with a copy of the package and its tests, and links to the rest of the checkout."""
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         for part in ("pnpkit", "tests"):
@@ -227,7 +227,7 @@ def copied() -> Iterator[Path]:
 
 
 def failing(root: Path, tests: tuple[str, ...], limit: float) -> str:
-    """The first test that fails in the copy, "hangs" beyond ``limit`` seconds, or "" where all pass."""
+    """Return the first test that fails in the copy, "hangs" beyond ``limit`` seconds, or "" if all pass."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
     environment = {**os.environ, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
     places = [str(root / "tests" / test) for test in tests]
@@ -244,7 +244,7 @@ def failing(root: Path, tests: tuple[str, ...], limit: float) -> str:
 
 
 def noticed_by(mutation: Mutation, seconds: dict[str, float]) -> str:
-    """The first test that notices a mutation, "" where none does; ``seconds`` is what :func:`sound` measured."""
+    """Return the first test that notices a mutation, or "" if none does; ``seconds`` is from :func:`sound`."""
     limit = 60 + HANGS * sum(seconds[test] for test in mutation.tests)
     with copied() as root:
         text = text_of(mutation, root)

@@ -40,7 +40,7 @@ from pnpkit.restoration.simulate import simulate
 
 
 def photograph(data: Path, megapixels: float) -> np.ndarray:
-    """A picture of that size, 3 to 2, laid out of pictures of the val split, the wide ones in their order."""
+    """Return a picture of this size, 3 to 2, composed of the wide pictures of the val split in their order."""
     rows, columns = (round(1000 * math.sqrt(megapixels * ratio)) for ratio in (2 / 3, 3 / 2))
     tiles = [
         pixels
@@ -53,7 +53,7 @@ def photograph(data: Path, megapixels: float) -> np.ndarray:
 
 
 def measured(picture: Picture, sharp: np.ndarray, task: Deblur, denoiser: str, preview: bool) -> dict[str, Any]:
-    """Seconds of a restoration, by phases, and the forecast that was made of it."""
+    """Measure the seconds of a restoration, by phases, and the forecast that was made of it."""
     settings = replace(settings_from("deblur", {}), denoiser=denoiser)
     if preview:
         part = part_for(task, picture, None, True)
@@ -93,7 +93,7 @@ def measured(picture: Picture, sharp: np.ndarray, task: Deblur, denoiser: str, p
 
 
 def table(rows: dict[str, dict[str, Any]]) -> list[str]:
-    """The rows as a table."""
+    """Return the rows as a table."""
     lines = [
         "Photographs restored in the way of `pnpkit deblur`. The forecast (foreseen) is made in processor seconds, and "
         "the ratio is the forecast divided by the processor time. In rows of earlier versions both refer to wall "

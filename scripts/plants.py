@@ -43,13 +43,13 @@ def drawn(seed: int) -> Tensor:
 
 
 def honest(x: Tensor) -> Tensor:
-    """Halfway to the mean of its neighbours and to 1/2, then into the box: 2/3-averaged."""
+    """Move halfway to the mean of the neighbours and to 1/2, then into the box: 2/3-averaged."""
     near = (x.roll(1, -1) + x.roll(-1, -1) + x.roll(1, -2) + x.roll(-1, -2)) / 4
     return (0.45 * x + 0.45 * near + 0.05).clamp(0, 1)
 
 
 def along(factor: float) -> Callable[[Tensor], Tensor]:
-    """``factor`` in one direction around 1/2, 0.95 in all others."""
+    """Multiply by ``factor`` in one direction around 1/2, and by 0.95 in all others."""
     direction = drawn(7)[:1] - 0.5
     direction = direction / direction.norm()
 
@@ -62,7 +62,7 @@ def along(factor: float) -> Callable[[Tensor], Tensor]:
 
 
 def changing(bias: Callable[[int], float]) -> Callable[[], Callable[[Tensor], Tensor]]:
-    """The honest map with a bias of its own in each call."""
+    """Return the honest map with another bias in each call."""
 
     def plant() -> Callable[[Tensor], Tensor]:
         calls = iter(range(1_000_000))
@@ -72,7 +72,7 @@ def changing(bias: Callable[[int], float]) -> Callable[[], Callable[[Tensor], Te
 
 
 def leaking(x: Tensor) -> Tensor:
-    """Each picture gets a bias from the other ones of the batch."""
+    """Return a map in which each picture gets a bias from the other pictures of the batch."""
     return (honest(x) + 0.6 * (x.roll(1, 0) - 0.5)).clamp(0, 1)
 
 
@@ -96,7 +96,7 @@ PLANTS: dict[str, Callable[[], Callable[[Tensor], Tensor]]] = {
 
 
 def caught(name: str, iteration: Iteration, steps: int = 400) -> tuple[int | None, str]:
-    """The step at which the run was stopped as FALSIFIED, None where it was not; and its guarantee."""
+    """Return the step at which the run was stopped as FALSIFIED, or None if it was not; and its guarantee."""
     map = Map(PLANTS[name](), CLAIM, box=(0.0, 1.0))
     run = solve(map, drawn(0), iteration=iteration, tol=1e-9, max_steps=steps)
     return (run.steps if run.status is Status.FALSIFIED else None), str(run.guarantee)

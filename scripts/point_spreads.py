@@ -31,7 +31,7 @@ VOXEL = (0.125, 0.022, 0.022)  # µm, of the real beads
 
 
 def bead_stack(known: Spread, count: int, peak: float, rng: np.random.Generator) -> np.ndarray:
-    """A stack with count x count points between the samples, imaged by ``known``; 5 counts of background."""
+    """Make a stack of count x count points between the samples, imaged by ``known``; 5 counts of background."""
     d, h, w = known.values.shape
     stack = np.zeros((d + 12, count * (h + 8), count * (w + 8)))
     for row, column in np.ndindex(count, count):
@@ -43,7 +43,7 @@ def bead_stack(known: Spread, count: int, peak: float, rng: np.random.Generator)
 
 
 def star_field(width: float, rng: np.random.Generator) -> np.ndarray:
-    """36 stars between the samples, Moffat with beta 3.5, on a sky of 300 counts."""
+    """Make 36 stars between the samples, Moffat with beta 3.5, on a sky of 300 counts."""
     rows, columns = np.mgrid[:200, :200].astype(float)
     field = np.full(rows.shape, 300.0)
     alpha = width / 2 / np.sqrt(2 ** (1 / 3.5) - 1)
@@ -54,7 +54,7 @@ def star_field(width: float, rng: np.random.Generator) -> np.ndarray:
 
 
 def fitted(values: np.ndarray) -> float:
-    """The width that photutils fits to a point-spread function."""
+    """Return the width that photutils fits to a point-spread function."""
     from photutils.psf import fit_fwhm
 
     with warnings.catch_warnings():
@@ -64,7 +64,7 @@ def fitted(values: np.ndarray) -> float:
 
 
 def fitted_to_stars(picture: np.ndarray, found: int) -> float:
-    """The median width that photutils fits to the ``found`` stars that the function is made of."""
+    """Return the median width that photutils fits to the ``found`` stars that the function is made of."""
     from photutils.psf import fit_fwhm
 
     with warnings.catch_warnings():
@@ -80,13 +80,13 @@ def fitted_to_stars(picture: np.ndarray, found: int) -> float:
 
 
 def row(what: str, axis: str, unit: str, measured: float, expected: float, of: str) -> dict:
-    """One line of the table."""
+    """Return one line of the table."""
     off = 100 * (measured / expected - 1)
     return {"what": what, "axis": axis, "unit": unit, "measured": measured, "expected": expected, "of": of, "off": off}
 
 
 def table(rows: list[dict]) -> list[str]:
-    """The rows as Markdown."""
+    """Return the rows as Markdown."""
     lines = [
         "Point-spread functions measured from beads and stars: their full widths at half the maximum (FWHM), compared "
         "with the expected widths.",

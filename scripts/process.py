@@ -23,12 +23,12 @@ class Settings:
 
 
 def flushes_denormals() -> bool:
-    """Whether denormal numbers are zero. torch can set this but not tell it, so one is halved."""
+    """Whether denormal numbers are zero. torch can set this but not report it, so one is halved."""
     return float(torch.tensor(torch.finfo(torch.float64).tiny, dtype=torch.float64) / 2) == 0
 
 
 def settings() -> Settings:
-    """As they are now."""
+    """Return the present settings."""
     return Settings(torch.get_num_threads(), flushes_denormals(), torch.get_default_dtype())
 
 

@@ -34,7 +34,7 @@ NOISE = 0.02
 
 
 def terms(A: object, y: Tensor) -> dict[str, DataTerm]:
-    """The data terms that are compared; the first is least squares."""
+    """Return the data terms that are compared; the first is least squares."""
     smooth = torch.from_numpy(gaussian(y.numpy(), (0, 0, 1.5, 1.5))).clamp(0, 1).to(y)
     weights = 10 / (1 + 9 * smooth)
     weights, top = weights / weights.mean(), y > CEILING
@@ -52,7 +52,7 @@ def terms(A: object, y: Tensor) -> dict[str, DataTerm]:
 
 
 def seconds(map: Map, z: Tensor, calls: int) -> float:
-    """The least processor time of a few calls."""
+    """Return the least processor time of a few calls."""
     found = []
     for _ in range(calls):
         start = time.process_time()
@@ -62,7 +62,7 @@ def seconds(map: Map, z: Tensor, calls: int) -> float:
 
 
 def rows(boundary: str, name: str, size: int, taus: list[float], calls: int) -> list[dict[str, object]]:
-    """A row for each tau and point: seconds of least squares, and the ratios of the others."""
+    """Return a row for each tau and point: seconds of least squares, and the ratios of the others."""
     clean = pixels.to_tensor(data.astronaut()[:size, :size].astype(np.float32) / 255)[:, 1:2]
     A = blur(KERNELS[name], boundary, (size, size) if boundary == "circular" else None)
     draw = torch.Generator().manual_seed(1)
@@ -89,7 +89,7 @@ def rows(boundary: str, name: str, size: int, taus: list[float], calls: int) -> 
 
 
 def page(table: list[dict[str, object]], size: int) -> list[str]:
-    """The table as Markdown."""
+    """Return the table as Markdown."""
     names = list(table[0]["ratios"])  # type: ignore[call-overload]
     lines = [
         "# Cost of the proximal maps of other data terms",

@@ -30,13 +30,13 @@ LABELS = (*(f"levin09_{k}" for k in range(1, 9)), "box 9", "gaussian 1.6")
 
 
 def mean(rows: Sequence[Row], what: str, **where: Any) -> tuple[float, int]:
-    """The mean of a score over the rows with these values, and how many there are."""
+    """Return the mean of a score over the rows with these values, and the number of rows."""
     values = [row[what] for row in rows if all(row[key] == value for key, value in where.items())]
     return (float(np.mean(values)) if values else float("nan")), len(values)
 
 
 def cell(found: tuple[float, int], wanted: int) -> str:
-    """A mean; with its count where runs are missing."""
+    """Format a mean, with its count if runs are missing."""
     value, count = found
     if not count:
         return ""
@@ -44,7 +44,7 @@ def cell(found: tuple[float, int], wanted: int) -> str:
 
 
 def table(rows: Sequence[Row], wanted: int) -> list[str]:
-    """Guarantee, quality and seconds, a line for each method."""
+    """Return guarantee, quality and seconds, with a line for each method."""
     heads = [f"noise {noise:g} | unclipped" for noise in NOISES]
     lines = [
         "| method | guarantee | " + " | ".join(heads) + " | s per picture |",
@@ -64,7 +64,7 @@ def table(rows: Sequence[Row], wanted: int) -> list[str]:
 
 
 def by_kernel(rows: Sequence[Row], wanted: int, noise: float) -> list[str]:
-    """A column for each kernel, PSNR of the unclipped result, at one level of noise."""
+    """Return a column for each kernel: PSNR of the unclipped result at one level of noise."""
     labels = [label for label in LABELS if any(row["kernel"] == label for row in rows)]
     lines = ["| method | " + " | ".join(labels) + " |", "| --- |" + " --- |" * len(labels)]
     for name in dict.fromkeys(row["name"] for row in rows if row["noise"] == noise):
@@ -77,7 +77,7 @@ def by_kernel(rows: Sequence[Row], wanted: int, noise: float) -> list[str]:
 
 
 def write(rows: Sequence[Row], command: str, folder: Path | None, wanted: int) -> None:
-    """The record and its page; into ``folder`` where the runs were a check, which is not to be compared."""
+    """Write the record and its page, or write into ``folder`` if the runs only checked the script."""
     check = "A CHECK OF THE SCRIPT on other pictures: nothing here stands beside published rows. " if folder else ""
     lines = [
         f"{check}CBSD10, ten kernels, circular, noise 2.55, 7.65 and 12.75 of 255: PSNR (dB), mean over pictures and "

@@ -63,12 +63,12 @@ class Case:
     name: str
 
     def key(self) -> tuple[Any, ...]:
-        """The values of ``KEY``."""
+        """Return the values of ``KEY``."""
         return (self.picture, self.kernel, self.noise, self.name, sha256_of(self.name))
 
 
 def scores(path: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """The scores that are kept, by their keys; a line that was cut off by a crash is left out."""
+    """Return the stored scores by their keys, without a line that was cut off by a crash."""
     found = {}
     for line in path.read_text().splitlines() if path.exists() else ():
         try:
@@ -80,7 +80,7 @@ def scores(path: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
 
 
 def keep(path: Path, row: dict[str, Any]) -> None:
-    """Append one score, at the beginning of a line whatever came before."""
+    """Append one score, at the beginning of a line in any case."""
     path.parent.mkdir(parents=True, exist_ok=True)
     torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
     with path.open("a") as file:
@@ -88,7 +88,7 @@ def keep(path: Path, row: dict[str, Any]) -> None:
 
 
 def stages_of(name: str, fidelity: LeastSquares, level: float, limits: tuple[float, float]) -> list[Stage]:
-    """The stages of a method, with the box ``limits``."""
+    """Return the stages of a method, with the box ``limits``."""
     head, _, tail = name.rpartition(":")
     network = denoiser(head if tail in (*SPLITTINGS, MINIMUM) else name)
     if tail == MINIMUM:
@@ -103,7 +103,7 @@ def stages_of(name: str, fidelity: LeastSquares, level: float, limits: tuple[flo
 
 
 def kind_of(run: Result, guided: bool) -> str:
-    """The kind of guarantee that a run ended with."""
+    """Return the kind of guarantee with which a run ended."""
     if not run.guarantee:
         return "none"
     if run.objective:
@@ -112,7 +112,7 @@ def kind_of(run: Result, guided: bool) -> str:
 
 
 def restored(case: Case, clean: np.ndarray, kernel: np.ndarray, steps: int, watched: int) -> dict[str, Any]:
-    """The score of one run."""
+    """Return the score of one run."""
     y = pixels.to_tensor(degrade(clean, kernel, case.noise))
     fidelity = LeastSquares(blur(kernel, "circular", clean.shape[:2]), y)
     stages, open_stages = (stages_of(case.name, fidelity, case.noise / 255, limits) for limits in (BOX, WIDE))
@@ -139,12 +139,12 @@ def restored(case: Case, clean: np.ndarray, kernel: np.ndarray, steps: int, watc
 
 
 def plain_psnr(x: np.ndarray, clean: np.ndarray) -> float:
-    """PSNR (dB) of values as they are."""
+    """Return the PSNR (dB) of values without clipping."""
     return float(-10 * np.log10(np.mean((np.asarray(x, np.float64) - clean) ** 2)))
 
 
 def opened(args: argparse.Namespace) -> dict[str, np.ndarray]:
-    """The pictures on the 0..1 scale, by name: CBSD10, or with --fast the centres of two others."""
+    """Return the pictures on the 0..1 scale by name: CBSD10, or with --fast the centres of two others."""
     folder = args.data / "val"
     names = CBSD10
     if args.fast:
@@ -157,13 +157,13 @@ def opened(args: argparse.Namespace) -> dict[str, np.ndarray]:
 
 
 def centre(picture: np.ndarray, side: int = 128) -> np.ndarray:
-    """The middle of a picture."""
+    """Return the middle of a picture."""
     top, left = (max(0, (n - side) // 2) for n in picture.shape[:2])
     return picture[top : top + side, left : left + side]
 
 
 def cases(args: argparse.Namespace, pictures: Sequence[str]) -> Iterator[Case]:
-    """All runs, the shortest part of a table first: method by method, noise by noise."""
+    """Yield all runs, the shortest part of a table first: method by method, noise by noise."""
     kernels = [label for label in blurs_in(args.kernels) if label in FEW or not args.fast]
     for name in args.names:
         for noise in args.noises:

@@ -53,7 +53,7 @@ class Artefact:
 
 
 def of_cards(names: list[str]) -> Iterator[Artefact]:
-    """Audits and scores, which lie on the cards."""
+    """Yield the audits and scores, which are stored on the cards."""
     for name in names:
         audit = f"python scripts/audit_denoisers.py --rounds 12 --seed 0 --names {name}"
         yield Artefact(f"audit of {name}", f"denoisers/{name}/card.json", (name,), audit, "audit")
@@ -63,7 +63,7 @@ def of_cards(names: list[str]) -> Iterator[Artefact]:
 
 
 def of_tables() -> Iterator[Artefact]:
-    """Rows of the tables of deblurring, a method at a time; what needs no weights is not among them."""
+    """Yield the rows of the deblurring tables, by method, without methods that need no weights."""
     for track, methods in TRACKS.items():
         for method in methods:
             command = (
@@ -99,17 +99,17 @@ SINGLE = (
 
 
 def artefacts() -> list[Artefact]:
-    """All, in the order in which they are made: first what is on the cards, which the others read."""
+    """Return all artefacts in the order of making them: first those on the cards, which the others read."""
     return [*of_cards(list(registry.denoisers())), *of_tables(), *SINGLE]
 
 
 def read(path: Path) -> Record | None:
-    """A record; None where there is none."""
+    """Read a record; None if there is none."""
     return json.loads(path.read_text()) if path.exists() else None
 
 
 def made_with(artefact: Artefact, record: Record) -> Mapping[str, str | None]:
-    """The hashes that the record tells, by denoiser; empty where it tells none."""
+    """Return the hashes in a record, by denoiser; empty if it holds none."""
     if artefact.part in ("audit", "scores"):
         found = record[artefact.part].get("sha256")
         return {artefact.weights[0]: found} if found else {}
@@ -122,7 +122,7 @@ def made_with(artefact: Artefact, record: Record) -> Mapping[str, str | None]:
 
 
 def date_of(artefact: Artefact, record: Record) -> str:
-    """When it was made, as ISO 8601 has it; empty where that is not told."""
+    """Return when the artefact was made, in ISO 8601; empty if this is not stored."""
     if artefact.part in ("audit", "scores"):
         return str(record[artefact.part].get("date", ""))
     dates = [how.get("date", "") for how in record.get("added", {}).get(artefact.part, {}).values()]
@@ -140,7 +140,7 @@ class Finding:
 
 
 def look(artefact: Artefact, root: Path, cards: Mapping[str, registry.Card]) -> Finding:
-    """Whether the artefact was made with the weights that are shipped now."""
+    """Check whether the artefact was made with the weights that are shipped now."""
     record = read(root / artefact.record)
     if record is None or (artefact.part in ("audit", "scores") and not record[artefact.part].get("date")):
         return Finding(artefact, MISSING, "never made")
@@ -163,19 +163,19 @@ def look(artefact: Artefact, root: Path, cards: Mapping[str, registry.Card]) -> 
 
 
 def command_of(finding: Finding) -> str:
-    """The line that makes it; empty where nobody knows."""
+    """Return the command that makes the artefact; empty if it is not known."""
     return finding.artefact.command or str(finding.record.get("command", ""))
 
 
 def arguments(command: str, data: Path) -> list[str]:
-    """The words of a command, with this Python and these data."""
+    """Return the words of a command, with this Python and these data."""
     words = shlex.split(command)
     words = [re.sub(r"^PATH(?=/|$)", str(data), word) for word in words]
     return [sys.executable, *words[1:]] if words[:1] == ["python"] else words
 
 
 def remember(finding: Finding, root: Path, cards: Mapping[str, registry.Card]) -> None:
-    """Write the hashes of now into a record that tells none itself; the scripts of cards and tables tell theirs."""
+    """Write the present hashes into a record without hashes; the scripts of cards and tables write their own."""
     artefact = finding.artefact
     record = read(root / artefact.record)
     if record is None or artefact.part or not artefact.weights:
@@ -185,7 +185,7 @@ def remember(finding: Finding, root: Path, cards: Mapping[str, registry.Card]) -
 
 
 def tables_of(text: str) -> list[list[str]]:
-    """The tables of a page: lines that begin with a bar, one after the other."""
+    """Return the tables of a page: successive lines that begin with a bar."""
     found: list[list[str]] = [[]]
     for line in text.splitlines():
         if line.startswith("|"):
@@ -196,7 +196,7 @@ def tables_of(text: str) -> list[list[str]]:
 
 
 def pasted(readme: str, page: str) -> str:
-    """The README with each table that the page has under the same heading line taken from the page."""
+    """Return the README with each table that the page has under the same heading line replaced by it."""
     for table in tables_of(page):
         for old in tables_of(readme):
             if old[:2] == table[:2]:
@@ -205,7 +205,7 @@ def pasted(readme: str, page: str) -> str:
 
 
 def paste(root: Path) -> bool:
-    """Put the tables of ``TABLES`` into the README; whether that changed it."""
+    """Copy the tables of ``TABLES`` into the README, and return whether this changed it."""
     readme = root / "README.md"
     before = text = readme.read_text()
     for name in TABLES:
@@ -250,7 +250,7 @@ def main() -> None:
 
 
 def run(finding: Finding, root: Path, data: Path, cards: Mapping[str, registry.Card], keep_going: bool) -> bool:
-    """Make one artefact again; whether that worked."""
+    """Make one artefact again, and return whether this succeeded."""
     command = command_of(finding)
     if not command:
         print(f"{finding.artefact.name}: no command is known", flush=True)

@@ -17,18 +17,18 @@ RESULTS = Path(__file__).parent.parent / "docs" / "results"
 
 
 def today() -> str:
-    """The date, as ISO 8601 has it."""
+    """Return the date in ISO 8601."""
     return datetime.date.today().isoformat()
 
 
 def stamp(command: str, seed: int | str = 0) -> dict[str, Any]:
-    """What is needed to make figures again."""
+    """Return what is needed to make figures again."""
     machine = f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
     return {"command": command, "seed": seed, "date": today(), "machine": machine}
 
 
 def write_results(name: str, record: Mapping[str, Any], lines: Sequence[str] = (), folder: Path = RESULTS) -> None:
-    """NAME.json and, where there are lines, NAME.md: each whole or not at all."""
+    """Write NAME.json and, if there are lines, NAME.md, each whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / f"{name}.json", (json.dumps(record, indent=1) + "\n").encode())
     if lines:

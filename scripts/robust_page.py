@@ -35,7 +35,7 @@ MARKERS = ("o", "s", "^", "d")
 
 
 def curves(lines: list[dict[str, Any]], record: dict[str, Any], path: Path) -> None:
-    """Drawn from the stored numbers alone: the lines of the CSV and the JSON record."""
+    """Draw the curves from the stored numbers alone: the lines of the CSV and the JSON record."""
     data = record["data"]
     figure, axis = plt.subplots(figsize=(6.6, 4.4))
     scored = record["classifiers"]
@@ -94,7 +94,7 @@ def gallery(
 
 
 def table(folder: Path) -> str:
-    """Markdown of every robust-*.json in the folder, beside the lecture's own figures."""
+    """Return a Markdown table of every robust-*.json in the folder, with the lecture's own figures."""
     text = []
     for path in sorted(folder.glob("robust-*.json")):
         record = json.loads(path.read_text())

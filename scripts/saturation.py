@@ -29,7 +29,7 @@ WAYS = ("blurred", "as they are", "no weight", "one-sided")
 
 
 def scene(folder: Path, name: str, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Blurred and sharp picture and the kernel, in the window of that side with most saturated readings."""
+    """Return blurred and sharp picture and kernel, in the window of this side with most saturated readings."""
     y, x = (np.asarray(imageio.imread(folder / f"{name}-{what}.png")) for what in ("blurred", "sharp"))
     turned = folder / f"{name}-kernel-flip.png"
     kernel = imageio.imread(turned if turned.exists() else folder / f"{name}-kernel.png").astype(float)
@@ -89,7 +89,7 @@ def main() -> None:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """A line for each scene, window, denoiser and tolerance; a column for each way."""
+    """Return a line for each scene, window, denoiser and tolerance, and a column for each way."""
     head = "PSNR in dB over three sets of pixels: unsaturated in the sharp picture / unsaturated in both pictures / "
     lines = [head + "all.", ""]
     lines += ["| scene | side | denoiser | tol | " + " | ".join(WAYS) + " |", "| --- " * (4 + len(WAYS)) + "|"]

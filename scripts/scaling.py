@@ -35,7 +35,7 @@ KERNEL, NOISE = "motion:9,30", 0.01
 
 
 def large(shape: tuple[int, int]) -> picture.Picture:
-    """The mirrored picture, blurred over the seams as one scene, with noise of its own in every pixel."""
+    """Make the mirrored picture, blurred across the seams as one scene, with separate noise in every pixel."""
     base = files.read(ROOT / "data" / "images" / "astronaut.png").pixels
     tile = np.concatenate([base, base[::-1]])
     tile = np.concatenate([tile, tile[:, ::-1]], axis=1)  # a period of an endless scene: blurring it is circular
@@ -47,7 +47,7 @@ def large(shape: tuple[int, int]) -> picture.Picture:
 
 
 def measure(size: int, args: argparse.Namespace) -> dict[str, Any]:
-    """One run of the command."""
+    """Run the command once and measure it."""
     with tempfile.TemporaryDirectory() as folder:
         source, target, report = (str(Path(folder) / name) for name in ("in.tif", "out.tif", "r.json"))
         files.write(source, large(SHAPES[size]))

@@ -23,7 +23,7 @@ ALIKE = 99.0  # dB: what is written for pictures that are the same
 
 
 def one(sharp: np.ndarray, noise: float, number: int) -> dict[str, float | str]:
-    """PSNR (dB) given and restored, and what was said of the blur."""
+    """Return the PSNR (dB) given and restored, and the report on the blur."""
     noisy = sharp + noise * np.random.default_rng(number).standard_normal(sharp.shape)
     given = np.clip(np.round(noisy), 0, 255).astype(np.uint8)
     run = deblur.deblur(given)

@@ -39,7 +39,7 @@ NOISE = 2.55 / 255
 
 
 def by_continuation(fidelity: LeastSquares, network: Network) -> Map:
-    """As ``pnpkit deblur`` has it."""
+    """Return the map of continuation, as in ``pnpkit deblur``."""
     tau, sigma = plan.by_rule(splittings.CONTINUATION, NOISE, network, fidelity)
     return splittings.continuation(fidelity, plan.inside(network), tau, sigma, (0, 1))
 
@@ -65,7 +65,7 @@ ITERATIONS: dict[str, Iteration] = {
 
 
 def measure(map: Map, x0: torch.Tensor, iteration: Iteration, max_steps: int) -> tuple[dict, torch.Tensor]:
-    """First evaluation and second at which each tolerance was met (None: not met), and the last picture."""
+    """Return first evaluation and second at which each tolerance was met (None: not met), and the last picture."""
     started, reached = time.perf_counter(), dict[float, tuple[int, float]]()
 
     def watch(step: Step) -> None:

@@ -48,7 +48,7 @@ FIELDS: dict[str, tuple[str, float, int | None]] = {
 
 
 def found_stars(y: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """(N, 2) places (x, y) of stars that stand alone and do not saturate, the sky map's residual, and its noise."""
+    """Return (N, 2) places (x, y) of isolated unsaturated stars, the residual of the sky map, and its noise."""
     rest, sky, noise = of_stars.without_sky(y)
     width = of_stars.first_width(rest, noise)
     table = DAOStarFinder(threshold=FAINT * noise, fwhm=width)(rest)
@@ -67,7 +67,7 @@ def found_stars(y: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
 
 
 def are_stars(rest: np.ndarray, places: np.ndarray, psf: np.ndarray) -> np.ndarray:
-    """True where what stands alone is as wide as the point-spread function, (N,)."""
+    """Whether each isolated peak is as wide as the point-spread function, (N,)."""
     alone = np.pad(psf / psf.max(), RING)
     middle = [side // 2 for side in alone.shape[::-1]]
     usual = float(np.squeeze(fit_fwhm(alone, xypos=[middle], fit_shape=(9, 9))))
@@ -76,20 +76,20 @@ def are_stars(rest: np.ndarray, places: np.ndarray, psf: np.ndarray) -> np.ndarr
 
 
 def fluxes(z: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sums in circles above the medians of their rings, the skies, and their deviations."""
+    """Return sums in circles above the medians of their rings, the skies, and their deviations."""
     ring = ApertureStats(z, CircularAnnulus(places, *ANNULUS), sigma_clip=SigmaClip(3.0))
     circles = CircularAperture(places, RADIUS)
     return ApertureStats(z, circles).sum - ring.median * circles.area, ring.median, ring.std
 
 
 def share_of(psf: np.ndarray) -> float:
-    """The share of a point-spread function within RADIUS of its middle."""
+    """Return the share of a point-spread function within RADIUS of its middle."""
     middle = [(side // 2) for side in psf.shape[::-1]]
     return float(ApertureStats(psf, CircularAperture(middle, RADIUS)).sum / psf.sum())
 
 
 def rings(z: np.ndarray, places: np.ndarray, sky: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """The deepest value within RING of each star below its sky, in units of the noise there."""
+    """Return the deepest value within RING of each star below its sky, in units of the noise there."""
     deepest = []
     for (x, row), level, deviation in zip(places, sky, noise, strict=True):
         i, k = int(round(row)), int(round(x))
@@ -99,7 +99,7 @@ def rings(z: np.ndarray, places: np.ndarray, sky: np.ndarray, noise: np.ndarray)
 
 
 def measured(field: str, folder: Path, denoiser: str, tol: float, pictures: Path | None) -> list[dict[str, Any]]:
-    """Two rows of the table: stars, and what else stands alone."""
+    """Return two rows of the table: one for stars, one for other isolated peaks."""
     name, gain, size = FIELDS[field]
     y = np.asarray(fits.getdata(folder / name), dtype=float)
     places, rest, noise = found_stars(y)

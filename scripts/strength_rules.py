@@ -49,7 +49,7 @@ TOL, STEPS = 1e-4, 100
 
 
 def case(network: Network, clean: np.ndarray, kernel: np.ndarray, noise: float) -> dict[str, Any]:
-    """One degraded picture under every rule."""
+    """Restore one degraded picture under every rule."""
     y, level = pixels.to_tensor(degrade(clean, kernel, noise)), noise / 255
     fidelity = LeastSquares(blur(kernel, "circular", clean.shape[:2]), y)
     tau = plan.penalty_for(level, network)
@@ -83,17 +83,17 @@ def case(network: Network, clean: np.ndarray, kernel: np.ndarray, noise: float) 
 
 
 def at(values: list[float], factor: float) -> float:
-    """A quantity of the grid at any factor, linear in its logarithm."""
+    """Interpolate a quantity of the grid at any factor, linearly in its logarithm."""
     return float(np.interp(np.log(factor), np.log(FACTORS), values))
 
 
 def with_discrepancy(found: dict[str, Any], c: float) -> float:
-    """PSNR where the discrepancy (which grows with the strength) is c, or at the nearer end of the grid."""
+    """Return the PSNR where the discrepancy, which grows with the strength, is c, or at the nearer end."""
     return at(found["psnr"], float(np.exp(np.interp(c, found["discrepancy"], np.log(FACTORS)))))
 
 
 def compare(cases: list[dict[str, Any]]) -> dict[str, float]:
-    """Mean PSNR of every rule at one noise level, and what SURE costs."""
+    """Return the mean PSNR of every rule at one noise level, and the cost of SURE."""
     grid = np.array([c["psnr"] for c in cases])
     hindsight = {c: float(np.mean([with_discrepancy(one, c) for one in cases])) for c in DISCREPANCIES}
     best = max(hindsight, key=lambda c: hindsight[c])
@@ -110,7 +110,7 @@ def compare(cases: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def implied_shrink(cases: list[dict[str, Any]]) -> float:
-    """Geometric mean over the pictures of the factor with the best PSNR over the one with the least risk."""
+    """Return the geometric mean over the pictures of the factor with best PSNR over that with least risk."""
     ratios = [FACTORS[int(np.argmax(c["psnr"]))] / c["sure"]["least_risk_factor"] for c in cases]
     return float(np.exp(np.mean(np.log(ratios))))
 
@@ -140,7 +140,7 @@ def main() -> None:
 
 
 def store(name: str, args: argparse.Namespace, cases: dict[str, list[dict[str, Any]]]) -> None:
-    """Put this section into the record, and the table of all sections beside it."""
+    """Add this section to the record, and write the table of all sections."""
     path = RESULTS / "strength-rules.json"
     command = "python scripts/strength_rules.py --data PATH/bsds500 --kernels PATH/kernels"
     command += f" --names {name} --split {args.split} --pictures {args.pictures} --blurs {' '.join(args.blurs)}"

@@ -36,21 +36,21 @@ METHODS = ("before", "now", "quick", "dpir")
 
 
 def kernel_of(name: str, data: Path) -> np.ndarray:
-    """levinN, box (9 x 9) or gaussian (25 x 25, sigma 1.6), those of protocol P2."""
+    """Return a kernel of protocol P2: levinN, box (9 x 9) or gaussian (25 x 25, sigma 1.6)."""
     if name.startswith("levin"):
         return kernels.load(data / "kernels" / f"levin09_{name.removeprefix('levin')}.npy")
     return kernels.box(9) if name == "box" else kernels.parse("gaussian:1.6")
 
 
 def case(sharp: np.ndarray, kernel: np.ndarray, noise: float) -> np.ndarray:
-    """The blurred picture with its noise."""
+    """Return the blurred picture with its noise."""
     blurred = np.stack([scipy.ndimage.convolve(sharp[..., c], kernel, mode="wrap") for c in range(3)], -1)
     np.random.seed(0)
     return blurred + noise * np.random.standard_normal(blurred.shape)
 
 
 def run(method: str, y: np.ndarray, kernel: np.ndarray, noise: float) -> tuple[np.ndarray, dict[str, Any]]:
-    """What the method makes of y, and what it took."""
+    """Run a method on y, and return the picture and the cost."""
     tensor = pixels.to_tensor(y.astype(np.float32))
     started = time.process_time()
     if method == "dpir":
@@ -67,7 +67,7 @@ def run(method: str, y: np.ndarray, kernel: np.ndarray, noise: float) -> tuple[n
 
 
 def table(rows: dict[str, dict[str, Any]]) -> list[str]:
-    """A row for each case: steps, seconds and PSNR of each method; then the means beside ``now``."""
+    """Return a row for each case with steps, seconds and PSNR of each method, then means compared with ``now``."""
     methods = [m for m in METHODS if any(m in row for row in rows.values())]
     lines = [
         "Each cell gives steps, processor seconds and PSNR (dB) of a method. `before` is the former default, `now` the "

@@ -185,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def hide(argv: Sequence[str]) -> list[str]:
-    """The command without this machine's folders: the name of the data set stays."""
+    """Return the command without this machine's folders; the name of the data set stays."""
     words = list(argv)
     for index, word in enumerate(words[:-1]):
         if word == "--data":

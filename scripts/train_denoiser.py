@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def work(args: argparse.Namespace, device: str) -> None:
-    """The share of one process."""
+    """Do the share of one process."""
     config = TrainingConfig(**{f.name: getattr(args, f.name) for f in fields(TrainingConfig)})
     plan = Plan(
         args.name, args.folder or Path("runs") / args.name, config, args.arguments, args.start or "",

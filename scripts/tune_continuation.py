@@ -36,7 +36,7 @@ COMMAND = "python scripts/tune_continuation.py --data PATH/bsds500 --kernels PAT
 
 
 def run(network: Network, blurred: np.ndarray, kernel: np.ndarray, level: float, factors: tuple | None) -> tuple:
-    """The restored picture and the evaluations of the denoiser."""
+    """Return the restored picture and the number of evaluations of the denoiser."""
     fidelity = LeastSquares(blur(kernel, "circular", blurred.shape[:2]), pixels.to_tensor(blurred))
     tau, sigma = plan.by_rule(CONTINUATION, level, network, fidelity)
     map = continuation(fidelity, plan.inside(network), tau, sigma, (0.0, 1.0), factors)

@@ -32,7 +32,7 @@ COMMAND = "python scripts/tune_strength.py --data PATH/bsds500 --kernels PATH/ke
 
 
 def gains(name: str, splitting: str, level: float, crops: list[np.ndarray], blurs: list[np.ndarray]) -> list[float]:
-    """Mean gain in PSNR (dB) for each factor; tau by the rule of the splitting."""
+    """Return the mean gain in PSNR (dB) for each factor; tau follows the rule of the splitting."""
     network = registry.load_denoiser(name)
     tau = 1.9 if splitting == FORWARD_BACKWARD else plan.penalty_for(level, network)
     rule = plan.strength_for(level, tau, network, splitting)
@@ -60,7 +60,7 @@ def gains(name: str, splitting: str, level: float, crops: list[np.ndarray], blur
 
 
 def four_blurs(folder: Path) -> list[np.ndarray]:
-    """Two shakes and two plain blurs."""
+    """Return two shakes and two plain blurs."""
     return [*(kernels.load(folder / f"levin09_{k}.npy") for k in (1, 5)), kernels.box(9), kernels.gaussian(1.6)]
 
 

@@ -33,13 +33,13 @@ SEED, ITERATIONS = 0, 30
 
 
 def kernel() -> np.ndarray:
-    """A Gaussian, 1.2 samples along z and 1.5 across."""
+    """Return a Gaussian with sigma 1.2 samples along z and 1.5 across."""
     z, y, x = np.mgrid[-2:3, -3:4, -3:4]
     return kernels.normalise(np.exp(-(z**2) / 2 / 1.2**2 - (y**2 + x**2) / 2 / 1.5**2))
 
 
 def make(path: Path, shape: tuple[int, int, int]) -> None:
-    """The volume, made and written slab by slab."""
+    """Make the volume and write it slab by slab."""
     from scipy.ndimage import convolve1d
 
     rng = np.random.default_rng(SEED)
@@ -58,29 +58,29 @@ def make(path: Path, shape: tuple[int, int, int]) -> None:
 
 
 class Stopped(Exception):
-    """The time is over."""
+    """Raised when the time is over."""
 
 
 class Clock:
-    """Hears of the pieces of work of a run, and stops it."""
+    """Listens to the phases of a run, and stops it."""
 
     def __init__(self, minutes: float | None):
         self.end = math.inf if minutes is None else time.perf_counter() + 60 * minutes
         self.last = "nothing"
 
     def step(self, _: Any) -> None:
-        """A step was made."""
+        """Stop the run after a step if the time is over."""
         if time.perf_counter() > self.end:
             raise Stopped
 
     def told(self, piece: str) -> None:
-        """A piece of work begins."""
+        """Note that a phase begins."""
         self.step(None)
         self.last = piece or self.last
 
 
 def first_block(shape: tuple[int, ...], memory: float) -> Any:
-    """The first of the blocks of a volume."""
+    """Return the first of the blocks of a volume."""
     from pnpkit.restoration import blocks
 
     reach = tuple(taps // 2 for taps in kernel().shape)
@@ -172,7 +172,7 @@ def main() -> None:
 
 
 def table(rows: list[dict]) -> list[str]:
-    """The rows as Markdown."""
+    """Return the rows as Markdown."""
     names = {"lucy": "scikit-image, Richardson-Lucy", "blocks": "pnpkit, blocks", "whole": "pnpkit, whole"}
     lines = [
         "Volumes restored in blocks and as a whole. The times per megavoxel are wall seconds and processor seconds. "

@@ -30,14 +30,14 @@ COMMAND, ITERATIONS = "python scripts/volume_pictures.py --data PATH --max-steps
 
 
 def centre(values: np.ndarray) -> np.ndarray:
-    """The 9 x 25 x 25 samples around the peak, of sum 1."""
+    """Return the 9 x 25 x 25 samples around the peak, divided by their sum."""
     peak = np.unravel_index(int(values.argmax()), values.shape)
     reach = [min(r, p, n - 1 - p) for r, p, n in zip((4, 12, 12), peak, values.shape, strict=True)]
     return kernels.normalise(values[tuple(slice(p - r, p + r + 1) for p, r in zip(peak, reach, strict=True))])
 
 
 def light_sheet(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """A part of the stack, and its function resampled from steps of 0.1 µm to 0.3 µm in z."""
+    """Return a part of the stack, and its function resampled from steps of 0.1 µm to 0.3 µm in z."""
     stack = tifffile.imread(folder / "lls-crop-48x160x160.tif")
     values, _ = cleaned(tifffile.imread(folder / "lls-psf-61x64x64.tif").astype(float))
     spread = resampled(Spread(values, (0.1, 0.1, 0.1), "µm"), (0.3, 0.1, 0.1))
@@ -47,7 +47,7 @@ def light_sheet(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def grid(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """A part of the stack, and the mean of the beads."""
+    """Return a part of the stack, and the mean of the beads."""
     stack = tifffile.imread(folder / "grid-confocal-21x150x150.tif")
     found = beads(tifffile.imread(folder / "beads-confocal-41x150x150.tif"), (0.125, 0.022, 0.022), "µm")
     return stack[:, 43:107, 43:107], centre(found.values)

@@ -35,13 +35,13 @@ PEAKS, ITERATIONS, WEIGHTS, SEED = (50, 10), 300, (0.0005, 0.002, 0.01), 0
 
 
 def blocks(x: np.ndarray, n: int) -> np.ndarray:
-    """Means over blocks of n samples along each axis."""
+    """Return means over blocks of n samples along each axis."""
     d, h, w = (side // n for side in x.shape)
     return x[: d * n, : h * n, : w * n].reshape(d, n, h, n, w, n).mean((1, 3, 5))
 
 
 def score(z: np.ndarray, x: np.ndarray) -> float:
-    """PSNR of a z + b with the best a and b; the peak is that of x."""
+    """Return the PSNR of a z + b with the best a and b; the peak is that of x."""
     columns = np.stack([z.ravel().astype(float), np.ones(z.size)], 1)
     fit, *_ = np.linalg.lstsq(columns, x.ravel(), rcond=None)
     return float(10 * np.log10(x.max() ** 2 / np.mean((columns @ fit - x.ravel()) ** 2)))
@@ -56,7 +56,7 @@ def total_variation_factor(x: torch.Tensor, weight: float) -> torch.Tensor:
 
 
 def richardson_lucy(y: np.ndarray, x: np.ndarray, A: VolumeBlur, weight: float = 0.0) -> tuple[np.ndarray, float, int]:
-    """The best of all iterates, its score and its number."""
+    """Return the best of all iterates, its score and its number."""
     data = torch.from_numpy(np.maximum(y, 0))[None, None]
     u = torch.full_like(data, float(data.mean()))
     best = (y, score(y, x), 0)
@@ -72,7 +72,7 @@ def richardson_lucy(y: np.ndarray, x: np.ndarray, A: VolumeBlur, weight: float =
 
 
 def problems(data: Path, reduction: int, measured: bool) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray, float]]:
-    """Data, truth, kernel and gain by name."""
+    """Return data, truth, kernel and gain by name."""
     names = [data / f"bars25-{what}.tif" for what in ("actual", "data", "kernel")]
     truth, given, kernel = (tifffile.imread(name).astype(float) for name in names)
     small = blocks(truth, reduction)
@@ -91,7 +91,7 @@ def problems(data: Path, reduction: int, measured: bool) -> dict[str, tuple[np.n
 
 
 def planes(volumes: list[np.ndarray], path: Path) -> None:
-    """The middle planes yx, zx and zy of each volume, one row a volume, each on its own scale."""
+    """Draw the middle planes yx, zx and zy of each volume, one row per volume, each on its own scale."""
     from PIL import Image
 
     rows = []
@@ -155,7 +155,7 @@ def main() -> None:
 
 
 def table(rows: list[dict]) -> str:
-    """The rows as Markdown."""
+    """Return the rows as Markdown."""
     head = (
         "Volumes of bars with known truth, restored by pnpkit and by Richardson-Lucy, which is stopped where it is "
         "best in hindsight. The PSNR is taken after the best affine fit to the truth.\n\n"

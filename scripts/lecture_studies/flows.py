@@ -87,7 +87,7 @@ def planar_study(fast: bool, seed: int) -> Sheet:
 
 
 def planar_strip(found: planar.PlanarRun) -> Figure:
-    """The test points after 0, 1/3, 2/3 and all of the layers."""
+    """Draw the test points after 0, 1/3, 2/3 and all of the layers."""
     figure = plt.figure(figsize=(13, 3.6))
     last = len(found.states) - 1
     for place, layer in enumerate((0, last // 3, 2 * last // 3, last)):
@@ -115,7 +115,7 @@ def planar_points(axis: plt.Axes, found: planar.PlanarRun, points: torch.Tensor,
 
 
 def planar_animation(found: planar.PlanarRun, frames: int) -> bytes:
-    """The points moving through the layers, linearly between them; a GIF."""
+    """Make a GIF of the points moving through the layers, linearly between them."""
     count, pictures = len(found.states) - 1, []
     for moment in [*np.linspace(0, count, frames), *[count] * (frames // 5)]:
         layer = min(int(moment), count - 1)
@@ -186,7 +186,7 @@ def portrait_study(fast: bool, seed: int) -> Sheet:
 
 
 def trajectories(axis: plt.Axes, step: float = 1.5, count: int = 12) -> None:
-    """The exact flow from a ring of starts, and the Euler map applied again and again with a step below the bound."""
+    """Draw the exact flow from a ring of starts, and repeated Euler maps with a step below the bound."""
     angles = torch.arange(count, dtype=torch.float64) * (2 * np.pi / count) + 0.1
     starts = 1.9 * torch.stack([angles.cos(), angles.sin()], -1)
     times = torch.linspace(0, 6, 60, dtype=torch.float64)
@@ -249,7 +249,7 @@ def critic_study(fast: bool, seed: int) -> Sheet:
 
 
 def draw_critics(critics: dict[str, wasserstein.Critic], count: int, seed: int) -> Figure:
-    """The critics of the cases in one and two dimensions, with the samples."""
+    """Draw the critics of the cases in one and two dimensions, with the samples."""
     chosen = {n: c for n, c in critics.items() if wasserstein.CASES[n].dimension < 3}
     figure, axes = plt.subplots(1, len(chosen), figsize=(3.6 * len(chosen), 3.4), squeeze=False)
     for axis, (name, critic) in zip(axes[0], chosen.items(), strict=True):

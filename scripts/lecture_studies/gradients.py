@@ -22,7 +22,7 @@ FLOOR = 1e-8  # below the rounding of float32 a gradient is lost against the wei
 
 
 def networks(layers: int) -> dict[str, DeepConfig]:
-    """By name. h = T/N is the same as h = 0.1 at the lecture's twelve layers."""
+    """Return the networks by name. h = T/N equals h = 0.1 at the lecture's twelve layers."""
     named = {
         "MLP": DeepConfig("MLP", layers),
         "MLP, orthogonal start": DeepConfig("MLP", layers, start="orthogonal"),
@@ -36,7 +36,7 @@ def networks(layers: int) -> dict[str, DeepConfig]:
 
 
 def depth_study(layers: int) -> Callable[[bool, int], Sheet]:
-    """Gradients and accuracy of the networks at one depth, each at the learning rate that suits it."""
+    """Return the study of gradients and accuracy at one depth, each network at its own learning rate."""
 
     def study(fast: bool, seed: int) -> Sheet:
         config = DepthTraining(seed=seed, steps=600 if layers < 100 else 300)
@@ -86,12 +86,12 @@ def depth_study(layers: int) -> Callable[[bool, int], Sheet]:
 
 
 def middle(values: Tensor) -> float:
-    """The median; of an even number, the mean of the two in the middle."""
+    """Return the median; of an even number of values, the mean of the two in the middle."""
     return float(values.quantile(0.5))
 
 
 def percent(values: Tensor) -> str:
-    """Accuracies: median (smallest .. largest)."""
+    """Format accuracies as median (smallest .. largest)."""
     low, mid, high = (100 * float(v) for v in (values.min(), values.quantile(0.5), values.max()))
     return f"{mid:.1f} ({low:.1f} .. {high:.1f}) %"
 
@@ -129,7 +129,7 @@ def verdicts(runs: dict[str, Trained]) -> list[Verdict]:
 
 
 def remarks(runs: dict[str, Trained]) -> list[str]:
-    """What the numbers say, losses and rates at the end of the grid included."""
+    """Return the remarks, including losses and rates at the end of the grid."""
     said = ["||dx_N/dx_j|| >= 1 rules out vanishing gradients. It does not rule out exploding gradients."]
     for name in ("MLP", "MLP, orthogonal start"):
         r = runs[name]
@@ -170,7 +170,7 @@ def row(name: str, r: Trained, data: str) -> dict[str, str]:
 
 
 def records(name: str, r: Trained) -> list[dict[str, str | float]]:
-    """Medians over seeds."""
+    """Return medians over seeds."""
     spectra, weights = r.spectra.quantile(0.5, dim=0), r.weights.quantile(0.5, dim=0)
     return [
         {
@@ -187,7 +187,7 @@ def records(name: str, r: Trained) -> list[dict[str, str | float]]:
 
 
 def draw(runs: dict[str, Trained]) -> Figure:
-    """Above: the spectrum of dx_N/dx_j by layer, start to end of training. Below: the parameter gradients."""
+    """Draw the spectrum of dx_N/dx_j by layer during training (above) and the parameter gradients (below)."""
     figure, axes = plt.subplots(2, len(runs), figsize=(2.3 * len(runs), 5.6), sharey="row", sharex=True)
     for column, (name, r) in enumerate(runs.items()):
         spectra, weights = r.spectra.quantile(0.5, dim=0), r.weights.quantile(0.5, dim=0)

@@ -59,7 +59,7 @@ LOOKS: dict[str, tuple[str, str]] = {
 
 
 def look(method: str) -> Look:
-    """How a method is drawn; an unknown one answers with all there are."""
+    """Return the style of a method; for an unknown one the message lists all methods."""
     if method not in LOOKS:
         raise UnknownName("method", method, LOOKS)
     color, linestyle = LOOKS[method]

@@ -117,7 +117,7 @@ def draw_sparse(truth: np.ndarray, found: np.ndarray, curves: dict[str, list[flo
 
 
 def cat(size: int) -> Tensor:
-    """The cat's eyes, (1, 3, size, size)."""
+    """Return the cat's eyes, (1, 3, size, size)."""
     pixels = files.read(PICTURES / "cat.png").pixels
     return to_tensor(pixels[60 : 60 + size, 90 : 90 + size])
 
@@ -158,7 +158,7 @@ def score(x: Tensor, clean: Tensor) -> str:
 
 
 def strip(panels: dict[str, tuple[Tensor, str]], rows: int = 1) -> Figure:
-    """Pictures side by side with a title and a line below."""
+    """Draw pictures side by side, each with a title and a line below."""
     columns = -(-len(panels) // rows)
     figure, axes = plt.subplots(rows, columns, figsize=(2.1 * columns, 2.4 * rows), squeeze=False)
     for axis in axes.flat:
@@ -305,7 +305,7 @@ def deblurring_study(fast: bool, seed: int) -> Sheet:
 
 
 class Best:
-    """A callback: PSNR of each iterate, and the best one."""
+    """A callback that records the PSNR of each iterate and the best iterate."""
 
     def __init__(self, clean: Tensor):
         self.clean, self.step, self.x = from_tensor(clean), 0, clean

@@ -16,7 +16,7 @@ Table = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Verdict:
-    """One figure of the lecture beside ours; ``met`` is None where the authors gave no number."""
+    """A figure of the lecture and ours; ``met`` is None if the authors gave no number."""
 
     what: str
     authors: str
@@ -53,7 +53,7 @@ class Sheet:
 
 
 def spread(values: Sequence[float], digits: int = 2) -> str:
-    """median (smallest .. largest), or the value alone when there is one."""
+    """Format values as median (smallest .. largest), or as the value alone if there is one."""
     low, middle, high = min(values), float(np.median(values)), max(values)
     if len(values) == 1:
         return number(middle, digits)
@@ -61,7 +61,7 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
 
 
 def number(value: float, digits: int = 2) -> str:
-    """Few digits, as a person would write them."""
+    """Format a number with few digits, as a person would write it."""
     if value != value:
         return "-"
     if np.isinf(value):
@@ -70,7 +70,7 @@ def number(value: float, digits: int = 2) -> str:
 
 
 def markdown(table: Table) -> str:
-    """A table of equal rows."""
+    """Return rows with equal keys as a Markdown table."""
     if not table:
         return ""
     names = list(table[0])
@@ -80,7 +80,7 @@ def markdown(table: Table) -> str:
 
 
 def comma_separated(table: Table) -> bytes:
-    """The same as CSV, floats to seven digits."""
+    """Return the same rows as CSV, with floats to seven digits."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(table[0])

@@ -18,7 +18,7 @@ FLOOR = 1e-17  # what is drawn for an exact zero
 
 
 def curve(axis: Axes, times: np.ndarray, values: torch.Tensor, kind: str, first: int = 1) -> None:
-    """Median over seeds of (seeds, T) and their range, from the ``first`` time on, for a logarithmic axis."""
+    """Draw the median over seeds of (seeds, T) and its range, from the ``first`` time on, on a logarithmic axis."""
     kept = np.maximum(values.abs().numpy(), FLOOR)[:, first:]
     axis.plot(times[first:], np.median(kept, axis=0), linewidth=1, label=kind, **look(kind))
     color = look(kind)["color"]
@@ -26,12 +26,12 @@ def curve(axis: Axes, times: np.ndarray, values: torch.Tensor, kind: str, first:
 
 
 def middle(values: torch.Tensor) -> float:
-    """The median; of two, their mean (torch takes the smaller)."""
+    """Return the median; of two values, their mean (torch takes the smaller)."""
     return float(np.median(values.numpy()))
 
 
 def losses(runs: Sequence[Any], measures: Mapping[str, Callable[[Any], torch.Tensor]]) -> list[str]:
-    """A sentence for each median by which another network beats the structured one, the first of the runs."""
+    """Return a sentence for each median by which another network beats the structured one, the first of the runs."""
     said = []
     for what, value in measures.items():
         ours = middle(value(runs[0]))

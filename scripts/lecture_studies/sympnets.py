@@ -35,7 +35,7 @@ SHOWN = ("LA-SympNet", "G-SympNet", "G-SympNet, reversible", "HNN, midpoint rule
 
 
 def study_of(name: str) -> Callable[[bool, int], Sheet]:
-    """The study of one system."""
+    """Return the study of one system."""
 
     def study(fast: bool, seed: int) -> Sheet:
         kinds, config = SETTINGS[name]
@@ -99,7 +99,7 @@ def numbers(one: Run) -> dict[str, str | float]:
 
 
 def curves(found: Study, points: int = 200) -> list[dict[str, float]]:
-    """Energy error and distance from the reference, thinned: median over seeds."""
+    """Return energy error and distance from the reference, thinned: medians over seeds."""
     every = max(1, len(found.times) // points)
     columns: dict[str, np.ndarray] = {"t": found.times.numpy()}
     for kind in found.kinds():
@@ -110,20 +110,20 @@ def curves(found: Study, points: int = 200) -> list[dict[str, float]]:
 
 
 def energies(found: Study, kind: str, early: bool = False) -> np.ndarray:
-    """|H(t) - H(0)|, (seeds, T), inf after a blow-up; ``early``: after Adam alone."""
+    """Return |H(t) - H(0)|, (seeds, T), inf after a blow-up; with ``early``, after Adam alone."""
     states = [run.early if early else run.states for run in found.of(kind)]
     energy = [found.system.energy(s) for s in states]
     return np.stack([(e - e[0]).abs().nan_to_num(nan=np.inf).numpy() for e in energy])
 
 
 def distances(found: Study, kind: str) -> np.ndarray:
-    """||z(t) - reference||, (seeds, T), inf after a blow-up."""
+    """Return ||z(t) - reference||, (seeds, T), inf after a blow-up."""
     gaps = [(run.states - found.reference).norm(dim=-1) for run in found.of(kind)]
     return np.stack([gap.nan_to_num(nan=np.inf).numpy() for gap in gaps])
 
 
 def band(axis: Axes, times: np.ndarray, values: np.ndarray, kind: str) -> None:
-    """Median over seeds, and their range."""
+    """Draw the median over seeds and the range."""
     values = np.where((values > 0) & np.isfinite(values), values, np.nan)[:, 1:]
     axis.plot(times[1:], np.median(values, 0), label=kind, **look(kind))
     low, high = values.min(0), values.max(0)
@@ -131,13 +131,13 @@ def band(axis: Axes, times: np.ndarray, values: np.ndarray, kind: str) -> None:
 
 
 def windows(times: np.ndarray, values: np.ndarray, count: int = 80) -> tuple[np.ndarray, np.ndarray]:
-    """The largest of (seeds, T) in each of ``count`` pieces of time: drift shows, oscillation does not hide it."""
+    """Return the largest of (seeds, T) in each of ``count`` time windows, which shows drift despite oscillation."""
     pieces = [piece for piece in np.array_split(np.arange(len(times)), count) if len(piece)]
     return np.array([times[p].mean() for p in pieces]), np.stack([values[:, p].max(1) for p in pieces], axis=1)
 
 
 def draw(found: Study) -> Figure:
-    """Above: each map's rollout in a panel of its own. Below: energies, distances, defects."""
+    """Draw each map's rollout in its own panel (above), and energies, distances and defects (below)."""
     shown = [kind for kind in found.kinds() if kind in SHOWN]
     figure = plt.figure(figsize=(15, 7.2))
     above, below = figure.subfigures(2, 1)
@@ -171,7 +171,7 @@ def draw(found: Study) -> Figure:
 
 
 def portraits(found: Study, shown: list[str], axes: np.ndarray) -> None:
-    """The worst seed after Adam alone (pale) and after the polish, each kind by itself, beside the reference."""
+    """Draw the worst seed after Adam (pale) and after the polish, each kind by itself, with the reference."""
     name, times = found.system.name, found.times.numpy()
     columns = PORTRAITS.get(name, [(0, found.system.dimension)])
     last = times >= times[-1] - LAST.get(name, np.inf)
@@ -196,7 +196,7 @@ def portraits(found: Study, shown: list[str], axes: np.ndarray) -> None:
 
 
 def away(states: Tensor, found: Study) -> float:
-    """The distance from the reference at the end; inf after a blow-up."""
+    """Return the distance from the reference at the end; inf after a blow-up."""
     return float((states[-1] - found.reference[-1]).norm().nan_to_num(nan=np.inf))
 
 
@@ -251,7 +251,7 @@ def remarks(found: Study) -> list[str]:
 
 
 def losses(found: Study) -> list[str]:
-    """A sentence for each median by which a network without structure beats a symplectic one, or the polish harms."""
+    """Return a sentence for each median by which a plain network beats a symplectic one, or the polish harms."""
     said = []
     for plain in (kind for kind in found.kinds() if kind in PLAIN):
         for what, value in (("energy error", lambda r: r.energy.largest), ("error at T", lambda r: r.error)):
@@ -272,5 +272,5 @@ def losses(found: Study) -> list[str]:
 
 
 def listed(words: list[str]) -> str:
-    """The words as one list; names have commas, so semicolons stand between them."""
+    """Join the words to one list, separated by semicolons, since names contain commas."""
     return " and ".join(filter(None, ["; ".join(words[:-1]), words[-1]]))
