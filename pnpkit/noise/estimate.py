@@ -6,8 +6,8 @@ of the median of |difference| / 0.6745. A line is fitted through the groups, wei
 
     var y = gain v + intercept.
 
-One picture does not distinguish offset and read noise. An intercept below 0 is attributed to an offset, intercept =
-- gain offset; otherwise to a read noise, intercept = read_noise^2. The variance is the same.
+One picture does not distinguish offset and read noise. An intercept below 0 is attributed to an offset, with
+intercept = - gain offset; otherwise to a read noise, with intercept = read_noise^2. The variance is the same.
 """
 
 from __future__ import annotations

@@ -48,7 +48,8 @@ class Step:
 
     Attributes:
         number: number of the evaluation, from 1.
-        x: the iterate.
+        x: what the run would return if it ended here, before ``Map.readout``: T x_k, or the last good iterate of an
+            image that failed.
         residual: relative residual of each image.
         tol: the residual at which the present stage ends.
         phase: the present stage in a word or two; empty if the run has no stages.
