@@ -89,7 +89,7 @@ class Data:
         return found
 
     def to_json(self) -> dict[str, Any]:
-        """What the data were taken for, as the fields of --json."""
+        """What the data were taken for, as the fields of the JSON record."""
         counts = self.noise if isinstance(self.noise, PoissonGaussian) else None
         return {
             "noise": {
