@@ -43,22 +43,29 @@ def cell(found: tuple[float, int], wanted: int) -> str:
     return f"{value:.2f}" + (f" ({count} of {wanted})" if count != wanted else "")
 
 
+def measured(rows: Sequence[Row]) -> list[float]:
+    """Return the levels of noise that were run."""
+    return [noise for noise in NOISES if any(row["noise"] == noise for row in rows)]
+
+
 def table(rows: Sequence[Row], wanted: int) -> list[str]:
     """Return guarantee, quality and seconds, with a line for each method."""
-    heads = [f"noise {noise:g} | unclipped" for noise in NOISES]
+    noises = measured(rows)
+    heads = [f"noise {noise:g} | unclipped" for noise in noises]
     lines = [
         "| method | guarantee | " + " | ".join(heads) + " | s per picture |",
-        "| --- | --- |" + " --- |" * (2 * len(NOISES) + 1),
+        "| --- | --- |" + " --- |" * (2 * len(noises) + 1),
     ]
     for name in dict.fromkeys(row["name"] for row in rows):
         kinds = sorted({row["kind"] for row in rows if row["name"] == name})
         cells = []
-        for noise in NOISES:
+        for noise in noises:
             cells += [cell(mean(rows, what, name=name, noise=noise), wanted) for what in ("psnr", "unclipped")]
         seconds = mean(rows, "seconds", name=name)[0]
         lines.append(f"| {name} | {'; '.join(kinds)} | {' | '.join(cells)} | {seconds:.1f} |")
     for name, (kind, values) in PUBLISHED.items():
-        cells = [f" | {'' if value is None else f'{value:.2f}'}" for value in values]
+        known = (value for noise, value in zip(NOISES, values, strict=True) if noise in noises)
+        cells = [f" | {'' if value is None else f'{value:.2f}'}" for value in known]
         lines.append(f"| {name} (published) | {kind} | {' | '.join(cells)} | |")
     return lines
 
@@ -79,8 +86,9 @@ def by_kernel(rows: Sequence[Row], wanted: int, noise: float) -> list[str]:
 def write(rows: Sequence[Row], command: str, folder: Path | None, wanted: int) -> None:
     """Write the record and its page, or write into ``folder`` if the runs only checked the script."""
     check = "A CHECK OF THE SCRIPT on other pictures: nothing here stands beside published rows. " if folder else ""
+    noises = ", ".join(f"{noise:g}" for noise in measured(rows))
     lines = [
-        f"{check}CBSD10, ten kernels, circular, noise 2.55, 7.65 and 12.75 of 255: PSNR (dB), mean over pictures and "
+        f"{check}CBSD10, ten kernels, circular, noise {noises} of 255: PSNR (dB), mean over pictures and "
         "kernels, where a run ends; clipped to 0..1, and unclipped, as the published figures are (Hurault et al., ICLR "
         "2022, not run here). A fixed point is no minimum, a guide is given before the proof begins, and a falling "
         "objective ends at a critical point. Seconds of the processor; the published methods ran on GPUs.",

@@ -199,6 +199,8 @@ def main() -> None:
     rows = [known[case.key()] for case in wanted]
     command = "python scripts/published_table.py --data PATH/bsds500 --kernels PATH/kernels --names "
     command += " ".join(args.names) + " --fast" * args.fast
+    if args.noises != list(NOISES):
+        command += " --noises " + " ".join(f"{noise:g}" for noise in args.noises)
     write(rows, command, path.parent if args.fast else None, len(pictures) * (len(FEW) if args.fast else KERNELS))
 
 
