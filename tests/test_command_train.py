@@ -78,7 +78,14 @@ def test_bad_input_is_one_line(cli: Cli, data: Path, tmp_path: Path) -> None:
         (("wavelet", "--data", tmp_path / "nowhere"), "expected a folder"),
         (("wavelet", "--data", empty), "at least two images"),
         (("wavelet", "--data", data, "--held-out", 4, "--patch", 16), "pictures on both sides"),
-        (("wavelet", "--data", data, "--patch", 4096), "two pictures that can be trained on, got 0"),
+        (("wavelet", "--data", data, "--patch", 4096), "two pictures that can be trained on, got 0: left out are"),
+        (("wavelet", "--data", data, "--hours", -1, "--patch", 16), "--hours must be a number above 0, got -1"),
+        (("wavelet", "--data", data, "--hours", 0, "--patch", 16), "--hours must be a number above 0, got 0"),
+        (("wavelet", "--data", data, "--steps", 0), "expected a whole number of at least 1"),
+        (
+            ("wavelet", "--data", data, "--steps", 1, "--learning-rate", "nan"),
+            "--learning-rate must be a number above 0",
+        ),
         (("wavelet", "--data", data, "--folder", empty, "--resume"), "there is none"),
     ):
         code, _, error = cli("train", *arguments)

@@ -52,7 +52,7 @@ def protocol(name: str, kind: Any, text: str, group: str = "expert") -> Any:
 @flag("--start", group="quality", metavar="DENOISER",
       help="Begin from this denoiser, a name or a folder. Default: the recipe's.")  # fmt: skip
 @protocol("hours", float, "Training time in hours; the cosine schedule of the step size ends with it.", "quality")
-@protocol("steps", int, "Number of steps, instead of hours.", "quality")
+@protocol("steps", Whole(1), "Number of steps, instead of hours.", "quality")
 @flag(
     "--folder",
     group="output",
@@ -137,6 +137,7 @@ def begin(name: str, plan: Plan, data: Path, device: str, quiet: bool, given: di
         found, left_out = pictures.load(data, (*parts.train, *parts.held_out), plan.config.patch)
     else:
         found, left_out = pictures.load(data, pictures.found_in(data), plan.config.patch)
+        pictures.check_enough(found, left_out)
         parts = pictures.split(list(found), plan.config.seed, given["held_out"])
     learnt = [found[name] for name in parts.train if name in found]
     watched = [found[name] for name in parts.held_out if name in found][: pictures.WATCHED]

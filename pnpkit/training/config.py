@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+from pnpkit.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -30,3 +33,14 @@ class TrainingConfig:
     level_skew: float = 1.0
     seed: int = 0
     checkpoint_minutes: float = 5.0
+
+    def check(self) -> None:
+        """Raise InputError for a length, or a rate, with which nothing could be learnt."""
+        if self.steps < 0:
+            raise InputError(f"`steps` must be at least 0, where the clock decides, got {self.steps}")
+        positive = ("learning_rate", "level_skew") if self.steps else ("hours", "learning_rate", "level_skew")
+        for name in positive:
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"`{name}` must be a number above 0, got {getattr(self, name)}")
+        if not 0 <= self.kernel_rate < math.inf:
+            raise InputError(f"`kernel_rate` must be a number of at least 0, got {self.kernel_rate}")

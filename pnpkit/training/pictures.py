@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,14 +73,21 @@ def split(names: Sequence[str], seed: int = 0, held_out: int | None = None) -> S
     Raises:
         InputError: no picture would be left for training, or none would be held out.
     """
-    if len(names) < 2:
-        raise InputError(f"expected at least two pictures that can be trained on, got {len(names)}")
+    check_enough(names, ())
     count = min(max(1, len(names) // 10), MOST_HELD_OUT) if held_out is None else held_out
     if not 0 < count < len(names):
         raise InputError(f"`held_out` must leave pictures on both sides: 1 to {len(names) - 1} of them, got {count}")
     order = np.random.default_rng(seed).permutation(len(names))
     out, kept = sorted(names[i] for i in order[:count]), sorted(names[i] for i in order[count:])
     return Split(tuple(kept), tuple(out), seed)
+
+
+def check_enough(found: Collection[str], left_out: Sequence[str]) -> None:
+    """Raise InputError if there are fewer than two pictures; it names the first that was left out, and why."""
+    if len(found) < 2:
+        more = f", {len(left_out) - 1} more" if len(left_out) > 1 else ""
+        why = f": left out are {left_out[0]}{more}" if left_out else ""
+        raise InputError(f"expected at least two pictures that can be trained on, got {len(found)}{why}")
 
 
 def colour_bytes(path: Path) -> np.ndarray:

@@ -52,7 +52,9 @@ class Plan:
         return self.folder / CHECKPOINT
 
     def check(self) -> None:
-        """Raise ``InputError`` if a run would be overwritten, or if there is no run to resume."""
+        """Raise ``InputError`` if a run would be overwritten, if there is none to resume, or for numbers of the
+        protocol with which nothing could be learnt."""
+        self.config.check()
         if self.resume and not self.checkpoint.exists():
             raise InputError(f"{self.checkpoint}: expected the checkpoint of an earlier run, there is none")
         if not self.resume and self.checkpoint.exists():
