@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ import tifffile
 import torch
 
 from pnpkit import denoise, inpaint
+from pnpkit.command.estimate_kernel import kernel_place
 from pnpkit.command.masks import read_mask
 from pnpkit.errors import InputError
 from pnpkit.images import files
 from pnpkit.images.picture import Picture
+from pnpkit.restoration.kept import check_folder
 
 PLAIN = ("--denoiser", "wavelet", "--quiet", "--overwrite")
 
@@ -273,3 +276,16 @@ def test_a_reference_in_other_units_is_refused(cli, tmp_path: Path) -> None:  # 
         files.write(tmp_path / name, Picture(scene, dtype=np.dtype(np.float32), low=0.0, high=high))
     code, _, error = cli("denoise", tmp_path / "one.tif", "--reference", tmp_path / "counts.tif", *PLAIN)
     assert code == 2 and "not the same units" in error
+
+
+def test_a_folder_that_may_not_be_written_to_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "photo.png").write_bytes(b"\x89PNG")
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    with pytest.raises(InputError, match="expected a folder that may be written to"):
+        kernel_place(str(tmp_path / "photo.png"), None, False)
+    for folder in (tmp_path, tmp_path / "new" / "inner"):
+        with pytest.raises(InputError, match=f"`cache` {folder}: expected .* {tmp_path} may not"):
+            check_folder(folder)
+    assert not (tmp_path / "new").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +96,8 @@ def kernel_place(image: str, out: str | None, overwrite: bool, mask: str | None 
         raise InputError(f"a kernel is written as {' or '.join(kernels.SAVE_SUFFIXES)}, got '{target}'")
     if not target.parent.is_dir():
         raise InputError(f"the folder of {target} does not exist")
+    if not os.access(target.parent, os.W_OK):
+        raise InputError(f"{target}: expected a folder that may be written to, {target.parent} may not: choose another")
     check_writable(target)
     read = [source, *map(address.file_of, record.existing([mask]))]
     if target.exists() and (not overwrite or any(map(target.samefile, read))):

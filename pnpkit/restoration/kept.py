@@ -68,13 +68,17 @@ def weights_key(tensors: Mapping[str, Tensor]) -> str:
 
 
 def check_folder(folder: object) -> None:
-    """Raise unless ``folder`` is None or names a folder, existing or to be made."""
+    """Raise unless ``folder`` is None or names a folder, existing or to be made, in which files may be written."""
     if folder is None:
         return
     if not isinstance(folder, (str, os.PathLike)) or not os.fspath(folder):
-        raise InputError(f"cache is the name of a folder, got {folder!r}")
+        raise InputError(f"`cache` is the name of a folder, got {folder!r}")
     if Path(folder).exists() and not Path(folder).is_dir():
-        raise InputError(f"cache is the name of a folder, and {folder} is a file")
+        raise InputError(f"`cache` is the name of a folder, and {folder} is a file")
+    above = Path(os.path.abspath(folder))
+    there = next(path for path in (above, *above.parents) if path.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"`cache` {folder}: expected a folder that may be written to, {there} may not: choose another")
 
 
 def place(folder: str | os.PathLike[str], key: str, what: str) -> Path:
