@@ -210,14 +210,19 @@ def test_catalogue_networks_are_accepted() -> None:
         ({"tau": np.inf}, "tau must be a positive number"),
         ({"tau": "auto"}, "tau must be a positive number, got 'auto'"),
         ({"method": pnpkit.Anderson()}, "unknown method"),
-        ({"max_memory": "1"}, "max_memory is a positive number of GiB"),
+        ({"max_memory": "1"}, "`max_memory` is a positive number of GiB"),
         ({"callback": 3}, "a callback is a function"),
         ({"denoiser": None}, "a denoiser is a name"),
+        ({"denoiser": lambda x, sigma: x[..., :5]}, r"expected a tensor of \(1, 3, \d+, \d+\) from it, got one of"),
+        ({"denoiser": lambda x, sigma: x.numpy()}, "expected a tensor from it, got ndarray"),
+        ({"image": "photo.png"}, "expected an image in memory, got the name 'photo.png'"),
+        ({"kernel": [[1, 2], [2, 1]]}, "one kernel for each channel of a stack, got numbers"),
     ],
 )
 def test_bad_arguments_are_refused_in_a_sentence(arguments: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        pnpkit.deblur(photograph(), KERNEL, **{"denoiser": "wavelet", "max_steps": 2, **arguments})
+        given = {"image": photograph(), "kernel": KERNEL, "denoiser": "wavelet", "max_steps": 2}
+        pnpkit.deblur(**{**given, **arguments})
 
 
 def test_kernels_may_be_paths_and_of_bfloat16(tmp_path) -> None:  # type: ignore[no-untyped-def]
@@ -231,7 +236,7 @@ def test_kernels_may_be_paths_and_of_bfloat16(tmp_path) -> None:  # type: ignore
 
 def test_a_masked_array_is_not_taken_for_an_image() -> None:
     masked = np.ma.masked_less(photograph(), 0.2)
-    with pytest.raises(InputError, match="inpaint"):
+    with pytest.raises(InputError, match="mask as `mask`"):
         pnpkit.denoise(masked, 0.1, denoiser="wavelet")
 
 

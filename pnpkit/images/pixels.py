@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -70,10 +71,12 @@ _SHOWN = (
 def as_array(image: Any) -> np.ndarray:
     """Convert an image in memory to an array with numpy. A Pillow image gives the grey or RGB values that it shows.
 
-    Raises InputError for a Pillow image that is transparent in places.
+    Raises InputError for the name of a file, and for a Pillow image that is transparent in places.
     """
     from PIL import Image
 
+    if isinstance(image, (str, os.PathLike)):
+        raise InputError(f"expected an image in memory, got the name {os.fspath(image)!r}: open it with PIL.Image.open")
     if not isinstance(image, Image.Image):
         return np.asanyarray(image)
     if image.mode == "I" and (values := np.asarray(image)).min() >= 0 and values.max() <= 65535:  # Pillow's 16 bits
@@ -102,7 +105,7 @@ def as_float(image: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.n
     """
     dtype = image.dtype
     if isinstance(image, np.ma.MaskedArray) and bool(np.ma.getmaskarray(image).any()):
-        raise InputError("expected an image, got a masked array with holes: fill them with inpaint(image.data, mask)")
+        raise InputError("expected an image, got a masked array with holes: give image.data, and its mask as `mask`")
     if dtype.name not in TYPES:
         raise InputError(f"expected an image of {', '.join(TYPES)}, got {dtype}: convert it")
     check_pixels("", image)

@@ -32,7 +32,7 @@ def allowed(max_memory: float | None) -> float:
     if max_memory is None:
         return 0.5 * machine_memory()
     if not (isinstance(max_memory, Real) and max_memory > 0):
-        raise InputError(f"max_memory is a positive number of GiB, got {max_memory!r}")
+        raise InputError(f"`max_memory` is a positive number of GiB, got {max_memory!r}")
     return max_memory * 2**30
 
 

@@ -31,6 +31,9 @@ class Foreign(Network):
         except (ImportError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
             reason = one_line(error)[:200] or type(error).__name__
             raise InputError(f"{self.name} cannot work here: {reason}") from error
+        if not isinstance(out, Tensor) or out.shape != x.shape:
+            came = f"one of {tuple(out.shape)}" if isinstance(out, Tensor) else type(out).__name__
+            raise InputError(f"{self.name} cannot work here: expected a tensor of {tuple(x.shape)} from it, got {came}")
         return out
 
     def doubt(self) -> str:
@@ -46,7 +49,13 @@ def wrapped(denoiser: Denoiser | Callable[[Tensor, float], Tensor]) -> Foreign:
         return Foreign(denoiser, type(denoiser).__name__)
 
     def image_by_image(x: Tensor, level: Tensor) -> Tensor:
-        return torch.cat([denoiser(image[None], float(sigma)) for image, sigma in zip(x, level, strict=True)])
+        return torch.cat([one(image[None], float(sigma)) for image, sigma in zip(x, level, strict=True)])
+
+    def one(image: Tensor, sigma: float) -> Tensor:
+        out = denoiser(image, sigma)
+        if not isinstance(out, Tensor):
+            raise TypeError(f"expected a tensor from it, got {type(out).__name__}")
+        return out
 
     return Foreign(image_by_image, getattr(denoiser, "__name__", type(denoiser).__name__))
 

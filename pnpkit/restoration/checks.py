@@ -75,18 +75,18 @@ def check_noise(settings: Settings) -> None:
     for name in named:
         value = given[name]
         if not is_finite(value):
-            raise InputError(f"{name} must be a finite number, got {value!r}")
+            raise InputError(f"`{name}` must be a finite number, got {value!r}")
     if given["gain"] is not None and not given["gain"] > 0:
         raise InputError(f"gain, the units of the data per count, must be > 0, got {given['gain']!r}")
     if given["read_noise"] is not None and given["read_noise"] < 0:
-        raise InputError(f"read_noise must be >= 0, got {given['read_noise']!r}")
+        raise InputError(f"`read_noise` must be >= 0, got {given['read_noise']!r}")
     if settings.noise == GAUSSIAN and named:
-        raise InputError(f"gaussian noise has no {named[0]}: leave it out, or take noise 'poisson-gaussian'")
+        raise InputError(f"gaussian noise has no `{named[0]}`: leave it out, or take noise 'poisson-gaussian'")
     if settings.noise == POISSON and given["read_noise"]:
-        raise InputError("poisson noise has no read_noise: leave it out, or take noise 'poisson-gaussian'")
+        raise InputError("poisson noise has no `read_noise`: leave it out, or take noise 'poisson-gaussian'")
     counted = bool(named) or settings.noise not in ("auto", GAUSSIAN)
     if counted and settings.noise_level is not None:
-        raise InputError("noise_level is that of gaussian noise: of counts give gain, offset and read_noise instead")
+        raise InputError("`noise_level` is of gaussian noise: of counts give `gain`, `offset` and `read_noise`")
     if counted and settings.linear:
         raise InputError("counts are linear already: noise 'poisson' and linear light do not go together")
     if counted and settings.strength == "sure":

@@ -156,12 +156,13 @@ def deblur_stack(
         out[piece.index] = np.asarray(run.image)
         runs.append(run)
     image = torch.from_numpy(out).to(stack) if isinstance(stack, Tensor) else out
+    own = "each channel by a kernel of its own" if len(opened) > 1 else ""
     how = "" if volumes else f"slice by slice, as the kernel has no slices ({len(runs)} of them)"
     worst = worst_of(runs)
     many = f"{len(runs)} volumes" if volumes and len(runs) > 1 else ""
     seconds = time.perf_counter() - started
     each = tuple(runs) if len(runs) > 1 else ()
-    return replace(worst, image=image, seconds=seconds, each=each, notes=(*worst.notes, how, many), axes=letters)
+    return replace(worst, image=image, seconds=seconds, each=each, notes=(*worst.notes, own, how, many), axes=letters)
 
 
 def worth_of(weights: np.ndarray | Tensor, shape: tuple[int, ...]) -> np.ndarray:
@@ -178,7 +179,13 @@ def worth_of(weights: np.ndarray | Tensor, shape: tuple[int, ...]) -> np.ndarray
 
 
 def listed(kernel: Given | Sequence[Given]) -> list[Given]:
-    """The kernels as a list, also where there is one."""
+    """The kernels as a list, also where there is one.
+
+    Raises:
+        InputError: lists of numbers in a list, which are no kernels.
+    """
+    if isinstance(kernel, (list, tuple)) and any(isinstance(one, (list, tuple, int, float)) for one in kernel):
+        raise InputError("a list holds one kernel for each channel of a stack, got numbers: make an array of them")
     return list(kernel) if isinstance(kernel, (list, tuple)) else [cast(Given, kernel)]
 
 
