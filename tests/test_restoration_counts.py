@@ -149,10 +149,10 @@ def test_integers_and_floats_of_the_same_counts_give_the_same() -> None:
         ({"noise": "laplace"}, "noise model"),
         ({"gain": 0.0}, "gain"),
         ({"gain": -1}, "gain"),
-        ({"gain": "2"}, "gain must be a finite number"),
+        ({"gain": "2"}, "`gain` must be a finite number"),
         ({"gain": 1.0, "read_noise": -1}, "read_noise"),
         ({"offset": np.inf}, "offset"),
-        ({"noise": "gaussian", "gain": 1.0}, "gaussian noise has no gain"),
+        ({"noise": "gaussian", "gain": 1.0}, "gaussian noise has no `gain`"),
         ({"noise": "poisson", "gain": 1.0, "read_noise": 1.0}, "poisson-gaussian"),
         ({"gain": 1.0, "noise_level": 0.1}, "noise_level"),
         ({"gain": 1.0, "linear": True}, "linear"),
@@ -217,3 +217,12 @@ def test_beside_a_given_gain_the_offset_is_the_0_of_the_file() -> None:
     found = in_pixels(picture, Settings("euler", gain=2.0))
     assert found["offset"] == -6.5 and found["gain"] == 0.002
     assert in_pixels(picture, Settings("euler"))["offset"] is None
+
+
+def test_an_offset_above_the_readings_is_asked_about() -> None:
+    y = np.random.default_rng(0).poisson(20.0, (16, 16)).astype(np.float64)
+    how: dict[str, Any] = {"noise": "poisson", "gain": 1.0, "denoiser": "identity"}
+    right, wrong = (pk.denoise(y, offset=offset, **how).data for offset in (0.0, 500.0))
+    asked = "is this `offset` the right one?"
+    assert asked not in "; ".join(right.sentences()) and "%" in right.sentences()[-1]
+    assert asked in wrong.sentences()[-1] and "%" not in wrong.sentences()[-2]

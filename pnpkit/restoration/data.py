@@ -84,8 +84,10 @@ class Data:
             found.append(f"{self.unknown} readings are unknown{beside}: they do not count")
         if self.flux is not None:
             before, after = self.flux
-            change = f" ({100 * (after / before - 1):+.2f} %)" if before else ""
+            change = f" ({100 * (after / before - 1):+.2f} %)" if before > 0 else ""
             found.append(f"flux above the offset: {before:.6g} before, {after:.6g} after{change}")
+            if before < 0:
+                found.append("the mean reading is below the offset, where no light is: is this `offset` the right one?")
         return found
 
     def to_json(self) -> dict[str, Any]:
