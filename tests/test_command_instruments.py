@@ -31,6 +31,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     np.save("plane.npy", np.ones((3, 3)))
     for name, size in {"picture": (12, 13), "small": (5, 6), "mask": (5, 6)}.items():
         files.write(f"{name}.tif", Picture(RNG.random(size), dtype=np.dtype(np.float32), high=1.0))
+    files.write("picture.png", Picture(RNG.random((12, 13))))
+    fits.writeto("unknown.fits", np.full((12, 13), np.nan, np.float32))
     table = fits.BinTableHDU.from_columns([fits.Column("flux", "E", array=np.ones(3, np.float32))])
     fits.HDUList([fits.PrimaryHDU(), table]).writeto("table.fits")
     return tmp_path
@@ -62,6 +64,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("denoise volume.npy --mask mask.tif", ["--mask", "got a stack"]),
         ("denoise volume.npy --page 5 -o page.tif", ["a page from 1 to 4, got 5"]),
         ("psf beads table.fits -o p.tif", ["expected a FITS with an image"]),
+        ("psf beads picture.png -o p.tif", ["expected a stack, a TIFF, FITS", "a file of another kind"]),
+        ("deblur picture.png --kernel box:3 --page 1", ["expected a stack, a TIFF, FITS", "a file of another kind"]),
+        ("psf stars unknown.fits -o p.tif", ["every pixel is NaN"]),
     ],
 )
 def test_it_is_one_line(cli: Any, place: Path, line: str, words: list[str]) -> None:
@@ -111,3 +116,17 @@ def test_a_map_of_variances_comes_with_a_volume(cli: Any, place: Path) -> None:
         code, out, error = cli("deblur", "volume.npy", *words, *IDENTITY)
         assert code == 0 and "noise level 0.2;" in out.lower(), (out, error)
     np.testing.assert_allclose(np.load("camera_var-made.npy"), np.load("camera_std-made.npy"), atol=1e-6)
+
+
+def test_the_answer_on_a_stack_says_which_noise_which_kernels_and_what_quick_leaves(cli: Any, place: Path) -> None:
+    counts = ("--noise", "poisson", "--gain", "0.1")
+    code, out, error = cli(
+        "deblur", "volume.npy", "--kernel", "psf.npy", *IDENTITY, *counts, "--explain", "-o", "a.npy"
+    )
+    assert code == 0 and "note: noise: poisson, gain 0.1" in out and "flux above the offset" in out, error
+    assert "after 1 step" in out and "kernel of 3 x 3 pixels and 3 slices" in out
+    each = [flag for _ in range(3) for flag in ("--kernel", "plane.npy")]
+    code, out, error = cli("deblur", "channels.npy", *each, *IDENTITY, *counts, "-o", "b.npy")
+    assert code == 0 and "each channel by a kernel of its own" in out and "one that fared worst" in out, error
+    code, out, error = cli("deblur", "volume.npy", "--kernel", "psf.npy", "--quick", "-o", "c.npy")
+    assert code == 0 and "Without --quick" in out and "--max-steps" not in out, error

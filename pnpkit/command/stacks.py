@@ -93,12 +93,13 @@ def restore(job: Job, name: str) -> int:
         run = restored(stack, task, in_units(stack, job.settings), layout, progress, name)
         result = replace(stack, samples=np.asarray(run.image), history=summary.history(task, run))
         stacks.write(places.output, result, options.overwrite)
-    told = verdict(stack, run)
+    told = verdict(stack, run, job.settings.quick)
     if places.json is not None:
         again = record.repeat(options.seed, job.settings, (name, *record.existing(task.reads)))
         summary.write_json(places.json, summary.fields(run, told, {}) | again, options.overwrite)
     if not options.quiet:
-        notes = [f"note: {note}" for note in (*stack.notes, *stopped(places.output.parent))]
+        remarks = (*stack.notes, *data_words(run), *stopped(places.output.parent))
+        notes = [f"note: {note}" for note in remarks]
         line = f"{name} -> {places.output}: {duration(progress.course.elapsed)}; {assurance(run)}"
         say("\n".join((*told.sentences, *notes, line)))
         summary.say_more(run, options)
@@ -188,8 +189,8 @@ def kernel_for(word: str, stack: Stack, layout: Layout) -> Kernel:
     return replace(kernel, weights=made.values, origin="; ".join((kernel.origin, *made.notes)))
 
 
-def verdict(stack: Stack, run: Restoration) -> Verdict:
-    """The verdict on a stack: its axes and sampling, and what was done."""
+def verdict(stack: Stack, run: Restoration, quick: bool = False) -> Verdict:
+    """The verdict on a stack: its axes and sampling, what was done, and what to try; ``quick``: as the run was."""
     from pnpkit.solvers.result import Status
 
     sizes = " x ".join(f"{axis} {n}" for axis, n in zip(stack.axes, stack.samples.shape, strict=True))
@@ -197,8 +198,20 @@ def verdict(stack: Stack, run: Restoration) -> Verdict:
     found = f"A stack {sizes}, {stack.samples.dtype}" + (f", sampled at {steps} {stack.unit}." if steps else ".")
     how = run.kernel_note or "denoised slice by slice"
     done = f"{how[:1].upper()}{how[1:]}. Noise level {run.noise_level:.4g}{ended(run)}."
-    more = run.status is Status.STEP_LIMIT
-    return Verdict(found, done, f"It may still get better: allow it --max-steps {2 * run.steps}." if more else "")
+    if run.status is not Status.STEP_LIMIT:
+        return Verdict(found, done)
+    longer = f"It may still get better: allow it --max-steps {2 * run.steps}."
+    return Verdict(found, done, "Without --quick it takes longer and gets better." if quick else longer)
+
+
+def data_words(run: Restoration) -> list[str]:
+    """What the data were taken for, in at most one remark; of several pieces, those of the one that fared worst."""
+    if run.data is None or run.data.plain:
+        return []
+    if len(run.each) < 2:
+        return ["; ".join(run.data.sentences())]
+    found = "; ".join(replace(run.data, flux=None).sentences())
+    return [f"{found} (of one of the {len(run.each)}, the one that fared worst)"]
 
 
 def ended(run: Restoration) -> str:
@@ -209,4 +222,5 @@ def ended(run: Restoration) -> str:
         return ""
     words = {Status.CONVERGED: "it settled", Status.STEP_LIMIT: "it was stopped, before it had settled,"}
     many = f", the slowest of {len(run.each)}" if run.each else ""
-    return f"; {words.get(run.status, run.status.value.split(':')[0])} after {run.steps} steps{many}"
+    steps = f"{run.steps} step{'s' * (run.steps != 1)}"
+    return f"; {words.get(run.status, run.status.value.split(':')[0])} after {steps}{many}"

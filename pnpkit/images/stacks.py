@@ -152,8 +152,13 @@ def _read(path: Path, axes: str) -> Stack:
     if address.is_zarr(file):
         return _read_zarr(file, axes)
     with file.open("rb") as opened:
-        fits = opened.read(files.HEAD).startswith(files.FORMATS["FITS"].magics)
-    return _read_fits(path, axes) if fits else _read_tiff(file, axes)
+        head = opened.read(files.HEAD)
+    if head.startswith(files.FORMATS["FITS"].magics):
+        return _read_fits(path, axes)
+    if not head.startswith(files.FORMATS["TIFF"].magics):
+        came = "an empty file" if not head else "a file of another kind"
+        raise InputError(f"{path}: expected a stack, a TIFF, FITS, NPY, NPZ or OME-Zarr file, got {came}: convert it")
+    return _read_tiff(file, axes)
 
 
 def _read_numpy(path: Path, axes: str) -> Stack:

@@ -49,6 +49,8 @@ def stars(
     data = np.asarray(picture, dtype=np.float64)
     if data.ndim != 2:
         raise InputError(f"expected a grey picture (H, W), got {data.shape}")
+    if not np.isfinite(data).any():
+        raise InputError("expected a picture with stars, got one in which every pixel is NaN or infinite")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         data, sky, noise = without_sky(data)

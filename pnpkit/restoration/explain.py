@@ -102,9 +102,10 @@ def solved(run: Explained) -> str:
     elif run.kernel.size == 1:
         data = "agrees with the input"
     else:
-        size = f"{run.kernel.shape[1]} x {run.kernel.shape[0]}"
+        rows, columns = run.kernel.shape[-2:]
+        size = f"{columns} x {rows} pixels" + (f" and {len(run.kernel)} slices" if run.kernel.ndim == 3 else "")
         left = "what is left, beside the width of a point, of " if POINTS_STAY in run.kernel_note else ""
-        data = f"becomes the input when it is blurred with {left}the kernel of {size} pixels"
+        data = f"becomes the input when it is blurred with {left}the kernel of {size}"
     text = (
         f"We look for a picture that {data}, up to {level}, and in which the denoiser, at strength {run.strength:.4g}, "
         "finds no more noise. Every step does both in turn: it pulls the picture towards the data, then it denoises. "
