@@ -58,7 +58,10 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             ["the mask is 6 x 5 pixels", "the image 13 x 12"],
         ),
         ("deblur picture.tif --kernel box:3 --weights small.tif", ["the weights are 6 x 5 pixels, the image 13 x 12"]),
-        ("deblur picture.tif --kernel box:3 --reference small.tif", ["the reference is (5, 6)", "not the same frame"]),
+        (
+            "deblur picture.tif --kernel box:3 --reference small.tif",
+            ["the reference is 6 x 5 pixels, grey", "not the same frame"],
+        ),
         ("deblur volume.npy --kernel psf.npy --weights psf.npy", ["the weights are 3 x 3 x 3, the stack 4 x 12 x 13"]),
         ("denoise volume.npy --weights volume.npy", ["--weights", "got a stack"]),
         ("denoise volume.npy --mask mask.tif", ["--mask", "got a stack"]),

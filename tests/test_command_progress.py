@@ -194,3 +194,12 @@ def test_quiet_is_quiet(cli, tmp_path: Path) -> None:  # type: ignore[no-untyped
 
     files.write(tmp_path / "a.png", Picture(np.random.default_rng(0).random((24, 24))))
     assert cli("denoise", tmp_path / "a.png", "--denoiser", "identity", "--quiet") == (0, "", "")
+
+
+def test_without_a_tolerance_no_end_is_foretold(course: tuple[progress.Course, Clock]) -> None:
+    run, clock = course
+    run.enter(Phase("restoring"))
+    for k in range(int(2 * progress.ONE_PASS) + 1):
+        clock.time += 2
+        run.step(step(0.5**k, tol=0.0))
+    assert run.left() is None and "so far" in run.words() and "left" not in run.words()

@@ -98,8 +98,8 @@ class Course:
         """Seconds that are still expected of this phase; None while nothing is known of them."""
         pace, spent = self.pace(), self.now() - self.opened
         if pace is not None:
-            since = self.now() - self.steps[-1][0]
-            return max(self.steps_left() * pace - min(since, pace), 0.0)
+            left, since = self.steps_left(), self.now() - self.steps[-1][0]
+            return None if left is None else max(left * pace - min(since, pace), 0.0)
         expected = None if self.forecast is None else self.forecast.phases.get(self.phase.name, 0.0)
         if self.phase.parts > 1 and self.phase.name == "blur" and self.phase.part > 1:
             each = (self.since - self.opened) / (self.phase.part - 1)
@@ -112,13 +112,16 @@ class Course:
             return None
         return (self.steps[-1][0] - self.steps[0][0]) / (len(self.steps) - 1)
 
-    def steps_left(self) -> float:
-        """Steps until the tolerance: the usual number at first, and ever more what the residuals tell."""
+    def steps_left(self) -> float | None:
+        """Steps until the tolerance: the usual number at first, and ever more what the residuals tell.
+
+        None if a run takes longer than usual and its residuals do not tell, as without a tolerance.
+        """
         usual = TWO_PASSES[1] if self.phase.name == "second pass" else TWO_PASSES[0] if self.twice else ONE_PASS
         expected = max(usual - len(self.steps), 1.0)
         told = steps_to(self.tol, [residual for _, residual in self.steps])
         if told is None:
-            return expected
+            return expected if len(self.steps) <= 2 * usual else None
         weight = len(self.steps) / (len(self.steps) + TRUSTED)
         return weight * told + (1 - weight) * expected
 

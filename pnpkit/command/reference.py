@@ -39,7 +39,8 @@ def sharp(name: str, picture: Picture, factor: int = 1) -> tuple[np.ndarray, Cal
     size = (factor * size[0], factor * size[1], *size[2:])
     margins = [scene.shape[axis] - size[axis] for axis in (0, 1)]
     if scene.ndim != len(size) or any(margin < 0 or margin % 2 for margin in margins):
-        raise InputError(f"{name}: the reference is {scene.shape}, the result {size}: not the same frame")
+        found, wanted = (framed(shape) for shape in (scene.shape, size))
+        raise InputError(f"{name}: the reference is {found}, the result {wanted}: not the same frame")
     spans = [p.high - p.low for p in (picture, stored) if p.dtype.name not in FRACTIONS]
     if len(spans) == 2 and max(spans) > APART * min(spans) > 0:
         ranges = [f"{p.low:.4g} to {p.high:.4g}" for p in (stored, picture)]
@@ -48,6 +49,11 @@ def sharp(name: str, picture: Picture, factor: int = 1) -> tuple[np.ndarray, Cal
         )
     rows, columns = (margin // 2 for margin in margins)
     return scene[rows : rows + size[0], columns : columns + size[1]], same_units(picture, stored)
+
+
+def framed(shape: tuple[int, ...]) -> str:
+    """The size of a picture in words, as in "40 x 35 pixels, colour"."""
+    return f"{shape[1]} x {shape[0]} pixels, {'grey' if len(shape) == 2 else 'colour'}"
 
 
 def same_units(picture: Picture, reference: Picture) -> Callable[[np.ndarray], np.ndarray]:

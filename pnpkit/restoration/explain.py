@@ -170,7 +170,7 @@ def end(run: Explained) -> str:
     if run.residuals:
         text += f" The change of a step, relative to the picture, was {run.residuals[0]:.1e} at first and "
         text += f"{run.residuals[-1]:.1e} after {run.steps} steps."
-    return f"{text} All of this took {run.seconds:.1f} s."
+    return f"{text} The restoration took {run.seconds:.1f} s, without loading and writing."
 
 
 def capital(text: str) -> str:
