@@ -31,6 +31,10 @@ def unsure(spec: str, weights: np.ndarray | None = None) -> KernelEstimate:
     return KernelEstimate(np.ones((1, 1)), "sharp", 0.3, (("sharp", 0.0), (spec, -1.0)), rival)
 
 
+def test_an_estimate_is_shown_without_its_weights() -> None:
+    assert repr(unsure("disk:2")) == "<KernelEstimate sharp of 1 x 1: confidence 0.30, perhaps disk:2>"
+
+
 def test_the_candidate_is_what_asking_for_it_gives(cli, photograph: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setattr(choose, "estimate", lambda *_: unsure("disk:2"))
     code, text, _ = cli("deblur", photograph, "--json", photograph.with_name("r.json"), *FLAGS)

@@ -294,6 +294,7 @@ def test_the_bound_of_an_image_that_stopped_stays() -> None:
     run = solve(LeastSquares(Denoising(), torch.ones_like(x0)).gradient_step(0.9), x0, tol=1e-4)
     assert len(run.residuals) == 2
     assert all(residual <= bound for residual, bound in zip(run.residuals, run.bounds, strict=True))
+    assert repr(run).startswith("<Result 2x1x1x2: converged in 2 steps, residual ") and "proven" in repr(run)
 
 
 def test_the_explanation_names_the_existence_that_was_assumed() -> None:

@@ -96,6 +96,11 @@ class KernelEstimate:
     candidates: tuple[tuple[str, float], ...]
     rival: KernelEstimate | None = None
 
+    def __repr__(self) -> str:
+        rows, columns = self.kernel.shape
+        rival = "" if self.rival is None else f", perhaps {self.rival.spec}"
+        return f"<KernelEstimate {self.spec} of {rows} x {columns}: confidence {self.confidence:.2f}{rival}>"
+
 
 def estimate_parametric(
     image: np.ndarray, noise_level: float, families: tuple[str, ...] = NAMES, trust: np.ndarray | None = None

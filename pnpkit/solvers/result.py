@@ -95,6 +95,12 @@ class Result:
     objective: tuple[float, ...] = ()
     cropped: bool = False
 
+    def __repr__(self) -> str:
+        size = "x".join(str(side) for side in self.x.shape)
+        proven = "proven" if self.guarantee else "nothing is guaranteed"
+        last = f", residual {self.residuals[-1]:.2g}" if self.residuals else ""
+        return f"<Result {size}: {self.status.value.split(':')[0]} in {self.steps} steps{last}, {proven}>"
+
     def explain(self) -> str:
         """Explain the run in half a page: the theorem, its constants, the assumptions, the checks, what happened."""
         c = self.certificate
