@@ -132,7 +132,7 @@ def structure(operator: LinearPhysics, example: Tensor, tau: float) -> Structure
 
     if is_kind(operator, VolumeBlur):
         return Structure(whole, operator.inverse(tau))
-    short = framed(operator, example)
+    short = framed(operator, example) or periodic(operator, example)
     return Structure(whole) if short is None else Structure(short.gram, short.inverse(tau), planes=True)
 
 
