@@ -115,6 +115,32 @@ def test_the_preconditioner_saves_most_of_the_steps() -> None:
     assert better < 0.7 * plain
 
 
+@pytest.mark.parametrize("size", [(48, 60), (54, 63)])  # a box of 9 has exact zeros where 9 divides a side
+def test_circular_blurs_without_a_stable_decomposition_take_few_steps(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Phases of frequencies that a Gaussian all but removes are those of rounding."""
+    applied: list[int] = []
+    real = normal_equations.conjugate_gradients
+
+    def counted(apply: Any, *rest: Any) -> Tensor:
+        def once(u: Tensor) -> Tensor:
+            applied.append(1)
+            return apply(u)  # type: ignore[no-any-return]
+
+        return real(once, *rest)
+
+    monkeypatch.setattr(normal_equations, "conjugate_gradients", counted)
+    for kernel in (kernels.gaussian(1.6), kernels.box(9)):
+        physics = blur(kernel, "circular", size)
+        x = catalogue.image(1, 3, *size).float()
+        f = LeastSquares(physics, physics.A(x))
+        u = f.prox(300.0)(x)
+        residual = u - x + 300.0 * f.gradient(u)
+        assert float(residual.square().mean().sqrt()) <= 1e-4
+    assert len(applied) <= 2 * 3 * 4
+
+
 def _split(calls: list[int]) -> tuple[list[int], list[int]]:
     middle = calls.index(0)
     return calls[:middle], calls[middle + 1 : -1]
