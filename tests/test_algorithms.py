@@ -209,7 +209,7 @@ def test_arrays_of_any_type_are_taken() -> None:
         (MATRIX, Y[:-1], r"\(30,\) or a batch"),
         (aslinearoperator(MATRIX), Y[:-1], r"\(30,\) or a batch"),
         (MATRIX * 1j, Y, "real numbers"),
-        (aslinearoperator(MATRIX * (1 + 1j)), Y, "real here"),
+        (aslinearoperator(MATRIX * (1 + 1j)), Y, "expected a real operator"),
         (MATRIX, Y * np.nan, "30 NaN or inf among 30"),
         ("matrix", Y, "got str"),
         (np.ones((2, 0)), Y[:2], r"rows and columns, got a matrix \(2, 0\)"),

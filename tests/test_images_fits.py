@@ -108,7 +108,7 @@ def test_a_fits_without_an_image_and_a_missing_library_are_one_line(tmp_path: Pa
     (tmp_path / "cut.fits").write_bytes((tmp_path / "table.fits").read_bytes()[:1000])
     refused(tmp_path / "cut.fits")
     (tmp_path / "a.tif").write_bytes(b"II*\0")
-    refused(Path(f"{tmp_path}/a.tif[1]"), "FITS before [1]", "TIFF")
+    refused(Path(f"{tmp_path}/a.tif[1]"), "only a FITS file has parts", "leave out [1]", "TIFF")
     monkeypatch.setitem(sys.modules, "astropy.io", None)
     refused(tmp_path / "table.fits", "pnpkit[fits]")
     picture = Picture(sky() / 1000, dtype=np.dtype(np.float32), high=1.0)

@@ -241,7 +241,7 @@ def test_inputs_and_configs_that_make_no_sense_are_refused() -> None:
         Classifier(ClassifierConfig(blocks=(("dens", 3),)))
     with pytest.raises(InputError, match="do not tile"):
         Classifier(ClassifierConfig((1, 9, 9), blocks=(("unshuffle", 2),)))
-    with pytest.raises(InputError, match="drop"):
+    with pytest.raises(InputError, match="at least the image's 3 channels"):
         ClassifierConfig((3, 8, 8), channels=2)
     with pytest.raises(InputError, match="deviation"):
         ClassifierConfig(deviation=0.0)
