@@ -132,7 +132,7 @@ def structure(operator: LinearPhysics, example: Tensor, tau: float) -> Structure
 
     if is_kind(operator, VolumeBlur):
         return Structure(whole, operator.inverse(tau))
-    short = framed(operator, example) or periodic(operator, example)
+    short = fast_blur(operator, example)
     return Structure(whole) if short is None else Structure(short.gram, short.inverse(tau), planes=True)
 
 
@@ -200,6 +200,11 @@ class Framed:
         return lambda u: torch.fft.irfft2(damped * torch.fft.rfft2(u, s=self.period), s=self.period)[
             ..., :rows, :columns
         ]
+
+
+def fast_blur(operator: LinearPhysics, example: Tensor) -> Framed | None:
+    """Return a planar blur as ``framed`` or ``periodic`` gives it; None if the operator computes something else."""
+    return framed(operator, example) or periodic(operator, example)
 
 
 def framed(operator: LinearPhysics, example: Tensor) -> Framed | None:
